@@ -1,0 +1,34 @@
+"""cdrzoo: a Keras 3 model zoo for cross-domain recommendation."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# What stands here is imported when it is first asked for, so that `import cdrzoo` and the command line stay fast.
+_LAZY = {
+    "Domain": "cdrzoo.schema",
+    "Feature": "cdrzoo.schema",
+    "Schema": "cdrzoo.schema",
+    "Table": "cdrzoo.schema",
+    "InputError": "cdrzoo.errors",
+    "export": "cdrzoo.export",
+    "verify": "cdrzoo.verify",
+}
+_MODULES = ("callbacks", "data", "errors", "experiments", "layers", "losses", "metrics", "models", "optimizers", "schema")
+
+__all__ = sorted([*_LAZY, *_MODULES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"cdrzoo.{name}")
+    raise AttributeError(f"module 'cdrzoo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,19 @@
+"""Errors that mean the input is at fault. The command line prints them on a line or two and exits with 2."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong. The message says what was wanted, what was received and how to mend it."""
+
+
+class SchemaError(InputError):
+    """The schema contradicts itself."""
+
+
+class DataError(InputError):
+    """The data does not fit the schema, or cannot be read."""
+
+
+class VerifyError(InputError):
+    """An exported model does not do what the trained model does, or holds what it must not."""
