@@ -49,6 +49,10 @@ def _name(what: str, received: Any) -> None:
         )
 
 
+def _default_dtype(kind: str) -> str:
+    return "float32" if kind == "number" else "string"
+
+
 def _positive(what: str, received: Any) -> None:
     if isinstance(received, bool) or not isinstance(received, int) or received < 1:
         raise SchemaError(f"{what} must be a whole number of at least 1. Received: {received!r}.")
@@ -117,7 +121,7 @@ class Feature:
         _choice(f"`kind` of {here}", self.kind, KINDS)
         _choice(f"`role` of {here}", self.role, ROLES)
         if self.dtype is None:
-            object.__setattr__(self, "dtype", "float32" if self.kind == "number" else "string")
+            object.__setattr__(self, "dtype", _default_dtype(self.kind))
         if self.column is None:
             object.__setattr__(self, "column", self.name)
         _choice(f"`dtype` of {here}", self.dtype, DTYPES)
@@ -248,9 +252,14 @@ class Schema:
                 f"The target {self.target!r} is not among the domains: {', '.join(names) or 'none'}. "
                 "Set `target` to the domain that is to be served."
             )
-        for domain in self.domains:
-            for feature in domain.features:
-                self._check_feature(domain, feature)
+        object.__setattr__(
+            self,
+            "domains",
+            tuple(
+                dataclasses.replace(domain, features=tuple(self._resolve(domain, f) for f in domain.features))
+                for domain in self.domains
+            ),
+        )
         self._check_slots()
         used = {feature.table for domain in self.domains for feature in domain.features}
         unused = [table.name for table in self.tables if table.name not in used]
@@ -271,7 +280,8 @@ class Schema:
                 raise SchemaError(f"Table {table.name!r} is declared twice and differently. Keep one declaration.")
         return tuple(merged.values())
 
-    def _check_feature(self, domain: Domain, feature: Feature) -> None:
+    def _resolve(self, domain: Domain, feature: Feature) -> Feature:
+        """The feature, checked against the rest of the schema, with the column that a history lists filled in."""
         here = f"Feature {feature.name!r} of domain {domain.name!r}"
         tables = [table.name for table in self.tables]
         if feature.table is not None and feature.table not in tables:
@@ -281,25 +291,23 @@ class Schema:
                 + (f"Did you mean {near[0]!r}?" if near else "Add it under `tables`, or correct the name.")
             )
         if feature.role != "history":
-            return
+            return feature
         names = [d.name for d in self.domains]
         if feature.of not in names:
             raise SchemaError(
                 f"{here} is a history of domain {feature.of!r}, which does not exist. Domains: {', '.join(names)}. "
                 "Correct `of`, or add the domain."
             )
-        if feature.field is None:
-            listed = [
-                f.column for f in self.domain(feature.of).features
-                if f.table == feature.table and f.role != "history" and f.kind == "id"
-            ]
-            if len(listed) != 1:
-                found = ", ".join(map(repr, listed)) or "none"
-                raise SchemaError(
-                    f"{here} lists ids of table {feature.table!r} from domain {feature.of!r}, where exactly one id "
-                    f"feature should look that table up. Found: {found}. Say which column it lists with `field: COLUMN`."
-                )
-            object.__setattr__(feature, "field", listed[0])
+        if feature.field is not None:
+            return feature
+        listed = [f.column for f in self.domain(feature.of).features if f.table == feature.table and f.kind == "id"]
+        if len(listed) != 1:
+            raise SchemaError(
+                f"{here} lists ids of table {feature.table!r} from domain {feature.of!r}, where exactly one id feature "
+                f"should look that table up. Found: {', '.join(map(repr, listed)) or 'none'}. Say which column of that "
+                "domain it lists with `field: COLUMN`."
+            )
+        return dataclasses.replace(feature, field=listed[0])
 
     def _check_slots(self) -> None:
         slots: dict[str, tuple[Domain, Feature]] = {}
@@ -393,7 +401,10 @@ class Schema:
             "domains": {
                 domain.name: {
                     **_plain(domain, skip=("name", "features")),
-                    "features": [_plain(feature) for feature in domain.features],
+                    "features": [
+                        _plain(f, skip=("column",) * (f.column == f.name) + ("dtype",) * (f.dtype == _default_dtype(f.kind)))
+                        for f in domain.features
+                    ],
                 }
                 for domain in self.domains
             },
