@@ -1,0 +1,162 @@
+"""Embedding tables: every feature of every domain that looks up a table, in one lookup.
+
+TensorFlow rather than `keras.ops`: only `tf.nn.embedding_lookup` on the variable itself reads the wanted rows alone and
+gives a gradient of rows (`tf.IndexedSlices`). `keras.ops.take` reads the whole table first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cdrzoo.errors import SchemaError
+from cdrzoo.schema import PADDING, Schema
+
+
+@tf.custom_gradient
+def _without_padding(rows: tf.Tensor, ids: tf.Tensor):
+    """`rows` as they are; the gradient of those looked up by id 0 is zero."""
+
+    def grad(upstream):
+        return upstream * tf.cast(tf.not_equal(ids, PADDING), upstream.dtype)[:, None], None
+
+    return tf.identity(rows), grad
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class FeatureEmbedding(keras.layers.Layer):
+    """Looks up the tables of a schema for the domains that are handed to it.
+
+    One variable a table, or a table and a domain where `Table.per_domain` says so; one lookup a variable, whatever
+    the number of features and domains that read it. Row 0 (padding, missing) starts as zeros and never gets a
+    gradient, so it reads as zeros.
+
+    The tables stay float32 under a mixed precision policy; looked-up rows are cast to the compute dtype. XLA is kept
+    away from this layer (`supports_jit` is False, which `compile(jit_compile="auto")` obeys): a step that XLA compiles
+    as a whole copies every table.
+
+    Args:
+        schema: a `Schema` whose tables know their rows.
+        domains: names of the domains to make tables for. Default: all domains of the schema.
+        initializer: of the tables; rows other than row 0. Default: uniform in [-0.05, 0.05].
+
+    Call arguments:
+        x: `{domain: {feature: tensor}}` of any of the domains and any of their features: an id `[batch]`, ids
+            `[batch, n]` (int), a number `[batch]` (float).
+
+    Returns:
+        `{domain: {feature: tensor}}`: id `[batch, width]`, ids `[batch, n, width]`, number `[batch, 1]`.
+
+    Raises:
+        SchemaError: when a table does not know its rows, or a domain or feature is not in the schema.
+    """
+
+    def __init__(
+        self,
+        schema: Schema | Mapping[str, Any],
+        domains: tuple[str, ...] | None = None,
+        initializer: Any = "uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        self.domains = tuple(domains or (domain.name for domain in self.schema.domains))
+        self.initializer = keras.initializers.get(initializer)
+        self.supports_jit = False
+        self._default_domain = self.schema.target if self.schema.target in self.domains else self.domains[0]
+        self._tables: dict[str, keras.Variable] = {}
+        for name in self.domains:
+            for feature in self.schema.domain(name).features:
+                if feature.table is not None and self.schema.table(feature.table).rows is None:
+                    raise SchemaError(
+                        f"Table {feature.table!r} does not know its number of rows. Take the schema of an adapted "
+                        "encoder (`encoder.schema`), or say it with `schema.with_rows({...})`."
+                    )
+
+    def build(self, input_shape=None):
+        for name in self.domains:
+            for feature in self.schema.domain(name).features:
+                key = self._key(feature.table, name)
+                if key is not None and key not in self._tables:
+                    table = self.schema.table(feature.table)
+                    self._tables[key] = self.add_weight(
+                        name=key, shape=(table.rows, table.width), initializer=self._initialize, autocast=False
+                    )
+        self.built = True
+
+    def _initialize(self, shape, dtype=None):
+        rows = self.initializer((shape[0] - 1, shape[1]), dtype=dtype)
+        return keras.ops.concatenate([keras.ops.zeros((1, shape[1]), dtype=rows.dtype), rows], axis=0)
+
+    def _key(self, table: str | None, domain: str) -> str | None:
+        return f"{table}_{domain}" if table is not None and self.schema.table(table).per_domain else table
+
+    def table(self, name: str, domain: str | None = None) -> keras.Variable:
+        """The variable `[rows, width]` of a table; of one that each domain owns, that of `domain` (default: the target,
+        or else the first domain here)."""
+        if not self.built:
+            self.build()
+        key = self._key(name, domain or self._default_domain)
+        if key not in self._tables:
+            raise SchemaError(f"No table {key!r} here. Tables: {', '.join(self._tables)}.")
+        return self._tables[key]
+
+    def lookup(self, name: str, ids: Any, domain: str | None = None) -> tf.Tensor:
+        """Rows of a table: ids of any shape `[...]` -> `[..., width]`, as `call` looks them up."""
+        table, flat = self.table(name, domain), tf.reshape(ids, [-1])
+        rows = tf.cast(_without_padding(tf.nn.embedding_lookup(table.value, flat), flat), self.compute_dtype)
+        return tf.reshape(rows, tf.concat([tf.shape(ids), [table.shape[1]]], axis=0))
+
+    def call(self, x):
+        out: dict[str, dict[str, Any]] = {}
+        lookups: dict[str, list[tuple[str, str, tf.Tensor]]] = {}
+        for name, features in x.items():
+            if name not in self.domains:
+                raise SchemaError(f"No tables for domain {name!r}. There are for: {', '.join(self.domains)}.")
+            domain = self.schema.domain(name)
+            out[name] = dict.fromkeys(features)
+            for feature_name, value in features.items():
+                feature = domain.feature(feature_name)
+                if feature.kind == "number":
+                    out[name][feature_name] = tf.cast(tf.reshape(value, [-1, 1]), self.compute_dtype)
+                else:
+                    ids = tf.reshape(value, [-1]) if feature.kind == "id" else value
+                    key = self._key(feature.table, name)
+                    lookups.setdefault(key, []).append((name, feature_name, tf.cast(ids, tf.int32)))
+        for key, readers in lookups.items():
+            table = self._tables[key]
+            ids = tf.concat([tf.reshape(each, [-1]) for _, _, each in readers], axis=0)
+            rows = self._rows(table, ids)
+            pieces = tf.split(rows, [_size(each) for _, _, each in readers], num=len(readers))
+            for (name, feature_name, each), piece in zip(readers, pieces):
+                shape = [-1, table.shape[1]] if each.shape.rank == 1 else [-1, _length(each), table.shape[1]]
+                out[name][feature_name] = tf.reshape(piece, shape)
+        return out
+
+    def lookup(self, name: str, ids, domain: str | None = None):
+        """Rows of one table, `[*ids.shape, width]`; `domain` as in `table`."""
+        table = self.table(name, domain)
+        rows = self._rows(table, tf.reshape(tf.cast(ids, tf.int32), [-1]))
+        return tf.reshape(rows, tf.concat([tf.shape(ids), [table.shape[1]]], axis=0))
+
+    def _rows(self, table: keras.Variable, ids: tf.Tensor) -> tf.Tensor:
+        return tf.cast(_without_padding(tf.nn.embedding_lookup(table.value, ids), ids), self.compute_dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "schema": self.schema.to_dict(),
+            "domains": list(self.domains),
+            "initializer": keras.initializers.serialize(self.initializer),
+        }
+
+
+def _size(ids: tf.Tensor) -> Any:
+    return ids.shape.num_elements() or tf.size(ids)
+
+
+def _length(ids: tf.Tensor) -> Any:
+    return tf.shape(ids)[1] if ids.shape[1] is None else ids.shape[1]

@@ -1,0 +1,151 @@
+"""From a sequence of embeddings to one vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from cdrzoo.errors import InputError
+from cdrzoo.layers._xla import fused
+from cdrzoo.layers.activations import Dice
+from cdrzoo.layers.activations import activation as make_activation
+
+
+def masked_mean(values: Any, mask: Any) -> Any:
+    """Mean over the valid steps; zeros where no step is valid.
+
+    Args:
+        values: `[batch, n, width]`.
+        mask: bool `[batch, n]`.
+
+    Returns:
+        `[batch, width]`.
+    """
+    weights = ops.cast(mask, values.dtype)
+    count = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1)
+    return weighted_sum(weights / count, values)
+
+
+def masked_softmax(scores: Any, mask: Any) -> Any:
+    """Softmax over the last axis and its valid steps; weights are 0 on the others, and where no step is valid.
+
+    Args:
+        scores: `[..., n]`.
+        mask: bool, broadcast to `scores`.
+
+    Returns:
+        The shape of `scores`.
+    """
+    low = -6e4 if keras.backend.standardize_dtype(scores.dtype) == "float16" else -1e9
+    weights = ops.softmax(ops.where(mask, scores, ops.cast(low, scores.dtype)), axis=-1)
+    return weights * ops.cast(mask, scores.dtype)
+
+
+def weighted_sum(weights: Any, values: Any) -> Any:
+    """Sum over the steps: weights `[batch, n]`, values `[batch, n, width]` -> `[batch, width]`."""
+    return ops.squeeze(ops.matmul(ops.expand_dims(weights, 1), values), 1)
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class TargetAttention(keras.layers.Layer):
+    """DIN's local activation unit: pools a history by each step's relevance for the candidate.
+
+        a_j = MLP([q, k_j, q - k_j, q * k_j]),   out = sum_j a_j k_j
+
+    The first layer is computed as q (Wq + Wd) + k_j (Wk - Wd + diag(q) Wp), whose first term and bracket cost once a
+    row and not once a step.
+
+    Where the mask is False the weight is exactly 0, whatever stands there, and Dice does not see it. A row without a
+    valid step gives zeros.
+
+    Args:
+        units: widths of the hidden layers.
+        activation: of the hidden layers: `"dice"` or a Keras activation.
+        softmax: whether to normalise the weights over the valid steps. DIN does not.
+
+    Call arguments:
+        query: the candidate, `[batch, Dq]`.
+        keys: the history, `[batch, n, Dk]`, Dk >= Dq: its first Dq columns are matched with the query; further ones
+            (a position, a behaviour type) enter as they are.
+        mask: bool `[batch, n]`. Default: every step is valid.
+        return_weights: whether to return the weights too.
+
+    Returns:
+        `[batch, Dk]`, or with `return_weights` a tuple of it and the weights `[batch, n]`.
+
+    Reference: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", 2018, section 4.3, equation 3,
+    and figure 2.
+    """
+
+    def __init__(
+        self, units: Sequence[int] = (80, 40), activation: Any = "dice", softmax: bool = False, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.units = tuple(units)
+        self.activation = activation
+        self.softmax = softmax
+        self.hidden = [keras.layers.Dense(width) for width in self.units[1:]]
+        self.activations = [make_activation(activation) for _ in self.units]
+        self.score = keras.layers.Dense(1)
+
+    def build(self, query_shape, keys_shape):
+        width, extra = query_shape[-1], keys_shape[-1] - query_shape[-1]
+        if extra < 0:
+            raise InputError(
+                f"The keys must be at least as wide as the query. Received: keys of width {keys_shape[-1]}, a query of "
+                f"width {width}. Concatenate the same features, in the same order, on both sides."
+            )
+        # Rows of the kernel: q, k, q - k, q * k, and the keys' further columns.
+        self.kernel = self.add_weight(
+            name="kernel", shape=(4 * width + extra, self.units[0]), initializer="glorot_uniform"
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.units[0],), initializer="zeros")
+        shape = (*keys_shape[:-1], self.units[0])
+        for index, layer in enumerate(self.activations):
+            layer.build(shape)
+            if index < len(self.hidden):
+                self.hidden[index].build(shape)
+                shape = (*shape[:-1], self.units[index + 1])
+        self.score.build(shape)
+
+    def call(self, query, keys, mask=None, training=False, return_weights=False):
+        if mask is None:
+            mask = ops.ones(ops.shape(keys)[:2], dtype="bool")
+        size = None if None in keys.shape[:2] else keys.shape[0] * keys.shape[1] * max(self.units)
+
+        def attend(query, keys, mask):
+            weights = self._weights(query, keys, mask, training)
+            return weighted_sum(weights, keys), weights
+
+        out, weights = fused(attend, query, keys, mask, training=training, elements=size)
+        return (out, weights) if return_weights else out
+
+    def _weights(self, query, keys, mask, training):
+        width = query.shape[-1]
+        wq, wk, wd, wp, further = ops.split(self.kernel, [width, 2 * width, 3 * width, 4 * width], axis=0)
+        row = ops.matmul(query, wq + wd) + self.bias
+        h = ops.matmul(keys[..., :width], wk - wd + ops.expand_dims(query, 2) * wp) + ops.expand_dims(row, 1)
+        if keys.shape[-1] > width:
+            h = h + ops.matmul(keys[..., width:], further)
+        for index, layer in enumerate(self.activations):
+            h = layer(h, mask=mask, training=training) if isinstance(layer, Dice) else layer(h)
+            if index < len(self.hidden):
+                h = self.hidden[index](h)
+        scores = ops.squeeze(self.score(h), -1)
+        if self.softmax:
+            return masked_softmax(scores, mask)
+        return ops.where(mask, scores, ops.zeros_like(scores))
+
+    def compute_mask(self, inputs, previous_mask):
+        return None  # the steps end here; their mask must not reach the loss
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": self.activation,
+            "softmax": self.softmax,
+        }
