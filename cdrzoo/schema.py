@@ -184,6 +184,13 @@ class Domain:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise SchemaError(f"Domain {self.name!r} lists {twice[0]!r} more than once. Names must differ.")
+        for history in self.histories():
+            first = self.histories(history.of)[0]
+            if history.length != first.length:
+                raise SchemaError(
+                    f"Domain {self.name!r} lists histories of {history.of!r} with lengths {first.length} ({first.name}) and "
+                    f"{history.length} ({history.name}). They describe the same events and run in step: give them one length."
+                )
         _choice(f"`task` of domain {self.name!r}", self.task, TASKS)
         if self.threshold is not None and self.task == "rating":
             raise SchemaError(f"Domain {self.name!r} predicts ratings: `threshold` has no meaning. Remove it.")

@@ -104,12 +104,6 @@ class FeatureEmbedding(keras.layers.Layer):
             raise SchemaError(f"No table {key!r} here. Tables: {', '.join(self._tables)}.")
         return self._tables[key]
 
-    def lookup(self, name: str, ids: Any, domain: str | None = None) -> tf.Tensor:
-        """Rows of a table: ids of any shape `[...]` -> `[..., width]`, as `call` looks them up."""
-        table, flat = self.table(name, domain), tf.reshape(ids, [-1])
-        rows = tf.cast(_without_padding(tf.nn.embedding_lookup(table.value, flat), flat), self.compute_dtype)
-        return tf.reshape(rows, tf.concat([tf.shape(ids), [table.shape[1]]], axis=0))
-
     def call(self, x):
         out: dict[str, dict[str, Any]] = {}
         lookups: dict[str, list[tuple[str, str, tf.Tensor]]] = {}

@@ -1,0 +1,73 @@
+"""The models. This module only knows their names and what the field calls them; a model is imported when asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from cdrzoo.errors import InputError
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a person needs to choose a model.
+
+    Args:
+        name: what the command line calls it.
+        cls: name of the class.
+        title: its name in the field.
+        family: `single-domain`, `multi-domain` or `cross-domain`.
+        paper: where it was published.
+        needs: what it needs from the schema.
+        domains: which domains it trains on unless told otherwise: `target` or `all`.
+    """
+
+    name: str
+    cls: str
+    title: str
+    family: str
+    paper: str
+    needs: str
+    domains: str
+
+    def load(self) -> type:
+        """The model's class (this imports TensorFlow)."""
+        return getattr(importlib.import_module(f"cdrzoo.models.{self.name}"), self.cls)
+
+
+CARDS = (
+    ModelCard("lr", "LR", "Logistic regression", "single-domain", "Richardson et al., WWW 2007", "any feature", "target"),
+    ModelCard("dnn", "DNN", "Embedding and MLP", "single-domain", "Covington et al., RecSys 2016", "any feature", "target"),
+    ModelCard("din", "DIN", "Deep Interest Network", "single-domain", "Zhou et al., KDD 2018", "histories", "target"),
+    ModelCard(
+        "cctl",
+        "CCTL",
+        "Collaborative cross-domain transfer learning",
+        "cross-domain",
+        "Zhang et al., KDD 2023",
+        "a user table both domains share, or histories across domains",
+        "all",
+    ),
+)
+
+
+def card(name: str) -> ModelCard:
+    """The card of the model called `name`, for example `"cctl"`."""
+    names = {one.name: one for one in CARDS}
+    if name not in names:
+        near = difflib.get_close_matches(str(name).lower(), names, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Models: {', '.join(names)}."
+        raise InputError(f"There is no model {name!r}. {hint}")
+    return names[name]
+
+
+__all__ = ["CARDS", "ModelCard", "card", *(one.cls for one in CARDS)]
+
+
+def __getattr__(name: str) -> Any:
+    for one in CARDS:
+        if one.cls == name:
+            return one.load()
+    raise AttributeError(f"module 'cdrzoo.models' has no attribute {name!r}")

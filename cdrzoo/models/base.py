@@ -1,0 +1,202 @@
+"""What every model shares: the contract of its inputs and outputs, its losses by domain, and its configuration."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from cdrzoo.errors import InputError, SchemaError
+from cdrzoo.schema import Feature, Schema
+
+LOSSES = {"click": keras.losses.BinaryCrossentropy, "rating": keras.losses.MeanSquaredError}
+
+
+class _Terms:
+    """What `compile` was told, by domain, and the running means of the terms of the loss.
+
+    A plain object: Keras would otherwise track the means as state of the model, which must not grow once it is built.
+    """
+
+    def __init__(self, losses: dict, weights: dict, metrics: dict):
+        self.losses, self.weights, self.metrics = losses, weights, metrics
+        self.means: dict[str, keras.metrics.Mean] = {}
+        self.reported: list[str] = []
+
+
+class CrossDomainModel(keras.Model):
+    """A model over one or more domains that scores the rows of each.
+
+    A subclass stores its arguments under their own names, makes its layers, and gives `call`. It may override
+    `auxiliary_losses` for terms beyond the prediction losses, and, where no loss can say it, `train_step`.
+
+    Args:
+        schema: the domains and tables, with the rows of every table filled in (`encoder.schema`).
+
+    Call arguments:
+        x: `{domain: {feature: tensor}}` with any of the schema's domains. `id`: int32 `[B]`; `ids`: int32
+            `[B, length]`; `number`: float32 `[B]`. Each domain has its own B.
+        training: whether dropout and batch statistics are on.
+
+    Returns:
+        `{domain: float32 [B, 1]}` for the domains in `x`: a probability for clicks, a value for ratings.
+    """
+
+    def __init__(self, schema: Schema | Mapping[str, Any], **kwargs):
+        super().__init__(**kwargs)
+        self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        for table in self.schema.tables:
+            if table.rows is None:
+                raise SchemaError(
+                    f"The number of rows of table {table.name!r} is not known yet. Give the model the schema of an "
+                    "adapted encoder (`encoder.schema`), or set `rows` of every table."
+                )
+
+    # Configuration ----------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        for name in _arguments(type(self)):
+            value = getattr(self, name)
+            config[name] = list(value) if isinstance(value, (list, tuple)) else value
+        config["schema"] = self.schema.to_dict()
+        return config
+
+    def build(self, input_shape=None) -> None:
+        """Makes every variable. The schema says all that is needed, so no data has to be seen first."""
+        self.call(placeholder_rows(self.schema), training=False)
+
+    # Losses and metrics, by the domains that are present --------------------------------------------------------
+
+    def compile(self, optimizer="adam", loss=None, loss_weights=None, metrics=None, **kwargs) -> None:
+        """Keras's `compile`; everything that depends on the domain may be a dictionary by domain.
+
+        Args:
+            optimizer: an optimizer; those of `cdrzoo.optimizers` keep the cost of a step independent of table sizes.
+            loss: a loss, or `{domain: loss}`. Default: binary cross-entropy for clicks, mean squared error for ratings.
+            loss_weights: `{domain: weight}`, default 1 each.
+            metrics: a list, measured on the target, or `{domain: list}`.
+            **kwargs: the further arguments of `keras.Model.compile`.
+        """
+        if not self.built:
+            self.build()
+        super().compile(optimizer=optimizer, loss=loss, loss_weights=loss_weights, metrics=metrics, **kwargs)
+        # Keras's containers want the same domains in every call; training sees all domains, evaluation the target.
+        self._compile_loss = self._compile_metrics = None
+        self.optimizer.build(self.optimized_variables)
+        for given in (loss, loss_weights, metrics):
+            for name in given if isinstance(given, Mapping) else ():
+                self.schema.domain(name)
+        by_domain = metrics if isinstance(metrics, Mapping) else {self.schema.target: metrics or []}
+        self._terms = _Terms(
+            losses={
+                domain.name: keras.losses.get(
+                    (loss.get(domain.name) if isinstance(loss, Mapping) else loss) or LOSSES[domain.task]()
+                )
+                for domain in self.schema.domains
+            },
+            weights={d.name: float((loss_weights or {}).get(d.name, 1.0)) for d in self.schema.domains},
+            metrics={name: [keras.metrics.get(metric) for metric in given] for name, given in by_domain.items()},
+        )
+
+    @property
+    def metrics(self):
+        if not self.compiled:
+            return super().metrics
+        return [*super().metrics, *self._terms.means.values(), *itertools.chain(*self._terms.metrics.values())]
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    @property
+    def optimized_variables(self) -> list[keras.Variable]:
+        """The variables that the optimizer of `compile` updates."""
+        return self.trainable_variables
+
+    def auxiliary_losses(self, x, y, y_pred, sample_weight, training: bool) -> dict[str, Any]:
+        """Further terms of the loss, `{name: scalar}`; each is logged under its name. Default: none."""
+        return {}
+
+    def domain_losses(self, y, y_pred, sample_weight=None) -> dict[str, Any]:
+        """The prediction loss of every domain in `y`, unweighted: `{domain: scalar}`."""
+        missing = [name for name in y if name not in y_pred]
+        if missing:
+            raise InputError(f"Labels of domain {missing[0]!r} came without its features. Batches are {{domain: ...}}.")
+        weights = sample_weight or {}
+        return {name: self._terms.losses[name](y[name], y_pred[name], weights.get(name)) for name in y}
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        losses = self.domain_losses(y, y_pred, sample_weight)
+        auxiliary = self.auxiliary_losses(x, y, y_pred, sample_weight, training)
+        total = sum([self._terms.weights[name] * loss for name, loss in losses.items()])
+        total = total + sum([*auxiliary.values(), *self.losses])
+        self.report({**{f"{name}_loss": loss for name, loss in losses.items()}, **auxiliary}, weight=_rows(y))
+        return total
+
+    def report(self, terms: Mapping[str, Any], weight: Any = 1.0) -> None:
+        """Adds scalars to the running means that this step's logs show."""
+        self._terms.reported = list(terms)
+        for name, value in terms.items():
+            if name not in self._terms.means:
+                with tf.init_scope():
+                    self._terms.means[name] = keras.metrics.Mean(name=name)
+            self._terms.means[name].update_state(value, sample_weight=weight)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        weights = sample_weight or {}
+        results = {"loss": self._loss_tracker.result()}
+        results.update({name: self._terms.means[name].result() for name in self._terms.reported})
+        for name in y:
+            for metric in self._terms.metrics.get(name, ()):
+                metric.update_state(y[name], y_pred[name], sample_weight=weights.get(name))
+                results[metric.name if name == self.schema.target else f"{name}_{metric.name}"] = metric.result()
+        return results
+
+    # Serving ----------------------------------------------------------------------------------------------------
+
+    @property
+    def serving_features(self) -> tuple[Feature, ...]:
+        """The features of the target that the served graph reads, in order."""
+        return self.schema.target_domain.features
+
+    def prepare_export(self) -> None:
+        """Called once before an export traces `serve`. Default: nothing to do."""
+
+    def serve(self, features: Mapping[str, Any]):
+        """Scores rows of the target, `{feature: tensor}` -> float32 `[B]`. This is what an export holds."""
+        return ops.squeeze(self({self.schema.target: features}, training=False)[self.schema.target], axis=-1)
+
+    def scores(self, logits: Mapping[str, Any]) -> dict[str, Any]:
+        """What `call` returns, from the head's outputs `{domain: [B, 1]}`."""
+        return {name: score(z, self.schema.domain(name).task) for name, z in logits.items()}
+
+
+def score(logit, task: str):
+    """A probability for clicks, the value itself for ratings; always float32."""
+    logit = ops.cast(logit, "float32")
+    return ops.sigmoid(logit) if task == "click" else logit
+
+
+def placeholder_rows(schema: Schema, rows: int = 2) -> dict[str, dict[str, Any]]:
+    """A batch of all domains that holds nothing but padding."""
+    shapes = {"id": lambda f: (rows,), "ids": lambda f: (rows, f.length), "number": lambda f: (rows,)}
+    return {
+        domain.name: {
+            f.name: ops.zeros(shapes[f.kind](f), "float32" if f.kind == "number" else "int32") for f in domain.features
+        }
+        for domain in schema.domains
+    }
+
+
+def _arguments(cls: type) -> list[str]:
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    return [p.name for p in parameters if p.name not in ("self", "schema") and p.kind is not p.VAR_KEYWORD]
+
+
+def _rows(y: Mapping[str, Any]):
+    return ops.cast(ops.shape(next(iter(y.values())))[0], "float32")

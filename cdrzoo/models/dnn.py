@@ -1,0 +1,44 @@
+"""DNN: embeddings, averaged histories and an MLP; on one domain or on several."""
+
+from __future__ import annotations
+
+import keras
+
+from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat
+from cdrzoo.models.base import CrossDomainModel
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class DNN(CrossDomainModel):
+    """Embedding and MLP, the base model of the field.
+
+    v = [e_1 | ... | e_n], a history being the mean of its items' embeddings;  z = w MLP(v) + b;  y = sigmoid(z)
+
+    With a schema of several domains this is `DNN-multi`: one network reads the rows of all of them, with a one-hot of
+    the domain; features that a domain does not list are zeros (`SlotConcat`).
+
+    Args:
+        schema: the schema.
+        units: hidden layers; default `(256, 128, 32)` (Zhang et al., section 3.1.3).
+        dropout: share of each hidden layer that is dropped in training; default 0.
+
+    Call arguments and returns: see `CrossDomainModel`.
+
+    Reference: Covington et al., Deep Neural Networks for YouTube Recommendations (RecSys 2016), section 4, as a model of
+    clicks; Zhang et al., Collaborative Cross-Domain Transfer Learning (KDD 2023), section 3.1.2.
+    """
+
+    def __init__(self, schema, units=(256, 128, 32), dropout=0.0, **kwargs):
+        super().__init__(schema, **kwargs)
+        self.units = units
+        self.dropout = dropout
+        self.embedding = FeatureEmbedding(self.schema)
+        self.fields = {d.name: FieldVectors(self.schema, d.name) for d in self.schema.domains}
+        self.concat = SlotConcat(self.schema)
+        self.mlp = MLP(units, dropout=dropout)
+        self.head = keras.layers.Dense(1, name="head")
+
+    def call(self, x, training=False):
+        embedded = self.embedding(x)
+        rows = self.concat({name: self.fields[name](x[name], embedded[name], training=training) for name in x})
+        return self.scores({name: self.head(self.mlp(row, training=training)) for name, row in rows.items()})

@@ -1,0 +1,94 @@
+"""A small schema of two different domains, and batches drawn from it."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cdrzoo.schema import Domain, Feature, Schema, Table
+
+ROWS = {"user": 30, "book": 40, "film": 20, "genre": 9, "stars": 8, "device": 6, "word": 25}
+
+
+def toy_schema(task: str = "click") -> Schema:
+    """Books (source) and films (target): shared users and genres, items and features of their own, all histories."""
+
+    def histories(of, table):
+        return (
+            Feature(f"{of}_seen", "ids", "history", dtype="int64", table=table, length=5, of=of, field="item"),
+            Feature(f"{of}_genres", "ids", "history", dtype="int64", table="genre", length=5, of=of, field="genre"),
+            Feature(f"{of}_stars", "ids", "history", dtype="int64", table="stars", length=5, of=of, field="rating"),
+        )
+
+    user = Feature("user", "id", "user", dtype="int64", table="user")
+    genre = Feature("genre", "id", "item", dtype="int64", table="genre")
+    return Schema(
+        target="films",
+        tables=tuple(Table(name, width=4, rows=rows) for name, rows in ROWS.items()),
+        domains=(
+            Domain(
+                "books",
+                (
+                    user,
+                    Feature("item", "id", "item", dtype="int64", table="book"),
+                    genre,
+                    Feature("words", "ids", "item", dtype="int64", table="word", length=3),
+                    Feature("price", "number", "item"),
+                    *histories("books", "book"),
+                    *histories("films", "film"),
+                ),
+                task=task,
+            ),
+            Domain(
+                "films",
+                (
+                    user,
+                    Feature("age", "number", "user"),
+                    Feature("item", "id", "item", dtype="int64", table="film"),
+                    genre,
+                    Feature("device", "id", "context", dtype="int64", table="device"),
+                    *histories("films", "film"),
+                    *histories("books", "book"),
+                ),
+                task=task,
+            ),
+        ),
+    )
+
+
+def toy_rows(schema: Schema, rows: dict[str, int], seed: int = 0) -> tuple[dict, dict]:
+    """`(x, y)` of random rows; histories have every length from none to all; ids may be missing or unknown."""
+    rng = np.random.default_rng(seed)
+    x: dict = {}
+    y: dict = {}
+    for domain in schema.domains:
+        n = rows.get(domain.name)
+        if n is None:
+            continue
+        lengths = {of: rng.integers(0, 6, n) for of in ("books", "films")}
+        x[domain.name] = {}
+        for f in domain.features:
+            if f.kind == "number":
+                value = rng.normal(size=n).astype("float32")
+            elif f.kind == "id":
+                value = rng.integers(0, schema.table(f.table).rows, n).astype("int32")
+            else:
+                value = rng.integers(1, schema.table(f.table).rows, (n, f.length)).astype("int32")
+                kept = lengths[f.of] if f.role == "history" else rng.integers(0, f.length + 1, n)
+                value[np.arange(f.length)[None] >= kept[:, None]] = 0
+            x[domain.name][f.name] = value
+        labels = rng.integers(0, 2, (n, 1)) if domain.task == "click" else rng.integers(1, 6, (n, 1))
+        y[domain.name] = labels.astype("float32")
+    return keras.tree.map_structure(tf.constant, x), keras.tree.map_structure(tf.constant, y)
+
+
+def toy_dataset(schema: Schema, rows: dict[str, int], batches: int, seed: int = 0) -> tf.data.Dataset:
+    """Batches of a learnable task: the label follows the parity of the genre."""
+    parts = []
+    for i in range(batches):
+        x, y = toy_rows(schema, rows, seed * 1000 + i)
+        y = {name: tf.cast(x[name]["genre"][:, None] % 2, "float32") for name in y}
+        parts.append((x, y))
+    stacked = keras.tree.map_structure(lambda *p: tf.stack(p), *parts)
+    return tf.data.Dataset.from_tensor_slices(stacked)
