@@ -1,0 +1,66 @@
+# make run    set up, then the main job on built-in data: two logs in, a proven SavedModel and a prediction out
+# make test   set up, then lint, types and every test; then the fast tests in the oldest supported environment
+# make lint   ruff and mypy alone          make format  let ruff rewrite the code
+# make bench  speed and memory             make pins    resolve requirements/*.txt anew (needs uv)
+# make clean  remove what these made
+#
+# A machine with make, bash, Python 3.10 to 3.13 and pip is enough. The environments are .venv and .venv310; nothing
+# outside this folder is touched (but for the caches of uv and pip).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.PHONY: run test lint format bench pins clean
+
+# Somebody else's active environment must not take part.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+# TensorFlow's native log: errors only, where the user has not chosen.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+BIN := .venv/bin
+# Two test processes of one TensorFlow thread each (tests/conftest.py) use two cores better than one process of two.
+WORKERS ?= 2
+PYTEST := -m pytest -n $(WORKERS) --dist loadfile --durations 10
+
+run: .venv/ready
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/quickstart.sh
+
+test: lint .venv310/ready
+	$(BIN)/python $(PYTEST)
+	@if [ -e .venv310/ready ]; then \
+	    echo "The fast tests once more, in the oldest supported environment"; \
+	    .venv310/bin/python $(PYTEST) -m "not slow"; \
+	else \
+	    echo "NOT RUN: the pass over the oldest supported environment, which needs a python3.10 on the PATH."; \
+	fi
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# 3.11 is what the pins are resolved for; the newer versions take the same ones. 3.10 alone has the oldest libraries.
+.venv/ready: requirements/py311.txt requirements/make_env.sh pyproject.toml
+	@requirements/make_env.sh .venv 3.11 3.12 3.13 3.10
+	@touch $@
+
+# A machine without Python 3.10 gets no such environment, and `make test` says so.
+.venv310/ready: requirements/py310.txt requirements/make_env.sh pyproject.toml
+	@rm -f $@
+	@requirements/make_env.sh .venv310 3.10 && touch $@ || [ $$? = 3 ]
+
+# The newest versions, and the oldest: every lower bound of pyproject.toml, with the protobuf of TFX 1.16.
+COMPILE := uv pip compile --quiet --no-annotate --no-header --upgrade pyproject.toml
+pins:
+	$(COMPILE) --python-version 3.11 --extra dev --output-file requirements/py311.txt
+	lowest=$$(mktemp); echo protobuf==3.20.3 > $$lowest.protobuf; \
+	$(COMPILE) --python-version 3.10 --resolution lowest-direct --constraint $$lowest.protobuf --output-file $$lowest; \
+	$(COMPILE) --python-version 3.10 --extra dev --constraint $$lowest --output-file requirements/py310.txt; \
+	rm -f $$lowest $$lowest.protobuf
+
+clean:
+	rm -rf .venv .venv310 .uv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs
+	find cdrzoo tests -name __pycache__ -type d -prune -exec rm -rf {} +
