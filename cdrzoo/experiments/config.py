@@ -1,0 +1,176 @@
+"""The configuration of a run: one YAML file that says everything a training needs. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import pathlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cdrzoo import models
+from cdrzoo.errors import InputError
+from cdrzoo.schema import Schema, load_mapping
+
+OPTIMIZERS = ("adam", "adagrad", "sgd")
+
+
+def _known(what: str, given: Mapping[str, Any], allowed: list[str]) -> None:
+    for key in given:
+        if key not in allowed:
+            near = difflib.get_close_matches(str(key), allowed, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"It knows: {', '.join(allowed)}."
+            raise InputError(f"{what} has an unknown entry {key!r}. {hint}")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model is trained; the same for every model of a comparison unless its search says otherwise.
+
+    Args:
+        optimizer: `adam`, `adagrad` or `sgd`, with updates of touched rows only.
+        learning_rate: default 0.001.
+        weight_decay: decoupled; on a table it acts on touched rows. Default 0.
+        batch_size: rows a step of the target, or `{domain: rows}`; a domain that is not named gets the target's.
+        epochs: at most so many.
+        patience: epochs without a better `monitor` before training stops.
+        monitor: what chooses the epoch, measured on validation rows. Default `val_auc`, for ratings `val_rmse`.
+        epoch: `target` (an epoch is one pass over the target; a source is repeated or cut) or `longest`.
+        mixed_precision: `True` computes in bfloat16 and keeps float32 weights.
+    """
+
+    optimizer: str = "adam"
+    learning_rate: float = 0.001
+    weight_decay: float = 0.0
+    batch_size: int | dict[str, int] = 256
+    epochs: int = 20
+    patience: int = 2
+    monitor: str | None = None
+    epoch: str = "target"
+    mixed_precision: bool = False
+
+    def __post_init__(self):
+        if self.optimizer not in OPTIMIZERS:
+            raise InputError(f"`optimizer` must be one of {', '.join(OPTIMIZERS)}. Received: {self.optimizer!r}.")
+        if not self.learning_rate > 0:
+            raise InputError(f"`learning_rate` must be above 0. Received: {self.learning_rate!r}.")
+        sizes = self.batch_size.values() if isinstance(self.batch_size, Mapping) else [self.batch_size]
+        for name, value in (*(("batch_size", size) for size in sizes), ("epochs", self.epochs)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"`{name}` must be a whole number of at least 1. Received: {value!r}.")
+        if self.epoch not in ("target", "longest"):
+            raise InputError(f"`epoch` must be 'target' or 'longest'. Received: {self.epoch!r}.")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything a run is made from.
+
+    Args:
+        schema: the schema.
+        data: for every domain where its rows are: a path or a mapping (see `cdrzoo.data.prepare`).
+        model: name of the model.
+        arguments: of the model's constructor, besides the schema.
+        domains: `all` or `target`: which domains the model trains on. Default: what the model is for.
+        split: how rows are split (see `cdrzoo.data.prepare`).
+        preparation: further arguments of `cdrzoo.data.prepare`.
+        width: width of every table; default: as the schema says.
+        training: how it is trained.
+        seed: of the model's start, its dropout and the order of rows.
+        folder: what relative paths in `data` are relative to.
+    """
+
+    schema: Schema
+    data: dict[str, Any]
+    model: str = "cctl"
+    arguments: dict[str, Any] = field(default_factory=dict)
+    domains: str | None = None
+    split: Any = "time"
+    preparation: dict[str, Any] = field(default_factory=dict)
+    width: int | None = None
+    training: Training = field(default_factory=Training)
+    seed: int = 0
+    folder: str = "."
+
+    def __post_init__(self):
+        card = models.card(self.model)
+        if self.domains is None:
+            object.__setattr__(self, "domains", card.domains)
+        if self.domains not in ("all", "target"):
+            raise InputError(f"`domains` must be 'all' or 'target'. Received: {self.domains!r}.")
+        if card.family == "cross-domain" and self.domains == "target":
+            raise InputError(f"{card.title} learns from a source; `domains: target` leaves none. Use `all`.")
+        for name in self.data:
+            self.schema.domain(name)
+        missing = [domain.name for domain in self.schema.domains if domain.name not in self.data]
+        if missing:
+            raise InputError(f"`data` says nothing of domain {missing[0]!r}. Add where its rows are.")
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any], folder: str | pathlib.Path = ".") -> RunConfig:
+        """From the mapping of a YAML file; relative paths are relative to `folder`."""
+        _known("The configuration", config, [f.name for f in dataclasses.fields(cls) if f.name != "folder"])
+        given = dict(config)
+        for required in ("schema", "data"):
+            if required not in given:
+                raise InputError(f"The configuration lacks `{required}`. Add it.")
+        if not isinstance(given["data"], Mapping):
+            raise InputError(f"`data` must be a mapping from domain to file. Received: {given['data']!r}.")
+        if isinstance(given["schema"], str):
+            given["schema"] = Schema.load(pathlib.Path(folder) / given["schema"])
+        elif isinstance(given["schema"], Mapping):
+            given["schema"] = Schema.from_dict(given["schema"])
+        if isinstance(given.get("training"), Mapping):
+            _known("`training`", given["training"], [f.name for f in dataclasses.fields(Training)])
+            given["training"] = Training(**given["training"])
+        return cls(**given, folder=str(folder))
+
+    @classmethod
+    def load(cls, path: str | pathlib.Path) -> RunConfig:
+        """From a YAML file; relative paths are relative to the file."""
+        return cls.from_dict(load_mapping(path), folder=pathlib.Path(path).resolve().parent)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` reads back, with paths made absolute."""
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "folder"}
+        plain["schema"] = self.schema.to_dict()
+        plain["training"] = dataclasses.asdict(self.training)
+        plain["data"] = {name: self._absolute(source) for name, source in self.data.items()}
+        return plain
+
+    def _absolute(self, source: Any) -> Any:
+        if isinstance(source, Mapping):
+            change = {"path": self._absolute, "join": lambda js: [{**j, "path": self._absolute(j["path"])} for j in js]}
+            return {key: change[key](value) if key in change else value for key, value in source.items()}
+        if isinstance(source, (list, tuple)):
+            return [self._absolute(each) for each in source]
+        return str((pathlib.Path(self.folder) / source).resolve()) if isinstance(source, (str, pathlib.Path)) else source
+
+    def with_changes(self, changes: Mapping[str, Any]) -> RunConfig:
+        """A copy with some settings changed, by their plain names: of the run, its training, or the model's arguments.
+
+        `{"learning_rate": 0.01, "width": 16, "dropout": 0.2}`: a name that neither the run nor its training knows is
+        an argument of the model.
+        """
+        run, training, arguments = {}, {}, dict(self.arguments)
+        for name, value in changes.items():
+            if name in {f.name for f in dataclasses.fields(Training)}:
+                training[name] = value
+            elif name in ("model", "domains", "width", "seed"):
+                run[name] = value
+            else:
+                arguments[name] = value
+        if "model" in run and "domains" not in run and run["model"] != self.model:
+            run["domains"] = None
+        return dataclasses.replace(
+            self, **run, arguments=arguments, training=dataclasses.replace(self.training, **training)
+        )
+
+    def model_arguments(self) -> dict[str, Any]:
+        """The model's arguments, checked against its constructor (this imports the model)."""
+        cls = models.card(self.model).load()
+        allowed = [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "schema", "kwargs")]
+        _known(f"The model {self.model!r}", self.arguments, allowed)
+        return self.arguments
