@@ -12,15 +12,15 @@ from typing import Any
 _LAZY = {
     "Encoder": "cdrzoo.data.encoder",
     "Part": "cdrzoo.data.batches",
-    "Prepared": "cdrzoo.data.prepare",
+    "Prepared": "cdrzoo.data.prepared",
     "Ragged": "cdrzoo.data.ragged",
     "Split": "cdrzoo.data.splits",
-    "batches": "cdrzoo.data.batches",
-    "check": "cdrzoo.data.check",
+    "check": "cdrzoo.data.report",
     "evaluation_batches": "cdrzoo.data.batches",
-    "prepare": "cdrzoo.data.prepare",
+    "prepare": "cdrzoo.data.prepared",
     "read": "cdrzoo.data.readers",
     "stream": "cdrzoo.data.streams",
+    "training_batches": "cdrzoo.data.batches",
 }
 _MODULES = ("datasets", "synthetic")
 
@@ -28,11 +28,8 @@ __all__ = sorted([*_LAZY, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:
-    # A function and its module may share a name (`prepare`): asking for it always gives the function.
     if name in _LAZY:
-        value = getattr(importlib.import_module(_LAZY[name]), name)
-        globals()[name] = value
-        return value
+        return getattr(importlib.import_module(_LAZY[name]), name)
     if name in _MODULES:
         return importlib.import_module(f"cdrzoo.data.{name}")
     raise AttributeError(f"module 'cdrzoo.data' has no attribute {name!r}")

@@ -1,0 +1,296 @@
+"""The encoder: raw ids and numbers to rows of tables, in NumPy for training and inside a TensorFlow graph for serving."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from cdrzoo.data.ragged import Ragged
+from cdrzoo.data.readers import columns_of
+from cdrzoo.errors import DataError
+from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature, Schema
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+MISSING = {"string": "", "int64": -1}
+"""The raw id that stands for a missing one."""
+
+_FORMAT = 1
+
+
+class Encoder:
+    """One vocabulary a table, and mean and deviation of every number, all learnt from training rows.
+
+    Of a table's ids the most frequent gets row 2, the next row 3 and so on (ties in alphabetical order); an id that
+    was not seen, or fewer than the table's `min_count` times, gets row 1; a missing one row 0. Every occurrence in a
+    training row counts: in an id column and among the last `length` ids of a sequence. A table with `hash_buckets` has
+    no vocabulary. A number becomes `(value - mean) / deviation`; a missing one becomes 0.
+
+    Args:
+        schema: the schema; `encoder.schema` has the rows of the tables filled in once `adapt` or `load` has run.
+    """
+
+    def __init__(self, schema: Schema):
+        self.schema = schema
+        self.vocabularies: dict[str, np.ndarray] = {}
+        self.numbers: dict[str, dict[str, tuple[float, float]]] = {}
+        self._indexes: dict[str, pd.Index] = {}
+
+    # Learning ---------------------------------------------------------------------------------------------------
+
+    def adapt(self, rows: Mapping[str, Any]) -> Encoder:
+        """Learns vocabularies and statistics.
+
+        Args:
+            rows: for every domain its training rows: a DataFrame, a mapping from column to values, or, for data that
+                does not fit in memory, an iterable of these.
+
+        Returns:
+            The encoder itself.
+
+        Raises:
+            DataError: when a domain is missing, or an id holds a line break.
+        """
+        counts = {table.name: _Counts() for table in self.schema.tables if table.hash_buckets is None}
+        moments: dict[str, dict[str, _Moments]] = {}
+        for domain in self.schema.domains:
+            if domain.name not in rows:
+                raise DataError(f"The encoder needs the training rows of every domain; {domain.name!r} is missing.")
+            numbers = moments[domain.name] = {f.name: _Moments() for f in domain.features if f.kind == "number"}
+            for chunk in _chunks(rows[domain.name]):
+                columns = columns_of(chunk, domain.features, f"Domain {domain.name!r}")
+                for feature in domain.features:
+                    values = columns[feature.column]
+                    if feature.kind == "number":
+                        numbers[feature.name].add(_number(values, feature))
+                    elif feature.table in counts:
+                        self._count(counts[feature.table], values, feature)
+        self.numbers = {name: {f: m.result() for f, m in found.items()} for name, found in moments.items()}
+        self._set({name: count.result(self.schema.table(name).min_count) for name, count in counts.items()})
+        return self
+
+    def _count(self, counts: _Counts, values: Any, feature: Feature) -> None:
+        weights = None
+        if isinstance(values, Ragged):
+            values = values.compress(values.values != MISSING[feature.dtype])
+            weights = values.occurrences(feature.length)
+            values, weights = values.values[weights > 0], weights[weights > 0]
+        else:
+            values = values[values != MISSING[feature.dtype]]
+        counts.add(self._keys(values, feature), weights)
+
+    def _set(self, vocabularies: Mapping[str, np.ndarray]) -> None:
+        for name, tokens in vocabularies.items():
+            if tokens.dtype == object:
+                for token in tokens:
+                    if "\n" in token or "\r" in token:
+                        raise DataError(
+                            f"An id of table {name!r} holds a line break: {token[:60]!r}. A vocabulary file has one id a "
+                            "line. Replace the line break in the data, or give the table `hash_buckets`."
+                        )
+        self.vocabularies = dict(vocabularies)
+        self._indexes = {name: pd.Index(tokens, dtype=tokens.dtype) for name, tokens in self.vocabularies.items()}
+        self.schema = self.schema.with_rows(
+            {
+                table.name: FIRST_KNOWN + (table.hash_buckets or len(self.vocabularies.get(table.name, ())))
+                for table in self.schema.tables
+            }
+        )
+
+    def _as_numbers(self, table: str) -> bool:
+        """Whether the vocabulary of the table is int64: every feature that looks it up is."""
+        features = [f for domain in self.schema.domains for f in domain.features if f.table == table]
+        return all(f.dtype == "int64" for f in features) and self.schema.table(table).hash_buckets is None
+
+    def _keys(self, values: np.ndarray, feature: Feature) -> np.ndarray:
+        """Raw ids as the table spells them: an int64 id in a table of strings is its decimal digits."""
+        if feature.dtype == "int64" and not self._as_numbers(feature.table):
+            return values.astype(str).astype(object)
+        return values
+
+    # Encoding ---------------------------------------------------------------------------------------------------
+
+    def encode(self, domain: str, frame: Any, features: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+        """Rows as arrays for a batch.
+
+        Args:
+            domain: the domain the rows belong to.
+            frame: a DataFrame, or a mapping from raw column to values.
+            features: names of the features wanted; default all of the domain.
+
+        Returns:
+            `id`: int32 [n]; `ids`: int32 [n, length], the last `length` present ids, oldest first, then 0;
+            `number`: float32 [n].
+        """
+        self._check_adapted()
+        wanted = [f for f in self.schema.domain(domain).features if features is None or f.name in set(features)]
+        columns = columns_of(frame, wanted, f"Domain {domain!r}")
+        return {f.name: self._encode(domain, f, columns[f.column]) for f in wanted}
+
+    def _encode(self, domain: str, feature: Feature, values: Any) -> np.ndarray:
+        if feature.kind == "number":
+            mean, deviation = self.numbers[domain][feature.name]
+            scaled = (_number(values, feature) - mean) / deviation
+            return np.where(np.isnan(scaled), 0.0, scaled).astype(np.float32)
+        if feature.kind == "id":
+            return self._rows(values, feature)
+        rows = values.map(lambda tokens: self._rows(tokens, feature))
+        return rows.compress(rows.values != PADDING).last(feature.length, PADDING)
+
+    def _rows(self, values: np.ndarray, feature: Feature) -> np.ndarray:
+        missing = values == MISSING[feature.dtype]
+        keys, table = self._keys(values, feature), self.schema.table(feature.table)
+        if table.hash_buckets is None:
+            rows = self._indexes[table.name].get_indexer(keys).astype(np.int32) + FIRST_KNOWN  # not found is -1
+        else:
+            rows = _hash(keys, table.hash_buckets)
+        rows[missing] = PADDING
+        return rows
+
+    def graph(self, domain: str, features: Iterable[str] | None = None) -> tf.Module:
+        """The same encoding as a TensorFlow module, for the serving graph and for streams.
+
+        Its call takes `{feature: tensor}` of the raw dtype, id and number [B], ids [B, any length], and gives what
+        `encode` gives. A SavedModel that tracks it carries the vocabularies as assets. Its `signature` names the
+        tensors it takes.
+
+        Args:
+            domain: the domain the rows belong to.
+            features: names of the features the graph takes; default all of the domain.
+        """
+        self._check_adapted()
+        from cdrzoo.data.graph import EncoderGraph
+
+        return EncoderGraph(self, domain, features)
+
+    def _check_adapted(self) -> None:
+        if any(table.rows is None for table in self.schema.tables):
+            raise DataError("The encoder knows no vocabularies yet. Call `adapt` with the training rows, or `Encoder.load`.")
+
+    # Files ------------------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | pathlib.Path) -> None:
+        """Writes `schema.yaml`, `encoder.json` and `vocab/TABLE.txt` (one id a line; the first line is row 2)."""
+        self._check_adapted()
+        folder = pathlib.Path(folder)
+        (folder / "vocab").mkdir(parents=True, exist_ok=True)
+        self.schema.save(folder / "schema.yaml")
+        for name in self.vocabularies:
+            self.write_vocabulary(name, folder / "vocab" / f"{name}.txt")
+        numbers = {
+            domain: {name: {"mean": mean, "deviation": deviation} for name, (mean, deviation) in found.items()}
+            for domain, found in self.numbers.items()
+        }
+        text = json.dumps({"format": _FORMAT, "numbers": numbers}, indent=2)
+        (folder / "encoder.json").write_text(text + "\n", encoding="utf-8")
+
+    def write_vocabulary(self, table: str, path: str | pathlib.Path) -> None:
+        """Writes the ids of a table, one a line."""
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            file.writelines(f"{token}\n" for token in self.vocabularies[table])
+
+    @classmethod
+    def load(cls, folder: str | pathlib.Path) -> Encoder:
+        """Reads what `save` wrote."""
+        folder = pathlib.Path(folder)
+        if not (folder / "encoder.json").exists():
+            raise DataError(f"{folder} holds no encoder: encoder.json is missing. Give the folder `Encoder.save` wrote.")
+        encoder = cls(Schema.load(folder / "schema.yaml"))
+        config = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        if config.get("format") != _FORMAT:
+            raise DataError(f"{folder}/encoder.json has format {config.get('format')}; this version reads {_FORMAT}.")
+        vocabularies = {}
+        for table in encoder.schema.tables:
+            if table.hash_buckets is None:
+                with open(folder / "vocab" / f"{table.name}.txt", encoding="utf-8", newline="") as file:
+                    lines = file.read().split("\n")[:-1]  # not splitlines: an id may hold U+2028 and the like
+                dtype = np.int64 if encoder._as_numbers(table.name) else object
+                vocabularies[table.name] = np.array(lines, dtype=dtype)
+                if len(lines) + FIRST_KNOWN != table.rows:
+                    raise DataError(
+                        f"{folder}/vocab/{table.name}.txt holds {len(lines)} ids, but schema.yaml says {table.rows} rows "
+                        f"(ids + {FIRST_KNOWN}). The files do not belong together: save the encoder again."
+                    )
+        encoder._set(vocabularies)
+        encoder.numbers = {
+            domain: {name: (entry["mean"], entry["deviation"]) for name, entry in found.items()}
+            for domain, found in config["numbers"].items()
+        }
+        return encoder
+
+
+def _chunks(rows: Any) -> Iterator[Any]:
+    if isinstance(rows, (pd.DataFrame, Mapping)):
+        yield rows
+    else:
+        yield from rows
+
+
+def _number(values: np.ndarray, feature: Feature) -> np.ndarray:
+    """float64 with NaN for missing; standardising in float64 keeps what a large integer has below 2**24."""
+    numbers = np.asarray(values, np.float64)
+    return np.where(values == -1, np.nan, numbers) if feature.dtype == "int64" else numbers
+
+
+def _hash(keys: np.ndarray, buckets: int) -> np.ndarray:
+    """The graph's own hash, run once per distinct id."""
+    import tensorflow as tf
+
+    codes, distinct = pd.factorize(keys)
+    if not len(distinct):
+        return np.zeros(len(keys), np.int32)
+    hashed = tf.strings.to_hash_bucket_fast(tf.constant(distinct.astype(object)), buckets).numpy()
+    return (hashed[codes] + FIRST_KNOWN).astype(np.int32)
+
+
+class _Counts:
+    """Occurrences of each id, chunk by chunk."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, tokens: np.ndarray, weights: np.ndarray | None) -> None:
+        codes, distinct = pd.factorize(tokens)
+        self.parts.append((distinct, np.bincount(codes, weights, minlength=len(distinct)).astype(np.int64)))
+        if len(self.parts) > 64:
+            self.parts = [self._merged()]
+
+    def _merged(self) -> tuple[np.ndarray, np.ndarray]:
+        if not self.parts:
+            return np.array([], object), np.array([], np.int64)
+        tokens, counts = (np.concatenate(columns) for columns in zip(*self.parts, strict=True))
+        codes, distinct = pd.factorize(tokens)
+        return distinct, np.bincount(codes, counts, minlength=len(distinct)).astype(np.int64)
+
+    def result(self, min_count: int) -> np.ndarray:
+        tokens, counts = self._merged()
+        tokens, counts = tokens[counts >= min_count], counts[counts >= min_count]
+        order = np.argsort(tokens, kind="stable")
+        return tokens[order][np.argsort(-counts[order], kind="stable")]
+
+
+class _Moments:
+    """Mean and deviation, chunk by chunk (Chan, Golub and LeVeque's update)."""
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.squares = 0, 0.0, 0.0
+
+    def add(self, values: np.ndarray) -> None:
+        values = values[~np.isnan(values)]
+        if not len(values):
+            return
+        mean, total = float(values.mean()), self.count + len(values)
+        step = mean - self.mean
+        self.squares += float(((values - mean) ** 2).sum()) + step**2 * self.count * len(values) / total
+        self.mean += step * len(values) / total
+        self.count = total
+
+    def result(self) -> tuple[float, float]:
+        deviation = (self.squares / self.count) ** 0.5 if self.count else 0.0
+        return self.mean, deviation if deviation > 1e-12 * max(1.0, abs(self.mean)) else 1.0

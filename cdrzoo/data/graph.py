@@ -1,0 +1,110 @@
+"""The encoder inside a TensorFlow graph. Apart from `encoder.py`, which does without TensorFlow."""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature
+
+if TYPE_CHECKING:
+    from cdrzoo.data.encoder import Encoder
+
+
+class EncoderGraph(tf.Module):
+    """Raw tensors of one domain to rows of tables. Made by `Encoder.graph`.
+
+    All features of a table are looked up at once: one lookup a table, not one a feature, keeps serving graphs small.
+
+    Args:
+        encoder: an adapted encoder.
+        domain: the domain the rows belong to.
+        features: names of the features it takes; default all.
+    """
+
+    def __init__(self, encoder: Encoder, domain: str, features: Iterable[str] | None = None):
+        super().__init__(name=f"{domain}_encoder")
+        schema = encoder.schema
+        names = None if features is None else set(features)
+        # In a plain tuple below: tf.Module would wrap lists and dictionaries of its own and track what need not be.
+        self._features = tuple(f for f in schema.domain(domain).features if names is None or f.name in names)
+        self._numbers = {f.name: encoder.numbers[domain][f.name] for f in self._features if f.kind == "number"}
+        self._buckets = {table.name: table.hash_buckets for table in schema.tables}
+        self._keys = {t.name: tf.int64 if encoder._as_numbers(t.name) else tf.string for t in schema.tables}
+        self._folder = tempfile.TemporaryDirectory(prefix="cdrzoo_vocab_")  # lives as long as the module
+        self._tables = {}
+        for table in schema.tables:
+            if table.hash_buckets is None and any(f.table == table.name for f in self._features):
+                path = pathlib.Path(self._folder.name) / f"{table.name}.txt"
+                encoder.write_vocabulary(table.name, path)
+                self._tables[table.name] = _lookup_table(path, self._keys[table.name], table.rows - FIRST_KNOWN)
+
+    @property
+    def signature(self) -> dict[str, tf.TensorSpec]:
+        """The raw tensors it takes, by feature."""
+        return {
+            f.name: tf.TensorSpec([None, None] if f.kind == "ids" else [None], tf.as_dtype(f.dtype), name=f.name)
+            for f in self._features
+        }
+
+    def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        encoded = {}
+        for feature in self._features:
+            if feature.kind == "number":
+                encoded[feature.name] = self._number(feature, raw[feature.name])
+        for name in dict.fromkeys(f.table for f in self._features if f.table is not None):
+            features = [f for f in self._features if f.table == name]
+            flat = [tf.reshape(raw[f.name], [-1]) for f in features]
+            rows = tf.split(self._rows(name, features, flat), [tf.size(x) for x in flat], num=len(flat))
+            for feature, found in zip(features, rows, strict=True):
+                if feature.kind == "ids":
+                    found = _last(tf.reshape(found, tf.shape(raw[feature.name])), feature.length)
+                encoded[feature.name] = found
+        return {f.name: encoded[f.name] for f in self._features}
+
+    def _rows(self, table: str, features: list[Feature], flat: list[tf.Tensor]) -> tf.Tensor:
+        missing = tf.concat([x == ("" if x.dtype == tf.string else -1) for x in flat], 0)
+        if self._keys[table] == tf.string:
+            flat = [x if x.dtype == tf.string else tf.strings.as_string(x) for x in flat]
+        keys = tf.concat(flat, 0)
+        if self._buckets[table] is None:
+            rows = self._tables[table].lookup(keys)  # not found is -1
+        else:
+            rows = tf.strings.to_hash_bucket_fast(keys, self._buckets[table])
+        return tf.where(missing, PADDING, tf.cast(rows, tf.int32) + FIRST_KNOWN)
+
+    def _number(self, feature: Feature, raw: tf.Tensor) -> tf.Tensor:
+        mean, deviation = self._numbers[feature.name]
+        raw = tf.reshape(raw, [-1])
+        values = tf.cast(raw, tf.float64)
+        missing = raw == -1 if feature.dtype == "int64" else tf.math.is_nan(values)
+        return tf.cast(tf.where(missing, tf.zeros_like(values), (values - mean) / deviation), tf.float32)
+
+
+def _lookup_table(path: pathlib.Path, key_dtype: tf.DType, size: int) -> tf.lookup.StaticHashTable:
+    if not size:  # a file initializer refuses an empty file
+        keys, values = tf.constant([], key_dtype), tf.constant([], tf.int64)
+        return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), default_value=-1)
+    initializer = tf.lookup.TextFileInitializer(
+        str(path),
+        key_dtype=key_dtype,
+        key_index=tf.lookup.TextFileIndex.WHOLE_LINE,
+        value_dtype=tf.int64,
+        value_index=tf.lookup.TextFileIndex.LINE_NUMBER,
+        vocab_size=size,
+    )
+    return tf.lookup.StaticHashTable(initializer, default_value=-1)
+
+
+def _last(rows: tf.Tensor, length: int) -> tf.Tensor:
+    """[B, any] to [B, length]: the last `length` rows that are not padding, in order, then padding."""
+    present = tf.cast(rows != PADDING, tf.int32)
+    before = tf.cumsum(present, axis=1) - 1  # position among the present
+    to = before - tf.maximum(tf.reduce_sum(present, axis=1, keepdims=True) - length, 0)
+    kept = tf.where((present == 1) & (to >= 0))
+    at = tf.stack([tf.cast(kept[:, 0], tf.int32), tf.gather_nd(to, kept)], axis=1)
+    return tf.ensure_shape(tf.scatter_nd(at, tf.gather_nd(rows, kept), [tf.shape(rows)[0], length]), [None, length])
