@@ -52,14 +52,14 @@ format: .venv/ready
 	@rm -f $@
 	@requirements/make_env.sh .venv310 3.10 && touch $@ || [ $$? = 3 ]
 
-# The newest versions, and the oldest: every lower bound of pyproject.toml, with the protobuf of TFX 1.16.
+# The newest versions; and the oldest, which are the lower bounds of pyproject.toml (the test tools are new in both).
 COMPILE := uv pip compile --quiet --no-annotate --no-header --upgrade pyproject.toml
 pins:
 	$(COMPILE) --python-version 3.11 --extra dev --output-file requirements/py311.txt
-	lowest=$$(mktemp); echo protobuf==3.20.3 > $$lowest.protobuf; \
-	$(COMPILE) --python-version 3.10 --resolution lowest-direct --constraint $$lowest.protobuf --output-file $$lowest; \
+	lowest=$$(mktemp); \
+	$(COMPILE) --python-version 3.10 --resolution lowest-direct --output-file $$lowest; \
 	$(COMPILE) --python-version 3.10 --extra dev --constraint $$lowest --output-file requirements/py310.txt; \
-	rm -f $$lowest $$lowest.protobuf
+	rm -f $$lowest
 
 clean:
 	rm -rf .venv .venv310 .uv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs
