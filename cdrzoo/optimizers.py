@@ -1,16 +1,16 @@
 """Optimizers whose step costs the same whatever the number of rows of an embedding table.
 
-`keras.optimizers.Adam` reads and writes every row of a table and of its moments in every step. The optimizers here
-update a variable whose gradient is a `tf.IndexedSlices` (a table read by `tf.nn.embedding_lookup`, as
+`keras.optimizers.Adam` reads and writes every row of a table and of its moments in every step. The optimizers
+here update a variable whose gradient is a `tf.IndexedSlices` (a table read by `tf.nn.embedding_lookup`, as
 `cdrzoo.layers.FeatureEmbedding` does) on the touched rows only:
 
 1. gradients of the same row are summed, once;
 2. the touched rows of the variable's slots are gathered, updated and scattered back.
 
-Rows that a batch does not touch keep their value and their slots: moments do not decay and no weight decay is applied
-while a row is away ("lazy" updates). A step that touches every row equals the Keras optimizer's. A variable with a
-dense gradient is left to the Keras optimizer of the same name. Weight decay, `clipnorm`, `global_clipnorm` and
-`clipvalue` see the summed gradients, hence the same numbers as for a dense gradient.
+Rows that a batch does not touch keep their value and their slots: moments do not decay and no weight decay is
+applied while a row is away ("lazy" updates). A step that touches every row equals the Keras optimizer's. A
+variable with a dense gradient is left to the Keras optimizer of the same name. Weight decay, `clipnorm`,
+`global_clipnorm` and `clipvalue` see the summed gradients, hence the same numbers as for a dense gradient.
 
 TensorFlow rather than `keras.ops`: a sparse update has no `keras.ops` form.
 """
@@ -81,7 +81,9 @@ class _RowSparse:
             return super().apply(grads, trainable_variables)
         self.loss_scale_factor = None
         try:
-            return super().apply([None if g is None else keras.ops.divide(g, scale) for g in grads], trainable_variables)
+            return super().apply(
+                [None if g is None else keras.ops.divide(g, scale) for g in grads], trainable_variables
+            )
         finally:
             self.loss_scale_factor = scale
 
@@ -127,9 +129,8 @@ class Adam(_RowSparse, keras.optimizers.Adam):
 
     For a touched row, with g the sum of its gradients and t the number of steps of the optimizer:
 
-        m <- m + (1 - beta_1) (g - m)
-        v <- v + (1 - beta_2) (g^2 - v)
-        row <- row - rate * sqrt(1 - beta_2^t) / (1 - beta_1^t) * m / (sqrt(v) + epsilon) - rate * weight_decay * row
+        m <- m + (1 - beta_1) (g - m) v <- v + (1 - beta_2) (g^2 - v) row <- row - rate * sqrt(1 - beta_2^t) /
+        (1 - beta_1^t) * m / (sqrt(v) + epsilon) - rate * weight_decay * row
 
     Args: those of `keras.optimizers.Adam`, without `use_ema` and `gradient_accumulation_steps`.
 
@@ -169,7 +170,8 @@ class Adagrad(_RowSparse, keras.optimizers.Adagrad):
     Raises:
         InputError: for an argument that has no sparse form.
 
-    Reference: Duchi et al., "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization", 2011.
+    Reference: Duchi et al., "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization",
+        2011.
     """
 
     def _row_step(self, rows, gradient, index, rate):

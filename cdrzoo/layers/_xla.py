@@ -12,11 +12,11 @@ from tensorflow.python.framework.config import is_op_determinism_enabled
 def fused(function: Callable[..., Any], *tensors: Any, training: bool, elements: int | None) -> Any:
     """`function(*tensors)`, compiled by XLA where that pays; its gradient is compiled too.
 
-    A step with embedding tables cannot be compiled as a whole (see `FeatureEmbedding`); its dense part can, and XLA
-    then fuses the element-wise work between the matrix products. It pays for large tensors of fixed shape: while
-    training, from a million `elements` on (of the widest intermediate tensor; None: not known). Compiled code stays
-    out of exported graphs, out of eager runs, out of distribution strategies, whose merges XLA does not know, and out
-    of runs with TensorFlow's op determinism, which excludes XLA.
+    A step with embedding tables cannot be compiled as a whole (see `FeatureEmbedding`); its dense part can,
+    and XLA then fuses the element-wise work between the matrix products. It pays for large tensors of fixed
+    shape: while training, from a million `elements` on (of the widest intermediate tensor; None: not known).
+    Compiled code stays out of exported graphs, out of eager runs, out of distribution strategies, whose
+    merges XLA does not know, and out of runs with TensorFlow's op determinism, which excludes XLA.
     """
     pays = (
         training

@@ -28,7 +28,11 @@ def _dice(s, alpha, weight):
         slope = upstream * s * (1.0 - p)
         g = slope * p * (1.0 - alpha)
         means = (ops.sum(g, axis=0) + z * ops.sum(g * z, axis=0)) / count
-        return upstream * (alpha + (1.0 - alpha) * p) + scale * (g - weight * means), ops.sum(slope, axis=0), None
+        return (
+            upstream * (alpha + (1.0 - alpha) * p) + scale * (g - weight * means),
+            ops.sum(slope, axis=0),
+            None,
+        )
 
     return (s * (alpha + (1.0 - alpha) * p), mean, variance), grad
 
@@ -37,10 +41,11 @@ def _dice(s, alpha, weight):
 class Dice(keras.layers.Layer):
     """Data adaptive activation: a PReLU whose rectified point follows the data.
 
-        f(s) = p(s) s + (1 - p(s)) alpha s,   p(s) = 1 / (1 + exp(-(s - E[s]) / sqrt(Var[s] + eps))),   eps = 1e-8
+        f(s) = p(s) s + (1 - p(s)) alpha s,   p(s) = 1 / (1 + exp(-(s - E[s]) / sqrt(Var[s] + eps))),   eps =
+        1e-8
 
-    E and Var are those of the batch in training (over the steps that the mask admits) and moving averages of them
-    otherwise. `alpha` is learnt, one a channel, and starts at 0.
+    E and Var are those of the batch in training (over the steps that the mask admits) and moving averages of
+    them otherwise. `alpha` is learnt, one a channel, and starts at 0.
 
     Args:
         momentum: of the moving averages.
@@ -64,7 +69,12 @@ class Dice(keras.layers.Layer):
     def build(self, input_shape):
         shape = (input_shape[-1],)
         self.alpha = self.add_weight(name="alpha", shape=shape, initializer="zeros", autocast=False)
-        moving: dict[str, Any] = {"shape": shape, "trainable": False, "autocast": False, "aggregation": "mean"}
+        moving: dict[str, Any] = {
+            "shape": shape,
+            "trainable": False,
+            "autocast": False,
+            "aggregation": "mean",
+        }
         self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **moving)
         self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **moving)
 
@@ -73,8 +83,10 @@ class Dice(keras.layers.Layer):
         s = ops.cast(s, self.variable_dtype)  # the statistics of many steps need float32
         if training:
             s = ops.reshape(s, (-1, shape[-1]))
-            weight = ops.ones_like(s[:, :1]) if mask is None else ops.cast(ops.reshape(mask, (-1, 1)), s.dtype)
-            y, mean, variance = _dice(s, ops.convert_to_tensor(self.alpha), weight)
+            weight = (
+                ops.ones_like(s[:, :1]) if mask is None else ops.cast(ops.reshape(mask, (-1, 1)), s.dtype)
+            )
+            y, mean, variance = _dice(s, ops.copy(self.alpha), weight)
             share = (1.0 - self.momentum) * ops.minimum(ops.sum(weight), 1.0)  # nothing valid, nothing learnt
             self.moving_mean.assign_add(share * (mean - self.moving_mean))
             self.moving_variance.assign_add(share * (variance - self.moving_variance))
@@ -91,6 +103,6 @@ class Dice(keras.layers.Layer):
         return {**super().get_config(), "momentum": self.momentum}
 
 
-def activation(name: Any) -> keras.layers.Layer:
+def activation(name: Any, dtype: Any = None) -> keras.layers.Layer:
     """The layer of an activation: `"dice"`, or anything that `keras.activations.get` knows."""
-    return Dice() if name == "dice" else keras.layers.Activation(name)
+    return Dice(dtype=dtype) if name == "dice" else keras.layers.Activation(name, dtype=dtype)

@@ -1,7 +1,7 @@
 """Embedding tables: every feature of every domain that looks up a table, in one lookup.
 
-TensorFlow rather than `keras.ops`: only `tf.nn.embedding_lookup` on the variable itself reads the wanted rows alone and
-gives a gradient of rows (`tf.IndexedSlices`). `keras.ops.take` reads the whole table first.
+TensorFlow rather than `keras.ops`: only `tf.nn.embedding_lookup` on the variable itself reads the wanted rows
+alone and gives a gradient of rows (`tf.IndexedSlices`). `keras.ops.take` reads the whole table first.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def _without_padding(rows: tf.Tensor, ids: tf.Tensor):
 class FeatureEmbedding(keras.layers.Layer):
     """Looks up the tables of a schema for the domains that are handed to it.
 
-    One variable a table, or a table and a domain where `Table.per_domain` says so; one lookup a variable, whatever
-    the number of features and domains that read it. Row 0 (padding, missing) starts as zeros and never gets a
-    gradient, so it reads as zeros.
+    One variable a table, or a table and a domain where `Table.per_domain` says so; one lookup a variable,
+    whatever the number of features and domains that read it. Row 0 (padding, missing) starts as zeros and
+    never gets a gradient, so it reads as zeros.
 
-    The tables stay float32 under a mixed precision policy; looked-up rows are cast to the compute dtype. XLA is kept
-    away from this layer (`supports_jit` is False, which `compile(jit_compile="auto")` obeys): a step that XLA compiles
-    as a whole copies every table.
+    The tables stay float32 under a mixed precision policy; looked-up rows are cast to the compute dtype. XLA
+    is kept away from this layer (`supports_jit` is False, which `compile(jit_compile="auto")` obeys): a step
+    that XLA compiles as a whole copies every table.
 
     Args:
         schema: a `Schema` whose tables know their rows.
@@ -83,7 +83,10 @@ class FeatureEmbedding(keras.layers.Layer):
                 if key is not None and key not in self._tables:
                     table = self.schema.table(feature.table)
                     self._tables[key] = self.add_weight(
-                        name=key, shape=(table.rows, table.width), initializer=self._initialize, autocast=False
+                        name=key,
+                        shape=(table.rows, table.width),
+                        initializer=self._initialize,
+                        autocast=False,
                     )
         self.built = True
 

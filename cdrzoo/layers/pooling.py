@@ -55,11 +55,11 @@ class TargetAttention(keras.layers.Layer):
 
         a_j = MLP([q, k_j, q - k_j, q * k_j]),   out = sum_j a_j k_j
 
-    The first layer is computed as q (Wq + Wd) + k_j (Wk - Wd + diag(q) Wp), whose first term and bracket cost once a
-    row and not once a step.
+    The first layer is computed as q (Wq + Wd) + k_j (Wk - Wd + diag(q) Wp), whose first term and bracket cost
+    once a row and not once a step.
 
-    Where the mask is False the weight is exactly 0, whatever stands there, and Dice does not see it. A row without a
-    valid step gives zeros.
+    Where the mask is False the weight is exactly 0, whatever stands there, and Dice does not see it. A row
+    without a valid step gives zeros.
 
     Args:
         units: widths of the hidden layers.
@@ -68,16 +68,16 @@ class TargetAttention(keras.layers.Layer):
 
     Call arguments:
         query: the candidate, `[batch, Dq]`.
-        keys: the history, `[batch, n, Dk]`, Dk >= Dq: its first Dq columns are matched with the query; further ones
-            (a position, a behaviour type) enter as they are.
+        keys: the history, `[batch, n, Dk]`, Dk >= Dq: its first Dq columns are matched with the query; further
+            ones (a position, a behaviour type) enter as they are.
         mask: bool `[batch, n]`. Default: every step is valid.
         return_weights: whether to return the weights too.
 
     Returns:
         `[batch, Dk]`, or with `return_weights` a tuple of it and the weights `[batch, n]`.
 
-    Reference: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", 2018, section 4.3, equation 3,
-    and figure 2.
+    Reference: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", 2018, section 4.3,
+    equation 3, and figure 2.
     """
 
     def __init__(
@@ -87,9 +87,9 @@ class TargetAttention(keras.layers.Layer):
         self.units = tuple(units)
         self.activation = activation
         self.softmax = softmax
-        self.hidden = [keras.layers.Dense(width) for width in self.units[1:]]
-        self.activations = [make_activation(activation) for _ in self.units]
-        self.score = keras.layers.Dense(1)
+        self.hidden = [keras.layers.Dense(width, dtype=self.dtype_policy) for width in self.units[1:]]
+        self.activations = [make_activation(activation, dtype=self.dtype_policy) for _ in self.units]
+        self.score = keras.layers.Dense(1, dtype=self.dtype_policy)
 
     def build(self, query_shape, keys_shape):
         width, extra = query_shape[-1], keys_shape[-1] - query_shape[-1]

@@ -44,7 +44,11 @@ class MLP(keras.layers.Layer):
         if final_activation is not None and names:
             names[-1] = final_activation
         self.blocks = [
-            [keras.layers.Dense(width), make_activation(name), keras.layers.Dropout(dropout)]
+            [
+                keras.layers.Dense(width, dtype=self.dtype_policy),
+                make_activation(name, dtype=self.dtype_policy),
+                keras.layers.Dropout(dropout, dtype=self.dtype_policy),
+            ]
             for width, name in zip(self.units, names)
         ]
 

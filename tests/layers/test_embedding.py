@@ -1,0 +1,200 @@
+"""The feature embedding: which variable a feature reads, padding, and sparse gradients."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cdrzoo.errors import SchemaError
+from cdrzoo.layers import FeatureEmbedding
+from cdrzoo.schema import Domain, Feature, Schema, Table
+
+SCHEMA = Schema(
+    domains=(
+        Domain(
+            "books",
+            (
+                Feature("user", "id", "user", table="user"),
+                Feature("item", "id", "item", table="book"),
+                Feature("tags", "ids", "item", table="tag", length=3),
+            ),
+        ),
+        Domain(
+            "films",
+            (
+                Feature("user", "id", "user", table="user"),
+                Feature("item", "id", "item", table="film"),
+                Feature("tags", "ids", "item", table="tag", length=3),
+                Feature("read", "ids", "history", table="book", length=4, of="books"),
+                Feature("age", "number", "user"),
+            ),
+        ),
+    ),
+    target="films",
+    tables=(
+        Table("user", 2, rows=10),
+        Table("book", 4, rows=20),
+        Table("film", 4, rows=30),
+        Table("tag", 3, True, rows=6),
+    ),
+)
+
+
+def batch(rows=5):
+    rng = np.random.default_rng(0)
+
+    def ids(limit, *shape):
+        return rng.integers(0, limit, (rows, *shape)).astype("int32")
+
+    return {
+        "books": {"user": ids(10), "item": ids(20), "tags": ids(6, 3)},
+        "films": {
+            "user": ids(10)[:3],
+            "item": ids(30)[:3],
+            "tags": ids(6, 3)[:3],
+            "read": ids(20, 4)[:3],
+            "age": np.array([0.5, -1.0, 2.0], "float32"),
+        },
+    }
+
+
+def test_every_feature_reads_its_table():
+    layer, x = FeatureEmbedding(SCHEMA), batch()
+    out = layer(x)
+    assert sorted(v.name for v in layer.trainable_variables) == [
+        "book",
+        "film",
+        "tag_books",
+        "tag_films",
+        "user",
+    ]
+    tables = {v.name: np.asarray(v) for v in layer.trainable_variables}
+    for domain, feature, table in [
+        ("books", "user", "user"),
+        ("films", "user", "user"),
+        ("books", "item", "book"),
+        ("films", "read", "book"),
+        ("films", "item", "film"),
+        ("books", "tags", "tag_books"),
+        ("films", "tags", "tag_films"),
+    ]:
+        np.testing.assert_array_equal(out[domain][feature], tables[table][x[domain][feature]])
+    np.testing.assert_array_equal(out["films"]["age"], [[0.5], [-1.0], [2.0]])
+    assert list(out["films"]) == list(x["films"])
+
+
+def test_any_subset_of_domains_and_features():
+    layer, x = FeatureEmbedding(SCHEMA), batch()
+    whole = layer(x)
+    part = layer({"films": {"read": x["films"]["read"]}})
+    np.testing.assert_array_equal(part["films"]["read"], whole["films"]["read"])
+    only = FeatureEmbedding(SCHEMA, domains=("books",))
+    only({"books": x["books"]})
+    assert sorted(v.name for v in only.trainable_variables) == ["book", "tag_books", "user"]
+    with pytest.raises(SchemaError, match="films"):
+        only(x)
+
+
+def test_one_lookup_a_table():
+    layer, x = FeatureEmbedding(SCHEMA), batch()
+    layer(x)
+    graph = tf.function(layer).get_concrete_function(tf.nest.map_structure(tf.constant, x)).graph
+    assert sum(op.type == "ResourceGather" for op in graph.get_operations()) == 5
+    assert not [op for op in graph.get_operations() if op.type == "ReadVariableOp"]
+
+
+def test_unknown_lengths_and_batches_in_a_graph():
+    layer, x = FeatureEmbedding(SCHEMA), batch()
+    spec = {
+        d: {n: tf.TensorSpec([None] * v.ndim, v.dtype) for n, v in features.items()}
+        for d, features in x.items()
+    }
+    out = tf.function(layer, input_signature=[spec])(tf.nest.map_structure(tf.constant, x))
+    expected = layer(x)
+    for domain in x:
+        for feature in x[domain]:
+            np.testing.assert_array_equal(out[domain][feature], expected[domain][feature])
+
+
+def test_gradients_are_rows_and_padding_gets_none():
+    layer = FeatureEmbedding(SCHEMA)
+    x = {"books": {"user": np.array([0, 3, 3], "int32")}}
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(
+            layer(x)["books"]["user"] * np.array([[5.0, 5.0], [1.0, 2.0], [3.0, 4.0]], "float32")
+        )
+    gradient = tape.gradient(loss, layer.table("user").value)
+    assert isinstance(gradient, tf.IndexedSlices)
+    expected = np.zeros((10, 2))
+    expected[3] = [4, 6]
+    np.testing.assert_array_equal(tf.convert_to_tensor(gradient), expected)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "adagrad"])
+def test_row_0_reads_as_zeros_before_and_after_training(optimizer):
+    layer, x = FeatureEmbedding(SCHEMA, initializer="ones"), batch()
+    layer(x)
+    keras_optimizer = keras.optimizers.get(optimizer)
+    for _ in range(3):
+        with tf.GradientTape() as tape:
+            loss = sum(tf.reduce_sum(tf.square(v + 1)) for v in tf.nest.flatten(layer(x)))
+        variables = layer.trainable_variables
+        keras_optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
+    for v in layer.trainable_variables:
+        assert not np.asarray(v)[0].any()
+        assert (np.asarray(v)[1:] != 0).all()
+
+
+def test_lookup_and_table_by_name():
+    layer = FeatureEmbedding(SCHEMA)
+    ids = np.array([[1, 2], [3, 0]], "int32")
+    np.testing.assert_array_equal(layer.lookup("book", ids), np.asarray(layer.table("book"))[ids])
+    np.testing.assert_array_equal(
+        layer.lookup("tag", ids, "books"), np.asarray(layer.table("tag", "books"))[ids]
+    )
+    assert layer.table("tag") is layer.table("tag", "films")
+    assert FeatureEmbedding(SCHEMA, domains=("books",)).table("tag").name == "tag_books"
+    with pytest.raises(SchemaError, match="'film'"):
+        FeatureEmbedding(SCHEMA, domains=("books",)).table("film")
+
+
+def test_tables_stay_float32_under_mixed_precision():
+    layer, x = FeatureEmbedding(SCHEMA, dtype="mixed_bfloat16"), batch()
+    out = layer(x)
+    assert {v.dtype for v in tf.nest.flatten(out)} == {tf.bfloat16}
+    assert {v.dtype for v in layer.trainable_variables} == {"float32"}
+
+
+def test_the_schema_must_know_its_rows():
+    unknown = Schema((Domain("a", (Feature("user", "id", "user", table="user"),)),), "a", (Table("user"),))
+    with pytest.raises(SchemaError, match="'user' does not know its number of rows"):
+        FeatureEmbedding(unknown)
+
+
+def test_configuration_round_trip():
+    layer = FeatureEmbedding(
+        SCHEMA, domains=("books",), initializer=keras.initializers.RandomNormal(0.0, 0.3)
+    )
+    again = FeatureEmbedding.from_config(layer.get_config())
+    assert again.schema == SCHEMA
+    assert again.domains == ("books",)
+    assert again.initializer.stddev == 0.3
+
+
+def test_compile_keeps_the_step_out_of_xla():
+    layer = FeatureEmbedding(SCHEMA)
+
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.embedding = layer
+            self.dense = keras.layers.Dense(1)
+
+        def call(self, x):
+            return self.dense(self.embedding(x)["books"]["user"])
+
+    model = Model()
+    model.compile("sgd", "mse")
+    assert model.jit_compile is False
