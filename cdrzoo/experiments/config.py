@@ -148,6 +148,23 @@ class RunConfig:
             return [self._absolute(each) for each in source]
         return str((pathlib.Path(self.folder) / source).resolve()) if isinstance(source, (str, pathlib.Path)) else source
 
+    def files(self) -> list[pathlib.Path]:
+        """The files that the data is read from, as far as they exist."""
+        found: list[str] = []
+
+        def collect(source: Any) -> None:
+            if isinstance(source, Mapping):
+                collect([source.get("path", []), *(each.get("path", []) for each in source.get("join", []))])
+            elif isinstance(source, (list, tuple)):
+                for each in source:
+                    collect(each)
+            elif isinstance(source, str):
+                found.append(source)
+
+        for source in self.data.values():
+            collect(self._absolute(source))
+        return [pathlib.Path(path) for path in found if pathlib.Path(path).exists()]
+
     def with_changes(self, changes: Mapping[str, Any]) -> RunConfig:
         """A copy with some settings changed, by their plain names: of the run, its training, or the model's arguments.
 

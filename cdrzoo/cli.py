@@ -1,0 +1,333 @@
+"""The command line. Only what a command needs is imported, when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import cdrzoo
+from cdrzoo.errors import InputError
+
+DESCRIPTION = """\
+cdrzoo trains click and rating models of a target domain with the help of other domains, and exports them for serving.
+
+A first session, on logs that it makes itself:
+
+  cdrzoo synthesize demo                          two domains' logs, a schema, a run configuration
+  cdrzoo schema check demo/schema.yaml --data books=demo/books.csv --data films=demo/films.csv
+  cdrzoo train demo/run.yaml --model cctl --out runs/cctl
+  cdrzoo compare demo/run.yaml --models dnn,cctl --seeds 3 --out runs/compare
+  cdrzoo export runs/cctl --to saved_models/films
+  cdrzoo verify saved_models/films/1 --run runs/cctl
+  cdrzoo predict saved_models/films/1 --input demo/requests.csv
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit code: 0 done, 2 the input is at fault."""
+    arguments = _parser().parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        return arguments.run(arguments) or 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="cdrzoo", description=DESCRIPTION, formatter_class=raw)
+    parser.add_argument("--version", action="version", version=f"cdrzoo {cdrzoo.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, run: Any, text: str, to: Any = commands) -> argparse.ArgumentParser:
+        added = to.add_parser(name, help=text.splitlines()[0], description=text, formatter_class=raw)
+        added.set_defaults(run=run)
+        return added
+
+    command("models", _models, "List the models: name, paper, family, and what each needs.")
+
+    schema = commands.add_parser("schema", help="Look at a schema.").add_subparsers(metavar="COMMAND", required=True)
+    check = command(
+        "check",
+        _schema_check,
+        "Check a schema, and the data against it; show the domains side by side: shared and specific features,\n"
+        "tables, and with --data the overlap of ids and the share of missing values.",
+        schema,
+    )
+    check.add_argument("schema", type=pathlib.Path, help="schema file (YAML or JSON)")
+    check.add_argument("--data", action="append", default=[], metavar="DOMAIN=FILE", help="a domain's rows (repeat)")
+
+    make = command(
+        "synthesize",
+        _synthesize,
+        "Write the logs of two made-up domains whose transferable signal is known, a schema, a run configuration\n"
+        "and a few requests to predict.",
+    )
+    make.add_argument("folder", type=pathlib.Path, help="folder to write to; it must be new or empty")
+    make.add_argument("--transfer", type=float, default=0.8, help="1: tastes carry over, 0: not, -1: they are opposite")
+    make.add_argument("--seed", type=int, default=0)
+
+    dataset = command(
+        "dataset",
+        _dataset,
+        "Write the schema and the run configuration of a public dataset that lies in a folder.\n\n"
+        "  cdrzoo dataset ciao data/ciao --source cat01 --target cat02 --out runs/ciao",
+    )
+    dataset.add_argument("name", help="amazon_subcat, ciao, food_kitchen or douban")
+    dataset.add_argument("data", type=pathlib.Path, help="folder with the dataset's files")
+    dataset.add_argument("--source", help="source domain, where the dataset has several")
+    dataset.add_argument("--target", help="target domain, where the dataset has several")
+    dataset.add_argument("--out", type=pathlib.Path, required=True, help="folder to write to")
+
+    train = command(
+        "train",
+        _train,
+        "Train a model and evaluate it; everything about it goes to a run folder.\n\n"
+        "  cdrzoo train demo/run.yaml --model cctl --set learning_rate=0.003 --set sync_every=100 --out runs/cctl\n\n"
+        "The folder holds config.yaml, schema.yaml, encoder/ (vocabularies), model.keras, metrics.json, history.csv and\n"
+        "logs/ (TensorBoard). A stopped run is continued with --resume and ends as if it had not been stopped.",
+    )
+    train.add_argument("config", type=pathlib.Path, nargs="?", help="run configuration (YAML); not with --resume")
+    train.add_argument("--out", type=pathlib.Path, required=True, help="run folder")
+    train.add_argument("--resume", action="store_true", help="continue the stopped run in the folder")
+    train.add_argument("--overwrite", action="store_true", help="discard the run in the folder")
+    _settings(train)
+
+    evaluate = command("evaluate", _evaluate, "Measure a trained model on the test rows of its run, in total and by group.")
+    evaluate.add_argument("folder", type=pathlib.Path, help="run folder")
+    evaluate.add_argument("--part", choices=("test", "valid"), default="test")
+
+    compare = command(
+        "compare",
+        _compare,
+        "Train several models on one split over several seeds; print mean and standard deviation on the test rows,\n"
+        "and a paired t-test against one of them. Epochs and settings are chosen on validation rows only.\n\n"
+        "  cdrzoo compare demo/run.yaml --models lr,dnn,dnn:domains=all,cctl,cctl:ren_weight=0 --seeds 5 --out runs/c\n\n"
+        "A model is written name[:setting=value...]. Started again, it goes on where it stopped.",
+    )
+    compare.add_argument("config", type=pathlib.Path, help="run configuration (YAML)")
+    compare.add_argument("--models", required=True, help="comma-separated models, each name[:setting=value...]")
+    compare.add_argument("--out", type=pathlib.Path, required=True, help="folder for results.jsonl and table.md")
+    compare.add_argument("--seeds", type=int, default=5)
+    compare.add_argument("--search", type=int, default=0, metavar="N", help="first N trials of settings for each model")
+    compare.add_argument("--jobs", type=int, default=1, help="processes")
+    compare.add_argument("--against", default="dnn", help="model of the paired test (default: dnn, on the target alone)")
+    _settings(compare, model=False)
+
+    export = command("export", _export, "Export the model of a run as a SavedModel that takes the target's raw features.")
+    export.add_argument("folder", type=pathlib.Path, help="run folder")
+    export.add_argument("--to", type=pathlib.Path, required=True, help="model folder; the export is a version in it")
+    export.add_argument("--version", type=int, help="number of the version; default: the next")
+
+    verify = command(
+        "verify",
+        _verify,
+        "Prove that an exported model scores as the trained one, row by row, and holds only what the target needs.",
+    )
+    verify.add_argument("path", type=pathlib.Path, help="version folder, for example saved_models/films/1")
+    verify.add_argument("--run", dest="folder", type=pathlib.Path, help="run folder to compare with, beside the recorded rows")
+
+    predict = command("predict", _predict, "Score the rows of a file with an exported model.")
+    predict.add_argument("path", type=pathlib.Path, help="version folder")
+    predict.add_argument("--input", type=pathlib.Path, required=True, help="rows with the target's raw features")
+    predict.add_argument("--output", type=pathlib.Path, help="CSV to write; default: print the first rows")
+    return parser
+
+
+def _settings(parser: argparse.ArgumentParser, model: bool = True) -> None:
+    if model:
+        parser.add_argument("--model", help="name of the model; default: as the configuration says")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the training (learning_rate, epochs, ...), the run (width, seed, domains) or the model (repeat)",
+    )
+
+
+def _pairs(given: Sequence[str], what: str) -> dict[str, str]:
+    pairs = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals or not name:
+            raise InputError(f"{what} must read NAME=VALUE. Received: {each!r}.")
+        pairs[name] = value
+    return pairs
+
+
+def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
+    import yaml
+
+    changes = {name: yaml.safe_load(value) for name, value in _pairs(arguments.set, "--set").items()}
+    if getattr(arguments, "model", None):
+        changes["model"] = arguments.model
+    return changes
+
+
+def _new_folder(folder: pathlib.Path) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty. Choose a new folder; nothing is overwritten.")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _models(arguments: argparse.Namespace) -> None:
+    from cdrzoo.models import CARDS
+
+    rows = [("name", "model", "family", "needs", "paper"), *((c.name, c.title, c.family, c.needs, c.paper) for c in CARDS)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+def _schema_check(arguments: argparse.Namespace) -> None:
+    from cdrzoo.schema import Schema
+
+    schema = Schema.load(arguments.schema)
+    sources = _pairs(arguments.data, "--data")
+    if not sources:
+        from cdrzoo.data.report import describe
+
+        print(describe(schema))
+        return
+    from cdrzoo.data import check
+
+    print(check(schema, sources))
+
+
+def _synthesize(arguments: argparse.Namespace) -> None:
+    from cdrzoo.data import synthetic
+
+    _new_folder(arguments.folder)
+    synthetic.write(arguments.folder, transfer=arguments.transfer, seed=arguments.seed)
+    print(f"Wrote {', '.join(sorted(path.name for path in arguments.folder.iterdir()))} to {arguments.folder}")
+
+
+def _dataset(arguments: argparse.Namespace) -> None:
+    from cdrzoo.data import datasets
+
+    _new_folder(arguments.out)
+    datasets.write(arguments.name, arguments.data, arguments.out, source=arguments.source, target=arguments.target)
+    print(f"Wrote {', '.join(sorted(path.name for path in arguments.out.iterdir()))} to {arguments.out}")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from cdrzoo.experiments.config import RunConfig
+
+    changes = _changes(arguments)
+    if arguments.resume:
+        if arguments.config or changes:
+            raise InputError("A resumed run keeps its configuration: give --out and --resume alone.")
+        if not (arguments.out / "config.yaml").exists():
+            raise InputError(f"There is no run to resume in {arguments.out}. Leave --resume out to start one.")
+        config = RunConfig.load(arguments.out / "config.yaml")
+    elif arguments.config is None:
+        raise InputError("Give the run configuration, for example: cdrzoo train demo/run.yaml --out runs/first.")
+    else:
+        config = RunConfig.load(arguments.config).with_changes(changes)
+    from cdrzoo.experiments import run
+
+    verbose = 1 if sys.stdout.isatty() else 2
+    result = run.train(
+        config, arguments.out, resume=arguments.resume, overwrite=arguments.overwrite, verbose=verbose
+    )
+    _print_metrics(result["test"], f"test rows of {config.schema.target}, epoch {result['best_epoch']}")
+    print(f"Run: {arguments.out}")
+
+
+def _print_metrics(metrics: dict[str, float], title: str) -> None:
+    print(title)
+    for name, value in metrics.items():
+        print(f"  {name:<20} {value:.6f}")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from cdrzoo.experiments import run
+
+    config, model, encoder = run.load(arguments.folder)
+    prepared = run.prepare(config)
+    recorded = json.loads((arguments.folder / "split.json").read_text())["hash"]
+    if prepared.split.hash != recorded:
+        raise InputError(
+            f"The data of {arguments.folder} has changed since training: its split was {recorded[:12]}, now it is "
+            f"{prepared.split.hash[:12]}. Bring the old files back."
+        )
+    _print_metrics(run.evaluate(model, prepared, arguments.part), f"{arguments.part} rows of {config.schema.target}")
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from cdrzoo.experiments import compare
+    from cdrzoo.experiments.config import RunConfig
+
+    config = RunConfig.load(arguments.config).with_changes(_changes(arguments))
+    entries = [compare.Entry.parse(text.strip()) for text in arguments.models.split(",")]
+    if arguments.against not in [entry.label for entry in entries] and "--against" in sys.argv:
+        raise InputError(f"--against {arguments.against!r} is not among --models. Add it there.")
+    results = compare.compare(
+        config,
+        entries,
+        arguments.out,
+        seeds=arguments.seeds,
+        search=arguments.search,
+        jobs=arguments.jobs,
+        progress=_progress,
+    )
+    from cdrzoo.experiments import floors, run
+
+    rows = compare.table(results, arguments.against, floors.floors(run.prepare(config)))
+    text = compare.markdown(rows)
+    (arguments.out / "table.md").write_text(text)
+    print(text)
+
+
+def _progress(items: Any, total: int, title: str) -> Any:
+    from rich.progress import track
+
+    return track(items, description=title, total=total)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from cdrzoo.experiments import run
+
+    path = run.export_run(arguments.folder, arguments.to, arguments.version)
+    print(f"SavedModel: {path}")
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from cdrzoo.verify import verify
+
+    model = encoder = None
+    if arguments.folder:
+        from cdrzoo.experiments import run
+
+        _, model, encoder = run.load(arguments.folder)
+    print(verify(arguments.path, model=model, encoder=encoder))
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from cdrzoo.experiments.predict import predict
+
+    scored = predict(arguments.path, arguments.input)
+    if arguments.output:
+        if arguments.output.exists():
+            raise InputError(f"{arguments.output} exists. Choose another name; nothing is overwritten.")
+        scored.to_csv(arguments.output, index=False)
+        print(f"Wrote {len(scored)} scores to {arguments.output}")
+    else:
+        print(scored.head(20).to_string(index=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,272 @@
+"""Several models on one split over several seeds: searched with one budget, chosen on validation, tested once."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import hashlib
+import json
+import multiprocessing
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import yaml
+
+from cdrzoo import models
+from cdrzoo.errors import InputError
+from cdrzoo.experiments.catalogue import SEARCH
+from cdrzoo.experiments.config import RunConfig
+from cdrzoo.experiments.stats import paired
+
+SEARCH_SEED = 1000
+"""Seed of the trials of a search; the seeds that are reported start at 0."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the comparison.
+
+    Args:
+        label: what the table calls it.
+        changes: settings that make it, by their plain names (`RunConfig.with_changes`); `model` among them.
+    """
+
+    label: str
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Entry:
+        """From the command line's `model[:name=value...]`, for example `dnn:domains=all` or `cctl:ren_weight=0`."""
+        model, *settings = text.split(":")
+        models.card(model)
+        changes: dict[str, Any] = {"model": model}
+        for setting in settings:
+            name, equals, value = setting.partition("=")
+            if not equals or not name:
+                raise InputError(f"A setting of {text!r} must read name=value. Received: {setting!r}.")
+            changes[name] = yaml.safe_load(value)
+        return cls(text, changes)
+
+
+def compare(
+    config: RunConfig,
+    entries: Sequence[Entry],
+    folder: str | pathlib.Path,
+    *,
+    seeds: int = 5,
+    search: int = 0,
+    jobs: int = 1,
+    progress: Callable[[Iterator[Any], int, str], Iterator[Any]] = lambda items, total, title: items,
+) -> list[dict[str, Any]]:
+    """Trains every entry over the seeds; what is done already is not done again.
+
+    With `search`, every entry first gets the same number of trials from the same space (`catalogue.SEARCH`, one seed),
+    and the settings with the best validation metric are trained over the seeds. Test rows are scored once a run and
+    never choose anything.
+
+    Args:
+        config: data, split, and the settings that the entries share.
+        entries: what to compare.
+        folder: `results.jsonl` (a line a run, appended as they end) and `table.md` go here. A comparison that was
+            stopped goes on where it stopped when it is started again.
+        seeds: runs of each entry; their seeds are 0, 1, ...
+        search: trials of each entry; 0: no search.
+        jobs: processes.
+        progress: wraps an iterator over the runs, given their number and a title.
+
+    Returns:
+        The results of the seeds, as `results.jsonl` holds them.
+    """
+    labels = [entry.label for entry in entries]
+    if len(set(labels)) < len(labels):
+        raise InputError("Two entries of the comparison are the same. Give each model once.")
+    if seeds < 1:
+        raise InputError(f"`seeds` must be at least 1. Received: {seeds}.")
+    for entry in entries:  # a misspelt argument fails before any long work
+        config.with_changes(entry.changes).model_arguments()
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    store = _Store(folder / "results.jsonl", config)
+    chosen: dict[str, dict[str, Any]] = {entry.label: {} for entry in entries}
+    with _pool(config, jobs) as pool:
+        if search:
+            tasks = [
+                Task("search", entry.label, {**entry.changes, **trial, "seed": SEARCH_SEED})
+                for entry in entries
+                for trial in trials(config.with_changes(entry.changes), search)
+            ]
+            trained = list(progress(store.run(tasks, pool), len(tasks), "searching"))
+            for entry in entries:
+                own = [r for r in trained if r["label"] == entry.label]
+                best = max(own, key=lambda result: merit(result["result"]["validation"]))
+                chosen[entry.label] = {k: v for k, v in best["changes"].items() if k != "seed"}
+        tasks = [
+            Task("seed", entry.label, {**entry.changes, **chosen[entry.label], "seed": seed})
+            for seed in range(seeds)
+            for entry in entries
+        ]
+        results = list(progress(store.run(tasks, pool), len(tasks), "training"))
+    results.sort(key=lambda r: (labels.index(r["label"]), r["changes"]["seed"]))
+    return results
+
+
+def merit(validation: Mapping[str, float]) -> float:
+    """What a search maximises: AUC for clicks, minus RMSE for ratings."""
+    value = validation["auc"] if "auc" in validation else -validation["rmse"]
+    return value if np.isfinite(value) else -np.inf
+
+
+def trials(config: RunConfig, number: int) -> list[dict[str, Any]]:
+    """`number` draws from the search space, the same for every model; the first is the entry as it stands.
+
+    A setting that a model does not have (dropout of LR) is left out of its draws; the others keep their values.
+    """
+    import inspect
+
+    rng = np.random.default_rng(SEARCH_SEED)
+    known = set(inspect.signature(models.card(config.model).load().__init__).parameters)
+    drawn: list[dict[str, Any]] = [{}]
+    while len(drawn) < number:
+        draw = {name: values[int(rng.integers(len(values)))] for name, values in SEARCH.items()}
+        drawn.append({name: value for name, value in draw.items() if name != "dropout" or name in known})
+    return drawn[:number]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training of a comparison."""
+
+    stage: str
+    label: str
+    changes: dict[str, Any]
+
+
+class _Store:
+    """Results on disk, a line each; a run that stands there with the same settings and data is not repeated."""
+
+    def __init__(self, path: pathlib.Path, config: RunConfig):
+        self.path = path
+        shared = {k: v for k, v in config.to_dict().items() if k not in ("model", "domains", "arguments", "width", "seed")}
+        files = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in config.files()]
+        self.data = hashlib.sha256(json.dumps([shared, files], sort_keys=True, default=str).encode()).hexdigest()[:16]
+        self.done: dict[str, dict[str, Any]] = {}
+        if path.exists():
+            for line in path.read_text().splitlines():
+                with_key = json.loads(line)
+                self.done[with_key["key"]] = with_key
+
+    def _key(self, task: Task) -> str:
+        return json.dumps([self.data, task.changes], sort_keys=True)
+
+    def run(self, tasks: Sequence[Task], pool: concurrent.futures.Executor | None) -> Iterator[dict[str, Any]]:
+        waiting: dict[concurrent.futures.Future, Task] = {}
+        for task in tasks:
+            if self._key(task) in self.done:
+                yield {**self.done[self._key(task)], "label": task.label}
+            elif pool is None:
+                yield self._keep(task, _train(task.changes))
+            else:
+                waiting[pool.submit(_train, task.changes)] = task
+        try:
+            for future in concurrent.futures.as_completed(waiting):
+                yield self._keep(waiting[future], future.result())
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _keep(self, task: Task, result: dict[str, Any]) -> dict[str, Any]:
+        line = {"key": self._key(task), **vars(task), "result": result}
+        self.done[line["key"]] = line
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        return line
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start(config: RunConfig) -> None:
+    from cdrzoo.experiments import run
+
+    _worker["config"], _worker["prepared"] = config, run.prepare(config)
+
+
+def _train(changes: dict[str, Any]) -> dict[str, Any]:
+    from cdrzoo.experiments import run
+
+    return run.fit_once(_worker["config"].with_changes(changes), _worker["prepared"])
+
+
+@contextlib.contextmanager
+def _pool(config: RunConfig, jobs: int) -> Iterator[concurrent.futures.Executor | None]:
+    """A pool of processes that each prepare the data once; `None` for one job, which runs here."""
+    if jobs < 2:
+        _start(config)
+        yield None
+        return
+    # TensorFlow would give every process a thread for each core.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(jobs, context, initializer=_start, initargs=(config,)) as pool:
+        yield pool
+
+
+# The table --------------------------------------------------------------------------------------------------------
+
+COLUMNS = {
+    "click": {"auc": "AUC", "gauc": "GAUC", "log_loss": "LogLoss", "ece": "ECE"},
+    "rating": {"mae": "MAE", "rmse": "RMSE"},
+}
+
+
+def table(
+    results: Sequence[Mapping[str, Any]],
+    against: str,
+    floors: Mapping[str, Mapping[str, float]] | None = None,
+) -> list[dict[str, str]]:
+    """Rows of the comparison's table, one a label, each cell as text.
+
+    Args:
+        results: of `compare`.
+        against: label that the others are tested against, by a paired t-test over seeds on the first metric.
+        floors: simple baselines, `{name: {metric: value}}`, put first.
+    """
+    columns = COLUMNS["click" if "auc" in results[0]["result"]["test"] else "rating"]
+    first = next(iter(columns))
+    by_label: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for line in results:
+        by_label.setdefault(line["label"], {})[line["changes"]["seed"]] = line["result"]
+    rows = []
+    for name, values in (floors or {}).items():
+        cells = {title: f"{values[m]:.4f}" if m in values else "" for m, title in columns.items()}
+        rows.append({"model": name, **cells, **dict.fromkeys(("difference", "p", "parameters", "seconds"), "")})
+    for label, runs in by_label.items():
+        row = {"model": label}
+        for metric, title in columns.items():
+            values = np.array([run["test"][metric] for run in runs.values()])
+            spread = f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else ""
+            row[title] = f"{values.mean():.4f}{spread}"
+        row["difference"] = row["p"] = ""
+        if label != against and against in by_label:
+            both = sorted(set(runs) & set(by_label[against]))
+            test = paired(
+                [runs[s]["test"][first] for s in both], [by_label[against][s]["test"][first] for s in both]
+            )
+            row["difference"] = f"{test.difference:+.4f}"
+            row["p"] = f"{test.p:.3f}" if np.isfinite(test.p) else test.note
+        row["parameters"] = f"{next(iter(runs.values()))['parameters']:,}"
+        row["seconds"] = f"{np.mean([run['seconds'] for run in runs.values()]):.1f}"
+        rows.append(row)
+    return rows
+
+
+def markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    """The table as Markdown."""
+    titles = list(rows[0])
+    lines = [titles, ["---"] * len(titles), *([row[title] for title in titles] for row in rows)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"

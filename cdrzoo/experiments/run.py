@@ -1,0 +1,294 @@
+"""One run: a configuration in, a folder with a trained model and everything that is needed to trust it out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import cdrzoo
+from cdrzoo import callbacks, data, metrics, models, optimizers
+from cdrzoo.errors import InputError
+from cdrzoo.experiments.config import RunConfig
+from cdrzoo.schema import Schema
+
+EVALUATION_ROWS = 4096
+"""Rows of a validation or test batch."""
+
+OPTIMIZERS = {"adam": optimizers.Adam, "adagrad": optimizers.Adagrad, "sgd": optimizers.SGD}
+
+
+@dataclass
+class Fitted:
+    """What training gave: the model with the weights of its best epoch, and how it came to them."""
+
+    model: Any
+    history: dict[str, list[float]]
+    best_epoch: int
+    seconds: float
+
+
+def prepare(config: RunConfig, **further: Any) -> data.Prepared:
+    """Reads, splits and encodes the rows that a configuration names."""
+    return data.prepare(
+        config.schema, config.data, split=config.split, folder=config.folder, **config.preparation, **further
+    )
+
+
+def model_schema(config: RunConfig, prepared: data.Prepared) -> Schema:
+    """The schema the model is made with: the domains it trains on, and the width of its tables."""
+    schema = prepared.schema
+    if config.domains == "target":
+        schema = schema.only(schema.target)
+    return schema.with_width(config.width) if config.width else schema
+
+
+def build(config: RunConfig, schema: Schema) -> Any:
+    """The model of a configuration, compiled."""
+    arguments = config.model_arguments()
+    keras.utils.set_random_seed(config.seed)
+    model = models.card(config.model).load()(schema, **arguments)
+    training = config.training
+    model.compile(
+        optimizer=OPTIMIZERS[training.optimizer](training.learning_rate, weight_decay=training.weight_decay or None)
+    )
+    return model
+
+
+def fit(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbose: int | str = 0) -> Fitted:
+    """Trains the model of a configuration; the epoch with the best validation metric is kept.
+
+    State for a resumed run, the best weights and the logs go to `folder`. If it holds the state of an interrupted run,
+    that run is continued, and ends as it would have without the interruption.
+    """
+    training = config.training
+    with _precision(training.mixed_precision):
+        schema = model_schema(config, prepared)
+        model = build(config, schema)
+        monitor = training.monitor or ("val_auc" if schema.target_domain.task == "click" else "val_rmse")
+        best = folder / "best.weights.h5"
+        watching = {"monitor": monitor, "mode": metrics.better(monitor)}
+        valid = select(prepared.valid(EVALUATION_ROWS), schema)
+        resume = callbacks.Resume(folder / "state")
+        steps = [
+            callbacks.Evaluate(valid, users=prepared.parts[schema.target]["valid"].user),
+            keras.callbacks.TerminateOnNaN(),
+            keras.callbacks.ModelCheckpoint(best, save_best_only=True, save_weights_only=True, **watching),
+            keras.callbacks.EarlyStopping(patience=training.patience, **watching),
+            callbacks.Scalars(folder / "logs"),
+            resume,
+        ]
+        rows = prepared.train(
+            training.batch_size,
+            seed=config.seed,
+            epoch=training.epoch,
+            domains=tuple(domain.name for domain in schema.domains),
+            initial_epoch=resume.next_epoch,
+        )
+        begin = time.perf_counter()
+        history = model.fit(
+            select(rows, schema),
+            epochs=training.epochs,
+            initial_epoch=resume.next_epoch,
+            callbacks=steps,
+            verbose=verbose,
+        )
+        seconds = time.perf_counter() - begin
+        watched = np.asarray(history.history[monitor], dtype="float64")
+        if not np.isfinite(watched).any():
+            raise InputError(
+                f"`{monitor}` was not a number in any epoch, so no epoch can be chosen. The validation rows may hold one "
+                "class only, or training diverged: choose another split, or a smaller learning rate."
+            )
+        chosen = int(np.nanargmax(watched) if watching["mode"] == "max" else np.nanargmin(watched))
+        model.load_weights(best)
+    return Fitted(model, history.history, chosen, seconds)
+
+
+def select(rows: tf.data.Dataset, schema: Schema) -> tf.data.Dataset:
+    """The batches with the domains and features of the schema alone."""
+    wanted = {domain.name: [f.name for f in domain.features] for domain in schema.domains}
+
+    def pick(x, *rest):
+        kept = {name: {f: x[name][f] for f in features} for name, features in wanted.items() if name in x}
+        return (kept, *({name: value for name, value in part.items() if name in kept} for part in rest))
+
+    return rows.map(pick)
+
+
+@contextlib.contextmanager
+def _precision(mixed: bool) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if mixed else before)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def evaluate(model: Any, prepared: data.Prepared, part: str = "test") -> dict[str, float]:
+    """Exact metrics of the target's rows of a part, in total and for users without and with training rows there."""
+    schema = model.schema
+    rows = prepared.parts[schema.target][part]
+    batches = prepared.test(EVALUATION_ROWS) if part == "test" else prepared.valid(EVALUATION_ROWS)
+    scores = model.predict(select(batches, schema), verbose=0)[schema.target][:, 0]
+    seen = prepared.groups(part)[schema.target].to_numpy()
+    return metrics.evaluate(
+        rows.y,
+        scores,
+        schema.target_domain.task,
+        users=rows.user,
+        groups={"cold": seen == 0, "warm": seen > 0},
+        weights=rows.weight,
+    )
+
+
+def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[str, Any]:
+    """What a run reports: metrics of its chosen epoch, and what they were measured on and with."""
+    return {
+        "model": config.model,
+        "domains": config.domains,
+        "arguments": config.arguments,
+        "width": config.width,
+        "training": dataclasses.asdict(config.training),
+        "seed": config.seed,
+        "validation": evaluate(fitted.model, prepared, "valid"),
+        "test": evaluate(fitted.model, prepared, "test"),
+        "best_epoch": fitted.best_epoch + 1,
+        "epochs": len(fitted.history["loss"]),
+        "seconds": round(fitted.seconds, 2),
+        "parameters": fitted.model.count_params(),
+        "split": {"name": prepared.split.name, "hash": prepared.split.hash},
+        "selection": "best epoch on validation rows",
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a number depends on."""
+    return {
+        "cdrzoo": cdrzoo.__version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }
+
+
+# Run folders ------------------------------------------------------------------------------------------------------
+
+
+def claim(folder: pathlib.Path, resume: bool, overwrite: bool) -> None:
+    """Makes sure that training into `folder` destroys nothing.
+
+    Raises:
+        InputError: it holds something, and neither `resume` nor `overwrite` says what to do about it.
+    """
+    if resume and overwrite:
+        raise InputError("`--resume` continues a run and `--overwrite` discards it: give one of the two.")
+    finished, begun = (folder / "metrics.json").exists(), (folder / "config.yaml").exists()
+    if resume:
+        if finished:
+            raise InputError(f"The run {folder} is finished; there is nothing to resume. Its metrics: {folder}/metrics.json.")
+        if not begun:
+            raise InputError(f"There is no run to resume in {folder}. Leave `--resume` out to start one.")
+        return
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not begun:
+        raise InputError(f"{folder} holds files that are no run of cdrzoo. Choose a new folder.")
+    if not overwrite:
+        state = "a finished run" if finished else "an interrupted run: continue it with `--resume`"
+        raise InputError(f"{folder} holds {state}. Choose a new folder, or discard it with `--overwrite`.")
+    shutil.rmtree(folder)
+
+
+def train(
+    config: RunConfig,
+    folder: str | pathlib.Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    verbose: int | str = 0,
+) -> dict[str, Any]:
+    """Trains and evaluates a model; everything about it goes to a folder.
+
+    The folder holds `config.yaml`, `schema.yaml`, `encoder/` (the vocabularies as text), `split.json`, `model.keras`,
+    `metrics.json`, `history.csv` and `logs/` (TensorBoard). A stopped run is continued with `resume=True`, with the
+    configuration that stands in the folder, and ends as if it had not been stopped.
+
+    Returns:
+        What `metrics.json` holds.
+
+    Raises:
+        InputError: before any long work, when the input is at fault or the folder is taken.
+    """
+    import yaml
+
+    folder = pathlib.Path(folder)
+    claim(folder, resume, overwrite)
+    config.model_arguments()
+    prepared = prepare(config)
+    if resume:
+        before = json.loads((folder / "split.json").read_text())
+        if before["hash"] != prepared.split.hash:
+            raise InputError(
+                f"The data of the run in {folder} has changed since it was stopped (its split was {before['hash'][:12]}, "
+                f"now {prepared.split.hash[:12]}). Bring the old files back, or start anew with `--overwrite`."
+            )
+    else:
+        build(config, model_schema(config, prepared))  # an argument that does not fit fails before anything is written
+        folder.mkdir(parents=True, exist_ok=True)
+        prepared.schema.save(folder / "schema.yaml")
+        prepared.encoder.save(folder / "encoder")
+        described = {"name": prepared.split.name, "hash": prepared.split.hash, "rows": prepared.split.describe()}
+        (folder / "split.json").write_text(json.dumps(described, indent=2) + "\n")
+        (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8")
+    fitted = fit(config, prepared, folder, verbose)
+    result = summary(config, prepared, fitted)
+    fitted.model.save(folder / "model.keras")
+    _write_history(folder / "history.csv", fitted.history)
+    shutil.rmtree(folder / "state", ignore_errors=True)
+    (folder / "best.weights.h5").unlink(missing_ok=True)
+    (folder / "metrics.json").write_text(json.dumps(result, indent=2) + "\n")  # last: its presence says "finished"
+    return result
+
+
+def _write_history(path: pathlib.Path, history: dict[str, list[float]]) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame(history)
+    frame.insert(0, "epoch", range(1, len(frame) + 1))
+    frame.to_csv(path, index=False)
+
+
+def load(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Encoder]:
+    """A finished run: its configuration, its model and its encoder."""
+    folder = pathlib.Path(folder)
+    if not (folder / "metrics.json").exists():
+        begun = (folder / "config.yaml").exists()
+        hint = "It was stopped: continue it with `cdrzoo train --resume`." if begun else "Give the folder of `cdrzoo train`."
+        raise InputError(f"{folder} holds no finished run. {hint}")
+    config = RunConfig.load(folder / "config.yaml")
+    models.card(config.model).load()  # registers what the file names
+    return config, keras.models.load_model(folder / "model.keras"), data.Encoder.load(folder / "encoder")
+
+
+def fit_once(config: RunConfig, prepared: data.Prepared) -> dict[str, Any]:
+    """Trains and evaluates without leaving anything behind; what a comparison does many times."""
+    with tempfile.TemporaryDirectory(prefix="cdrzoo_") as folder:
+        result = summary(config, prepared, fit(config, prepared, pathlib.Path(folder)))
+    keras.backend.clear_session(free_memory=True)
+    return result
