@@ -129,8 +129,9 @@ class Adam(_RowSparse, keras.optimizers.Adam):
 
     For a touched row, with g the sum of its gradients and t the number of steps of the optimizer:
 
-        m <- m + (1 - beta_1) (g - m) v <- v + (1 - beta_2) (g^2 - v) row <- row - rate * sqrt(1 - beta_2^t) /
-        (1 - beta_1^t) * m / (sqrt(v) + epsilon) - rate * weight_decay * row
+        m <- m + (1 - beta_1) (g - m)
+        v <- v + (1 - beta_2) (g^2 - v)
+        row <- row - rate * sqrt(1 - beta_2^t) / (1 - beta_1^t) * m / (sqrt(v) + epsilon) - rate * weight_decay * row
 
     Args: those of `keras.optimizers.Adam`, without `use_ema` and `gradient_accumulation_steps`.
 
@@ -171,7 +172,7 @@ class Adagrad(_RowSparse, keras.optimizers.Adagrad):
         InputError: for an argument that has no sparse form.
 
     Reference: Duchi et al., "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization",
-        2011.
+    2011.
     """
 
     def _row_step(self, rows, gradient, index, rate):

@@ -41,8 +41,7 @@ def _dice(s, alpha, weight):
 class Dice(keras.layers.Layer):
     """Data adaptive activation: a PReLU whose rectified point follows the data.
 
-        f(s) = p(s) s + (1 - p(s)) alpha s,   p(s) = 1 / (1 + exp(-(s - E[s]) / sqrt(Var[s] + eps))),   eps =
-        1e-8
+        f(s) = p(s) s + (1 - p(s)) alpha s,   p(s) = 1 / (1 + exp(-(s - E[s]) / sqrt(Var[s] + eps))),   eps = 1e-8
 
     E and Var are those of the batch in training (over the steps that the mask admits) and moving averages of
     them otherwise. `alpha` is learnt, one a channel, and starts at 0.
