@@ -234,7 +234,6 @@ def test_model_list_needs_no_tensorflow():
     assert "cdrzoo" in held and not held & FRAMEWORKS
 
 
-@pytest.mark.skipif("cdrzoo.cli" not in MODULES, reason="no command line yet")
 @pytest.mark.parametrize("argument", ["--help", "models"])
 def test_command_line_help_needs_no_tensorflow(argument):
     held, printed = modules_after(
