@@ -102,7 +102,8 @@ class RunConfig:
             raise InputError(f"`domains` must be 'all' or 'target'. Received: {self.domains!r}.")
         if card.family == "cross-domain" and self.domains == "target":
             raise InputError(f"{card.title} learns from a source; `domains: target` leaves none. Use `all`.")
-        for name in self.data:
+        sizes = self.training.batch_size
+        for name in (*self.data, *(sizes if isinstance(sizes, Mapping) else ())):
             self.schema.domain(name)
         missing = [domain.name for domain in self.schema.domains if domain.name not in self.data]
         if missing:

@@ -27,6 +27,9 @@ from cdrzoo.schema import Schema
 EVALUATION_ROWS = 4096
 """Rows of a validation or test batch."""
 
+EXAMPLE_ROWS = 64
+"""Raw test rows that a run keeps for its exports."""
+
 OPTIMIZERS = {"adam": optimizers.Adam, "adagrad": optimizers.Adagrad, "sgd": optimizers.SGD}
 
 
@@ -259,6 +262,8 @@ def train(
     fitted = fit(config, prepared, folder, verbose)
     result = summary(config, prepared, fitted)
     fitted.model.save(folder / "model.keras")
+    # A few raw rows go along, so that an export can be warmed up and proven without the data.
+    prepared.frame(prepared.schema.target, "test").head(EXAMPLE_ROWS).to_parquet(folder / "examples.parquet")
     _write_history(folder / "history.csv", fitted.history)
     shutil.rmtree(folder / "state", ignore_errors=True)
     (folder / "best.weights.h5").unlink(missing_ok=True)
@@ -284,6 +289,27 @@ def load(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Encoder]:
     config = RunConfig.load(folder / "config.yaml")
     models.card(config.model).load()  # registers what the file names
     return config, keras.models.load_model(folder / "model.keras"), data.Encoder.load(folder / "encoder")
+
+
+def export_run(folder: str | pathlib.Path, to: str | pathlib.Path, version: int | None = None) -> pathlib.Path:
+    """Exports the model of a finished run, with its model card, as a version in the folder `to`."""
+    import pandas as pd
+
+    folder = pathlib.Path(folder)
+    config, model, encoder = load(folder)
+    result = json.loads((folder / "metrics.json").read_text())
+    described = config.to_dict()
+    card = {
+        "model": models.card(config.model).title,
+        "paper": models.card(config.model).paper,
+        "data": described["data"],
+        "split": json.loads((folder / "split.json").read_text()),
+        "metrics": {part: result[part] for part in ("validation", "test")},
+        "training": {name: result[name] for name in ("arguments", "width", "training", "seed", "best_epoch", "selection")},
+        "trained_with": result["versions"],
+    }
+    examples = pd.read_parquet(folder / "examples.parquet")
+    return cdrzoo.export(model, encoder, to, version=version, examples=examples, card=card)
 
 
 def fit_once(config: RunConfig, prepared: data.Prepared) -> dict[str, Any]:

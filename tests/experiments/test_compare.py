@@ -1,0 +1,97 @@
+"""The comparison's bookkeeping: what is run, what is not run twice, what is chosen, and what the table says."""
+
+import json
+
+import pytest
+
+from cdrzoo.errors import InputError
+from cdrzoo.experiments import compare
+from cdrzoo.experiments.config import RunConfig
+from tests.models.toys import toy_schema
+
+
+@pytest.fixture
+def config():
+    return RunConfig(schema=toy_schema(), data={"books": "books.csv", "films": "films.csv"}, model="dnn")
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Replaces training: the validation AUC of a run is its learning rate, its test AUC depends on the seed."""
+    made = []
+
+    def train(changes):
+        made.append(changes)
+        rate = changes.get("learning_rate", 0.001)
+        test = {"auc": 0.6 + 0.01 * changes["seed"], "gauc": 0.5, "log_loss": 0.7, "ece": 0.1}
+        return {"validation": {"auc": rate}, "test": test, "parameters": 1000, "seconds": 2.0}
+
+    monkeypatch.setattr(compare, "_train", train)
+    monkeypatch.setattr(compare, "_start", lambda config: None)
+    return made
+
+
+def test_entries_are_parsed():
+    entry = compare.Entry.parse("cctl:ren_weight=0:units=[8, 4]:pooling=mean")
+    assert entry.changes == {"model": "cctl", "ren_weight": 0, "units": [8, 4], "pooling": "mean"}
+    for text, message in (("cctl:ren", "must read name=value"), ("cct:ren=1", "Did you mean 'cctl'")):
+        with pytest.raises(InputError, match=message):
+            compare.Entry.parse(text)
+
+
+def test_every_seed_once_and_none_again_after_a_stop(config, runs, tmp_path):
+    entries = [compare.Entry.parse("dnn"), compare.Entry.parse("lr")]
+    results = compare.compare(config, entries, tmp_path, seeds=2)
+    assert [(r["label"], r["changes"]["seed"]) for r in results] == [("dnn", 0), ("dnn", 1), ("lr", 0), ("lr", 1)]
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
+    (tmp_path / "results.jsonl").write_text("\n".join(lines[:3]) + "\n")  # the last run was cut off
+    assert compare.compare(config, entries, tmp_path, seeds=2) == results
+    assert len(runs) == 4 + 1
+
+
+def test_another_batch_size_is_another_run(config, runs, tmp_path):
+    entry = [compare.Entry.parse("dnn")]
+    compare.compare(config, entry, tmp_path, seeds=1)
+    compare.compare(config.with_changes({"batch_size": 64}), entry, tmp_path, seeds=1)
+    assert len(runs) == 2
+
+
+def test_search_gives_every_model_the_same_trials_and_chooses_on_validation(config, runs, tmp_path):
+    entries = [compare.Entry.parse("dnn"), compare.Entry.parse("lr")]
+    results = compare.compare(config, entries, tmp_path, seeds=1, search=6)
+    searched = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    by_label = {
+        label: [r["changes"] for r in searched if r["label"] == label and r["stage"] == "search"]
+        for label in ("dnn", "lr")
+    }
+    assert len(by_label["dnn"]) == len(by_label["lr"]) == 6
+    without = [{k: v for k, v in c.items() if k not in ("dropout", "model")} for c in by_label["dnn"]]
+    assert without == [{k: v for k, v in c.items() if k != "model"} for c in by_label["lr"]]
+    assert all("dropout" not in c for c in by_label["lr"])
+    best = max(c.get("learning_rate", 0.001) for c in by_label["dnn"])
+    assert results[0]["changes"]["learning_rate"] == best and results[0]["changes"]["seed"] == 0
+
+
+def test_mistakes_fail_before_anything_is_trained(config, runs, tmp_path):
+    with pytest.raises(InputError, match="units"):
+        compare.compare(config, [compare.Entry.parse("dnn:unit=3")], tmp_path)
+    with pytest.raises(InputError, match="the same"):
+        compare.compare(config, [compare.Entry.parse("dnn"), compare.Entry.parse("dnn")], tmp_path)
+    assert not runs
+
+
+def test_table_by_hand():
+    def line(label, seed, auc):
+        test = {"auc": auc, "gauc": 0.5, "log_loss": 0.7, "ece": 0.1}
+        return {"label": label, "changes": {"seed": seed}, "result": {"test": test, "parameters": 1234, "seconds": 2.0}}
+
+    results = [line("dnn", 0, 0.60), line("dnn", 1, 0.62), line("cctl", 0, 0.63), line("cctl", 1, 0.67)]
+    rows = compare.table(results, "dnn", {"item mean": {"auc": 0.55}})
+    assert [row["model"] for row in rows] == ["item mean", "dnn", "cctl"]
+    assert rows[0]["AUC"] == "0.5500" and rows[0]["GAUC"] == ""
+    assert rows[1]["AUC"] == "0.6100 ± 0.0141" and rows[1]["difference"] == ""
+    # Differences 0.03 and 0.05: mean 0.04, std 0.01414, t = 4 with one degree of freedom, p = 1 - 2/pi atan(4).
+    assert rows[2]["difference"] == "+0.0400" and rows[2]["p"] == "0.156"
+    assert rows[2]["parameters"] == "1,234" and rows[2]["seconds"] == "2.0"
+    text = compare.markdown(rows).splitlines()
+    assert text[0].startswith("| model | AUC |") and text[2].startswith("| item mean | 0.5500 |")

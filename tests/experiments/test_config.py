@@ -1,0 +1,65 @@
+"""The run configuration: what a person writes is checked before any work, and comes back as it was."""
+
+import pytest
+import yaml
+
+from cdrzoo.errors import InputError
+from cdrzoo.experiments.config import RunConfig, Training
+from tests.models.toys import toy_schema
+
+DATA = {"books": "books.csv", "films": {"path": "films.csv", "join": [{"path": "items.csv", "on": "item"}]}}
+
+
+def config(**changes):
+    return RunConfig(**{"schema": toy_schema(), "data": DATA, **changes})
+
+
+def test_yaml_round_trip_keeps_everything_and_makes_paths_absolute(tmp_path):
+    one = config(model="dnn", arguments={"units": [8]}, width=16, training=Training(batch_size={"films": 64}), seed=3)
+    one.schema.save(tmp_path / "schema.yaml")
+    text = yaml.safe_dump({**one.to_dict(), "schema": "schema.yaml", "data": DATA})
+    (tmp_path / "run.yaml").write_text(text)
+    two = RunConfig.load(tmp_path / "run.yaml")
+    assert two.to_dict() == {
+        **one.to_dict(),
+        "data": {
+            "books": str(tmp_path / "books.csv"),
+            "films": {
+                "path": str(tmp_path / "films.csv"),
+                "join": [{"path": str(tmp_path / "items.csv"), "on": "item"}],
+            },
+        },
+    }
+    assert RunConfig.from_dict(two.to_dict()).to_dict() == two.to_dict()
+
+
+def test_changes_find_their_place():
+    changed = config().with_changes({"model": "dnn", "width": 4, "learning_rate": 0.1, "dropout": 0.5})
+    assert (changed.model, changed.domains, changed.width) == ("dnn", "target", 4)
+    assert changed.training.learning_rate == 0.1 and changed.arguments == {"dropout": 0.5}
+    assert config(model="dnn", domains="all").with_changes({"model": "dnn"}).domains == "all"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"modle": "dnn"}, "Did you mean 'model'"),
+        ({"model": "dnnn"}, "Did you mean 'dnn'"),
+        ({"training": {"learning_rat": 1}}, "Did you mean 'learning_rate'"),
+        ({"training": {"learning_rate": 0}}, "above 0"),
+        ({"training": {"batch_size": {"films": 0}}}, "at least 1"),
+        ({"training": {"optimizer": "adamm"}}, "must be one of"),
+        ({"data": {"books": "a.csv"}}, "says nothing of domain 'films'"),
+        ({"data": {**DATA, "filmz": "a.csv"}}, "Did you mean 'films'"),
+        ({"domains": "target"}, "learns from a source"),
+        ({"domains": "both"}, "'all' or 'target'"),
+    ],
+)
+def test_mistakes_are_named(given, message):
+    with pytest.raises(InputError, match=message):
+        RunConfig.from_dict({"schema": toy_schema().to_dict(), "data": DATA, **given})
+
+
+def test_an_argument_the_model_does_not_have_is_named():
+    with pytest.raises(InputError, match="Did you mean 'sync_every'"):
+        config(arguments={"sync_evry": 10}).model_arguments()
