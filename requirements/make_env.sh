@@ -16,7 +16,7 @@ if ! uv --version >/dev/null 2>&1; then
     uv=$PWD/.uv/bin/uv
     if ! "$uv" --version >/dev/null 2>&1; then
         echo "uv is not here: pip fetches it into .uv/"
-        python3 -m pip install --quiet --disable-pip-version-check --upgrade --target .uv uv
+        PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check --upgrade --target .uv uv
     fi
 fi
 
