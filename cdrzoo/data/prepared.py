@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
+from cdrzoo.data import logs as _logs
+from cdrzoo.data.batches import Part, evaluation_batches, training_batches
+from cdrzoo.data.encoder import Encoder
+from cdrzoo.data.ragged import Ragged
+from cdrzoo.data.splits import PARTS, Split, assign
+from cdrzoo.errors import DataError
 from cdrzoo.schema import Schema
 
 if TYPE_CHECKING:
-    import pandas as pd
     import tensorflow as tf
-
-    from cdrzoo.data.batches import Part
-    from cdrzoo.data.encoder import Encoder
-    from cdrzoo.data.splits import Split
 
 
 def prepare(
@@ -26,6 +31,7 @@ def prepare(
     history: str = "before",
     seed: int = 0,
     folder: str | pathlib.Path = ".",
+    encoder: Encoder | None = None,
 ) -> Prepared:
     """Reads every domain's rows, labels and splits them, builds histories and encodes them.
 
@@ -48,8 +54,25 @@ def prepare(
             *training* event of the user.
         seed: of negatives and random splits.
         folder: what relative paths are relative to.
+        encoder: one that was adapted before (of a trained model); default: a new one, adapted on the training rows.
+
+    Raises:
+        DataError: on whatever is wrong with the data, before anything is trained.
     """
-    raise NotImplementedError
+    how = {"by": split} if isinstance(split, str) else dict(split)
+    part_column = how.get("column", "split") if how.get("by") == "given" else None
+    rows = _logs.read_logs(schema, sources, folder, part_column)
+    name, arguments, codes = assign(schema, rows, how, seed)
+    for domain, log in rows.items():
+        rows[domain] = _logs.add_negatives(log, seed)
+        codes[domain] = codes[domain][rows[domain].event]  # a negative goes where its positive goes
+        if log.source.negatives is not None:
+            arguments = {**arguments, f"negatives of {domain}": {**log.source.negatives, "seed": seed}}
+    _logs.add_histories(schema, rows, codes, include_ties, history)
+    made = Split.of(name, arguments, rows, codes)
+    if encoder is None:
+        encoder = Encoder(schema).adapt({domain: log.take(made.parts[domain]["train"]) for domain, log in rows.items()})
+    return Prepared(encoder, made, rows)
 
 
 class Prepared:
@@ -62,36 +85,97 @@ class Prepared:
         parts: `parts[domain]["train" | "valid" | "test"]`: a `Part` with `x`, `y`, `weight`, `user`.
     """
 
-    schema: Schema
-    encoder: Encoder
-    split: Split
-    parts: dict[str, dict[str, Part]]
+    def __init__(self, encoder: Encoder, split: Split, logs: Mapping[str, _logs.Log]):
+        self.schema, self.encoder, self.split = encoder.schema, encoder, split
+        self._logs = dict(logs)
+        self.parts = {
+            domain: {part: self._encode(domain, rows) for part, rows in parts.items()}
+            for domain, parts in split.parts.items()
+        }
+
+    def _encode(self, domain: str, rows: np.ndarray) -> Part:
+        log = self._logs[domain]
+        return Part(
+            x=self.encoder.encode(domain, log.take(rows)),
+            y=log.y[rows].reshape(-1, 1),
+            weight=None if log.weight is None else log.weight[rows].astype(np.float32),
+            user=None if log.user is None else log.user[rows],
+        )
 
     def train(
         self,
         batch_size: int | Mapping[str, int] = 256,
         *,
+        domains: tuple[str, ...] | None = None,
         seed: int = 0,
         epoch: str = "target",
         paired: bool = False,
         initial_epoch: int = 0,
-        domains: tuple[str, ...] | None = None,
+        shuffle: bool = True,
     ) -> tf.data.Dataset:
-        """Training batches of all domains, or of `domains`. See `batches`."""
-        raise NotImplementedError
+        """Training batches of all domains, or of `domains`; the other arguments are those of `training_batches`."""
+        for domain in domains or ():
+            self.schema.domain(domain)
+        return training_batches(
+            {d: parts["train"] for d, parts in self.parts.items() if domains is None or d in domains},
+            self.schema.target if domains is None or self.schema.target in domains else domains[0],
+            batch_size,
+            seed=seed,
+            epoch=epoch,
+            paired=paired,
+            initial_epoch=initial_epoch,
+            shuffle=shuffle,
+        )
 
     def valid(self, batch_size: int = 4096) -> tf.data.Dataset:
         """The target's validation rows, in order, none dropped."""
-        raise NotImplementedError
+        return evaluation_batches(self.parts[self.schema.target]["valid"], self.schema.target, batch_size)
 
     def test(self, batch_size: int = 4096) -> tf.data.Dataset:
         """The target's test rows, in order, none dropped."""
-        raise NotImplementedError
+        return evaluation_batches(self.parts[self.schema.target]["test"], self.schema.target, batch_size)
 
-    def frame(self, domain: str, part: str) -> pd.DataFrame:
-        """Raw rows of a part: every feature by its column (histories as lists), the label, the time, the user."""
-        raise NotImplementedError
+    def frame(self, domain: str, part: str, rows: int | None = None) -> pd.DataFrame:
+        """Raw rows of a part (its first `rows`), as a file of examples would hold them.
+
+        Every feature by its column (sequences as lists, cut to their length), then the raw label, time and keys.
+        """
+        log, at = self._logs[domain], self.split.parts[domain][part][:rows]
+        columns: dict[str, Any] = {}
+        for feature in log.domain.features:
+            values = log.columns[feature.column]
+            if isinstance(values, Ragged):
+                columns[feature.column] = values.take(at).to_lists(feature.length)
+            else:
+                columns[feature.column] = values[at].astype(np.float32 if feature.dtype == "float32" else values.dtype)
+        columns[log.domain.label] = log.raw[at]
+        for column, values in ((log.domain.time, log.time), (log.domain.user, log.user), (log.domain.item, log.item)):
+            if column is not None and values is not None:
+                columns.setdefault(column, values[at])
+        if log.weight is not None:
+            columns.setdefault(log.source.weight, log.weight[at])
+        return pd.DataFrame(columns)
 
     def groups(self, part: str) -> pd.DataFrame:
         """For each of the target's rows: `user`, and how many training rows that user has in target and sources."""
-        raise NotImplementedError
+        target = self.schema.target
+        users = self.parts[target][part].user
+        if users is None:
+            raise DataError(f"Groups are by user, but domain {target!r} has none. Set `user: COLUMN` in the schema.")
+        counts = {}
+        for domain, parts in self.parts.items():
+            trained = parts["train"].user
+            found = pd.Series(trained if trained is not None else [], dtype=users.dtype).value_counts()
+            counts[domain] = found.reindex(users, fill_value=0).to_numpy(np.int64)
+        sources = sum((n for domain, n in counts.items() if domain != target), np.zeros(len(users), np.int64))
+        return pd.DataFrame({"user": users, "target_rows": counts[target], "source_rows": sources})
+
+    def write(self, folder: str | pathlib.Path) -> None:
+        """Writes every part to `DOMAIN/PART.parquet` as examples, drawn negatives included, and `split.json`."""
+        folder = pathlib.Path(folder)
+        for domain, parts in self.split.parts.items():
+            (folder / domain).mkdir(parents=True, exist_ok=True)
+            for part in PARTS:
+                if len(parts[part]):
+                    self.frame(domain, part).to_parquet(folder / domain / f"{part}.parquet", index=False)
+        (folder / "split.json").write_text(json.dumps(self.split.to_dict(), indent=2) + "\n", encoding="utf-8")
