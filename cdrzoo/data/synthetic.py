@@ -1,0 +1,204 @@
+"""Two logs with a known amount of signal that one domain holds about the other: built-in data, and an oracle for tests.
+
+Users have a taste for each genre, one in books and one in films:
+
+    film taste = transfer * book taste + sqrt(1 - transfer**2) * own taste         (each standard normal)
+    logit      = bias + 1.2 * taste[genre] + 0.6 * quality[item] + price + age + (films only) device
+    click      ~ Bernoulli(sigmoid(logit))
+
+A user is shown genres he likes more often (probability proportional to exp(0.5 * taste)), so what he read tells his taste
+without his labels. With `transfer = 1` books say all about films, with 0 nothing; with -1 a user dislikes in films what he
+likes in books, and a model that simply adds the book rows to the film rows is misled. Some users have no film before the
+last fifth of the time: only books can tell their taste. Items differ between the domains, genres are the same ten.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cdrzoo.errors import InputError
+from cdrzoo.schema import Domain, Feature, Schema, Table
+
+GENRES = (
+    "adventure", "comedy", "crime", "drama", "fantasy", "history", "horror", "romance", "science", "war",
+)  # fmt: skip
+AGES = ("to 20", "to 30", "to 45", "to 60", "over 60")
+DEVICES = ("phone", "tablet", "computer", "television")
+LENGTH = 20
+"""Events a history keeps."""
+LATE = 0.8
+"""Share of the time before which cold-start users have no film."""
+
+_DAY = 86_400
+_START, _DAYS = 1_600_000_000, 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Synthetic:
+    """What `synthesize` gives.
+
+    Args:
+        schema: the schema of the two domains; the target is `films`.
+        frames: the logs by domain, in order of time.
+        probabilities: the true click probability of each row: no model can rank better.
+        transfer: the planted correlation of tastes.
+        cold_users: keys of the users without a film in the first `LATE` of the time.
+    """
+
+    schema: Schema
+    frames: dict[str, pd.DataFrame]
+    probabilities: dict[str, np.ndarray]
+    transfer: float
+    cold_users: tuple[str, ...]
+
+    def best_probability(self, domain: str, frame: pd.DataFrame) -> np.ndarray:
+        """The true click probability of rows of a domain, found by their `event`, for rows in any order."""
+        at = pd.Index(self.frames[domain]["event"]).get_indexer(frame["event"])
+        if (at < 0).any():
+            raise InputError(f"Some rows are not events of {domain!r} in this synthetic log.")
+        return self.probabilities[domain][at]
+
+    def write(self, folder: str | pathlib.Path) -> pathlib.Path:
+        """Writes `books.csv`, `films.csv` and `schema.yaml`."""
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.schema.save(folder / "schema.yaml")
+        for domain, frame in self.frames.items():
+            frame.to_csv(folder / f"{domain}.csv", index=False)
+        return folder
+
+
+def synthesize(
+    transfer: float = 0.9,
+    *,
+    users: int = 2000,
+    source_rows: int = 60_000,
+    target_rows: int = 10_000,
+    source_items: int = 600,
+    target_items: int = 300,
+    cold: float = 0.3,
+    seed: int = 0,
+) -> Synthetic:
+    """Makes two logs, `books` (the source) and `films` (the target).
+
+    Args:
+        transfer: in [-1, 1], the correlation of a user's tastes in the two domains.
+        users: users, a tenth of them in books alone and a tenth in films alone.
+        source_rows: rows of books.
+        target_rows: rows of films.
+        source_items: books.
+        target_items: films.
+        cold: share of the users of both domains who have no film in the first `LATE` of the time.
+        seed: the same seed and sizes give the same rows; `transfer` changes tastes and what follows from them only.
+
+    Returns:
+        Logs, schema and true probabilities.
+    """
+    if not -1 <= transfer <= 1:
+        raise InputError(f"`transfer` is a correlation between -1 and 1. Received: {transfer}.")
+    random = np.random.Generator(np.random.PCG64(seed))
+    shape = (users, len(GENRES))
+    book_taste, own = random.normal(size=shape), random.normal(size=shape)
+    film_taste = transfer * book_taste + np.sqrt(1 - transfer**2) * own
+    ages = random.integers(0, len(AGES), users)
+    kind = random.random(users)
+    in_books, in_films = kind >= 0.1, (kind < 0.1) | (kind >= 0.2)
+    is_cold = in_books & in_films & (random.random(users) < cold)
+    keys = np.array([f"u{number:05d}" for number in range(users)], object)
+    frames, probabilities = {}, {}
+    for name, taste, members, rows, items, start in (
+        ("books", book_taste, in_books, source_rows, source_items, np.zeros(users)),
+        ("films", film_taste, in_films, target_rows, target_items, np.where(is_cold, LATE, 0.0)),
+    ):
+        frames[name], probabilities[name] = _log(random, name, taste, members, rows, items, start, ages, keys)
+    return Synthetic(schema(), frames, probabilities, float(transfer), tuple(keys[is_cold]))
+
+
+def _log(
+    random: np.random.Generator,
+    name: str,
+    taste: np.ndarray,
+    members: np.ndarray,
+    rows: int,
+    items: int,
+    start: np.ndarray,
+    ages: np.ndarray,
+    keys: np.ndarray,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    genre_of = np.arange(items) % len(GENRES)
+    quality, price = random.normal(size=items), np.round(np.exp(random.normal(2.5, 0.5, items)), 2)
+    length = random.integers(70, 190, items)
+    activity = np.where(members, random.gamma(2.0, 1.0, len(members)), 0.0)
+    user = np.sort(random.choice(len(members), rows, p=activity / activity.sum()))
+    shown = np.exp(0.5 * taste)
+    shown = np.cumsum(shown / shown.sum(1, keepdims=True), 1)
+    genre = np.minimum((random.random(rows)[:, None] > shown[user]).sum(1), len(GENRES) - 1)
+    item = np.minimum(random.integers(0, -(-items // len(GENRES)), rows) * len(GENRES) + genre, items - 1)
+    genre = genre_of[item]
+    when = start[user] + random.random(rows) * (1 - start[user])
+    time = (_START + when * _DAYS * _DAY).astype(np.int64)
+    device = random.integers(0, len(DEVICES), rows)
+    cost = (np.log(price) - 2.5) / 0.5
+    logit = -0.9 + 1.2 * taste[user, genre] + 0.6 * quality[item] - 0.3 * cost[item]
+    logit = logit + np.linspace(-0.4, 0.4, len(AGES))[ages[user]]
+    if name == "films":
+        logit = logit + np.array([-0.4, 0.0, 0.1, 0.4])[device]
+    probability = 1 / (1 + np.exp(-logit))
+    click = (random.random(rows) < probability).astype(np.int64)
+    columns: dict[str, Any] = {
+        "event": np.arange(rows),
+        "user": keys[user],
+        "age": np.array(AGES, object)[ages[user]],
+        "item": np.array([f"{name[0]}{number:04d}" for number in range(items)], object)[item],
+        "genre": np.array(GENRES, object)[genre],
+        "price": price[item],
+        "time": time,
+        "click": click,
+    }
+    if name == "films":
+        columns["minutes"] = length[item]
+        columns["device"] = np.array(DEVICES, object)[device]
+    order = np.argsort(time, kind="stable")
+    frame = pd.DataFrame({column: values[order] for column, values in columns.items()})
+    frame["event"] = np.arange(rows)
+    return frame, probability[order]
+
+
+def schema(width: int = 8) -> Schema:
+    """The schema of the two logs: user, age, genre and price are shared; `minutes` and `device` are the films' own."""
+
+    def features(item_table: str) -> tuple[Feature, ...]:
+        return (
+            Feature("user", "id", "user", table="user"),
+            Feature("age", "id", "user", table="age"),
+            Feature("item", "id", "item", table=item_table),
+            Feature("genre", "id", "item", table="genre"),
+            Feature("price", "number", "item"),
+            *(
+                Feature(name, "ids", "history", table=table, of=of, field=field, length=LENGTH)
+                for name, table, of, field in (
+                    ("books_read", "book", "books", "item"),
+                    ("genres_read", "genre", "books", "genre"),
+                    ("films_seen", "film", "films", "item"),
+                    ("genres_seen", "genre", "films", "genre"),
+                )
+            ),
+        )
+
+    films_alone = (
+        Feature("minutes", "number", "item"),
+        Feature("device", "id", "context", table="device"),
+    )
+    return Schema(
+        domains=(
+            Domain("books", features("book"), label="click", time="time"),
+            Domain("films", features("film") + films_alone, label="click", time="time"),
+        ),
+        target="films",
+        tables=tuple(Table(name, width=width) for name in ("user", "age", "book", "film", "genre", "device")),
+    )
