@@ -29,7 +29,7 @@ GENRES = (
 )  # fmt: skip
 AGES = ("to 20", "to 30", "to 45", "to 60", "over 60")
 DEVICES = ("phone", "tablet", "computer", "television")
-LENGTH = 20
+LENGTH = 30
 """Events a history keeps."""
 LATE = 0.8
 """Share of the time before which cold-start users have no film."""
@@ -56,6 +56,11 @@ class Synthetic:
     transfer: float
     cold_users: tuple[str, ...]
 
+    @property
+    def sources(self) -> dict[str, dict[str, Any]]:
+        """What `prepare` takes: histories list the events that were clicked."""
+        return {domain: {"data": frame, "history_min_label": 1} for domain, frame in self.frames.items()}
+
     def best_probability(self, domain: str, frame: pd.DataFrame) -> np.ndarray:
         """The true click probability of rows of a domain, found by their `event`, for rows in any order."""
         at = pd.Index(self.frames[domain]["event"]).get_indexer(frame["event"])
@@ -64,21 +69,25 @@ class Synthetic:
         return self.probabilities[domain][at]
 
     def write(self, folder: str | pathlib.Path) -> pathlib.Path:
-        """Writes `books.csv`, `films.csv` and `schema.yaml`."""
+        """Writes `books.csv`, `films.csv`, `schema.yaml` and `data.yaml`, which `prepare` takes as `sources`."""
+        import yaml
+
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.schema.save(folder / "schema.yaml")
         for domain, frame in self.frames.items():
             frame.to_csv(folder / f"{domain}.csv", index=False)
+        sources = {domain: {"path": f"{domain}.csv", "history_min_label": 1} for domain in self.frames}
+        (folder / "data.yaml").write_text(yaml.safe_dump(sources, sort_keys=False), encoding="utf-8")
         return folder
 
 
 def synthesize(
     transfer: float = 0.9,
     *,
-    users: int = 2000,
+    users: int = 1000,
     source_rows: int = 60_000,
-    target_rows: int = 10_000,
+    target_rows: int = 8_000,
     source_items: int = 600,
     target_items: int = 300,
     cold: float = 0.3,
