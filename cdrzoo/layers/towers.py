@@ -53,15 +53,14 @@ class MLP(keras.layers.Layer):
         ]
 
     def build(self, input_shape):
-        for width, (dense, activate, _) in zip(self.units, self.blocks):
+        for width, dense, activate in zip(self.units, self.dense, self.activations):
             dense.build(input_shape)
             input_shape = (*input_shape[:-1], width)
             activate.build(input_shape)
 
     def call(self, x):
-        for block in self.blocks:
-            for layer in block:
-                x = layer(x)
+        for dense, activate, drop in zip(self.dense, self.activations, self.dropouts):
+            x = drop(activate(dense(x)))
         return x
 
     def get_config(self):

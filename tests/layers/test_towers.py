@@ -10,7 +10,7 @@ from cdrzoo.layers import MLP, Dice
 def test_hidden_layers_by_hand():
     mlp = MLP((2, 1), final_activation="linear")
     mlp.build((None, 2))
-    first, second = (block[0] for block in mlp.blocks)
+    first, second = mlp.dense
     first.set_weights([np.array([[1.0, -1.0], [2.0, 0.5]]), np.array([0.0, 0.25])])
     second.set_weights([np.array([[-3.0], [7.0]]), np.array([0.5])])
     # h = relu([1 + 4, -1 + 1 + 0.25]) = [5, 0.25]; the last layer is linear: -15 + 1.75 + 0.5
@@ -33,7 +33,7 @@ def test_dropout_acts_in_training_only():
 def test_dice_by_name_learns_its_statistics():
     x, mlp = np.random.default_rng(0).normal(size=(50, 3)).astype("float32"), MLP((4,), activation="dice")
     mlp(x, training=True)
-    dice = mlp.blocks[0][1]
+    dice = mlp.activations[0]
     assert isinstance(dice, Dice)
     assert np.asarray(dice.moving_mean).any()
 
@@ -42,4 +42,4 @@ def test_configuration_round_trip():
     mlp = MLP((5, 3), activation="tanh", dropout=0.2, final_activation="linear")
     again = MLP.from_config(mlp.get_config())
     assert again.get_config() == mlp.get_config()
-    assert [block[1].get_config().get("activation") for block in again.blocks] == ["tanh", "linear"]
+    assert [layer.get_config().get("activation") for layer in again.activations] == ["tanh", "linear"]
