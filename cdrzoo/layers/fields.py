@@ -22,7 +22,7 @@ class FieldVectors(keras.layers.Layer):
     their mean or by the attention of DIN, whose query is the row's candidate.
 
     Which feature of the candidate a history is compared with is read off the schema: the item feature that looks up
-    the same table, else the item feature of the same name and width. A history with neither (the ratings given)
+    the same table (of several, the one that the history lists), else the item feature of the same name and width. A history with neither (the ratings given)
     enters the attention as a plain part of the key. If none of a domain's histories has a partner, they are averaged.
 
     Args:
@@ -60,18 +60,13 @@ class FieldVectors(keras.layers.Layer):
         }
 
     def _partner(self, row: Domain, history: Feature) -> str | None:
-        candidates = [f for f in row.with_role("item") if f.kind == "id"]
-        listed = next((f.name for f in self.schema.domain(history.of).features if f.column == history.field), None) if (
-            history.of in [d.name for d in self.schema.domains]
-        ) else None
+        """The candidate's feature that the history is compared with."""
+        listed = {f.name for f in self.schema.domain(history.of).features if f.column == history.field}
         width = self.schema.table(history.table).width
-        for candidate in candidates:
-            if candidate.table == history.table:
-                return candidate.name
-        for candidate in candidates:
-            if candidate.name == listed and self.schema.table(candidate.table).width == width:
-                return candidate.name
-        return None
+        candidates = [f for f in row.with_role("item") if f.kind == "id" and self.schema.table(f.table).width == width]
+        # Two features of the candidate may look up one table: the one that the history lists goes first.
+        best = min(candidates, key=lambda f: (f.table != history.table, f.name not in listed), default=None)
+        return best.name if best and (best.table == history.table or best.name in listed) else None
 
     @property
     def widths(self) -> dict[str, int]:

@@ -15,6 +15,7 @@ from cdrzoo.errors import InputError, SchemaError
 from cdrzoo.schema import Feature, Schema
 
 LOSSES = {"click": keras.losses.BinaryCrossentropy, "rating": keras.losses.MeanSquaredError}
+"""The loss of each task. Of the scores of `call`, Keras reads the logit: a saturated score keeps its gradient."""
 
 
 class _Terms:
@@ -80,9 +81,17 @@ class CrossDomainModel(keras.Model):
             optimizer: an optimizer; those of `cdrzoo.optimizers` keep the cost of a step independent of table sizes.
             loss: a loss, or `{domain: loss}`. Default: binary cross-entropy for clicks, mean squared error for ratings.
             loss_weights: `{domain: weight}`, default 1 each.
-            metrics: a list, measured on the target, or `{domain: list}`.
-            **kwargs: the further arguments of `keras.Model.compile`.
+            metrics: a list, measured on the target, or `{domain: list}`. They see sample weights.
+            **kwargs: the further arguments of `keras.Model.compile`, without `weighted_metrics`.
+
+        Raises:
+            InputError: for an argument that is not by domain.
+            SchemaError: for a domain that the schema does not have.
         """
+        if loss_weights is not None and not isinstance(loss_weights, Mapping):
+            raise InputError(f"`loss_weights` must be {{domain: weight}}. Received: {loss_weights!r}.")
+        if kwargs.get("weighted_metrics"):
+            raise InputError("`metrics` see sample weights already; give `weighted_metrics` as `metrics`.")
         if not self.built:
             self.build()
         super().compile(optimizer=optimizer, loss=loss, loss_weights=loss_weights, metrics=metrics, **kwargs)
@@ -92,16 +101,18 @@ class CrossDomainModel(keras.Model):
         for given in (loss, loss_weights, metrics):
             for name in given if isinstance(given, Mapping) else ():
                 self.schema.domain(name)
+        losses = loss if isinstance(loss, Mapping) else {d.name: loss for d in self.schema.domains}
         by_domain = metrics if isinstance(metrics, Mapping) else {self.schema.target: metrics or []}
         self._terms = _Terms(
-            losses={
-                domain.name: keras.losses.get(
-                    (loss.get(domain.name) if isinstance(loss, Mapping) else loss) or LOSSES[domain.task]()
-                )
-                for domain in self.schema.domains
-            },
+            losses={d.name: _loss(losses.get(d.name) or LOSSES[d.task]()) for d in self.schema.domains},
             weights={d.name: float((loss_weights or {}).get(d.name, 1.0)) for d in self.schema.domains},
-            metrics={name: [keras.metrics.get(metric) for metric in given] for name, given in by_domain.items()},
+            metrics={
+                name: [
+                    _metric(metric, self.schema.domain(name).task)
+                    for metric in (given if isinstance(given, (list, tuple)) else [given])
+                ]
+                for name, given in by_domain.items()
+            },
         )
 
     @property
@@ -124,6 +135,9 @@ class CrossDomainModel(keras.Model):
 
     def domain_losses(self, y, y_pred, sample_weight=None) -> dict[str, Any]:
         """The prediction loss of every domain in `y`, unweighted: `{domain: scalar}`."""
+        for what, given in (("Labels", y), ("Sample weights", sample_weight)):
+            if given is not None and not isinstance(given, Mapping):
+                raise InputError(f"{what} come by domain, {{domain: tensor}}. Received: {type(given).__name__}.")
         missing = [name for name in y if name not in y_pred]
         if missing:
             raise InputError(f"Labels of domain {missing[0]!r} came without its features. Batches are {{domain: ...}}.")
@@ -131,17 +145,26 @@ class CrossDomainModel(keras.Model):
         return {name: self._terms.losses[name](y[name], y_pred[name], weights.get(name)) for name in y}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        # Keras divides a loss by the number of replicas, whose gradients it adds; further terms are ours to divide.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
         losses = self.domain_losses(y, y_pred, sample_weight)
         auxiliary = self.auxiliary_losses(x, y, y_pred, sample_weight, training)
         total = sum([self._terms.weights[name] * loss for name, loss in losses.items()])
-        total = total + sum([*auxiliary.values(), *self.losses])
-        self.report({**{f"{name}_loss": loss for name, loss in losses.items()}, **auxiliary}, weight=_rows(y))
+        total = total + sum([*auxiliary.values(), *self.losses]) / replicas
+        self.report({name: loss * replicas for name, loss in losses.items()}, auxiliary, weight=_rows(y))
         return total
 
-    def report(self, terms: Mapping[str, Any], weight: Any = 1.0) -> None:
-        """Adds scalars to the running means that this step's logs show."""
-        self._terms.reported = list(terms)
+    def report(self, losses: Mapping[str, Any], terms: Mapping[str, Any], weight: Any = 1.0) -> None:
+        """Adds the losses of domains (logged as `<domain>_loss`) and further scalars to the means that logs show."""
+        values = {f"{name}_loss": loss for name, loss in losses.items()}
         for name, value in terms.items():
+            if name in values:
+                raise InputError(
+                    f"{type(self).__name__} logs a term {name!r}, which is also the loss of a domain. Rename the domain."
+                )
+            values[name] = value
+        self._terms.reported = list(values)
+        for name, value in values.items():
             if name not in self._terms.means:
                 with tf.init_scope():
                     self._terms.means[name] = keras.metrics.Mean(name=name)
@@ -180,6 +203,29 @@ def score(logit, task: str):
     """A probability for clicks, the value itself for ratings; always float32."""
     logit = ops.cast(logit, "float32")
     return ops.sigmoid(logit) if task == "click" else logit
+
+
+class _FunctionLoss(keras.losses.Loss):
+    """A plain function as a loss that takes sample weights."""
+
+    def __init__(self, function):
+        super().__init__(name=getattr(function, "__name__", None))
+        self.function = function
+
+    def call(self, y_true, y_pred):
+        return self.function(y_true, y_pred)
+
+
+def _loss(given):
+    given = keras.losses.get(given)
+    return given if isinstance(given, keras.losses.Loss) else _FunctionLoss(given)
+
+
+def _metric(given, task: str):
+    if given in ("accuracy", "acc") and task == "click":
+        return keras.metrics.BinaryAccuracy(name="accuracy")
+    given = keras.metrics.get(given)
+    return given if isinstance(given, keras.metrics.Metric) else keras.metrics.MeanMetricWrapper(given, name=given.__name__)
 
 
 def placeholder_rows(schema: Schema, rows: int = 2) -> dict[str, dict[str, Any]]:

@@ -41,7 +41,7 @@ class DIN(CrossDomainModel):
         }
         self.concat = SlotConcat(self.schema)
         self.mlp = MLP(units, activation="dice", dropout=dropout)
-        self.head = keras.layers.Dense(1, name="head")
+        self.head = keras.layers.Dense(1, dtype="float32", name="head")
 
     def call(self, x, training=False):
         embedded = self.embedding(x)

@@ -36,7 +36,7 @@ class DNN(CrossDomainModel):
         self.fields = {d.name: FieldVectors(self.schema, d.name) for d in self.schema.domains}
         self.concat = SlotConcat(self.schema)
         self.mlp = MLP(units, dropout=dropout)
-        self.head = keras.layers.Dense(1, name="head")
+        self.head = keras.layers.Dense(1, dtype="float32", name="head")
 
     def call(self, x, training=False):
         embedded = self.embedding(x)
