@@ -43,14 +43,10 @@ class MLP(keras.layers.Layer):
         names = [activation] * len(self.units)
         if final_activation is not None and names:
             names[-1] = final_activation
-        self.blocks = [
-            [
-                keras.layers.Dense(width, dtype=self.dtype_policy),
-                make_activation(name, dtype=self.dtype_policy),
-                keras.layers.Dropout(dropout, dtype=self.dtype_policy),
-            ]
-            for width, name in zip(self.units, names)
-        ]
+        # Flat lists: Keras before 3.15 leaves the layers of nested lists out of what it saves.
+        self.dense = [keras.layers.Dense(width, dtype=self.dtype_policy) for width in self.units]
+        self.activations = [make_activation(name, dtype=self.dtype_policy) for name in names]
+        self.dropouts = [keras.layers.Dropout(dropout, dtype=self.dtype_policy) for _ in self.units]
 
     def build(self, input_shape):
         for width, dense, activate in zip(self.units, self.dense, self.activations):
