@@ -93,7 +93,7 @@ def export(
 
     archive = keras.export.ExportArchive()
     archive.track(lookups)  # the tables; of the model's variables Keras tracks those that the endpoints read
-    with _inlined():
+    with inlined():
         serving = archive.add_endpoint("serving_default", score, [signature(features)])
         by_example = archive.add_endpoint(
             "serve_examples", score_examples, [tf.TensorSpec([None], tf.string, name="examples")]
@@ -234,7 +234,7 @@ def _is_missing(value: Any, dtype: str) -> bool:
 
 
 @contextlib.contextmanager
-def _inlined() -> Iterator[None]:
+def inlined() -> Iterator[None]:
     """Traces with every inner `tf.function` as plain Python: no nested calls, and none that XLA must compile."""
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
