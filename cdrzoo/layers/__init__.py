@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from cdrzoo.layers.activations import Dice
+from cdrzoo.layers.adversarial import DomainAlignment, GradientReversal
+from cdrzoo.layers.cross_attention import CrossAttention, DomainAwareCrossAttention
+from cdrzoo.layers.crosses import BiInteraction
 from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.fields import FieldVectors, SlotConcat, field_roles, field_widths, history_field
+from cdrzoo.layers.interests import FieldPooling, InterestAttention, ItemAttention
 from cdrzoo.layers.pooling import TargetAttention, masked_mean, masked_softmax, weighted_sum
 from cdrzoo.layers.towers import MLP
 
 __all__ = [
     "MLP",
+    "BiInteraction",
+    "CrossAttention",
     "Dice",
+    "DomainAlignment",
+    "DomainAwareCrossAttention",
     "FeatureEmbedding",
+    "FieldPooling",
     "FieldVectors",
+    "GradientReversal",
+    "InterestAttention",
+    "ItemAttention",
     "SlotConcat",
     "TargetAttention",
     "field_roles",

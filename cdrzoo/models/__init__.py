@@ -50,6 +50,24 @@ CARDS = (
         "a user table both domains share, or histories across domains",
         "all",
     ),
+    ModelCard(
+        "dadin",
+        "DADIN",
+        "Domain adversarial deep interest network",
+        "cross-domain",
+        "Kong et al., 2023",
+        "tables of one width; histories of every domain in the rows of all",
+        "all",
+    ),
+    ModelCard(
+        "dacdr",
+        "DACDR",
+        "Domain-aware cross-attention",
+        "cross-domain",
+        "Luo et al., ICASSP 2024",
+        "histories of a source in the target's rows",
+        "all",
+    ),
 )
 
 

@@ -1,0 +1,201 @@
+"""Domain adversarial training: what makes representations of two domains indistinguishable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from cdrzoo.errors import InputError
+
+
+@ops.custom_gradient
+def _reverse(x, strength):
+    """`x` as it is; its gradient times -strength."""
+
+    def grad(*args, upstream=None):
+        upstream = args[0] if upstream is None else upstream[0]
+        return -strength * upstream, None
+
+    return ops.copy(x), grad
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class GradientReversal(keras.layers.Layer):
+    """The identity, whose gradient is turned round.
+
+        Rev(x) = x,   dRev/dx = -lambda I
+
+    lambda is the variable `strength`, which may be assigned at any time; with `warmup` it rises from 0 in training
+    steps t = 1, 2, ...: lambda = strength * (2 / (1 + exp(-10 min(t / warmup, 1))) - 1).
+
+    Args:
+        strength: lambda; default 1.
+        warmup: training steps over which lambda rises to `strength`; 0 (default): it is `strength` from the start.
+
+    Call arguments:
+        x: any tensor.
+        training: whether this is a training step.
+
+    Returns:
+        `x`.
+
+    Reference: Ganin et al., "Domain-Adversarial Training of Neural Networks", 2016, section 4.2 and, for the schedule,
+    section 5.2.2.
+    """
+
+    def __init__(self, strength: float = 1.0, warmup: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        if strength < 0 or warmup < 0:
+            raise InputError(f"`strength` and `warmup` must be at least 0. Received: {strength} and {warmup}.")
+        self.initial_strength = strength
+        self.warmup = warmup
+
+    def build(self, input_shape=None):
+        state: dict[str, Any] = {"shape": (), "trainable": False, "autocast": False}
+        initial = keras.initializers.Constant(self.initial_strength)
+        self.strength = self.add_weight(name="strength", initializer=initial, dtype="float32", **state)
+        self.step = self.add_weight(name="step", initializer="zeros", dtype="int32", **state)
+
+    def call(self, x, training=False):
+        strength = ops.convert_to_tensor(self.strength)
+        if self.warmup:
+            if training:
+                self.step.assign_add(1)
+            progress = ops.minimum(ops.cast(self.step, "float32") / self.warmup, 1.0)
+            strength = strength * (2.0 / (1.0 + ops.exp(-10.0 * progress)) - 1.0)
+        return _reverse(x, ops.cast(strength, x.dtype))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "strength": self.initial_strength, "warmup": self.warmup}
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class DomainAlignment(keras.layers.Layer):
+    """Aligns the joint distribution of two domains: a global and two intra-class domain classifiers.
+
+    With d = 1 for rows of the target and 0 for others, p a row's predicted probability and sg a stopped gradient:
+
+        d^  = sigmoid(W_3 Rev(h) + b_3)              over all rows        -> "domain_loss"
+        d^1 = sigmoid(W_4 Rev(sg[p] h) + b_4)        over rows p >= T     -> "class1_loss"
+        d^0 = sigmoid(W_5 Rev((1 - sg[p]) h) + b_5)  over rows p < T      -> "class0_loss"
+
+    each the mean cross-entropy with d. The classifiers learn to tell the domains apart; by the reversal, what made h
+    learns to prevent it. A class without a row gives 0.
+
+    Args:
+        marginal: whether there is a global classifier.
+        conditional: whether there are intra-class classifiers.
+        threshold: T: a number, `"base_rate"` (a running mean of p, for data with few clicks, where p never reaches
+            0.5 and class 1 would stay empty) or `"label"` (classes are the true labels).
+        strength: lambda of the reversal.
+        warmup: training steps over which lambda rises, see `GradientReversal`.
+
+    Call arguments:
+        h: `[n, width]`, of the rows of all domains.
+        probability: p, `[n, 1]`; no gradient flows into it.
+        target: d, `[n, 1]`.
+        label: `[n, 1]`; read for `threshold="label"` alone.
+        training: whether this is a training step.
+
+    Returns:
+        `{name: float32 scalar}` of the classifiers there are, and `domain_accuracy` of the global one.
+
+    Reference: Kong et al., "DADIN: Domain Adversarial Deep Interest Network for Cross Domain Recommender Systems",
+    2023, equations 11-14 and 16-18 (where the minus of the cross-entropy is missing). That ŷ is constant in eqs. 13 and
+    14 follows from eq. 24, where the label predictor learns from the prediction loss alone.
+    """
+
+    def __init__(
+        self,
+        marginal: bool = True,
+        conditional: bool = True,
+        threshold: float | str = 0.5,
+        strength: float = 1.0,
+        warmup: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if isinstance(threshold, str) and threshold not in ("base_rate", "label"):
+            raise InputError(
+                f"`threshold` must be a number, 'base_rate' or 'label'. Received: {threshold!r}. For data with few clicks "
+                "'base_rate' is advised."
+            )
+        self.marginal = marginal
+        self.conditional = conditional
+        self.threshold = threshold
+        self.reversal = GradientReversal(strength, warmup, dtype=self.dtype_policy)
+        names = ["domain"] * marginal + ["class1", "class0"] * conditional
+        self.classifiers = {
+            name: keras.layers.Dense(1, name=f"{name}_classifier", dtype=self.dtype_policy) for name in names
+        }
+
+    def build(self, h_shape):
+        self.reversal.build(h_shape)
+        for classifier in self.classifiers.values():
+            classifier.build(h_shape)
+        if self.threshold == "base_rate":
+            # Debiased as Adam's moments are: the first steps count fully, whatever the click rate is.
+            self.moments = self.add_weight(
+                name="moments", shape=(2,), initializer="zeros", trainable=False, autocast=False, dtype="float32"
+            )
+
+    def call(self, h, probability, target, label=None, training=False):
+        probability = ops.stop_gradient(ops.cast(probability, "float32"))
+        reversed_h = self.reversal(h, training=training)
+        terms = {}
+        if self.marginal:
+            logit = self.domain_logits(reversed_h)
+            terms["domain_loss"] = _mean_where(_cross_entropy(target, logit), ops.ones_like(target))
+            terms["domain_accuracy"] = ops.mean(ops.cast((logit > 0) == (target > 0.5), "float32"))
+        if self.conditional:
+            positive = self._positive(probability, label, training)
+            for name, weight, chosen in (
+                ("class1", probability, positive),
+                ("class0", 1.0 - probability, ops.logical_not(positive)),
+            ):
+                logit = self.classifiers[name](ops.cast(weight, reversed_h.dtype) * reversed_h)
+                error = _cross_entropy(target, ops.cast(logit, "float32"))
+                terms[f"{name}_loss"] = _mean_where(error, ops.cast(chosen, "float32"))
+        return terms
+
+    def domain_logits(self, h):
+        """The global classifier's float32 logit that a row is of the target; `h` may be reversed or not."""
+        return ops.cast(self.classifiers["domain"](h), "float32")
+
+    def _positive(self, probability, label, training: bool):
+        if self.threshold == "label":
+            return label > 0.5
+        if self.threshold != "base_rate":
+            return probability >= self.threshold
+        if training:
+            now = ops.stack([ops.mean(probability), ops.ones(())])
+            self.moments.assign(0.99 * self.moments + 0.01 * now)
+        return probability >= self.base_rate
+
+    @property
+    def base_rate(self):
+        """The running mean of p."""
+        return self.moments[0] / ops.maximum(self.moments[1], 1e-7)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "marginal": self.marginal,
+            "conditional": self.conditional,
+            "threshold": self.threshold,
+            "strength": self.reversal.initial_strength,
+            "warmup": self.reversal.warmup,
+        }
+
+
+def _cross_entropy(target, logit):
+    return keras.losses.binary_crossentropy(target, logit, from_logits=True)[:, None]
+
+
+def _mean_where(values, weights):
+    return ops.sum(values * weights) / ops.maximum(ops.sum(weights), 1.0)

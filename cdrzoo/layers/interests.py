@@ -1,0 +1,188 @@
+"""A user's interests: fields summed to vectors of one width, attention over the items of a history, and over interests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from cdrzoo.errors import SchemaError
+from cdrzoo.layers._xla import fused
+from cdrzoo.layers.fields import history_field
+from cdrzoo.layers.pooling import masked_mean, masked_softmax, weighted_sum
+from cdrzoo.schema import PADDING, Schema
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class FieldPooling(keras.layers.Layer):
+    """Field pooling: the embeddings of the features of one field, added up.
+
+        p = x_uid + x_age + x_city + ...                                     (eq. 1)
+
+    The fields of a row are `item` (what is judged), `user` (profile, and the context the user is in) and
+    `history_<domain>` (the steps, whose item, category, ... are added up). A number is its value times a vector of its
+    own. Several ids that are no history (the words of a title) count as their mean. Features of one name are one slot
+    in every domain that lists them, so their number's vector is shared.
+
+    Args:
+        schema: the schema; all tables of one width.
+
+    Call arguments:
+        ids: the row as it came, `{feature: tensor}`; says which steps are padding.
+        embedded: the same features after `FeatureEmbedding`.
+        domain: whose rows these are.
+
+    Returns:
+        `(fields, masks)`: `{field: [B, width]}`, of a history `[B, n, width]`, and `{history field: bool [B, n]}`. A
+        field of which the row lists nothing is absent.
+
+    Raises:
+        SchemaError: when tables have different widths.
+
+    Reference: Kong et al., DADIN, 2023, section 3.2.1.
+    """
+
+    def __init__(self, schema, **kwargs):
+        super().__init__(**kwargs)
+        self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        widths = {table.name: table.width for table in self.schema.tables}
+        if len(set(widths.values())) != 1:
+            said = ", ".join(f"{name} {width}" for name, width in widths.items()) or "none"
+            raise SchemaError(
+                f"Fields are added up, so all tables need one width. Received: {said}. Set one `width`, for "
+                "example with `schema.with_width(16)`."
+            )
+        self.width = next(iter(widths.values()))
+        self.numbers = sorted({f.name for d in self.schema.domains for f in d.features if f.kind == "number"})
+
+    def build(self, input_shape=None):
+        if self.numbers:
+            self.number_vectors = self.add_weight(
+                name="number_vectors", shape=(len(self.numbers), self.width), initializer="uniform"
+            )
+
+    def call(self, ids: Mapping[str, Any], embedded: Mapping[str, Any], domain: str | None = None):
+        parts: dict[str, list[Any]] = {}
+        known: dict[str, list[Any]] = {}
+        for f in self.schema.domain(domain).features:
+            vector = embedded[f.name]
+            if f.role == "history":
+                field = history_field(f.of)
+                known.setdefault(field, []).append(ops.not_equal(ids[f.name], PADDING))
+            else:
+                field = "item" if f.role == "item" else "user"
+                if f.kind == "number":
+                    vector = vector * self.number_vectors[self.numbers.index(f.name)]
+                elif f.kind == "ids":
+                    vector = masked_mean(vector, ops.not_equal(ids[f.name], PADDING))
+            parts.setdefault(field, []).append(vector)
+        fields = {field: sum(vectors[1:], start=vectors[0]) for field, vectors in parts.items()}
+        # An event is a step if any of its columns is known; a history's columns run in step.
+        masks = {field: ops.any(ops.stack(columns, axis=0), axis=0) for field, columns in known.items()}
+        return fields, masks
+
+    def get_config(self):
+        return {**super().get_config(), "schema": self.schema.to_dict()}
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class ItemAttention(keras.layers.Layer):
+    """Pools a history by each item's relevance for the candidate and the user.
+
+        beta~_t = h^T relu(W [r_t | q | p | r_t * q]),   beta = softmax(beta~),   a = sum_t beta_t r_t     (eqs. 2, 3)
+
+    computed as relu(r_t (W_r + diag(q) W_rq) + (q W_q + p W_p)), whose bracket costs once a row. Steps that the mask
+    leaves out weigh exactly 0; a row without a valid step gives zeros.
+
+    Args:
+        units: rows of W. Default: the width of the items.
+
+    Call arguments:
+        query: q, `[B, d]`.
+        profile: p, `[B, d]`.
+        keys: r, `[B, n, d]`.
+        mask: bool `[B, n]`.
+        training: whether this is a training step.
+
+    Returns:
+        The pooled history `[B, d]` and the weights `[B, n]`.
+
+    Reference: Kong et al., DADIN, 2023, section 3.2.2; Ouyang et al., MiNet (CIKM 2020), section 2.5.
+    """
+
+    def __init__(self, units: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, query_shape, *shapes):
+        width = query_shape[-1]
+        units = self.units or width
+        self.kernel = self.add_weight(name="kernel", shape=(4 * width, units), initializer="glorot_uniform")
+        self.score = self.add_weight(name="score", shape=(units, 1), initializer="glorot_uniform")
+
+    def call(self, query, profile, keys, mask, training=False):
+        size = None if None in keys.shape[:2] else keys.shape[0] * keys.shape[1] * self.kernel.shape[1]
+
+        def attend(query, profile, keys, mask):
+            w_r, w_q, w_p, w_rq = ops.split(self.kernel, 4, axis=0)
+            row = ops.expand_dims(ops.matmul(query, w_q) + ops.matmul(profile, w_p), 1)
+            hidden = ops.relu(ops.matmul(keys, w_r + ops.expand_dims(query, 2) * w_rq) + row)
+            weights = masked_softmax(ops.squeeze(ops.matmul(hidden, self.score), -1), mask)
+            return weighted_sum(weights, keys), weights
+
+        return fused(attend, query, profile, keys, mask, training=training, elements=size)
+
+    def compute_mask(self, inputs, previous_mask):
+        return None  # the steps end here
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class InterestAttention(keras.layers.Layer):
+    """How much each of a user's interests weighs beside the candidate.
+
+        c = [m_1 | m_2 | ... | m_F],   v_i = exp(g_i^T relu(V_i c) + b_i),   i = 2 .. F                     (eq. 6)
+
+    m_1 is the candidate, whose weight is 1. The printed bias stands outside the exponential, where it can make v
+    negative, against the text ("mapping it to R+"); in MiNet, whose block this is, it stands inside. Exponents are cut
+    at 10.
+
+    Args:
+        bias_outside: the printed form: exp(g^T relu(V c)) + b.
+
+    Call arguments:
+        fields: m, `[B, F, d]`.
+
+    Returns:
+        v, `[B, F - 1]`.
+
+    Reference: Kong et al., DADIN, 2023, section 3.2.3; Ouyang et al., MiNet (CIKM 2020), section 2.6.
+    """
+
+    def __init__(self, bias_outside: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.bias_outside = bias_outside
+
+    def build(self, input_shape):
+        _, fields, width = input_shape
+        options: dict[str, Any] = {"use_bias": False, "dtype": self.dtype_policy}
+        self.hidden = [keras.layers.Dense(width, "relu", name=f"v_{i}", **options) for i in range(1, fields)]
+        self.score = [keras.layers.Dense(1, name=f"g_{i}", **options) for i in range(1, fields)]
+        for hidden, score in zip(self.hidden, self.score):
+            hidden.build((None, fields * width))
+            score.build((None, width))
+        self.bias = self.add_weight(name="bias", shape=(fields - 1,), initializer="zeros")
+
+    def call(self, fields):
+        c = ops.reshape(fields, (-1, fields.shape[1] * fields.shape[2]))
+        exponent = ops.concatenate([g(v(c)) for v, g in zip(self.hidden, self.score)], axis=-1)
+        if self.bias_outside:
+            return ops.exp(ops.minimum(exponent, 10.0)) + self.bias
+        return ops.exp(ops.minimum(exponent + self.bias, 10.0))
+
+    def get_config(self):
+        return {**super().get_config(), "bias_outside": self.bias_outside}
