@@ -63,14 +63,29 @@ class CrossDomainModel(keras.Model):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         for name in _arguments(type(self)):
-            value = getattr(self, name)
-            config[name] = list(value) if isinstance(value, (list, tuple)) else value
+            config[name] = _plain(getattr(self, name))
         config["schema"] = self.schema.to_dict()
         return config
 
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The model from its configuration; an argument that is a trained part (a model) is made anew first."""
+        parts = {
+            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
+            for name in _arguments(cls)
+            if isinstance(config.get(name), Mapping) and "registered_name" in config[name]
+        }
+        return super().from_config({**config, **parts}, custom_objects)
+
     def build(self, input_shape=None) -> None:
         """Makes every variable. The schema says all that is needed, so no data has to be seen first."""
-        self.call(placeholder_rows(self.schema), training=False)
+        rows = placeholder_rows(self.schema)
+        self.call({name: rows[name] for name in self.training_domains}, training=False)
+
+    @property
+    def training_domains(self) -> tuple[str, ...]:
+        """The domains whose rows a training batch holds. A second stage may want fewer than the schema has."""
+        return tuple(domain.name for domain in self.schema.domains)
 
     # Losses and metrics, by the domains that are present --------------------------------------------------------
 
@@ -237,6 +252,30 @@ def placeholder_rows(schema: Schema, rows: int = 2) -> dict[str, dict[str, Any]]
         }
         for domain in schema.domains
     }
+
+
+def frozen(part: keras.Model) -> keras.Model:
+    """A trained model as a part of another one, which reads it and does not train it.
+
+    It is the model itself, not a copy: built, `trainable = False`, and no longer compiled, because its old training step
+    would go on changing it. Its optimizer is dropped; to train it by itself again, set `trainable` and `compile`.
+    Call it with `training=False`, or dropout and batch statistics would still move.
+    """
+    if not part.built:
+        part.build()
+    part.trainable = False
+    part.compiled = False
+    part.optimizer = part.train_function = part.test_function = None
+    return part
+
+
+def _plain(value: Any) -> Any:
+    """An argument as it stands in a configuration; a trained part without what only its own training needed."""
+    if isinstance(value, keras.layers.Layer):
+        config = keras.saving.serialize_keras_object(value)
+        config.pop("compile_config", None)
+        return config
+    return list(value) if isinstance(value, (list, tuple)) else value
 
 
 def _arguments(cls: type) -> list[str]:
