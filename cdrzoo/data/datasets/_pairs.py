@@ -1,0 +1,60 @@
+"""What the rating datasets share: the features of a pair of domains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cdrzoo.schema import Domain, Feature, Schema, Table
+
+LENGTH = 30
+"""Events a history keeps."""
+TIME_SPLIT = {"by": "time", "fractions": [0.7, 0.1, 0.2]}
+
+
+def pair(
+    source: str,
+    target: str,
+    item_features: Sequence[Feature] = (),
+    *,
+    ratings: bool = True,
+    keys: str = "int64",
+    **domain: Any,
+) -> Schema:
+    """Two domains with a user, an item, item features, and histories of items and of their ratings, own and the other's.
+
+    Ratings given before the row are known at the row's time, so they may be read; the row's own rating never is.
+
+    Args:
+        source: name of the source.
+        target: name of the target.
+        item_features: features of role item that both domains have; their tables are shared.
+        ratings: whether the rows have ratings for the histories to list.
+        keys: dtype of users and items.
+        **domain: further arguments of both domains.
+    """
+    histories = []
+    for name in (source, target):
+        histories.append(
+            Feature(f"{name}_items", "ids", "history", keys, f"{name}_item", LENGTH, of=name, field="item_id")
+        )
+        if ratings:
+            histories.append(
+                Feature(f"{name}_ratings", "ids", "history", "int64", "rating", LENGTH, of=name, field="rating")
+            )
+    domains = tuple(
+        Domain(
+            name,
+            (
+                Feature("user", "id", "user", keys, "user", column="user_id"),
+                Feature("item", "id", "item", keys, f"{name}_item", column="item_id"),
+                *item_features,
+                *histories,
+            ),
+            **domain,
+        )
+        for name in (source, target)
+    )
+    names = ["user", f"{source}_item", f"{target}_item", *(f.table for f in item_features if f.table is not None)]
+    names += ["rating"] if ratings else []
+    return Schema(domains, target, tuple(Table(name) for name in dict.fromkeys(names)))
