@@ -42,6 +42,9 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: .venv/ready
+	$(BIN)/python -m benchmarks
+
 # 3.11 is what the pins are resolved for; the newer versions take the same ones. 3.10 alone has the oldest libraries.
 .venv/ready: requirements/py311.txt requirements/make_env.sh pyproject.toml
 	@requirements/make_env.sh .venv 3.11 3.12 3.13 3.10
