@@ -19,7 +19,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 BIN := .venv/bin
 # Two test processes of one TensorFlow thread each (tests/conftest.py) use two cores better than one process of two.
 WORKERS ?= 2
-PYTEST := -m pytest -n $(WORKERS) --dist loadfile --durations 10
+PYTEST := -m pytest -n $(WORKERS) --dist worksteal --durations 10
 
 run: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/quickstart.sh
@@ -65,5 +65,5 @@ pins:
 	rm -f $$lowest
 
 clean:
-	rm -rf .venv .venv310 .uv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs
+	rm -rf .venv .venv310 .uv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs/quickstart
 	find cdrzoo tests -name __pycache__ -type d -prune -exec rm -rf {} +
