@@ -13,7 +13,7 @@ from cdrzoo.errors import InputError, SchemaError
 from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, field_roles, field_widths, masked_mean
 from cdrzoo.models.base import CrossDomainModel, placeholder_rows, score
 from cdrzoo.optimizers import slots
-from cdrzoo.schema import PADDING, Schema
+from cdrzoo.schema import PADDING, UNKNOWN, Domain, Feature, Schema
 
 TOKENS = {"user": ("user", "history"), "item": ("item",), "context": ("context",)}
 """The semantic tokens of section 2.4.1, and the roles of the fields each holds: behaviour belongs to the user."""
@@ -34,7 +34,7 @@ class CompanionTower(keras.layers.Layer):
         self.embedding = FeatureEmbedding(self.schema, [self.schema.target])
         self.fields = FieldVectors(self.schema, self.schema.target, pooling=pooling)
         self.mlp = MLP(units, dropout=dropout)
-        self.head = keras.layers.Dense(1, name="head")
+        self.head = keras.layers.Dense(1, dtype="float32", name="head")
 
     def call(self, features, training=False):
         """v^t of eq. 2, token by token, and f(v^t): `[B, 1]`."""
@@ -71,7 +71,7 @@ class CCTL(CrossDomainModel):
         Theta <- Theta + alpha sum_k R_k grad mean_i log p_i,   R_k = r_k + gamma r_{k+1} + ...    (eq. 9)
 
     computed exactly and without keeping the window's batches by the eligibility trace e_k = gamma e_{k-1} + g_k,
-    G <- G + r_k e_k (exchange the two sums). Representation enhancement (section 2.5), over the user's id and over the
+    G <- G + r_k e_k (exchange the two sums). Representation enhancement (section 2.5), over ids of both domains and over the
     averages of a user's behaviours in the two domains, each in its own domain's table:
 
         L_ren = cos(id^s, id^t) - cos(seq^s, seq^t)                                               (eqs. 10-12)
@@ -90,11 +90,11 @@ class CCTL(CrossDomainModel):
     start and the moments; with several sources their losses add up, each with its own SAN, with one selector.
 
     Args:
-        schema: the schema; two or more domains. REN compares the user's id where target and source share its table, and
-            behaviours where a row lists histories of both domains.
+        schema: the schema; two or more domains. REN compares the ids of users and items where target and source share
+            their table, and behaviours where a row lists histories of both domains.
         units: hidden layers of a tower; default `(256, 128, 32)` (section 3.1.3).
         pooling: how a tower reads histories, `"attention"` (DIN; default) or `"mean"`.
-        align: `False` leaves SAN out (section 2.4.1, for domains with the same features).
+        align: `False` leaves SAN out (section 2.4.1, for domains whose features have the same names and widths).
         selector_units: hidden layers of the selector; default `(64, 32)`.
         selector_mode: `"log_weight"` (eq. 9; default), `"bernoulli"` (rows are drawn with probability p) or `"none"`
             (p = 1: the ablation without IFN).
@@ -107,7 +107,7 @@ class CCTL(CrossDomainModel):
             without a baseline only the sign of the accumulated reward matters to Adam) or `"std"` (the latter alone).
         reward_clip: the reward is cut to this magnitude; default 1.
         ren_weight: w_ren; default 1 ("added"). 0: the ablation without REN.
-        dropout: of the towers' hidden layers; default 0. It makes the reward noisier: the towers draw apart.
+        dropout: of the towers' hidden layers; default 0. Both towers drop the same units.
 
     Call arguments and returns: see `CrossDomainModel`. Source rows are scored by the mixed tower too.
 
@@ -144,6 +144,9 @@ class CCTL(CrossDomainModel):
                 raise InputError(f"`{name}` must be one of {', '.join(allowed)}. Received: {value!r}.")
         if sync_every < 1:
             raise InputError(f"`sync_every` must be at least 1 step. Received: {sync_every}.")
+        for name, value in (("alpha", alpha), ("gamma", gamma)):
+            if not 0 <= value <= 1:
+                raise InputError(f"`{name}` must lie in [0, 1]. Received: {value}.")
         if not self.schema.sources:
             raise SchemaError("CCTL transfers from a source, but the schema has the target alone. Add a domain.")
         self.units = units
@@ -166,24 +169,33 @@ class CCTL(CrossDomainModel):
         self.source_embedding = {s: FeatureEmbedding(self.schema, [s], name=f"{s}_embedding") for s in sources}
         self.source_fields = {s: FieldVectors(self.schema, s, pooling=pooling, name=f"{s}_fields") for s in sources}
         self.token_widths = token_widths(self.schema, self.schema.target)
-        self.san = {s: self._semantic_align(s) for s in sources} if align else {}
+        # Flat, `<source>_<token>`: Keras before 3.15 leaves layers in nested dictionaries out of what it saves.
+        self.san = {key: layer for s in sources for key, layer in self._semantic_align(s).items()} if align else {}
         self.selector = keras.Sequential(
             [keras.layers.Dense(n, activation="relu") for n in selector_units]
             + [keras.layers.Dense(1, activation="sigmoid", dtype="float32")],
             name="selector",
         )
         self._draws = keras.random.SeedGenerator()
-        self._pairs = {s: ren_pairs(self.schema, s) for s in sources}
+        self._pairs = {s: ren_pairs(self.schema, s) for s in sources} if ren_weight else {}
         if ren_weight and not any(pair["id"] or pair["sequence"] for pair in self._pairs.values()):
             raise SchemaError(
                 "REN has nothing to compare: no user feature of the target shares its table with a source, and no row "
                 "lists histories of both domains. Add one, or set ren_weight=0."
             )
 
+        same = field_widths(self.schema, self.schema.target_domain)
+        for source in [] if align else sources:
+            if field_widths(self.schema, self.schema.domain(source)) != same:
+                raise SchemaError(
+                    f"align=False reads the rows of {source!r} as rows of {self.schema.target!r}, but their fields differ. "
+                    "List features of the same names and widths in both domains, or leave `align` on."
+                )
+
     def _semantic_align(self, source: str) -> dict[str, keras.layers.Layer]:
         present = token_widths(self.schema, source)
         return {
-            token: keras.Sequential(
+            f"{source}_{token}": keras.Sequential(
                 [keras.layers.Dense(width, activation="relu"), keras.layers.Dense(width)], name=f"{source}_{token}_san"
             )
             for token, width in self.token_widths.items()
@@ -217,14 +229,15 @@ class CCTL(CrossDomainModel):
         """SAN(v^s): the source's rows as the target's tower reads them, `[B, D_t]` (eq. 7)."""
         embedded = self.source_embedding[source]({source: features})[source]
         fields = self.source_fields[source](features, embedded, training=training)
+        if not self.align:  # the same fields, in the target's order
+            roles = field_roles(self.schema.target_domain)
+            return ops.concatenate(list(split_tokens({name: fields[name] for name in roles}, roles).values()), axis=-1)
         tokens = split_tokens(fields, field_roles(self.schema.domain(source)))
-        if not self.align:
-            return ops.concatenate(list(tokens.values()), axis=-1)
         zero = ops.zeros_like(next(iter(tokens.values()))[:, :1])
         return ops.concatenate(
             [
                 # A token that the source has no feature of carries nothing.
-                self.san[source][token](tokens[token]) if token in tokens else ops.tile(zero, (1, width))
+                self.san[f"{source}_{token}"](tokens[token]) if token in tokens else ops.tile(zero, (1, width))
                 for token, width in self.token_widths.items()
             ],
             axis=-1,
@@ -242,7 +255,17 @@ class CCTL(CrossDomainModel):
     # Training ---------------------------------------------------------------------------------------------------
 
     def compile(self, optimizer="adam", **kwargs):
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            raise InputError(
+                "CCTL trains on one device: its synchronisation is no step that replicas can take apart. Received a "
+                f"strategy of {self.distribute_strategy.num_replicas_in_sync} replicas. Build and fit the model outside it."
+            )
         super().compile(optimizer=optimizer, **kwargs)
+        if getattr(self.optimizer, "inner_optimizer", self.optimizer).global_clipnorm is not None:
+            raise InputError(
+                "`global_clipnorm` would scale the pure tower's gradients by the source's, and the reward would no longer "
+                "compare like with like. Use `clipnorm`, which is by variable, or `clipvalue`."
+            )
         self.selector_optimizer = keras.optimizers.Adam(self.alpha * self.selector_learning_rate)
         self.selector_optimizer.build(self._theta)
 
@@ -261,20 +284,20 @@ class CCTL(CrossDomainModel):
         absent = [d.name for d in self.schema.domains if d.name not in x]
         if absent:
             raise InputError(f"CCTL trains on rows of every domain, but the batches lack {absent[0]!r}.")
-        weights = dict(sample_weight or {})
+        self._share_draws()
         with tf.GradientTape() as tape:
             logits = {target: self.mixed(x[target], training=True)}
-            with tf.GradientTape() as score_tape:
-                log_score = 0.0
-                chosen = {}
-                for source in self.source_embedding:
-                    aligned = self._aligned(source, x[source], training=True)
-                    logits[source] = self.mixed.read(aligned, training=True)
-                    p = self._weights(aligned)
-                    taken, log_p = self._choose(p)
-                    weights[source] = ops.stop_gradient(taken) * weights.get(source, 1.0)
-                    chosen[source] = p
-                    log_score += ops.mean(log_p)
+            aligned = {source: self._aligned(source, x[source], training=True) for source in self.source_embedding}
+            logits.update({source: self.mixed.read(rows, training=True) for source, rows in aligned.items()})
+            with tf.GradientTape(watch_accessed_variables=False) as score_tape:
+                score_tape.watch([v.value for v in self._theta])
+                chosen = {source: self._weights(rows) for source, rows in aligned.items()}
+                taken = {source: self._choose(p) for source, p in chosen.items()}
+                log_score = sum([ops.mean(log_p) for _, log_p in taken.values()])
+            weights = dict(sample_weight or {})
+            for source, (weight, _) in taken.items():
+                given = ops.reshape(weights[source], (-1,)) if source in weights else 1.0
+                weights[source] = ops.stop_gradient(weight) * given
             y_pred = self.scores(logits)
             losses = self.domain_losses(y, y_pred, weights)
             pure = score(self.pure(x[target], training=True), self.schema.target_domain.task)
@@ -297,8 +320,15 @@ class CCTL(CrossDomainModel):
         self._loss_tracker.update_state(mixed_loss, sample_weight=rows)
         selector = sum([ops.mean(p) for p in chosen.values()]) / len(chosen)
         terms = {"pure_loss": pure_loss, "ren_loss": ren, "reward": reward, "selector": selector}
-        self.report({**{f"{d}_loss": loss for d, loss in losses.items()}, **terms}, weight=rows)
+        self.report(losses, terms, weight=rows)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _share_draws(self) -> None:
+        """The towers drop the same units of the same rows: what tells them apart is the source alone."""
+        weights = {id(v) for v in self.mixed.weights}
+        for mixed, pure in zip(self.mixed.variables, self.pure.variables):
+            if id(mixed) not in weights:
+                pure.assign(mixed)
 
     def _choose(self, p):
         """The weight of each source row in L_mixed, and the score whose expected gradient the reward multiplies."""
@@ -349,7 +379,7 @@ class CCTL(CrossDomainModel):
         for source, pairs in self._pairs.items():
             own, other = self.source_embedding[source], self.mixed.embedding
             for row, table, name in pairs["id"]:
-                known = ops.not_equal(x[row][name], PADDING)
+                known = ops.greater(x[row][name], UNKNOWN)
                 ids.append((_cosine(own.lookup(table, x[row][name]), other.lookup(table, x[row][name])), known))
             for row, (source_table, source_name), (target_table, target_name) in pairs["sequence"]:
                 one, two = ops.not_equal(x[row][source_name], PADDING), ops.not_equal(x[row][target_name], PADDING)
@@ -390,15 +420,15 @@ def ren_pairs(schema: Schema, source: str) -> dict[str, list]:
     """What REN can compare between the target and `source`, read off the schema.
 
     Returns:
-        `id`: `(domain of the row, table, feature)` for user ids whose table both domains look up.
+        `id`: `(domain of the row, table, feature)` for the keys of users and items whose table both domains look up.
         `sequence`: `(domain of the row, (table, feature) of the source's history, (table, feature) of the target's)`,
         one for each domain whose rows list histories of both; each is the history of the item's id.
     """
     target = schema.target_domain
-    both = {f.table for f in schema.domain(source).with_role("user")} & {f.table for f in target.with_role("user")}
+    both = {f.table for f in _keys(target)} & {f.table for f in _keys(schema.domain(source))}
     pairs: dict[str, list] = {"id": [], "sequence": []}
     for row in (target, schema.domain(source)):
-        pairs["id"] += [(row.name, f.table, f.name) for f in row.with_role("user") if f.kind == "id" and f.table in both]
+        pairs["id"] += [(row.name, f.table, f.name) for f in _keys(row) if f.table in both]
         one, two = (_item_history(schema, row, of) for of in (source, target.name))
         if one and two:
             if schema.table(one[0]).width != schema.table(two[0]).width:
@@ -410,8 +440,15 @@ def ren_pairs(schema: Schema, source: str) -> dict[str, list]:
     return pairs
 
 
-def _item_history(schema: Schema, row, of: str) -> tuple[str, str] | None:
-    listed = [f for f in row.histories(of) if f.field == schema.domain(of).item]
+def _keys(domain: Domain) -> list[Feature]:
+    """The features that identify a row's user and item."""
+    return [f for f in domain.features if f.kind == "id" and f.column in (domain.user, domain.item)]
+
+
+def _item_history(schema: Schema, row: Domain, of: str) -> tuple[str, str] | None:
+    """`(table, feature)` of the items of domain `of` that `row` lists, if `of` itself looks up their table."""
+    tables = {f.table for f in schema.domain(of).features}
+    listed = [f for f in row.histories(of) if f.field == schema.domain(of).item and f.table in tables]
     return (listed[0].table, listed[0].name) if listed else None
 
 
