@@ -87,6 +87,23 @@ class CrossDomainModel(keras.Model):
         """The domains whose rows a training batch holds. A second stage may want fewer than the schema has."""
         return tuple(domain.name for domain in self.schema.domains)
 
+    # Keras saves no random state of dropout and sampling; without it a resumed run would draw other numbers.
+
+    @property
+    def _seeds(self) -> list[keras.Variable]:
+        weights = {id(v) for v in self.weights}
+        return [v for v in self.variables if id(v) not in weights]
+
+    def save_own_variables(self, store) -> None:
+        super().save_own_variables(store)
+        for index, seed in enumerate(self._seeds):
+            store[f"seed_{index}"] = seed.numpy()
+
+    def load_own_variables(self, store) -> None:
+        for index, seed in enumerate(self._seeds):
+            seed.assign(store[f"seed_{index}"])
+        super().load_own_variables({key: store[key] for key in store.keys() if not key.startswith("seed_")})
+
     # Losses and metrics, by the domains that are present --------------------------------------------------------
 
     def compile(self, optimizer="adam", loss=None, loss_weights=None, metrics=None, **kwargs) -> None:
@@ -218,6 +235,22 @@ def score(logit, task: str):
     """A probability for clicks, the value itself for ratings; always float32."""
     logit = ops.cast(logit, "float32")
     return ops.sigmoid(logit) if task == "click" else logit
+
+
+def prior_correction(probability, kept: float):
+    """The probability of a click on all traffic, given that on a log which kept a share of the rows without a click.
+
+        p' = p / (p + (1 - p) / w)
+
+    Dropping rows without a click multiplies the odds by 1 / w; this divides them again. The order of scores stays.
+
+    Args:
+        probability: p, learnt from the log.
+        kept: w, the share of rows without a click that the log kept, in (0, 1]; 1 changes nothing.
+
+    Reference: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook (ADKDD 2014), section 6.3.
+    """
+    return probability if kept == 1 else probability / (probability + (1.0 - probability) / kept)
 
 
 class _FunctionLoss(keras.losses.Loss):
