@@ -43,11 +43,31 @@ class _SummedRows(tf.IndexedSlices):
 
 
 def _sum_rows(gradient: tf.IndexedSlices) -> _SummedRows:
+    """The gradient with every row once, its values summed.
+
+    The sum is a product with a sparse matrix of ones: TensorFlow's segment sum takes three to ten times as long.
+    """
     if isinstance(gradient, _SummedRows):
         return gradient
-    rows, position = tf.unique(gradient.indices)
-    values = tf.math.unsorted_segment_sum(gradient.values, position, tf.shape(rows)[0])
-    return _SummedRows(values, rows, gradient.dense_shape)
+    table_rows, ids = tf.get_static_value(gradient.dense_shape[0]), gradient.indices
+    if table_rows is not None and ids.shape[0] is not None and table_rows <= 2 * ids.shape[0]:
+        # The table is smaller than the batch: counting is faster than hashing.
+        counts = tf.math.bincount(tf.cast(ids, tf.int32), minlength=table_rows, maxlength=table_rows)
+        rows = tf.cast(tf.squeeze(tf.where(counts > 0), 1), ids.dtype)
+        return _SummedRows(tf.gather(_add_up(gradient.values, ids, table_rows), rows), rows, gradient.dense_shape)
+    rows, position = tf.unique(ids)
+    return _SummedRows(_add_up(gradient.values, position, tf.size(rows)), rows, gradient.dense_shape)
+
+
+def _add_up(values: tf.Tensor, position: tf.Tensor, rows) -> tf.Tensor:
+    """`[rows, width]`: values `[n, width]` added up at their positions `[n]`."""
+    n = tf.size(position, tf.int64)
+    return tf.raw_ops.SparseTensorDenseMatMul(
+        a_indices=tf.stack([tf.cast(position, tf.int64), tf.range(n)], axis=1),
+        a_values=tf.ones_like(position, values.dtype),
+        a_shape=tf.stack([tf.cast(rows, tf.int64), n]),
+        b=values,
+    )
 
 
 def _raw(variable):
@@ -114,9 +134,11 @@ class _RowSparse:
         rate = tf.cast(learning_rate, variable.dtype)
         rows, values = gradient.indices, tf.cast(gradient.values, variable.dtype)
         step = self._row_step(rows, values, self._get_variable_index(variable), rate)
+        before = _read(variable, rows)
         if self.weight_decay is not None and self._use_weight_decay(variable):
-            step += _read(variable, rows) * tf.cast(self.weight_decay, variable.dtype) * rate
-        _raw(variable).scatter_sub(tf.IndexedSlices(step, rows))
+            step += before * tf.cast(self.weight_decay, variable.dtype) * rate
+        # Not scatter_sub, which takes ten times as long as scatter_update: that one copies rows.
+        _write(variable, rows, before - step)
 
     def _row_step(self, rows, gradient, index, rate):
         """Updates the slots' rows of the variable number `index`; returns what is to be subtracted from its rows."""
