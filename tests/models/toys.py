@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -57,8 +59,37 @@ def toy_schema(task: str = "click") -> Schema:
     )
 
 
-def toy_rows(schema: Schema, rows: dict[str, int], seed: int = 0) -> tuple[dict, dict]:
-    """`(x, y)` of random rows; histories have every length from none to all; ids may be missing or unknown."""
+def twin_schema() -> Schema:
+    """Books and films with features of the same names and widths, listed in another order; items have tables of their own."""
+    schema = toy_schema()
+    names = ("user", "item", "genre", *(f.name for f in schema.target_domain.with_role("history")))
+    domains = tuple(
+        dataclasses.replace(d, features=tuple(f for f in d.features if f.name in names)) for d in schema.domains
+    )
+    used = {f.table for d in domains for f in d.features}
+    return Schema(domains, schema.target, tuple(t for t in schema.tables if t.name in used))
+
+
+def three_schema() -> Schema:
+    """Books, music (two sources) and films."""
+    schema = toy_schema()
+    books, films = schema.domains
+    music = Domain(
+        "music",
+        (
+            films.feature("user"),
+            Feature("item", "id", "item", dtype="int64", table="song"),
+            films.feature("genre"),
+            Feature("music_seen", "ids", "history", dtype="int64", table="song", length=5, of="music", field="item"),
+            films.feature("films_seen"),
+        ),
+        task=films.task,
+    )
+    return Schema((books, music, films), "films", (*schema.tables, Table("song", width=4, rows=15)))
+
+
+def toy_rows(schema: Schema, rows: dict[str, int], seed: int = 0, missing: bool = True) -> tuple[dict, dict]:
+    """`(x, y)` of random rows; histories have every length from none to all; ids are known, unknown or `missing`."""
     rng = np.random.default_rng(seed)
     x: dict = {}
     y: dict = {}
@@ -66,13 +97,13 @@ def toy_rows(schema: Schema, rows: dict[str, int], seed: int = 0) -> tuple[dict,
         n = rows.get(domain.name)
         if n is None:
             continue
-        lengths = {of: rng.integers(0, 6, n) for of in ("books", "films")}
+        lengths = {d.name: rng.integers(0, 6, n) for d in schema.domains}
         x[domain.name] = {}
         for f in domain.features:
             if f.kind == "number":
                 value = rng.normal(size=n).astype("float32")
             elif f.kind == "id":
-                value = rng.integers(0, schema.table(f.table).rows, n).astype("int32")
+                value = rng.integers(0 if missing else 1, schema.table(f.table).rows, n).astype("int32")
             else:
                 value = rng.integers(1, schema.table(f.table).rows, (n, f.length)).astype("int32")
                 kept = lengths[f.of] if f.role == "history" else rng.integers(0, f.length + 1, n)

@@ -1,0 +1,78 @@
+"""One case a model: what the conformance tests need to know of it. A new model adds its case here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cdrzoo.schema import Schema
+from tests.models.toys import toy_schema, twin_schema
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A model for the conformance tests.
+
+    Args:
+        name: what the registry calls the model.
+        changes: another value for every argument of the constructor. A value may be an `Elsewhere`.
+        arguments: small values for the arguments, so that the tests are fast.
+        schema: gives the schema.
+        parts: gives arguments that are trained models, from the schema.
+        unmoved: `{part of a variable's path: reason}` of trainable variables that training does not move.
+        without_effect: `{argument: reason}` of arguments that change nothing which these tests can see.
+    """
+
+    name: str
+    changes: Mapping[str, Any]
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    schema: Callable[[], Schema] = toy_schema
+    parts: Callable[[Schema], dict[str, Any]] = lambda schema: {}
+    unmoved: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    without_effect: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def build(self, schema: Schema | None = None, **changes: Any) -> Any:
+        """The model, with `changes` in place of its usual arguments."""
+        from cdrzoo.models import card
+
+        schema = schema or self.schema()
+        return card(self.name).load()(schema, **{**self.arguments, **self.parts(schema), **changes})
+
+
+@dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """A change that wants another schema."""
+
+    value: Any
+    schema: Callable[[], Schema]
+
+
+CASES = (
+    Case("lr", changes={}),
+    Case("dnn", arguments={"units": (8, 6)}, changes={"units": (8, 5), "dropout": 0.5}),
+    Case(
+        "din",
+        arguments={"units": (8, 6), "attention_units": (5, 4)},
+        changes={"units": (8, 5), "attention_units": (5, 3), "dropout": 0.5},
+    ),
+    Case(
+        "cctl",
+        arguments={"units": (8, 6), "pooling": "mean", "selector_units": (5,), "sync_every": 2},
+        changes={
+            "units": (8, 5),
+            "pooling": "attention",
+            "align": Elsewhere(False, twin_schema),
+            "selector_units": (4,),
+            "selector_mode": "bernoulli",
+            "selector_learning_rate": 0.1,
+            "alpha": 0.5,
+            "gamma": 0.1,
+            "sync_every": 3,
+            "reward_norm": "ema",
+            "reward_clip": 1e-9,
+            "ren_weight": 0.1,
+            "dropout": 0.5,
+        },
+    ),
+)

@@ -1,0 +1,338 @@
+"""What every model of the registry keeps to."""
+
+from __future__ import annotations
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cdrzoo.errors import SchemaError
+from cdrzoo.layers import FeatureEmbedding
+from cdrzoo.models import CARDS, card
+from cdrzoo.models.base import CrossDomainModel, placeholder_rows
+from cdrzoo.optimizers import Adam
+from tests.models.cases import CASES, Case, Elsewhere
+from tests.models.toys import toy_dataset, toy_rows
+
+ROWS = {"books": 24, "films": 16}
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+def trained(request):
+    """A model after 40 steps of `fit` with the target alone as validation data, and what was seen on the way."""
+    case: Case = request.param
+    keras.utils.set_random_seed(1)
+    model = case.build()
+    model.compile(Adam(0.02), metrics={"films": [keras.metrics.AUC(name="auc")], "books": ["accuracy"]})
+    data = _data(model, 40)
+    validation = toy_dataset(model.schema, {"films": 10}, 2, seed=7)
+    before = {v.path: v.numpy() for v in model.trainable_variables}
+    loss = _loss(model, _both(model))
+    history = model.fit(data, validation_data=validation, verbose=0).history
+    model.case, model.before, model.loss_before, model.history_seen = case, before, loss, history
+    return model
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    """The trained model, as it comes back from its file."""
+    trained.save(tmp_path / "model.keras")
+    return keras.models.load_model(tmp_path / "model.keras")
+
+
+def _data(model, batches, seed=0):
+    return toy_dataset(model.schema, {name: ROWS[name] for name in model.training_domains}, batches, seed)
+
+
+def _both(model, seed=3, missing=True):
+    return toy_rows(model.schema, {name: ROWS[name] for name in model.training_domains}, seed, missing)
+
+
+def _loss(model, batch):
+    x, y = batch
+    return {k: float(v) for k, v in model.domain_losses(y, model(x)).items()}
+
+
+def _state(model) -> list[np.ndarray]:
+    """Every number that training has left behind: weights, state, slots."""
+    optimizers = [v for v in vars(model).values() if isinstance(v, keras.optimizers.Optimizer)]
+    return [np.asarray(v.numpy()) for v in (*model.variables, *(v for o in optimizers for v in o.variables))]
+
+
+def _same(one, two) -> bool:
+    return len(one) == len(two) and all(a.shape == b.shape and (a == b).all() for a, b in zip(one, two))
+
+
+def _steps(model, batches) -> None:
+    for batch in batches:
+        model.train_step(batch)
+
+
+# The table of cases -------------------------------------------------------------------------------------------------
+
+
+def test_every_model_of_the_registry_has_a_case():
+    assert [case.name for case in CASES] == [one.name for one in CARDS]
+
+
+@each_case
+def test_the_table_of_changes_covers_the_signature(case):
+    arguments = [
+        p.name
+        for p in inspect.signature(card(case.name).load().__init__).parameters.values()
+        if p.name not in ("self", "schema") and p.kind is not p.VAR_KEYWORD
+    ]
+    assert sorted(case.changes) == sorted(set(arguments) - set(case.parts(case.schema())))
+    assert set(case.without_effect) <= set(case.changes)
+
+
+# Configuration ------------------------------------------------------------------------------------------------------
+
+
+@each_case
+def test_configuration_holds_what_was_given(case):
+    cls, schema = card(case.name).load(), case.schema()
+    for changes in ({}, {k: v for k, v in case.changes.items() if not isinstance(v, Elsewhere)}):
+        model = case.build(schema, **changes)
+        config = model.get_config()
+        for name, value in {**case.arguments, **changes}.items():
+            assert config[name] == (list(value) if isinstance(value, tuple) else value), name
+        again = cls.from_config(config)
+        assert again.get_config() == config
+        assert again.schema == schema
+
+
+@each_case
+def test_an_unknown_argument_is_an_error(case):
+    with pytest.raises((TypeError, ValueError), match="unitz"):
+        case.build(unitz=3)
+
+
+@each_case
+def test_every_argument_changes_something(case):
+    same_seed = {}
+
+    def trace(schema, **changes):
+        """Shapes, then weights, then what three steps of training leave: computed as far as it is asked for."""
+        keras.utils.set_random_seed(2)
+        try:
+            model = case.build(schema, **changes)
+            model.compile(Adam(0.01))
+        except SchemaError:
+            yield "refused"
+            return
+        yield [v.shape for v in model.weights]
+        yield [v.numpy().tolist() for v in model.weights]
+        _steps(model, _data(model, 3))
+        yield [array.tolist() for array in _state(model)]
+
+    def differ(name, change):
+        schema, value = (change.schema(), change.value) if isinstance(change, Elsewhere) else (case.schema(), change)
+        usual = same_seed.setdefault(schema, list(trace(schema)))
+        return any(one != other for one, other in zip(trace(schema, **{name: value}), usual))
+
+    dead = [name for name, value in case.changes.items() if not differ(name, value)]
+    assert sorted(dead) == sorted(case.without_effect)
+
+
+# Inputs and outputs -------------------------------------------------------------------------------------------------
+
+
+def test_scores_come_by_domain_for_any_subset(trained):
+    x, _ = _both(trained)
+    for domains in (*([name] for name in x), list(x)):
+        scores = trained({name: x[name] for name in domains})
+        assert list(scores) == domains
+        for name, score in scores.items():
+            assert score.shape == (ROWS[name], 1) and score.dtype == tf.float32
+            assert np.logical_and(score >= 0, score <= 1).all()
+
+
+def test_a_domain_scores_the_same_alone_and_in_company(trained):
+    x, _ = _both(trained)
+    together = trained(x)
+    for name in x:
+        np.testing.assert_allclose(trained({name: x[name]})[name], together[name], atol=1e-6)
+
+
+def test_rows_do_not_influence_each_other(trained):
+    x, _ = _both(trained)
+    scores = trained(x)
+    for name in x:
+        order = np.random.default_rng(0).permutation(ROWS[name])
+        shuffled = trained({name: {k: tf.gather(v, order) for k, v in x[name].items()}})[name]
+        np.testing.assert_allclose(shuffled, scores[name].numpy()[order], atol=1e-6)
+        for row in range(3):
+            one = trained({name: {k: v[row : row + 1] for k, v in x[name].items()}})[name]
+            np.testing.assert_allclose(one, scores[name][row : row + 1], atol=1e-6)
+
+
+def test_serving_gives_the_targets_scores(trained, copy):
+    x, _ = _both(trained)
+    copy.prepare_export()
+    features = {f.name: x["films"][f.name] for f in copy.serving_features}
+    np.testing.assert_allclose(copy.serve(features), copy({"films": x["films"]})["films"][:, 0], atol=1e-6)
+
+
+def test_what_stands_in_padded_steps_does_not_matter(copy):
+    x, _ = _both(copy, missing=False)  # only sequences hold the padding row
+    scores = copy(x)
+    for layer in copy._flatten_layers():
+        if isinstance(layer, FeatureEmbedding):
+            for table in layer.variables:
+                table.assign(tf.concat([tf.fill([1, table.shape[1]], 1e3), table[1:]], axis=0))
+    for name, again in copy(x).items():
+        np.testing.assert_allclose(again, scores[name], atol=1e-6)
+
+
+def test_rows_of_nothing_but_padding_are_finite(copy):
+    rows = placeholder_rows(copy.schema, 4)
+    x = {name: rows[name] for name in copy.training_domains}
+    assert all(np.isfinite(score).all() for score in copy(x).values())
+    copy.train_step((x, {name: tf.constant([[0.0], [1.0], [0.0], [1.0]]) for name in x}))
+    assert all(np.isfinite(array).all() for array in _state(copy))
+
+
+# Training -----------------------------------------------------------------------------------------------------------
+
+
+def test_fit_logs_the_terms_of_every_domain_and_of_the_target_alone(trained):
+    logs = trained.history_seen
+    for name in trained.training_domains:
+        assert f"{name}_loss" in logs
+    assert {"loss", "auc", "val_loss", "val_films_loss", "val_auc"} <= set(logs)
+    assert "val_books_loss" not in logs
+    assert all(np.isfinite(v).all() for v in logs.values())
+
+
+def test_evaluate_and_predict_take_the_target_alone(trained):
+    data = toy_dataset(trained.schema, {"films": 10}, 2, seed=7)
+    logs = trained.evaluate(data, verbose=0, return_dict=True)
+    assert logs["films_loss"] == pytest.approx(trained.history_seen["val_films_loss"][-1], abs=1e-6)
+    scores = trained.predict(data.map(lambda x, y: x), verbose=0)
+    assert list(scores) == ["films"]
+    labels = np.concatenate([y["films"] for _, y in data])
+    entropy = -np.mean(labels * np.log(scores["films"]) + (1 - labels) * np.log(1 - scores["films"]))
+    assert logs["films_loss"] == pytest.approx(entropy, abs=1e-5)
+
+
+def test_training_lowers_the_loss_of_a_learnable_task(trained):
+    x, _ = _both(trained)
+    y = {name: tf.cast(x[name]["genre"][:, None] % 2, "float32") for name in x}
+    after = _loss(trained, (x, y))
+    assert after["films"] < 0.9 * 0.693
+
+
+def test_every_trainable_variable_moves(trained):
+    still = [v.path for v in trained.trainable_variables if (v.numpy() == trained.before[v.path]).all()]
+    assert [path for path in still if not any(part in path for part in trained.case.unmoved)] == []
+
+
+def test_the_row_of_padding_stays_zero(trained):
+    for layer in trained._flatten_layers():
+        if isinstance(layer, FeatureEmbedding):
+            assert all((table[0].numpy() == 0).all() for table in layer.variables)
+
+
+def test_save_and_load_give_equal_scores_and_training_goes_on_alike(trained, copy, tmp_path):
+    x, _ = _both(trained)
+    scores = trained(x)
+    for name, score in copy(x).items():
+        np.testing.assert_array_equal(score, scores[name])
+    assert copy.get_config() == trained.get_config()
+    assert _same(_state(copy), _state(trained))
+    twin = keras.models.load_model(_saved(trained, tmp_path))
+    for model in (copy, twin):
+        keras.utils.set_random_seed(5)
+        _steps(model, _data(trained, 3, seed=9))
+    assert _same(_state(copy), _state(twin))
+    assert not _same(_state(copy), _state(trained))
+
+
+def _saved(model, folder):
+    model.save(folder / "again.keras")
+    return folder / "again.keras"
+
+
+def test_rows_of_weight_zero_do_not_count(trained, tmp_path):
+    path = _saved(trained, tmp_path)
+    x, y = _both(trained)
+    weights = {name: tf.cast(tf.range(ROWS[name]) % 3 > 0, "float32") for name in x}
+    flipped = {name: tf.where(weights[name][:, None] > 0, y[name], 1 - y[name]) for name in y}
+    states = []
+    for labels, given in ((y, weights), (flipped, weights), (flipped, None)):
+        keras.utils.set_random_seed(5)
+        model = keras.models.load_model(path)
+        _steps(model, [(x, labels, given)] if given else [(x, labels)])
+        states.append(_state(model))
+    if not getattr(trained, "labels_steer", False):
+        assert _same(states[0], states[1])
+    assert not _same(states[0], states[2])
+
+
+def test_loss_weights_count(trained, tmp_path):
+    if len(trained.training_domains) < 2:
+        pytest.skip("trains on one domain")
+    path = _saved(trained, tmp_path)
+    x, y = _both(trained)
+    states = []
+    for weight, labels in ((0.0, y), (0.0, {**y, "books": 1 - y["books"]}), (1.0, y)):
+        model = keras.models.load_model(path)
+        keras.utils.set_random_seed(5)
+        model.compile(Adam(0.02), loss_weights={"books": weight})
+        _steps(model, [(x, labels)])
+        states.append(_state(model))
+    assert _same(states[0], states[1])
+    assert not _same(states[0], states[2])
+
+
+def test_a_saturated_score_keeps_its_gradient(copy, monkeypatch):
+    x, y = _both(copy)
+    shifted = CrossDomainModel.scores
+    copy.scores = lambda logits: shifted(copy, {name: logit + 60.0 for name, logit in logits.items()})
+    with tf.GradientTape() as tape:
+        scores = copy(x)
+        loss = copy.domain_losses({"films": tf.zeros_like(y["films"])}, scores)["films"]
+    gradients = tape.gradient(loss, [v.value for v in copy.trainable_variables])
+    assert (scores["films"].numpy() == 1).all()
+    assert 55 < float(loss) < 65
+    assert any(g is not None and np.abs(tf.convert_to_tensor(g)).max() > 0.01 for g in gradients)
+
+
+@each_case
+def test_mixed_precision_keeps_tables_and_scores_in_float32(case):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = case.build()
+    model.compile(Adam(0.01))
+    x, y = _both(model)
+    _steps(model, [(x, y), (x, y)])
+    assert {v.dtype for v in model.trainable_variables} == {"float32"}
+    for score in model(x).values():
+        assert score.dtype == tf.float32 and np.isfinite(score).all()
+        # Scores of bfloat16 would have 8 bits: they would tie by the dozen.
+        assert not (score.numpy() == tf.cast(tf.cast(score, "bfloat16"), "float32").numpy()).all()
+    assert all(np.isfinite(array).all() for array in _state(model))
+
+
+# Mistakes -----------------------------------------------------------------------------------------------------------
+
+
+@each_case
+def test_a_schema_without_rows_is_refused(case):
+    config = case.schema().to_dict()
+    del config["tables"]["user"]["rows"]
+    with pytest.raises(SchemaError, match="rows of table 'user'"):
+        card(case.name).load()(config, **{**case.arguments, **case.parts(case.schema())})
+
+
+def test_an_unknown_domain_is_refused(copy):
+    for argument in ({"loss": {"filmz": "mse"}}, {"loss_weights": {"filmz": 1.0}}, {"metrics": {"filmz": ["auc"]}}):
+        with pytest.raises(SchemaError, match="Did you mean 'films'"):
+            copy.compile(Adam(0.01), **argument)
+    x, _ = _both(copy)
+    with pytest.raises(ValueError, match="filmz"):
+        copy({"filmz": x["films"]})
