@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
 import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +33,6 @@ A first session, on logs that it makes itself:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code: 0 done, 2 the input is at fault."""
     arguments = _parser().parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         return arguments.run(arguments) or 0
     except InputError as error:
@@ -83,9 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         "dataset",
         _dataset,
         "Write the schema and the run configuration of a public dataset that lies in a folder.\n\n"
-        "  cdrzoo dataset ciao data/ciao --source cat01 --target cat02 --out runs/ciao",
+        "  cdrzoo dataset ciao data/ciao --source 01 --target 02 --out runs/ciao",
     )
-    dataset.add_argument("name", help="amazon_subcat, ciao, food_kitchen or douban")
+    dataset.add_argument("name", help="amazon_food_kitchen, amazon_subcat, ciao or douban")
     dataset.add_argument("data", type=pathlib.Path, help="folder with the dataset's files")
     dataset.add_argument("--source", help="source domain, where the dataset has several")
     dataset.add_argument("--target", help="target domain, where the dataset has several")
@@ -158,6 +159,32 @@ def _settings(parser: argparse.ArgumentParser, model: bool = True) -> None:
     )
 
 
+@contextlib.contextmanager
+def _quiet():
+    """Keeps what TensorFlow writes to the error stream while it starts; it is shown only if it fails to."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    stream = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(stream, kept.read())
+            raise
+        finally:
+            os.dup2(stream, 2)
+            os.close(stream)
+
+
+def _start_tensorflow() -> None:
+    with _quiet():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
 def _pairs(given: Sequence[str], what: str) -> dict[str, str]:
     pairs = {}
     for each in given:
@@ -195,32 +222,47 @@ def _models(arguments: argparse.Namespace) -> None:
 def _schema_check(arguments: argparse.Namespace) -> None:
     from cdrzoo.schema import Schema
 
-    schema = Schema.load(arguments.schema)
-    sources = _pairs(arguments.data, "--data")
-    if not sources:
-        from cdrzoo.data.report import describe
-
-        print(describe(schema))
-        return
     from cdrzoo.data import check
 
-    print(check(schema, sources))
+    sources = _pairs(arguments.data, "--data")
+    print(check(Schema.load(arguments.schema), sources or None))
 
 
 def _synthesize(arguments: argparse.Namespace) -> None:
-    from cdrzoo.data import synthetic
+    from cdrzoo.data import prepare, synthetic
+    from cdrzoo.schema import load_mapping
 
     _new_folder(arguments.folder)
-    synthetic.write(arguments.folder, transfer=arguments.transfer, seed=arguments.seed)
+    made = synthetic.synthesize(arguments.transfer, seed=arguments.seed)
+    made.write(arguments.folder)
+    _write_run(arguments.folder, load_mapping(arguments.folder / "data.yaml"), "time")
+    (arguments.folder / "data.yaml").unlink()
+    requests = prepare(made.schema, made.sources).frame(made.schema.target, "test", 5)
+    for feature in made.schema.target_domain.features:
+        if feature.kind == "ids":
+            requests[feature.column] = ["|".join(map(str, ids)) for ids in requests[feature.column]]
+    requests.to_csv(arguments.folder / "requests.csv", index=False)
     print(f"Wrote {', '.join(sorted(path.name for path in arguments.folder.iterdir()))} to {arguments.folder}")
+
+
+def _write_run(folder: pathlib.Path, sources: dict[str, Any], split: Any) -> None:
+    import yaml
+
+    config = {"schema": "schema.yaml", "data": sources, "split": split, "model": "cctl"}
+    (folder / "run.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
 def _dataset(arguments: argparse.Namespace) -> None:
     from cdrzoo.data import datasets
 
+    if arguments.name not in datasets.__all__:
+        raise InputError(f"There is no dataset {arguments.name!r}. Datasets: {', '.join(datasets.__all__)}.")
+    domains = {name: getattr(arguments, name) for name in ("source", "target") if getattr(arguments, name)}
+    found = getattr(datasets, arguments.name).pair(arguments.data.resolve(), **domains)
     _new_folder(arguments.out)
-    datasets.write(arguments.name, arguments.data, arguments.out, source=arguments.source, target=arguments.target)
-    print(f"Wrote {', '.join(sorted(path.name for path in arguments.out.iterdir()))} to {arguments.out}")
+    found["schema"].save(arguments.out / "schema.yaml")
+    _write_run(arguments.out, found["sources"], found["split"])
+    print(f"Wrote schema.yaml and run.yaml to {arguments.out}")
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -237,6 +279,7 @@ def _train(arguments: argparse.Namespace) -> None:
         raise InputError("Give the run configuration, for example: cdrzoo train demo/run.yaml --out runs/first.")
     else:
         config = RunConfig.load(arguments.config).with_changes(changes)
+    _start_tensorflow()
     from cdrzoo.experiments import run
 
     verbose = 1 if sys.stdout.isatty() else 2
@@ -254,6 +297,7 @@ def _print_metrics(metrics: dict[str, float], title: str) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    _start_tensorflow()
     from cdrzoo.experiments import run
 
     config, model, encoder = run.load(arguments.folder)
@@ -268,6 +312,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
+    _start_tensorflow()
     from cdrzoo.experiments import compare
     from cdrzoo.experiments.config import RunConfig
 
@@ -299,6 +344,7 @@ def _progress(items: Any, total: int, title: str) -> Any:
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    _start_tensorflow()
     from cdrzoo.experiments import run
 
     path = run.export_run(arguments.folder, arguments.to, arguments.version)
@@ -306,6 +352,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
+    _start_tensorflow()
     from cdrzoo.verify import verify
 
     model = encoder = None
@@ -317,6 +364,7 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    _start_tensorflow()
     from cdrzoo.experiments.predict import predict
 
     scored = predict(arguments.path, arguments.input)

@@ -33,7 +33,8 @@ class Training:
         optimizer: `adam`, `adagrad` or `sgd`, with updates of touched rows only.
         learning_rate: default 0.001.
         weight_decay: decoupled; on a table it acts on touched rows. Default 0.
-        batch_size: rows a step of the target, or `{domain: rows}`; a domain that is not named gets the target's.
+        batch_size: rows of the target a step. Default 256.
+        source_ratio: rows of each source a step, for each row of the target. Default 1.
         epochs: at most so many.
         patience: epochs without a better `monitor` before training stops.
         monitor: what chooses the epoch, measured on validation rows. Default `val_auc`, for ratings `val_rmse`.
@@ -44,7 +45,8 @@ class Training:
     optimizer: str = "adam"
     learning_rate: float = 0.001
     weight_decay: float = 0.0
-    batch_size: int | dict[str, int] = 256
+    batch_size: int = 256
+    source_ratio: float = 1.0
     epochs: int = 20
     patience: int = 2
     monitor: str | None = None
@@ -56,8 +58,10 @@ class Training:
             raise InputError(f"`optimizer` must be one of {', '.join(OPTIMIZERS)}. Received: {self.optimizer!r}.")
         if not self.learning_rate > 0:
             raise InputError(f"`learning_rate` must be above 0. Received: {self.learning_rate!r}.")
-        sizes = self.batch_size.values() if isinstance(self.batch_size, Mapping) else [self.batch_size]
-        for name, value in (*(("batch_size", size) for size in sizes), ("epochs", self.epochs)):
+        if not self.source_ratio > 0:
+            raise InputError(f"`source_ratio` must be above 0. Received: {self.source_ratio!r}.")
+        for name in ("batch_size", "epochs", "patience"):
+            value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"`{name}` must be a whole number of at least 1. Received: {value!r}.")
         if self.epoch not in ("target", "longest"):
@@ -102,8 +106,7 @@ class RunConfig:
             raise InputError(f"`domains` must be 'all' or 'target'. Received: {self.domains!r}.")
         if card.family == "cross-domain" and self.domains == "target":
             raise InputError(f"{card.title} learns from a source; `domains: target` leaves none. Use `all`.")
-        sizes = self.training.batch_size
-        for name in (*self.data, *(sizes if isinstance(sizes, Mapping) else ())):
+        for name in self.data:
             self.schema.domain(name)
         missing = [domain.name for domain in self.schema.domains if domain.name not in self.data]
         if missing:

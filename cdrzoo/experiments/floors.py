@@ -24,22 +24,22 @@ def floors(prepared: Prepared) -> dict[str, dict[str, float]]:
     target = prepared.schema.target_domain
     train, test = prepared.frame(target.name, "train"), prepared.frame(target.name, "test")
     item, user = target.item, target.user
-    base, items = _item_means(train[item], prepared.parts[target.name]["train"].y)
+    base, items = _item_means(train[item], prepared.parts[target.name]["train"].y[:, 0])
     of_items = test[item].map(items).fillna(base)
-    offsets = _offsets(train[user], prepared.parts[target.name]["train"].y - train[item].map(items))
+    offsets = _offsets(train[user], prepared.parts[target.name]["train"].y[:, 0] - train[item].map(items))
     own = test[user].map(offsets)
     scores = {"item mean": of_items, "item + user mean": of_items + own.fillna(0.0)}
     sums, counts = 0.0, 0.0
     for source in prepared.schema.sources:
         rows = prepared.frame(source.name, "train")
-        labels = prepared.parts[source.name]["train"].y
+        labels = prepared.parts[source.name]["train"].y[:, 0]
         _, means = _item_means(rows[source.item], labels)
         known = test[user].map(_offsets(rows[source.user], labels - rows[source.item].map(means)))
         sums, counts = sums + known.fillna(0.0), counts + known.notna()
     if prepared.schema.sources:
         from_source = sums / np.maximum(counts, 1)
         scores["item + user + source user mean"] = of_items + own.fillna(0.0) + from_source
-    labels = prepared.parts[target.name]["test"].y
+    labels = prepared.parts[target.name]["test"].y[:, 0]
     users = prepared.parts[target.name]["test"].user
     clip = (0.0, 1.0) if target.task == "click" else (None, None)
     return {

@@ -83,30 +83,26 @@ def fit(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbos
         monitor = training.monitor or ("val_auc" if schema.target_domain.task == "click" else "val_rmse")
         best = folder / "best.weights.h5"
         watching = {"monitor": monitor, "mode": metrics.better(monitor)}
-        valid = select(prepared.valid(EVALUATION_ROWS), schema)
-        resume = callbacks.Resume(folder / "state")
+        valid = prepared.valid(EVALUATION_ROWS)
         steps = [
             callbacks.Evaluate(valid, users=prepared.parts[schema.target]["valid"].user),
             keras.callbacks.TerminateOnNaN(),
-            keras.callbacks.ModelCheckpoint(best, save_best_only=True, save_weights_only=True, **watching),
+            keras.callbacks.ModelCheckpoint(str(best), save_best_only=True, save_weights_only=True, **watching),
             keras.callbacks.EarlyStopping(patience=training.patience, **watching),
             callbacks.Scalars(folder / "logs"),
-            resume,
         ]
+        resume = callbacks.Resume(folder / "state", steps)
+        sizes = {domain.name: max(1, round(training.batch_size * training.source_ratio)) for domain in schema.sources}
         rows = prepared.train(
-            training.batch_size,
+            {schema.target: training.batch_size, **sizes},
+            domains=tuple(domain.name for domain in schema.domains),
             seed=config.seed,
             epoch=training.epoch,
-            domains=tuple(domain.name for domain in schema.domains),
             initial_epoch=resume.next_epoch,
         )
         begin = time.perf_counter()
         history = model.fit(
-            select(rows, schema),
-            epochs=training.epochs,
-            initial_epoch=resume.next_epoch,
-            callbacks=steps,
-            verbose=verbose,
+            rows, epochs=training.epochs, callbacks=[*steps, resume], verbose=verbose, shuffle=False
         )
         seconds = time.perf_counter() - begin
         watched = np.asarray(history.history[monitor], dtype="float64")
@@ -118,17 +114,6 @@ def fit(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbos
         chosen = int(np.nanargmax(watched) if watching["mode"] == "max" else np.nanargmin(watched))
         model.load_weights(best)
     return Fitted(model, history.history, chosen, seconds)
-
-
-def select(rows: tf.data.Dataset, schema: Schema) -> tf.data.Dataset:
-    """The batches with the domains and features of the schema alone."""
-    wanted = {domain.name: [f.name for f in domain.features] for domain in schema.domains}
-
-    def pick(x, *rest):
-        kept = {name: {f: x[name][f] for f in features} for name, features in wanted.items() if name in x}
-        return (kept, *({name: value for name, value in part.items() if name in kept} for part in rest))
-
-    return rows.map(pick)
 
 
 @contextlib.contextmanager
@@ -143,19 +128,13 @@ def _precision(mixed: bool) -> Iterator[None]:
 
 def evaluate(model: Any, prepared: data.Prepared, part: str = "test") -> dict[str, float]:
     """Exact metrics of the target's rows of a part, in total and for users without and with training rows there."""
-    schema = model.schema
-    rows = prepared.parts[schema.target][part]
+    target = model.schema.target
     batches = prepared.test(EVALUATION_ROWS) if part == "test" else prepared.valid(EVALUATION_ROWS)
-    scores = model.predict(select(batches, schema), verbose=0)[schema.target][:, 0]
-    seen = prepared.groups(part)[schema.target].to_numpy()
-    return metrics.evaluate(
-        rows.y,
-        scores,
-        schema.target_domain.task,
-        users=rows.user,
-        groups={"cold": seen == 0, "warm": seen > 0},
-        weights=rows.weight,
-    )
+    labels, scores, weights = callbacks.target_scores(model, batches)
+    users = prepared.parts[target][part].user
+    seen = None if users is None else prepared.groups(part)["target_rows"].to_numpy()
+    groups = None if seen is None else {"cold": seen == 0, "warm": seen > 0}
+    return metrics.evaluate(labels, scores, model.schema.target_domain.task, users, groups, weights)
 
 
 def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[str, Any]:
@@ -256,14 +235,13 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         prepared.schema.save(folder / "schema.yaml")
         prepared.encoder.save(folder / "encoder")
-        described = {"name": prepared.split.name, "hash": prepared.split.hash, "rows": prepared.split.describe()}
-        (folder / "split.json").write_text(json.dumps(described, indent=2) + "\n")
+        (folder / "split.json").write_text(json.dumps(prepared.split.to_dict(), indent=2) + "\n")
         (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8")
     fitted = fit(config, prepared, folder, verbose)
     result = summary(config, prepared, fitted)
     fitted.model.save(folder / "model.keras")
     # A few raw rows go along, so that an export can be warmed up and proven without the data.
-    prepared.frame(prepared.schema.target, "test").head(EXAMPLE_ROWS).to_parquet(folder / "examples.parquet")
+    prepared.frame(prepared.schema.target, "test", EXAMPLE_ROWS).to_parquet(folder / "examples.parquet")
     _write_history(folder / "history.csv", fitted.history)
     shutil.rmtree(folder / "state", ignore_errors=True)
     (folder / "best.weights.h5").unlink(missing_ok=True)

@@ -45,7 +45,8 @@ class FeatureEmbedding(keras.layers.Layer):
 
     Call arguments:
         x: `{domain: {feature: tensor}}` of any of the domains and any of their features: an id `[batch]`, ids
-            `[batch, n]` (int), a number `[batch]` (float).
+            `[batch, n]` (int), a number `[batch]` (float). Features that the schema does not list are passed over, so
+            that a model of the target alone reads the batches of any model.
 
     Returns:
         `{domain: {feature: tensor}}`: id `[batch, width]`, ids `[batch, n, width]`, number `[batch, 1]`.
@@ -114,9 +115,10 @@ class FeatureEmbedding(keras.layers.Layer):
             if name not in self.domains:
                 raise SchemaError(f"No tables for domain {name!r}. There are for: {', '.join(self.domains)}.")
             domain = self.schema.domain(name)
-            out[name] = dict.fromkeys(features)
-            for feature_name, value in features.items():
-                feature = domain.feature(feature_name)
+            listed = [feature for feature in domain.features if feature.name in features]
+            out[name] = dict.fromkeys(feature.name for feature in listed)
+            for feature in listed:
+                feature_name, value = feature.name, features[feature.name]
                 if feature.kind == "number":
                     out[name][feature_name] = tf.cast(tf.reshape(value, [-1, 1]), self.compute_dtype)
                 else:
