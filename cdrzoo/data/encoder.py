@@ -147,6 +147,7 @@ class Encoder:
         missing = values == MISSING[feature.dtype]
         keys, table = self._keys(values, feature), self.schema.table(feature.table)
         if table.hash_buckets is None:
+            keys = pd.Index(keys, dtype=keys.dtype)  # else pandas 3 converts the texts to its own dtype and back
             rows = self._indexes[table.name].get_indexer(keys).astype(np.int32) + FIRST_KNOWN  # not found is -1
         else:
             rows = _hash(keys, table.hash_buckets)

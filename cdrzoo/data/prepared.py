@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from cdrzoo.data import logs as _logs
 from cdrzoo.data.batches import Part, evaluation_batches, training_batches
@@ -20,6 +22,8 @@ from cdrzoo.schema import Schema
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+_ROW_GROUP = 65_536
 
 
 def prepare(
@@ -140,21 +144,28 @@ class Prepared:
 
         Every feature by its column (sequences as lists, cut to their length), then the raw label, time and keys.
         """
-        log, at = self._logs[domain], self.split.parts[domain][part][:rows]
-        columns: dict[str, Any] = {}
+        return pd.DataFrame(
+            {
+                column: values if length is None else values.to_lists(length)
+                for column, (values, length) in self._raw(domain, self.split.parts[domain][part][:rows]).items()
+            }
+        )
+
+    def _raw(self, domain: str, at: np.ndarray) -> dict[str, tuple[Any, int | None]]:
+        """Raw columns at these rows; of a sequence also the length it is cut to."""
+        log = self._logs[domain]
+        columns: dict[str, tuple[Any, int | None]] = {}
         for feature in log.domain.features:
             values = log.columns[feature.column]
             if isinstance(values, Ragged):
-                columns[feature.column] = values.take(at).to_lists(feature.length)
+                columns[feature.column] = values.take(at), feature.length
             else:
-                columns[feature.column] = values[at].astype(np.float32 if feature.dtype == "float32" else values.dtype)
-        columns[log.domain.label] = log.raw[at]
-        for column, values in ((log.domain.time, log.time), (log.domain.user, log.user), (log.domain.item, log.item)):
+                columns[feature.column] = values[at].astype(np.float32 if feature.dtype == "float32" else values.dtype), None
+        keys = [(log.domain.label, log.raw), (log.domain.time, log.time), (log.domain.user, log.user)]
+        for column, values in [*keys, (log.domain.item, log.item), (log.source.weight, log.weight)]:
             if column is not None and values is not None:
-                columns.setdefault(column, values[at])
-        if log.weight is not None:
-            columns.setdefault(log.source.weight, log.weight[at])
-        return pd.DataFrame(columns)
+                columns.setdefault(column, (values[at], None))
+        return columns
 
     def groups(self, part: str) -> pd.DataFrame:
         """For each of the target's rows: `user`, and how many training rows that user has in target and sources."""
@@ -172,10 +183,40 @@ class Prepared:
 
     def write(self, folder: str | pathlib.Path) -> None:
         """Writes every part to `DOMAIN/PART.parquet` as examples, drawn negatives included, and `split.json`."""
+        from pyarrow import parquet
+
         folder = pathlib.Path(folder)
         for domain, parts in self.split.parts.items():
             (folder / domain).mkdir(parents=True, exist_ok=True)
             for part in PARTS:
-                if len(parts[part]):
-                    self.frame(domain, part).to_parquet(folder / domain / f"{part}.parquet", index=False)
+                if not len(parts[part]):
+                    continue
+                with contextlib.ExitStack() as stack:
+                    writer = None
+                    for low in range(0, len(parts[part]), _ROW_GROUP):
+                        table = _arrow(self._raw(domain, parts[part][low : low + _ROW_GROUP]))
+                        if writer is None:
+                            writer = stack.enter_context(
+                                parquet.ParquetWriter(str(folder / domain / f"{part}.parquet"), table.schema)
+                            )
+                        writer.write_table(table)
         (folder / "split.json").write_text(json.dumps(self.split.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def _arrow(columns: Mapping[str, tuple[Any, int | None]]) -> pa.Table:
+    arrays = {}
+    for column, (values, length) in columns.items():
+        if length is None:
+            arrays[column] = _array(values)
+        else:
+            flat, lengths = values.flat(length)
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+            arrays[column] = pa.ListArray.from_arrays(pa.array(offsets), _array(flat))
+    return pa.table(arrays)
+
+
+def _array(values: np.ndarray) -> pa.Array:
+    if values.dtype != object:
+        return pa.array(values)
+    codes, distinct = pd.factorize(values)
+    return pa.array(distinct, pa.string()).take(pa.array(codes))

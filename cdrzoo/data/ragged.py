@@ -104,6 +104,11 @@ class Ragged:
             counts -= np.bincount(self.skip[inside], minlength=size)[:-1]
         return counts
 
+    def flat(self, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """The last `length` values of every row one after the other, and how many each row has."""
+        places = dataclasses.replace(self, values=np.arange(len(self.values))).last(length, -1)
+        return self.values[places[places >= 0]], (places >= 0).sum(1)
+
     def to_lists(self, length: int | None = None) -> np.ndarray:
         """Object [n]: every row as an array of its values (its last `length`)."""
         out = np.empty(len(self), object)

@@ -106,14 +106,32 @@ def chunks(path: Any, wanted: Mapping[str, Wanted], rows: int | None = _CHUNK_RO
     """
     for file in files(path):
         count = 0
-        with _clear_errors(file):
-            _require(wanted, column_names(file), str(file))
-            for arrays, row in _READERS[_suffix(file)](file, wanted, rows):
-                chunk = {key: _convert(arrays[key], want, str(file), row) for key, want in wanted.items()}
-                count += len(next(iter(chunk.values()))) if chunk else 0
-                yield chunk
+        for chunk in file_chunks(file, wanted, rows):
+            count += len(next(iter(chunk.values())))
+            yield chunk
         if not count:
             raise DataError(f"{file} has no rows. At least one is needed; check how it was written.")
+
+
+def file_chunks(
+    file: pathlib.Path, wanted: Mapping[str, Wanted], rows: int | None = _CHUNK_ROWS, group: int | None = None
+) -> Iterator[Columns]:
+    """The chunks of one file; of a Parquet file those of one row group, if `group` says which."""
+    with _clear_errors(file):
+        _require(wanted, column_names(file), str(file))
+        found = _parquet(file, wanted, rows, group) if group is not None else _READERS[_suffix(file)](file, wanted, rows)
+        for arrays, row in found:
+            yield {key: _convert(arrays[key], want, str(file), row) for key, want in wanted.items()}
+
+
+def row_groups(file: pathlib.Path) -> list[int | None]:
+    """The row groups of a Parquet file; `[None]` for a format that has none."""
+    from pyarrow import parquet
+
+    if _suffix(file) != "parquet":
+        return [None]
+    with _clear_errors(file):
+        return list(range(parquet.ParquetFile(str(file)).num_row_groups))
 
 
 def column_names(source: Any) -> list[str]:
@@ -238,7 +256,9 @@ def _parquet_header(file: pathlib.Path) -> list[str]:
     return parquet.read_schema(str(file)).names
 
 
-def _parquet(file: pathlib.Path, wanted: Mapping[str, Wanted], rows: int | None) -> Iterator[tuple[Columns, int]]:
+def _parquet(
+    file: pathlib.Path, wanted: Mapping[str, Wanted], rows: int | None, group: int | None = None
+) -> Iterator[tuple[Columns, int]]:
     from pyarrow import parquet
 
     names = sorted({want.column for want in wanted.values()})
@@ -247,8 +267,9 @@ def _parquet(file: pathlib.Path, wanted: Mapping[str, Wanted], rows: int | None)
         if len(table):
             yield {key: table.column(want.column) for key, want in wanted.items()}, 0
         return
-    row = 0
-    for batch in parquet.ParquetFile(str(file)).iter_batches(rows, columns=names):
+    opened = parquet.ParquetFile(str(file))
+    row = sum(opened.metadata.row_group(before).num_rows for before in range(group or 0))
+    for batch in opened.iter_batches(rows, None if group is None else [group], columns=names):
         yield {key: batch.column(batch.schema.get_field_index(want.column)) for key, want in wanted.items()}, row
         row += len(batch)
 
@@ -521,7 +542,10 @@ def _strings(array: pa.Array, want: Wanted, where: str, row_of: Any) -> np.ndarr
         fix = "Set `dtype: int64`, or store the ids as text or whole numbers." if pa.types.is_floating(kind) else ""
         first = array.drop_null()[:1].to_pylist() if len(array) else []
         raise _wrong(want, where, None, f"{kind} (such as {first[0]!r})" if first else str(kind), "text ids", fix)
-    return np.asarray(array.fill_null("").to_numpy(zero_copy_only=False), object)
+    # Every distinct text becomes one Python string that its rows share: several times faster, and far less memory.
+    encoded = array.fill_null("").dictionary_encode()
+    distinct = np.asarray(encoded.dictionary.to_numpy(zero_copy_only=False), object)
+    return distinct[encoded.indices.to_numpy()] if len(array) else np.array([], object)
 
 
 def _numbers(array: pa.Array, want: Wanted, where: str, row_of: Any) -> np.ndarray:
