@@ -1,0 +1,116 @@
+"""The models' parts once more, in plain NumPy and float64, written from the formulas of the papers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def array(value) -> np.ndarray:
+    value = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
+    return value if value.dtype.kind in "iub" else value.astype("float64")
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def cross_entropy(labels, z):
+    """max(z, 0) - z y + log(1 + exp(-|z|))"""
+    return np.maximum(z, 0) - z * labels + np.log1p(np.exp(-np.abs(z)))
+
+
+def dense(layer, x):
+    out = x @ array(layer.kernel)
+    return out if layer.bias is None else out + array(layer.bias)
+
+
+def dice(layer, s, mask, training):
+    """p(s) s + (1 - p(s)) alpha s, p = sigmoid((s - E[s]) / sqrt(Var[s] + 1e-8)); over the valid steps."""
+    if training:
+        valid = s[mask]
+        mean, variance = valid.mean(axis=0), valid.var(axis=0)
+    else:
+        mean, variance = array(layer.moving_mean), array(layer.moving_variance)
+    p = sigmoid((s - mean) / np.sqrt(variance + 1e-8))
+    return p * s + (1 - p) * array(layer.alpha) * s
+
+
+def attention(layer, query, keys, mask, training=False):
+    """a_j = MLP([q, k_j, q - k_j, q * k_j, further columns of k_j]), out = sum_j a_j k_j; no softmax."""
+    width = query.shape[-1]
+    q = np.repeat(query[:, None], keys.shape[1], axis=1)
+    k, further = keys[..., :width], keys[..., width:]
+    h = np.concatenate([q, k, q - k, q * k, further], axis=-1) @ array(layer.kernel) + array(layer.bias)
+    for index, activation in enumerate(layer.activations):
+        h = dice(activation, h, mask, training)
+        if index < len(layer.hidden):
+            h = dense(layer.hidden[index], h)
+    weights = dense(layer.score, h)[..., 0] * mask
+    return (weights[..., None] * keys).sum(axis=1)
+
+
+def mean(values, mask):
+    """Mean over the valid steps, row by row; zeros where there is none."""
+    return np.stack([v[m].mean(axis=0) if m.any() else np.zeros(v.shape[-1]) for v, m in zip(values, mask)])
+
+
+PARTNERS = {"seen": "item", "genres": "genre", "stars": None}
+"""What a history of the toy schema is compared with: `books_seen` with the candidate's `item`, and so on."""
+
+
+def fields(layer, tables, rows, training=False) -> dict[str, np.ndarray]:
+    """The fields of a toy domain's rows. `layer`: the `FieldVectors` whose attention is taken, `tables`: by name."""
+    out: dict[str, np.ndarray] = {}
+    domain = layer.schema.domain(layer.domain)
+    ids = {f.name: array(rows[f.name]) for f in domain.features}
+    look = {f.name: array(tables[f.table])[ids[f.name]] for f in domain.features if f.table}
+    for feature in domain.features:
+        if feature.kind == "number":
+            out[feature.name] = ids[feature.name][:, None]
+        elif feature.kind == "id":
+            out[feature.name] = look[feature.name]
+        elif feature.role != "history":
+            out[feature.name] = mean(look[feature.name], ids[feature.name] != 0)
+        elif f"history_{feature.of}" not in out:
+            listed = [f.name for f in domain.histories(feature.of)]
+            listed.sort(key=lambda name: PARTNERS[name.split("_")[1]] is None)
+            mask = np.any([ids[name] != 0 for name in listed], axis=0)
+            keys = np.concatenate([look[name] for name in listed], axis=-1)
+            if layer.pooling == "mean":
+                pooled = mean(keys, mask)
+            else:
+                partners = [PARTNERS[name.split("_")[1]] for name in listed]
+                query = np.concatenate([look[p] for p in partners if p], axis=-1)
+                pooled = attention(layer.attentions[feature.of], query, keys, mask, training)
+            out[f"history_{feature.of}"] = pooled
+    return out
+
+
+def mlp(layer, x, activation=lambda s: np.maximum(s, 0)):
+    for hidden in layer.dense:
+        x = activation(dense(hidden, x))
+    return x
+
+
+def tables(embedding, domain=None) -> dict[str, np.ndarray]:
+    """The tables of a `FeatureEmbedding`, by name."""
+    domains = [domain] if domain else embedding.domains
+    names = {f.table for d in domains for f in embedding.schema.domain(d).features if f.table}
+    return {name: array(embedding.table(name, domain)) for name in names}
+
+
+def randomise(model, seed=0, scale=0.4) -> None:
+    """Gives every float variable values that tell them apart; the row of padding stays zero."""
+    from cdrzoo.layers import FeatureEmbedding
+
+    rng = np.random.default_rng(seed)
+    embeddings = [layer for layer in model._flatten_layers() if isinstance(layer, FeatureEmbedding)]
+    padded = {id(v) for layer in embeddings for v in layer.variables}
+    for v in model.variables:
+        if v.dtype == "float32":
+            value = rng.normal(size=v.shape) * scale
+            if v.path.endswith(("variance", "moving_variance")):
+                value = np.abs(value) + 0.5
+            if id(v) in padded:
+                value[0] = 0
+            v.assign(value)
