@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -183,6 +184,7 @@ def _start_tensorflow() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()
+        tf.get_logger().setLevel("ERROR")
 
 
 def _pairs(given: Sequence[str], what: str) -> dict[str, str]:
@@ -317,7 +319,10 @@ def _compare(arguments: argparse.Namespace) -> None:
     from cdrzoo.experiments.config import RunConfig
 
     config = RunConfig.load(arguments.config).with_changes(_changes(arguments))
-    entries = [compare.Entry.parse(text.strip()) for text in arguments.models.split(",")]
+    entries = [
+        compare.Entry.parse(text.strip())
+        for text in re.split(r",(?![^\[]*\])", arguments.models)  # a comma within brackets belongs to a list
+    ]
     if arguments.against not in [entry.label for entry in entries] and "--against" in sys.argv:
         raise InputError(f"--against {arguments.against!r} is not among --models. Add it there.")
     results = compare.compare(
@@ -374,7 +379,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         scored.to_csv(arguments.output, index=False)
         print(f"Wrote {len(scored)} scores to {arguments.output}")
     else:
-        print(scored.head(20).to_string(index=False))
+        print(scored.head(20).to_string(index=False, max_colwidth=24))
 
 
 if __name__ == "__main__":

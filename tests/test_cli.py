@@ -1,0 +1,222 @@
+"""The command line from logs to predictions, what it refuses, and that it loses nothing."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pandas as pd
+import pytest
+import yaml
+
+from cdrzoo import callbacks, cli
+from cdrzoo.data import synthetic
+from cdrzoo.schema import Schema
+
+FAST = ["--set", "epochs=2", "--set", "batch_size=64", "--set", "units=[8]"]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A folder with two small logs, their schema and a run configuration."""
+    folder = tmp_path_factory.mktemp("demo")
+    made = synthetic.synthesize(users=120, source_rows=1500, target_rows=700, source_items=60, target_items=40)
+    made.write(folder)
+    data = {name: {"path": f"{name}.csv", "history_min_label": 1} for name in ("books", "films")}
+    (folder / "run.yaml").write_text(yaml.safe_dump({"schema": "schema.yaml", "data": data, "model": "dnn"}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(demo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "dnn"
+    assert cli.main(["train", str(demo / "run.yaml"), "--out", str(folder), *FAST]) == 0
+    return folder
+
+
+def test_models_lists_every_model(capsys):
+    assert cli.main(["models"]) == 0
+    out = capsys.readouterr().out
+    for name in ("lr", "dnn", "din", "cctl"):
+        assert any(line.startswith(name + " ") for line in out.splitlines())
+
+
+def test_a_run_folder_holds_everything(run):
+    for name in ("config.yaml", "schema.yaml", "encoder/encoder.json", "split.json", "model.keras", "history.csv"):
+        assert (run / name).exists()
+    assert list((run / "logs").iterdir())
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert 0 < metrics["test"]["auc"] < 1 and metrics["epochs"] == 2
+    assert metrics["split"]["hash"] == json.loads((run / "split.json").read_text())["hash"]
+    assert len(pd.read_csv(run / "history.csv")) == 2
+
+
+def test_evaluate_gives_what_training_reported(run, capsys):
+    assert cli.main(["evaluate", str(run)]) == 0
+    reported = json.loads((run / "metrics.json").read_text())["test"]["auc"]
+    assert f"{reported:.6f}" in capsys.readouterr().out
+
+
+def test_export_verify_predict(run, demo, tmp_path, capsys):
+    assert cli.main(["export", str(run), "--to", str(tmp_path / "films")]) == 0
+    assert cli.main(["verify", str(tmp_path / "films/1"), "--run", str(run)]) == 0
+    assert "verified" in capsys.readouterr().out
+    rows = pd.read_parquet(run / "examples.parquet")
+    rows.to_parquet(tmp_path / "rows.parquet")
+    scores = tmp_path / "scores.csv"
+    command = ["predict", str(tmp_path / "films/1"), "--input", str(tmp_path / "rows.parquet"), "--output", str(scores)]
+    assert cli.main(command) == 0
+    assert pd.read_csv(scores)["click"].between(0, 1).all() and len(pd.read_csv(scores)) == len(rows)
+    assert cli.main(command) == 2  # the scores are there already
+    card = json.loads((tmp_path / "films/1/assets.extra/model_card.json").read_text())
+    assert card["split"]["hash"] == json.loads((run / "split.json").read_text())["hash"]
+    assert card["metrics"]["test"]["auc"] == json.loads((run / "metrics.json").read_text())["test"]["auc"]
+
+
+def test_an_interrupted_run_resumes_to_the_same_result(demo, run, tmp_path, monkeypatch, capsys):
+    def interrupt(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    folder = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Scalars, "on_epoch_end", interrupt)
+        assert cli.main(["train", str(demo / "run.yaml"), "--out", str(folder), *FAST]) == 130
+    assert not (folder / "metrics.json").exists()
+    assert cli.main(["train", str(demo / "run.yaml"), "--out", str(folder), *FAST]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert cli.main(["train", "--out", str(folder), "--resume"]) == 0
+    one, two = (json.loads((f / "metrics.json").read_text()) for f in (run, folder))
+    assert one["test"] == two["test"] and one["validation"] == two["validation"] and two["epochs"] == 2
+    pd.testing.assert_frame_equal(pd.read_csv(run / "history.csv"), pd.read_csv(folder / "history.csv"))
+
+
+def test_nothing_is_overwritten_unasked(demo, run, tmp_path, capsys):
+    before = (run / "metrics.json").read_bytes()
+    assert cli.main(["train", str(demo / "run.yaml"), "--out", str(run), *FAST]) == 2
+    assert "--overwrite" in capsys.readouterr().err and (run / "metrics.json").read_bytes() == before
+    assert cli.main(["train", "--out", str(run), "--resume"]) == 2
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    for flags in ([], ["--overwrite"]):
+        assert cli.main(["train", str(demo / "run.yaml"), "--out", str(tmp_path / "mine"), *flags]) == 2
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
+    assert cli.main(["synthesize", str(tmp_path / "mine")]) == 2
+
+
+def _break(folder, demo, domain, change):
+    """A copy of the demo in which one domain's log is changed."""
+    for name in ("books", "films"):
+        frame = pd.read_csv(demo / f"{name}.csv")
+        (change(frame) if name == domain else frame).to_csv(folder / f"{name}.csv", index=False)
+    (folder / "schema.yaml").write_text((demo / "schema.yaml").read_text())
+    (folder / "run.yaml").write_text((demo / "run.yaml").read_text())
+
+
+@pytest.mark.parametrize(
+    ("domain", "change", "message"),
+    [
+        ("films", lambda f: f.drop(columns="genre"), "lacks the column 'genre'"),
+        ("films", lambda f: f.iloc[:0], "no rows"),
+        ("books", lambda f: f.assign(price="cheap"), "price"),
+        ("films", lambda f: f.assign(click=2), "click"),
+        ("films", lambda f: f.assign(price=float("inf")), "price"),
+        ("books", lambda f: f.assign(time=-5), "time"),
+        ("books", lambda f: f.drop(columns="time"), "time"),
+    ],
+    ids=["missing column", "empty file", "wrong type", "label", "not finite", "negative time", "history without time"],
+)
+def test_bad_rows_are_named_before_anything_is_written(demo, tmp_path, capsys, domain, change, message):
+    _break(tmp_path, demo, domain, change)
+    assert cli.main(["train", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and len(error.splitlines()) <= 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_truncated_gzip_is_named(demo, tmp_path, capsys):
+    _break(tmp_path, demo, "films", lambda f: f)
+    packed = gzip.compress((tmp_path / "films.csv").read_bytes())
+    (tmp_path / "films.csv.gz").write_bytes(packed[: len(packed) // 2])
+    text = (tmp_path / "run.yaml").read_text().replace("films.csv", "films.csv.gz")
+    (tmp_path / "run.yaml").write_text(text)
+    assert cli.main(["train", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "out")]) == 2
+    assert "films.csv.gz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.replace("target: films", "target: movies"), "movies"),
+        (lambda s: s.replace("of: books", "of: bookz", 1), "bookz"),
+        (lambda s: s.replace("table: genre", "table: genres", 1), "Did you mean 'genre'"),
+        (lambda s: s.replace("role: item", "role: itm", 1), "Did you mean 'item'"),
+        (lambda s: s.replace("tables:\n", "tables:\n  genre: {width: 3}\n"), "twice"),
+    ],
+    ids=["no target", "unknown domain", "unknown table", "unknown role", "a table twice"],
+)
+def test_bad_schemas_are_named(demo, tmp_path, capsys, change, message):
+    text = (demo / "schema.yaml").read_text()
+    assert change(text) != text
+    (tmp_path / "schema.yaml").write_text(change(text))
+    assert cli.main(["schema", "check", str(tmp_path / "schema.yaml")]) == 2
+    error = capsys.readouterr().err
+    assert message in error and len(error.splitlines()) <= 2
+
+
+def test_two_widths_for_a_table(demo, tmp_path, capsys):
+    config = yaml.safe_load((demo / "schema.yaml").read_text())
+    config["tables"] = [{"name": name} for name in config["tables"]] + [{"name": "genre", "width": 4}]
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(config))
+    assert cli.main(["schema", "check", str(tmp_path / "schema.yaml")]) == 2
+    assert "two widths, 8 and 4" in capsys.readouterr().err
+
+
+def test_schema_check_shows_the_domains_side_by_side(demo, capsys):
+    data = [f"--data={name}={demo / name}.csv" for name in ("books", "films")]
+    assert cli.main(["schema", "check", str(demo / "schema.yaml"), *data]) == 0
+    out = capsys.readouterr().out
+    assert "films (target)" in out and "shared features" in out and "device" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "none.yaml", "--out", "x"],
+        ["train", "--out", "x"],
+        ["train", "--resume", "--out", "x"],
+        ["evaluate", "x"],
+        ["export", "x", "--to", "y"],
+        ["verify", "x"],
+        ["predict", "x", "--input", "y.csv"],
+        ["dataset", "netflix", ".", "--out", "x"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_not_there_is_said_in_a_line(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and len(error.splitlines()) <= 2
+
+
+@pytest.mark.parametrize("setting", ["unit=3", "learning_rat=1", "epochs=0", "units"])
+def test_misspelt_settings_are_named(demo, tmp_path, capsys, setting):
+    assert cli.main(["train", str(demo / "run.yaml"), "--out", str(tmp_path / "x"), "--set", setting]) == 2
+    assert capsys.readouterr().err.startswith("error: ") and not (tmp_path / "x").exists()
+
+
+def test_compare_prints_a_table_and_goes_on_where_it_stopped(demo, tmp_path, capsys):
+    command = ["compare", str(demo / "run.yaml"), "--models", "lr,dnn:units=[8, 4]", "--against", "lr", "--seeds", "2"]
+    command += ["--out", str(tmp_path), "--set", "epochs=1"]
+    assert cli.main(command) == 0
+    first = capsys.readouterr().out
+    assert "| lr |" in first and "| dnn:units=[8, 4] |" in first and "item mean" in first
+    lines = (tmp_path / "results.jsonl").read_text()
+    assert len(lines.splitlines()) == 4
+    assert cli.main(command) == 0
+    assert (tmp_path / "results.jsonl").read_text() == lines and (tmp_path / "table.md").exists()
+
+
+def test_the_schema_in_the_run_folder_is_complete(run):
+    assert all(table.rows for table in Schema.load(run / "schema.yaml").tables)
