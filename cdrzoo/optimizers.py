@@ -42,15 +42,15 @@ class _SummedRows(tf.IndexedSlices):
     """Gradient rows in which every index stands once."""
 
 
-def _sum_rows(gradient: tf.IndexedSlices) -> _SummedRows:
+def _sum_rows(gradient: tf.IndexedSlices, table_rows: int) -> _SummedRows:
     """The gradient with every row once, its values summed.
 
     The sum is a product with a sparse matrix of ones: TensorFlow's segment sum takes three to ten times as long.
     """
     if isinstance(gradient, _SummedRows):
         return gradient
-    table_rows, ids = tf.get_static_value(gradient.dense_shape[0]), gradient.indices
-    if table_rows is not None and ids.shape[0] is not None and table_rows <= 2 * ids.shape[0]:
+    ids = gradient.indices
+    if ids.shape[0] is not None and table_rows <= 2 * ids.shape[0]:
         # The table is smaller than the batch: counting is faster than hashing.
         counts = tf.math.bincount(tf.cast(ids, tf.int32), minlength=table_rows, maxlength=table_rows)
         rows = tf.cast(tf.squeeze(tf.where(counts > 0), 1), ids.dtype)
@@ -108,7 +108,9 @@ class _RowSparse:
             self.loss_scale_factor = scale
 
     def _backend_apply_gradients(self, grads, trainable_variables):
-        grads = [_sum_rows(g) if isinstance(g, tf.IndexedSlices) else g for g in grads]
+        grads = [
+            _sum_rows(g, v.shape[0]) if isinstance(g, tf.IndexedSlices) else g for g, v in zip(grads, trainable_variables)
+        ]
         grads = self._clip_gradients(grads)
         dense = [v for g, v in zip(grads, trainable_variables) if not isinstance(g, tf.IndexedSlices)]
         self._apply_weight_decay(dense)  # a table's touched rows decay in their update
@@ -130,7 +132,7 @@ class _RowSparse:
     def update_step(self, gradient, variable, learning_rate):
         if not isinstance(gradient, tf.IndexedSlices):
             return super().update_step(gradient, variable, learning_rate)
-        gradient = _sum_rows(gradient)
+        gradient = _sum_rows(gradient, variable.shape[0])
         rate = tf.cast(learning_rate, variable.dtype)
         rows, values = gradient.indices, tf.cast(gradient.values, variable.dtype)
         step = self._row_step(rows, values, self._get_variable_index(variable), rate)
