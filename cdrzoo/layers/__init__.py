@@ -5,21 +5,28 @@ from __future__ import annotations
 from cdrzoo.layers.activations import Dice
 from cdrzoo.layers.adversarial import DomainAlignment, GradientReversal
 from cdrzoo.layers.cross_attention import CrossAttention, DomainAwareCrossAttention
-from cdrzoo.layers.crosses import BiInteraction
+from cdrzoo.layers.crosses import BiInteraction, CrossNet
 from cdrzoo.layers.embedding import FeatureEmbedding
+from cdrzoo.layers.experts import CGC, PLE, mixture
 from cdrzoo.layers.fields import FieldVectors, SlotConcat, field_roles, field_widths, history_field
+from cdrzoo.layers.gates import GLU, FieldImportance, scale_fields
 from cdrzoo.layers.interests import FieldPooling, InterestAttention, ItemAttention
 from cdrzoo.layers.pooling import TargetAttention, masked_mean, masked_softmax, weighted_sum
 from cdrzoo.layers.towers import MLP
 
 __all__ = [
+    "CGC",
+    "GLU",
     "MLP",
+    "PLE",
     "BiInteraction",
     "CrossAttention",
+    "CrossNet",
     "Dice",
     "DomainAlignment",
     "DomainAwareCrossAttention",
     "FeatureEmbedding",
+    "FieldImportance",
     "FieldPooling",
     "FieldVectors",
     "GradientReversal",
@@ -32,5 +39,7 @@ __all__ = [
     "history_field",
     "masked_mean",
     "masked_softmax",
+    "mixture",
+    "scale_fields",
     "weighted_sum",
 ]

@@ -101,9 +101,10 @@ class CrossNet(keras.layers.Layer):
             for cross in self.crosses:  # the package's layers make their variables in their first call
                 cross(ops.zeros((1, width), self.compute_dtype))
             return
-        vectors = {"shape": (width, 1), "initializer": "glorot_uniform"}
-        self.kernels = [self.add_weight(name=f"kernel_{i}", **vectors) for i in range(self.layers)]
-        self.biases = [self.add_weight(name=f"bias_{i}", shape=(width,), initializer="zeros") for i in range(self.layers)]
+        kernel = {"shape": (width, 1), "initializer": "glorot_uniform"}
+        bias = {"shape": (width,), "initializer": "zeros"}
+        self.kernels = [self.add_weight(name=f"kernel_{i}", **kernel) for i in range(self.layers)]
+        self.biases = [self.add_weight(name=f"bias_{i}", **bias) for i in range(self.layers)]
 
     def call(self, x):
         first = x

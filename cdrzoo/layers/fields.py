@@ -68,6 +68,10 @@ class FieldVectors(keras.layers.Layer):
         best = min(candidates, key=lambda f: (f.table != history.table, f.name not in listed), default=None)
         return best.name if best and (best.table == history.table or best.name in listed) else None
 
+    def compared(self, of: str) -> tuple[tuple[str, str | None], ...]:
+        """What the attention over the histories of `of` compares: pairs of a history and the candidate's feature."""
+        return tuple((f.name, self._partners[f.name]) for f in self._histories[of])
+
     @property
     def widths(self) -> dict[str, int]:
         """Width of every field."""
@@ -78,7 +82,8 @@ class FieldVectors(keras.layers.Layer):
             histories = self._histories[of]
             width = {f.name: self.schema.table(f.table).width for f in histories}
             matched = sum(width[f.name] for f in histories if self._partners[f.name])
-            attention.build((None, matched), (None, histories[0].length, sum(width.values())))
+            if not attention.built:  # domains may share it
+                attention.build((None, matched), (None, histories[0].length, sum(width.values())))
 
     def call(self, ids: Mapping[str, Any], embedded: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
         fields: dict[str, Any] = {}

@@ -290,12 +290,14 @@ def placeholder_rows(schema: Schema, rows: int = 2) -> dict[str, dict[str, Any]]
 def frozen(part: keras.Model) -> keras.Model:
     """A trained model as a part of another one, which reads it and does not train it.
 
-    It is the model itself, not a copy: built, `trainable = False`, and no longer compiled, because its old training step
-    would go on changing it. Its optimizer is dropped; to train it by itself again, set `trainable` and `compile`.
-    Call it with `training=False`, or dropout and batch statistics would still move.
+    It is the model itself, not a copy: built, `trainable = False`, and no longer compiled, because its old training
+    step would go on changing it. Its optimizer is dropped; to train it by itself again, set `trainable` and `compile`.
+    Call it with `training=False`, or dropout and batch statistics would still be on.
     """
     if not part.built:
         part.build()
+    # Keras passes over an assignment that changes nothing: a model that was made untrainable has trainable layers.
+    part.trainable = True
     part.trainable = False
     part.compiled = False
     part.optimizer = part.train_function = part.test_function = None
