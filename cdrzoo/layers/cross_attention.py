@@ -77,7 +77,9 @@ class CrossAttention(keras.layers.Layer):
             if self.mode == "gate":
                 weights = scale = ops.sigmoid(match) * valid
             else:
-                weights = scale = ops.softmax(match[..., None])[..., 0] * valid
+                # Written out: `ops.softmax` warns at every call about exactly this, an axis of size 1.
+                one_key = ops.exp(match - ops.max(match[..., None], axis=-1))
+                weights = scale = one_key / ops.sum(one_key[..., None], axis=-1) * valid
                 sequence = ops.expand_dims(vector, 1)
         return ops.cast(scale[..., None], self.compute_dtype) * ops.matmul(
             sequence, self.value_kernel

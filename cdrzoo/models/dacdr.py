@@ -108,8 +108,8 @@ class DACDR(CrossDomainModel):
     the source domain's behaviour sequence using the features of the target domain", which is the default above. Step 1
     keeps the sequence, because pooled it would again be a single key for step 2; the factor n keeps the size of its
     steps, or keys of size 1/n would flatten beta. `gate` is the nearest form to what is printed: the behaviours ask,
-    and a sigmoid takes the place of the softmax. e_z is one vector and not n of them ("e_z in R^k"). Each sequence has its
-    own projections. Sizes of g and h, which the paper does not give, are this project's.
+    and a sigmoid takes the place of the softmax. e_z is one vector and not n of them ("e_z in R^k"). Each sequence has
+    its own projections. Sizes of g and h, which the paper does not give, are this project's.
 
     Args:
         schema: the schema; each target lists at least one history of another domain and one item feature.
@@ -125,7 +125,7 @@ class DACDR(CrossDomainModel):
             there; a help where many are not.
         encoder_units: hidden layers of g; default `(64,)`. Its output is linear, `width` wide.
         units: hidden layers of h; default `(256, 128, 64)`.
-        dropout: share of each hidden layer of g and h that is dropped in training; default 0.
+        dropout: share of each layer of g and h that is dropped in training; default 0.
         finetune: the one target that is trained: its vector, its projections, and tables that its item and context
             features alone read. Everything else is frozen. Default `None`: everything is trained. `for_new_domain` sets
             it; see there.
@@ -187,7 +187,7 @@ class DACDR(CrossDomainModel):
                 "`share_attention` needs sequences of one width. Give their tables one, or leave it out."
             )
 
-        self.embedding = FeatureEmbedding(self._schema_read(), self.targets)
+        self.embedding = FeatureEmbedding(self._schema_read(), self.targets, name="embedding")
         self.views = {
             name: DomainView(
                 [f.name for f in self.sequences if f.name in {own.name for own in read}],
@@ -199,7 +199,7 @@ class DACDR(CrossDomainModel):
         self.encoder = MLP(
             (*encoder_units, width), dropout=dropout, final_activation="linear", name="encoder"
         )
-        self.mlp = MLP(units, dropout=dropout)
+        self.mlp = MLP(units, dropout=dropout, name="mlp")
         self.head = keras.layers.Dense(1, name="head")
 
     def build(self, input_shape=None):
@@ -371,6 +371,10 @@ class DACDR(CrossDomainModel):
         return sum(math.prod(variable.shape) for variable in self.trainable_variables)
 
     # Training and serving ---------------------------------------------------------------------------------------
+
+    @property
+    def training_domains(self):
+        return self.targets
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         # A batch may hold labels of the sources, which this model does not predict.
