@@ -1,0 +1,303 @@
+"""Readers: one content in every format reads alike; every bad input is named with file, column and row."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cdrzoo.data.readers import Wanted, chunks, column_names, files, read
+from cdrzoo.errors import DataError
+
+FORMATS = ["csv", "csv.gz", "parquet", "jsonl", "jsonl.gz", "tfrecord", "tfrecord.gz", "frame"]
+ROWS = {
+    "user": ["007", "7", "", "NA", 'a,"b"\tc\u2028d'],
+    "item": [10, -1, 3, 2**53 + 1, 5],
+    "price": [1.5, None, -3.0, 0.0, 2.25],
+    "time": [0, 5, 5, 1_700_000_000, 9],
+    "tags": [["x", "y"], [], ["é"], ["x"], ["007", "7"]],
+}
+WANTED = {
+    "user": Wanted("user", "string"),
+    "item": Wanted("item", "int64"),
+    "price": Wanted("price", "float"),
+    "@time": Wanted("time", "time"),
+    "tags": Wanted("tags", "string", many=True),
+}
+
+
+def example(row: dict) -> bytes:
+    import tensorflow as tf
+
+    def feature(value):
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        if values and isinstance(values[0], str):
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[v.encode() for v in values]))
+        if values and isinstance(values[0], int):
+            return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+        return tf.train.Feature(float_list=tf.train.FloatList(value=values)) if values else tf.train.Feature()
+
+    features = {name: feature(value) for name, value in row.items()}
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def write_records(path, records) -> None:
+    import tensorflow as tf
+
+    options = "GZIP" if str(path).endswith(".gz") else ""
+    with tf.io.TFRecordWriter(str(path), options) as writer:
+        for record in records:
+            writer.write(record)
+
+
+def write(folder, ending: str, rows: dict) -> object:
+    frame = pd.DataFrame(rows)
+    path = folder / f"rows.{ending}"
+    listed = [{name: values[i] for name, values in rows.items()} for i in range(len(frame))]
+    if ending == "frame":
+        return frame
+    if ending.startswith("csv"):
+        joined = frame.assign(**{c: ["|".join(v) for v in frame[c]] for c in frame if isinstance(frame[c][0], list)})
+        joined.to_csv(path, index=False)
+    elif ending == "parquet":
+        frame.to_parquet(path, index=False)
+    elif ending.startswith("jsonl"):
+        text = "".join(json.dumps(row) + "\n" for row in listed).encode()
+        path.write_bytes(gzip.compress(text) if ending.endswith("gz") else text)
+    else:
+        write_records(path, [example(row) for row in listed])
+    return path
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_every_format_gives_the_same_columns(tmp_path, ending):
+    found = read(write(tmp_path, ending, ROWS), WANTED)
+    assert list(found["user"]) == ROWS["user"]
+    assert found["item"].dtype == np.int64 and list(found["item"]) == ROWS["item"]
+    np.testing.assert_array_equal(found["price"], [1.5, np.nan, -3, 0, 2.25])
+    assert found["@time"].dtype == np.int64 and list(found["@time"]) == ROWS["time"]
+    assert [list(row) for row in found["tags"].to_lists()] == ROWS["tags"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl", "tfrecord"])
+def test_chunks_make_up_the_whole(tmp_path, ending):
+    path = write(tmp_path, ending, ROWS)
+    parts = list(chunks(path, WANTED, rows=2))
+    assert [len(part["user"]) for part in parts] == [2, 2, 1]
+    assert [user for part in parts for user in part["user"]] == ROWS["user"]
+    assert [list(row) for part in parts for row in part["tags"].to_lists()] == ROWS["tags"]
+
+
+def test_several_files_a_pattern_and_a_folder_read_in_order_of_their_names(tmp_path):
+    for number in (1, 0):
+        pd.DataFrame({"user": [f"u{number}"], "tags": [["a"] * number]}).to_parquet(tmp_path / f"part-{number}.parquet")
+    wanted = {"user": WANTED["user"], "tags": WANTED["tags"]}
+    for source in (tmp_path, tmp_path / "part-*.parquet", [tmp_path / "part-0.parquet", tmp_path / "part-1.parquet"]):
+        found = read(source, wanted)
+        assert list(found["user"]) == ["u0", "u1"]
+        assert [list(row) for row in found["tags"].to_lists()] == [[], ["a"]]
+
+
+def test_pandas_types_that_hold_missing_values(tmp_path):
+    frame = pd.DataFrame(
+        {
+            "user": pd.Series(["a", None], dtype="category"),
+            "item": pd.Series([1, None], dtype="Int64"),
+            "floats": [3.0, np.nan],  # what pandas makes of whole numbers with a gap
+            "when": pd.to_datetime(["1970-01-01", "1970-01-02"]),
+            "mixed": ["a", 5],
+        }
+    )
+    wanted = {
+        "user": Wanted("user", "string"),
+        "item": Wanted("item", "int64"),
+        "floats": Wanted("floats", "int64"),
+        "when": Wanted("when", "time"),
+        "mixed": Wanted("mixed", "string"),
+    }
+    found = read(frame, wanted)
+    assert list(found["user"]) == ["a", ""]
+    assert list(found["item"]) == [1, -1] and list(found["floats"]) == [3, -1]
+    assert list(found["when"]) == [0, 86400]
+    assert list(found["mixed"]) == ["a", "5"]
+
+
+def test_numbers_written_as_text_and_ids_joined_by_another_separator(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("n,f,ids\n 3 ,1e3,4;5\n,NaN,\n4.0,2,6\n")
+    found = read(
+        path, {"n": Wanted("n", "int64"), "f": Wanted("f", "float"), "ids": Wanted("ids", "int64", True, separator=";")}
+    )
+    assert list(found["n"]) == [3, -1, 4]
+    np.testing.assert_array_equal(found["f"], [1000, np.nan, 2])
+    assert [list(row) for row in found["ids"].to_lists()] == [[4, 5], [], [6]]
+
+
+def test_json_text_that_looks_like_a_date_stays_text(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"user": "2020-01-01"}\n\n{"user": 7}\n{}\n')
+    assert list(read(path, {"user": Wanted("user", "string")})["user"]) == ["2020-01-01", "7", ""]
+
+
+def fails(source, wanted: dict[str, Wanted], *words: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read(source, wanted)
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert len(message) < 400 and "\n" not in message
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_missing_column_comes_with_the_nearest_name(tmp_path, ending):
+    source = write(tmp_path, ending, {**ROWS, "timestamp": ROWS["time"]})
+    fails(source, {"t": Wanted("TimeStamp", "time")}, "lacks the column 'TimeStamp'", "'timestamp'")
+    fails(source, {"t": Wanted("zzz", "time")}, "lacks the column 'zzz'", "It has:", "price")
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet", "jsonl", "tfrecord", "frame"])
+@pytest.mark.parametrize(
+    ("want", "values", "words"),
+    [
+        (Wanted("c", "float"), [1.0, float("inf"), 2.0], ["row 2", "finite number", "inf"]),
+        (Wanted("c", "finite"), [1.0, 2.0, None], ["row 3", "missing"]),
+        (Wanted("c", "time"), [1, -5, 2], ["row 2", "time of at least 0", "-5"]),
+        (Wanted("c", "time"), [1.5, 3.0, -5.5], ["row 3", "time of at least 0", "-5.5"]),
+        (Wanted("c", "int64"), [1, -1, -2], ["row 3", "an id", "-2"]),
+        (Wanted("c", "int64"), [1.0, 2.5, 3.0], ["row 2", "whole number", "2.5"]),
+        (Wanted("c", "float"), ["1", "cheap", "2"], ["row 2", "a number", "'cheap'"]),
+        (Wanted("c", "int64"), ["1", "2", "007x"], ["row 3", "whole number", "'007x'"]),
+    ],
+)
+def test_a_bad_value_is_named_with_its_row(tmp_path, ending, want, values, words):
+    source = write(tmp_path, ending, {"c": values, "other": [1, 2, 3]})
+    name = "DataFrame" if ending == "frame" else f"rows.{ending}"
+    fails(source, {"c": want}, name, "column 'c'", *words)
+
+
+def test_rows_count_on_through_chunks_and_lists(tmp_path):
+    path = write(tmp_path, "parquet", {"t": list(range(100)) + [-7], "ids": [[1]] * 100 + [[1, 2, -3]]})
+    with pytest.raises(DataError, match="row 101"):
+        list(chunks(path, {"t": Wanted("t", "time")}, rows=8))
+    with pytest.raises(DataError, match="row 101"):
+        list(chunks(path, {"ids": Wanted("ids", "int64", many=True)}, rows=8))
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet", "jsonl", "jsonl.gz", "tfrecord", "tfrecord.gz"])
+def test_an_empty_file(tmp_path, ending):
+    path = tmp_path / f"rows.{ending}"
+    path.write_bytes(b"")
+    fails(path, WANTED, f"rows.{ending}", "empty")
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet", "jsonl.gz", "tfrecord", "frame"])
+def test_a_file_without_rows(tmp_path, ending):
+    if ending == "jsonl.gz":
+        source = tmp_path / "rows.jsonl.gz"
+        source.write_bytes(gzip.compress(b""))
+    elif ending == "tfrecord":
+        source = tmp_path / "rows.tfrecord.gz"
+        write_records(source, [])
+    elif ending == "parquet":
+        source = tmp_path / "rows.parquet"
+        pd.DataFrame({"user": pd.Series([], dtype="object")}).to_parquet(source)
+    else:
+        source = pd.DataFrame({"user": []}) if ending == "frame" else tmp_path / f"rows.{ending}"
+        if ending != "frame":
+            pd.DataFrame({"user": []}).to_csv(source, index=False)
+    fails(source, {"user": WANTED["user"]}, "has no rows")
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "jsonl.gz", "tfrecord.gz"])
+def test_a_truncated_gzip(tmp_path, ending):
+    random = np.random.default_rng(0)
+    rows = {"user": [f"u{n}" for n in random.integers(0, 10**9, 5000)], "item": list(range(5000))}
+    path = write(tmp_path, ending, rows)
+    path.write_bytes(path.read_bytes()[:-2000])
+    fails(path, {"user": WANTED["user"]}, f"rows.{ending}", "again")
+
+
+def test_a_gzip_that_is_none(tmp_path):
+    path = tmp_path / "rows.csv.gz"
+    path.write_text("user\na\n")
+    fails(path, {"user": WANTED["user"]}, "rows.csv.gz", "gzip")
+
+
+def test_a_corrupt_tfrecord(tmp_path):
+    path = write(tmp_path, "tfrecord", ROWS)
+    data = bytearray(path.read_bytes())
+    data[-10] ^= 0xFF
+    path.write_bytes(data)
+    fails(path, {"user": WANTED["user"]}, "rows.tfrecord", "not a whole TFRecord file", "records")
+    path.write_bytes(bytes(data)[: len(data) // 2])
+    fails(path, {"user": WANTED["user"]}, "rows.tfrecord", "not a whole TFRecord file")
+
+
+def test_records_that_are_no_examples(tmp_path):
+    path = tmp_path / "rows.tfrecord"
+    write_records(path, [example({"user": "a"}), b"\xff\xff\xff"])
+    fails(path, {"user": WANTED["user"]}, "record 2", "tf.train.Example")
+
+
+def test_a_record_whose_feature_changes_its_kind(tmp_path):
+    path = tmp_path / "rows.tfrecord"
+    write_records(path, [example({"user": "a"})] * 150 + [example({"user": 5})])
+    fails(path, {"user": WANTED["user"]}, "record 151", "int64_list", "bytes_list")
+
+
+def test_a_record_with_two_values_where_one_is_wanted(tmp_path):
+    path = tmp_path / "rows.tfrecord"
+    write_records(path, [example({"user": "a"}), example({"user": ["a", "b"]})])
+    fails(path, {"user": WANTED["user"]}, "row 2", "2 values", "one value")
+
+
+def test_bad_json(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"user": "a"}\n{"user": \n')
+    fails(path, {"user": WANTED["user"]}, "line 2", "not JSON")
+    path.write_text("[1]\n")
+    fails(path, {"user": WANTED["user"]}, "line 1", "list")
+    path.write_text('{"user": {"id": 3}}\n')
+    fails(path, {"user": WANTED["user"]}, "row 1", "{'id': 3}")
+
+
+def test_broken_files(tmp_path):
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(b"PAR1 not really")
+    fails(path, {"user": WANTED["user"]}, "Cannot read", "rows.parquet")
+    path = tmp_path / "rows.csv"
+    path.write_text("user,item\na,1\nb\n")
+    fails(path, {"user": WANTED["user"]}, "rows.csv", "Expected 2 columns")
+    path.write_bytes(b"user\nfine\n\xff\xfe\n")
+    fails(path, {"user": WANTED["user"]}, "rows.csv", "UTF")
+    path.write_text("user,user\na,b\n")
+    fails(path, {"user": WANTED["user"]}, "two columns 'user'")
+
+
+def test_files_that_are_not_there_or_not_known(tmp_path):
+    (tmp_path / "books.csv").write_text("a\n1\n")
+    fails(tmp_path / "boks.csv", WANTED, "does not exist", "Did you mean 'books.csv'?")
+    fails(tmp_path / "no" / "where.csv", WANTED, "does not exist")
+    fails(tmp_path / "part-*.parquet", WANTED, "No file matches")
+    (tmp_path / "books.xlsx").write_text("x")
+    fails(tmp_path / "books.xlsx", WANTED, "unknown ending", ".csv")
+    (tmp_path / "empty").mkdir()
+    fails(tmp_path / "empty", WANTED, "holds no file")
+    fails(17, WANTED, "A path or a DataFrame")
+
+
+def test_ids_of_a_wrong_type():
+    fails(pd.DataFrame({"user": [1.5, 2.0]}), {"user": WANTED["user"]}, "double", "dtype: int64")
+    fails(pd.DataFrame({"user": ["a", 2.5]}), {"user": WANTED["user"]}, "row 2", "2.5")
+    fails(pd.DataFrame({"tags": [1.5]}), {"tags": WANTED["tags"]}, "lists of ids")
+    fails(pd.DataFrame({"tags": [["a"], 3.5]}), {"tags": WANTED["tags"]}, "row 2")
+
+
+def test_only_wanted_columns_are_converted(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("user,junk\na,\nb,cheap\n")
+    assert list(read(path, {"user": WANTED["user"]})["user"]) == ["a", "b"]
+    assert column_names(path) == ["user", "junk"]
+    assert files(path) == [path]
