@@ -130,7 +130,7 @@ def _matrix_cross() -> type:
     """The layer class of tensorflow-recommenders, which no other part of the package needs."""
     fix = "Install it with `pip install tensorflow-recommenders==0.7.3`, or choose the form 'dcn'."
     try:
-        from tensorflow_recommenders.layers.dcn import Cross
+        from tensorflow_recommenders.layers.feature_interaction.dcn import Cross
     except ImportError as error:  # absent, or a version that refuses Keras 3
         raise InputError(f"The cross 'dcn_v2' comes from tensorflow-recommenders 0.7.3: {error}. {fix}") from error
     if not issubclass(Cross, keras.layers.Layer):
