@@ -227,12 +227,13 @@ class CCTL(CrossDomainModel):
 
     def _aligned(self, source: str, features: Mapping[str, Any], training=False):
         """SAN(v^s): the source's rows as the target's tower reads them, `[B, D_t]` (eq. 7)."""
+        domain = self.schema.domain(source)
         embedded = self.source_embedding[source]({source: features})[source]
         fields = self.source_fields[source](features, embedded, training=training)
         if not self.align:  # the same fields, in the target's order
             roles = field_roles(self.schema.target_domain)
             return ops.concatenate(list(split_tokens({name: fields[name] for name in roles}, roles).values()), axis=-1)
-        tokens = split_tokens(fields, field_roles(self.schema.domain(source)))
+        tokens = split_tokens(fields, field_roles(domain))
         zero = ops.zeros_like(next(iter(tokens.values()))[:, :1])
         return ops.concatenate(
             [

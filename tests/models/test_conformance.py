@@ -117,7 +117,7 @@ def test_every_argument_changes_something(case):
     same_seed = {}
 
     def trace(schema, **changes):
-        """Shapes, then weights, then what three steps of training leave: computed as far as it is asked for."""
+        """Shapes, then weights, then what each of two steps of training leaves: computed as far as it is asked for."""
         keras.utils.set_random_seed(2)
         try:
             model = case.build(schema, **changes)
@@ -127,8 +127,9 @@ def test_every_argument_changes_something(case):
             return
         yield [v.shape for v in model.weights]
         yield [v.numpy().tolist() for v in model.weights]
-        _steps(model, _data(model, 3))
-        yield [array.tolist() for array in _state(model)]
+        for batch in _data(model, 2):
+            model.train_step(batch)
+            yield [array.tolist() for array in _state(model)]
 
     def differ(name, change):
         schema, value = (change.schema(), change.value) if isinstance(change, Elsewhere) else (case.schema(), change)
@@ -216,7 +217,8 @@ def test_evaluate_and_predict_take_the_target_alone(trained):
     scores = trained.predict(data.map(lambda x, y: x), verbose=0)
     assert list(scores) == ["films"]
     labels = np.concatenate([y["films"] for _, y in data])
-    entropy = -np.mean(labels * np.log(scores["films"]) + (1 - labels) * np.log(1 - scores["films"]))
+    p = np.clip(scores["films"], 1e-7, 1 - 1e-7)
+    entropy = -np.mean(labels * np.log(p) + (1 - labels) * np.log(1 - p))
     assert logs["films_loss"] == pytest.approx(entropy, abs=1e-5)
 
 
@@ -269,8 +271,7 @@ def test_rows_of_weight_zero_do_not_count(trained, tmp_path):
         model = keras.models.load_model(path)
         _steps(model, [(x, labels, given)] if given else [(x, labels)])
         states.append(_state(model))
-    if not getattr(trained, "labels_steer", False):
-        assert _same(states[0], states[1])
+    assert _same(states[0], states[1])
     assert not _same(states[0], states[2])
 
 
@@ -290,16 +291,16 @@ def test_loss_weights_count(trained, tmp_path):
     assert not _same(states[0], states[2])
 
 
-def test_a_saturated_score_keeps_its_gradient(copy, monkeypatch):
+def test_a_saturated_score_keeps_its_gradient(copy):
     x, y = _both(copy)
     shifted = CrossDomainModel.scores
-    copy.scores = lambda logits: shifted(copy, {name: logit + 60.0 for name, logit in logits.items()})
+    copy.scores = lambda logits: shifted(copy, {k: z - tf.stop_gradient(z) + 60.0 for k, z in logits.items()})
     with tf.GradientTape() as tape:
         scores = copy(x)
         loss = copy.domain_losses({"films": tf.zeros_like(y["films"])}, scores)["films"]
     gradients = tape.gradient(loss, [v.value for v in copy.trainable_variables])
     assert (scores["films"].numpy() == 1).all()
-    assert 55 < float(loss) < 65
+    assert float(loss) == pytest.approx(60)
     assert any(g is not None and np.abs(tf.convert_to_tensor(g)).max() > 0.01 for g in gradients)
 
 

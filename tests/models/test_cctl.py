@@ -1,0 +1,556 @@
+"""CCTL: the companion towers, the reward and what learns from it, the alignment, and the enhancement of representations."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cdrzoo.errors import InputError, SchemaError
+from cdrzoo.models import CCTL
+from cdrzoo.models.cctl import ren_pairs
+from cdrzoo.optimizers import Adam, slots
+from cdrzoo.schema import Schema
+from tests.models import oracle
+from tests.models.toys import three_schema, toy_dataset, toy_rows, toy_schema, twin_schema
+
+ROWS = {"books": 12, "music": 7, "films": 8}
+PURE = "pure/"
+
+
+def make(schema=None, optimizer=None, seed=1, **arguments):
+    """A small CCTL; its training step is called directly, which saves the tracing."""
+    keras.utils.set_random_seed(seed)
+    arguments = {"units": (8, 6), "pooling": "mean", "selector_units": (5,), "sync_every": 100, **arguments}
+    model = CCTL(schema or toy_schema(), **arguments)
+    model.compile(optimizer or Adam(0.01))
+    return model
+
+
+def rows(model, seed=0, **changes):
+    return toy_rows(model.schema, {**{d.name: ROWS[d.name] for d in model.schema.domains}, **changes}, seed)
+
+
+def step(model, batch):
+    """The logs of one step alone."""
+    model.reset_metrics()
+    return {name: float(value) for name, value in model.train_step(batch).items()}
+
+
+def values(variables):
+    return [oracle.array(v) for v in variables]
+
+
+def equal(one, two):
+    return all((a == b).all() for a, b in zip(values(one), values(two), strict=True))
+
+
+def state(model):
+    optimizers = (model.optimizer, model.selector_optimizer)
+    return [*model.variables, *(v for optimizer in optimizers for v in optimizer.variables)]
+
+
+def score_gradients(model, x):
+    """g_k = grad of sum over sources of mean_i log p_i, and p, worked out beside the model."""
+    with tf.GradientTape() as tape:
+        p = {s: model.selector(tf.stop_gradient(model._aligned(s, x[s], training=True)))[:, 0] for s in model.source_embedding}
+        log_score = sum(tf.reduce_mean(tf.math.log(each)) for each in p.values())
+    return [oracle.array(g) for g in tape.gradient(log_score, [v.value for v in model.selector.trainable_variables])]
+
+
+# The forward pass and the losses, in NumPy ----------------------------------------------------------------------------
+
+
+def tower(layer, tables, x, training):
+    f = oracle.fields(layer.fields, tables, x, training)
+    # user token (histories are the user's), item token, context token
+    return np.concatenate([f[n] for n in ("user", "age", "history_films", "history_books", "item", "genre", "device")], -1)
+
+
+def read(layer, vector):
+    return oracle.dense(layer.head, oracle.mlp(layer.mlp, vector))
+
+
+def aligned(model, x, training):
+    f = oracle.fields(model.source_fields["books"], oracle.tables(model.source_embedding["books"]), x, training)
+    tokens = {
+        "user": np.concatenate([f["user"], f["history_books"], f["history_films"]], -1),
+        "item": np.concatenate([f["item"], f["genre"], f["words"], f["price"]], -1),
+    }
+
+    def san(token):
+        first, second = model.san[f"books_{token}"].layers
+        return oracle.dense(second, np.maximum(oracle.dense(first, tokens[token]), 0))
+
+    return np.concatenate([san("user"), san("item"), np.zeros((len(f["user"]), 4))], -1)  # books have no context
+
+
+def selector(model, vector):
+    *hidden, last = model.selector.layers
+    for layer in hidden:
+        vector = np.maximum(oracle.dense(layer, vector), 0)
+    return oracle.sigmoid(oracle.dense(last, vector))[:, 0]
+
+
+def cosine(one, two):
+    return (one * two).sum(-1) / (np.linalg.norm(one, axis=-1) * np.linalg.norm(two, axis=-1))
+
+
+def enhancement(model, x):
+    source, target = oracle.tables(model.source_embedding["books"]), oracle.tables(model.mixed.embedding)
+    users, sequences = [], []
+    for domain in ("films", "books"):
+        ids = {k: oracle.array(v) for k, v in x[domain].items()}
+        known = ids["user"] > 1
+        users += list(cosine(source["user"][ids["user"][known]], target["user"][ids["user"][known]]))
+        for books, films in zip(ids["books_seen"], ids["films_seen"]):
+            if books.any() and films.any():
+                one, two = source["book"][books[books != 0]].mean(0), target["film"][films[films != 0]].mean(0)
+                sequences.append(cosine(one, two))
+    return np.mean(users) - np.mean(sequences)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_forward_and_losses_equal_the_numpy_version(pooling):
+    model = make(pooling=pooling, optimizer=Adam(0.0), ren_weight=0.7)
+    oracle.randomise(model)
+    x, y = rows(model)
+    labels = {k: oracle.array(v) for k, v in y.items()}
+
+    def logits(training):
+        mixed = tower(model.mixed, oracle.tables(model.mixed.embedding), x["films"], training)
+        pure = tower(model.pure, oracle.tables(model.pure.embedding), x["films"], training)
+        source = aligned(model, x["books"], training)
+        return read(model.mixed, mixed), read(model.pure, pure), read(model.mixed, source), source
+
+    mixed, pure, source, vector = logits(training=False)
+    scores = model(x)
+    np.testing.assert_allclose(scores["films"], oracle.sigmoid(mixed), atol=2e-6)
+    np.testing.assert_allclose(scores["books"], oracle.sigmoid(source), atol=2e-6)
+    np.testing.assert_allclose(model.serve(x["films"]), oracle.sigmoid(pure)[:, 0], atol=2e-6)
+    np.testing.assert_allclose(model.selector_weights(x)["books"], selector(model, vector), atol=2e-6)
+
+    mixed, pure, source, vector = logits(training=True)
+    p, given = selector(model, vector), {"books": np.linspace(0, 2, 12), "films": np.linspace(1, 0, 8)}
+    expected = {
+        "books_loss": np.mean(given["books"] * p * oracle.cross_entropy(labels["books"], source)[:, 0]),
+        "films_loss": np.mean(given["films"] * oracle.cross_entropy(labels["films"], mixed)[:, 0]),
+        "pure_loss": np.mean(given["films"] * oracle.cross_entropy(labels["films"], pure)[:, 0]),
+        "ren_loss": enhancement(model, x),
+        "selector": p.mean(),
+    }
+    expected["reward"] = expected["pure_loss"] - expected["films_loss"]
+    expected["loss"] = expected["books_loss"] + expected["films_loss"] + 0.7 * expected["ren_loss"]
+    logs = step(model, (x, y, {k: tf.constant(v, "float32") for k, v in given.items()}))
+    assert set(logs) == set(expected)
+    for name, value in expected.items():
+        assert logs[name] == pytest.approx(value, abs=5e-6), name
+
+
+# Companion towers ---------------------------------------------------------------------------------------------------
+
+
+def test_towers_start_alike_and_share_no_variable():
+    model = make()
+    assert equal(model.mixed.variables, model.pure.variables)
+    assert not {id(v) for v in model.mixed.variables} & {id(v) for v in model.pure.variables}
+    x, y = rows(model)
+    assert step(model, (x, y))["reward"] == 0
+
+
+def test_the_pure_tower_does_not_see_the_source():
+    x, y = rows(make())
+    other, other_y = rows(make(), seed=5)
+    results = []
+    for books, labels, bias in ((x, y, 0.0), (other, other_y, 0.0), (x, y, -1e4)):
+        model = make(optimizer=Adam(0.01, clipnorm=1.0))
+        model.selector.layers[-1].bias.assign([bias])
+        for _ in range(2):
+            model.train_step(({**x, "books": books["books"]}, {**y, "books": labels["books"]}))
+        moments = [slot for v in model.pure.trainable_variables for slot in slots(model.optimizer, v)]
+        results.append((model.pure.variables, moments, model.mixed.variables))
+    for pure, moments, mixed in results[1:]:
+        assert equal(pure, results[0][0])
+        assert equal(moments, results[0][1])
+        assert not equal(mixed, results[0][2])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_without_the_source_the_towers_stay_one_for_ever(dropout):
+    model = make(ren_weight=0.0, sync_every=3, dropout=dropout)
+    model.selector.layers[-1].bias.assign([-1e4])  # p = 0
+    for k in range(7):
+        logs = step(model, rows(model, seed=k))
+        assert logs["reward"] == 0 and logs["selector"] == 0 and logs["books_loss"] == 0
+        assert equal(model.mixed.weights, model.pure.weights)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: Adam(0.01),
+        lambda: keras.optimizers.Adam(0.01, amsgrad=True),
+        lambda: keras.optimizers.SGD(0.01, momentum=0.9),
+        lambda: keras.optimizers.LossScaleOptimizer(Adam(0.01)),
+    ],
+    ids=["cdrzoo Adam", "Keras Adam", "Keras SGD", "loss scale"],
+)
+def test_synchronisation_copies_weights_and_moments(optimizer):
+    model = make(optimizer=optimizer(), sync_every=2, dropout=0.3)
+
+    def moments(layer):
+        return [slot for v in layer.trainable_variables for slot in slots(model.optimizer, v)]
+
+    model.train_step(rows(model, 0))
+    assert not equal(model.mixed.weights, model.pure.weights)
+    assert not equal(moments(model.mixed), moments(model.pure))
+    model.train_step(rows(model, 1))
+    assert len(moments(model.mixed)) >= len(model.mixed.trainable_variables)
+    assert equal(model.mixed.weights, model.pure.weights)
+    assert equal(moments(model.mixed), moments(model.pure))
+    assert step(model, rows(model, 2))["reward"] == 0  # the towers even drop the same units
+    assert step(model, rows(model, 3))["reward"] != 0
+
+
+# The selector and its reward ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gamma", [0.8, 0.0, 1.0])
+def test_the_trace_sums_what_a_buffer_would(gamma):
+    model = make(gamma=gamma)
+    rng = np.random.default_rng(0)
+    g = [[rng.normal(size=v.shape) for v in model._theta] for _ in range(6)]
+    r = rng.normal(size=6)
+    for gradients, reward in zip(g, r):
+        model._accumulate([tf.constant(each, "float32") for each in gradients], reward)
+    returns = [sum(gamma ** (j - k) * r[j] for j in range(k, 6)) for k in range(6)]
+    for index, gain in enumerate(model._gain):
+        expected = sum(returns[k] * g[k][index] for k in range(6))
+        np.testing.assert_allclose(gain, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("schema", [toy_schema, three_schema], ids=["one source", "two sources"])
+def test_the_selector_moves_at_the_end_of_a_window_and_along_equation_9(schema):
+    model = make(schema(), sync_every=4, alpha=0.5, selector_learning_rate=0.02)
+    start = values(model._theta)
+    g, r = [], []
+    for k in range(4):
+        assert equal(model._theta, start)
+        batch = rows(model, k)
+        g.append(score_gradients(model, batch[0]))
+        r.append(step(model, batch)["reward"])
+    assert r[0] == 0 and all(r[1:])
+    returns = [sum(0.8 ** (j - k) * r[j] for j in range(k, 4)) for k in range(4)]
+    for index, (before, after) in enumerate(zip(start, values(model._theta))):
+        ascent = sum(returns[k] * g[k][index] for k in range(4)) / 4
+        # Adam's first step, with the rate alpha * selector_learning_rate
+        expected = 0.01 * np.sqrt(0.001) * ascent / (np.sqrt(0.001) * np.abs(ascent) + 1e-7)
+        np.testing.assert_allclose(after - before, expected, atol=2e-5)
+    assert not any(v.any() for v in values([*model._trace, *model._gain]))
+
+
+def test_the_sign_of_the_reward_is_the_sign_of_the_move():
+    x, _ = rows(make())
+    for reward in (0.3, -0.3, 0.0):
+        model = make(sync_every=2, selector_learning_rate=0.01)
+        model._normalised = lambda r, reward=reward: tf.constant(reward)
+        start, before = values(model._theta), float(tf.reduce_mean(model.selector_weights(x)["books"]))
+        for k in range(2):
+            model.train_step(rows(model, k))
+        aligned_after = model.selector_weights(x)["books"]
+        if reward == 0:
+            assert equal(model._theta, start)
+            continue
+        # SAN has moved as well: p of the old selector on the same rows is what the move is measured against.
+        moved = float(tf.reduce_mean(aligned_after))
+        for v, old in zip(model._theta, start):
+            v.assign(old)
+        unmoved = float(tf.reduce_mean(model.selector_weights(x)["books"]))
+        assert np.sign(moved - unmoved) == np.sign(reward)
+        assert 0 < moved < 1 and 0 < before < 1
+
+
+def test_no_loss_reaches_the_selector():
+    model = make()
+    assert not {id(v) for v in model.selector.variables} & {id(v) for v in model.optimized_variables}
+    x, y = rows(model)
+    with tf.GradientTape() as tape:
+        p = model._weights(model._aligned("books", x["books"], training=True))
+    san = [v.value for v in model.trainable_variables if "san" in v.path]
+    assert san and all(g is None for g in tape.gradient(p, san))
+
+
+def test_alpha_zero_keeps_the_selector_as_it_was():
+    model = make(alpha=0.0, sync_every=2)
+    start = values(model._theta)
+    for k in range(4):
+        model.train_step(rows(model, k))
+    assert equal(model._theta, start)
+    assert equal(model.mixed.weights, model.pure.weights)
+
+
+def test_bernoulli_draws_rows_with_their_probability():
+    model = make(selector_mode="bernoulli")
+    p = tf.constant(np.repeat([0.0, 0.2, 0.9, 1.0], 4000), "float32")
+    taken, log_p = (oracle.array(v) for v in model._choose(p))
+    assert set(np.unique(taken)) == {0.0, 1.0}
+    np.testing.assert_allclose(taken.reshape(4, -1).mean(1), [0, 0.2, 0.9, 1], atol=0.03)
+    clipped = np.clip(oracle.array(p), 1e-6, 1 - 1e-6)
+    np.testing.assert_allclose(log_p, np.where(taken == 1, np.log(clipped), np.log(1 - clipped)), rtol=1e-3, atol=1e-6)
+    assert not (model._choose(p)[0].numpy() == taken).all()
+    logs = step(model, rows(model))
+    assert np.isfinite(list(logs.values())).all()
+
+
+def test_log_weight_clips_the_logarithm():
+    model = make()
+    weight, log_p = model._choose(tf.constant([0.0, 0.5, 1.0]))
+    np.testing.assert_allclose(weight, [0, 0.5, 1])
+    np.testing.assert_allclose(log_p, [np.log(1e-6), np.log(0.5), np.log1p(-1e-6)], atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["none", "ema", "std"])
+def test_rewards_are_normalised_and_cut(norm):
+    model = make(reward_norm=norm, reward_clip=1.5)
+    mean = variance = 0.0
+    for r in (0.0, 0.3, -0.2, 0.25, 4.0, -9.0):
+        delta = r - mean
+        mean += 0.01 * delta
+        variance = 0.99 * (variance + 0.01 * delta**2)
+        deviation = np.sqrt(variance) + 1e-8
+        expected = {"none": r, "ema": delta / deviation, "std": r / deviation}[norm]
+        assert float(model._normalised(tf.constant(r))) == pytest.approx(np.clip(expected, -1.5, 1.5), rel=1e-4, abs=1e-6)
+
+
+# Semantic alignment ---------------------------------------------------------------------------------------------------
+
+
+def test_source_rows_get_the_targets_token_widths():
+    model = make()
+    assert dict(model.token_widths) == {"user": 4 + 1 + 24, "item": 8, "context": 4}
+    x, _ = rows(model)
+    vector = model._aligned("books", x["books"])
+    assert vector.shape == (12, 41)
+    assert (vector[:, -4:].numpy() == 0).all()  # books have no context
+    assert set(model.san) == {"books_user", "books_item"}
+
+
+def test_without_alignment_equal_fields_are_read_by_name():
+    model = make(twin_schema(), align=False)
+    oracle.randomise(model)
+    x, _ = rows(model)
+    f = oracle.fields(model.source_fields["books"], oracle.tables(model.source_embedding["books"]), x["books"])
+    expected = np.concatenate([f[n] for n in ("user", "history_films", "history_books", "item", "genre")], -1)
+    np.testing.assert_allclose(model._aligned("books", x["books"]), expected, atol=1e-6)
+    assert not model.san
+    model.train_step(rows(model))
+
+
+def test_without_alignment_different_fields_are_refused():
+    with pytest.raises(SchemaError, match="align=False reads the rows of 'books'"):
+        make(align=False)
+
+
+# Representation enhancement -------------------------------------------------------------------------------------------
+
+
+def test_the_enhancement_pairs_users_and_behaviours():
+    pairs = ren_pairs(toy_schema(), "books")
+    assert pairs["id"] == [("films", "user", "user"), ("books", "user", "user")]
+    assert pairs["sequence"] == [(d, ("book", "books_seen"), ("film", "films_seen")) for d in ("films", "books")]
+
+
+def test_an_item_that_both_domains_have_is_an_id_too():
+    schema = toy_schema()
+
+    def one_table(feature):
+        return dataclasses.replace(feature, table="film" if feature.table == "book" else feature.table)
+
+    domains = tuple(dataclasses.replace(d, features=tuple(map(one_table, d.features))) for d in schema.domains)
+    shared = Schema(domains, "films", tuple(t for t in schema.tables if t.name != "book"))
+    names = [(row, feature) for row, _, feature in ren_pairs(shared, "books")["id"]]
+    assert names == [("films", "user"), ("films", "item"), ("books", "user"), ("books", "item")]
+
+
+def test_the_enhancement_is_bounded_scale_free_and_zero_for_equal_tables():
+    model = make()
+    for seed in range(3):
+        oracle.randomise(model, seed)
+        x, _ = rows(model, seed)
+        loss = float(model._representation_loss(x))
+        assert -2 <= loss <= 2 and loss != 0
+    for table in model.source_embedding["books"].variables:
+        table.assign(table * 100.0)
+    assert float(model._representation_loss(x)) == pytest.approx(loss, abs=1e-5)
+    # Coinciding tables and sequences make both terms 1.
+    source, target = model.source_embedding["books"], model.mixed.embedding
+    source.table("user").assign(target.table("user"))
+    source.table("book").assign(tf.concat([target.table("film"), tf.zeros((20, 4))], 0))
+    for domain in x:
+        x[domain]["books_seen"] = x[domain]["films_seen"]
+    assert float(model._representation_loss(x)) == pytest.approx(0, abs=1e-5)
+
+
+def test_the_enhancement_reaches_the_tables_of_both_domains_and_not_the_pure_tower():
+    model = make()
+    oracle.randomise(model)
+    x, _ = rows(model)
+    with tf.GradientTape() as tape:
+        loss = model._representation_loss(x)
+    source, target = model.source_embedding["books"], model.mixed.embedding
+    wanted = [source.table("user"), source.table("book"), target.table("user"), target.table("film")]
+    reached = [v for v, g in zip(model.trainable_variables, tape.gradient(loss, [v.value for v in model.trainable_variables])) if g is not None]
+    assert {v.path for v in reached} == {v.path for v in wanted}
+
+
+def test_unknown_users_and_missing_histories_do_not_count():
+    model = make()
+    oracle.randomise(model)
+    x, _ = rows(model)
+    for domain in x:
+        x[domain]["user"] = tf.ones_like(x[domain]["user"])
+        x[domain]["books_seen"] = tf.zeros_like(x[domain]["books_seen"])
+    assert float(model._representation_loss(x)) == 0
+
+
+# Ablations, several sources, ratings ----------------------------------------------------------------------------------
+
+
+def test_without_the_information_flow_every_source_row_counts_in_full():
+    model = make(selector_mode="none", optimizer=Adam(0.0), sync_every=1)
+    x, y = rows(model)
+    expected = float(model.domain_losses(y, model(x))["books"])
+    start = values(model.selector.variables)
+    logs = step(model, (x, y))
+    assert logs["books_loss"] == pytest.approx(expected, rel=1e-5) and logs["selector"] == 1
+    assert equal(model.selector.variables, start)
+
+
+def test_without_the_enhancement_its_loss_is_zero():
+    model = make(ren_weight=0.0)
+    logs = step(model, rows(model))
+    assert logs["ren_loss"] == 0
+    assert logs["loss"] == pytest.approx(logs["books_loss"] + logs["films_loss"], rel=1e-6)
+
+
+def test_every_source_has_its_alignment_and_its_loss():
+    model = make(three_schema(), sync_every=2)
+    before = values(model.trainable_variables)
+    for k in range(4):
+        logs = step(model, rows(model, k))
+    assert {"books_loss", "music_loss", "films_loss"} <= set(logs)
+    assert {"books_user", "books_item", "music_user", "music_item"} == set(model.san)
+    assert set(model.selector_weights(rows(model)[0])) == {"books", "music"}
+    still = [v.path for v, old in zip(model.trainable_variables, before) if (oracle.array(v) == old).all()]
+    assert still == []
+
+
+def test_ratings():
+    model = make(toy_schema("rating"), sync_every=2)
+    x, y = rows(model)
+    scores = model(x)
+    assert step(model, (x, y))["films_loss"] == pytest.approx(np.mean((y["films"] - scores["films"]) ** 2), rel=1e-5)
+    logs = step(model, rows(model, 1))
+    assert logs["reward"] == pytest.approx(logs["pure_loss"] - logs["films_loss"], abs=1e-6) and logs["reward"] != 0
+
+
+# Fit, save, serve -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_fit_in_a_graph_with_several_steps_an_execution_is_the_same_training(tmp_path):
+    data = toy_dataset(toy_schema(), {"books": 12, "films": 8}, 6)
+    eager, graph = make(sync_every=3), make(sync_every=3)
+    graph.compile(Adam(0.01), steps_per_execution=2)
+    graph.fit(data, verbose=0)
+    for batch in data:
+        eager.train_step(batch)
+    for one, two in zip(values(eager.variables), values(graph.variables), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-4)
+    assert equal(graph.mixed.weights, graph.pure.weights)
+
+
+@pytest.mark.parametrize("optimizer", [lambda: Adam(0.01), lambda: keras.optimizers.LossScaleOptimizer(Adam(0.01))], ids=["plain", "loss scale"])
+def test_a_run_saved_inside_a_window_goes_on_as_if_nothing_had_happened(tmp_path, optimizer):
+    model = make(optimizer=optimizer(), sync_every=3, selector_mode="bernoulli", reward_norm="ema", dropout=0.2)
+    for k in range(5):
+        model.train_step(rows(model, k))
+    assert all(v.any() for v in values(model._trace))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert int(again._step) == 5
+    for k in range(5, 8):
+        model.train_step(rows(model, k))
+        again.train_step(rows(model, k))
+    assert equal(state(model), state(again))
+
+
+def test_what_is_served_is_the_pure_tower_after_a_synchronisation():
+    model = make()
+    for k in range(3):
+        model.train_step(rows(model, k))
+    x, _ = rows(model)
+    assert np.abs(model.serve(x["films"]) - model(x)["films"][:, 0]).max() > 1e-6
+    model.prepare_export()
+    np.testing.assert_array_equal(model.serve(x["films"]), model(x)["films"][:, 0])
+    with tf.GradientTape() as tape:
+        model.serve(x["films"])
+    read = {v.ref() for v in tape.watched_variables()}
+    assert read <= {v.value.ref() for v in model.pure.trainable_variables}
+    assert [f.name for f in model.serving_features] == [f.name for f in model.schema.target_domain.features]
+
+
+def test_selector_weights_by_source():
+    model = make()
+    x, _ = rows(model)
+    p = model.selector_weights(x)
+    assert list(p) == ["books"] and p["books"].shape == (12,)
+    assert np.logical_and(p["books"] > 0, p["books"] < 1).all()
+
+
+# Mistakes -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"selector_mode": "log"}, "`selector_mode` must be one of log_weight"),
+        ({"reward_norm": "l2"}, "`reward_norm` must be one of none"),
+        ({"sync_every": 0}, "`sync_every` must be at least 1"),
+        ({"alpha": 2.0}, r"`alpha` must lie in \[0, 1\]"),
+        ({"gamma": -0.1}, r"`gamma` must lie in \[0, 1\]"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        CCTL(toy_schema(), **arguments)
+
+
+def test_a_schema_without_a_source_or_without_anything_to_compare_is_refused():
+    with pytest.raises(SchemaError, match="the target alone"):
+        CCTL(toy_schema().only("films"))
+    schema = toy_schema()
+    apart = []
+    for domain in schema.domains:
+        kept = (f for f in domain.features if f.role != "history")
+        renamed = (dataclasses.replace(f, table=f"{domain.name}_user") if f.name == "user" else f for f in kept)
+        apart.append(dataclasses.replace(domain, features=tuple(renamed)))
+    used = {f.table for d in apart for f in d.features}
+    user = schema.table("user")
+    tables = (*schema.tables, *(dataclasses.replace(user, name=f"{d.name}_user") for d in apart))
+    strangers = Schema(tuple(apart), "films", tuple(t for t in tables if t.name in used))
+    with pytest.raises(SchemaError, match="REN has nothing to compare"):
+        CCTL(strangers)
+    CCTL(strangers, ren_weight=0)
+
+
+def test_batches_without_the_source_and_global_clipping_are_refused():
+    model = make()
+    x, y = rows(model)
+    with pytest.raises(InputError, match="the batches lack 'books'"):
+        model.train_step(({"films": x["films"]}, {"films": y["films"]}))
+    with pytest.raises(InputError, match="`global_clipnorm` would scale"):
+        model.compile(Adam(0.01, global_clipnorm=1.0))
