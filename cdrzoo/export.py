@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from cdrzoo.errors import DataError, InputError
 from cdrzoo.schema import Feature
@@ -95,24 +96,21 @@ def export(
     archive.track(lookups)  # the tables; of the model's variables Keras tracks those that the endpoints read
     with inlined():
         serving = archive.add_endpoint("serving_default", score, [signature(features)])
-        by_example = archive.add_endpoint(
-            "serve_examples", score_examples, [tf.TensorSpec([None], tf.string, name="examples")]
-        )
-        functions = [function.get_concrete_function() for function in (serving, by_example)]
-    for function in functions:
-        _check_serves_anywhere(function)
+        archive.add_endpoint("serve_examples", score_examples, [tf.TensorSpec([None], tf.string, name="examples")])
+        traced = serving.get_concrete_function()
 
     examples = examples.head(REPLAY_ROWS) if examples is not None and len(examples) else None
     rows = missing_rows(features) if examples is None else raw_rows(examples, features)
     replay = "" if examples is None else _replay(model, encoder, examples, rows)
-    facts = {**_facts(model, features, read_variables(functions[0], model)), **_plain(card or {})}
+    facts = {**_facts(model, features, read_variables(traced, model)), **_plain(card or {})}
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Beside the versions, so that the last step is a rename; a server passes by names that are not numbers.
         with _removed_on_failure(folder / f".export-{uuid.uuid4().hex}") as unfinished:
-            options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)  # nobody trains it
-            archive.write_out(str(unfinished), options=options, verbose=False)
+            with inlined():  # saving traces again
+                archive.write_out(str(unfinished), verbose=False)
+            _check_serves_anywhere(unfinished)
             extra = unfinished / "assets.extra"
             extra.mkdir()
             _write_warm_up(extra / "tf_serving_warmup_requests", folder.absolute().name, rows, features)
@@ -250,16 +248,16 @@ def read_variables(function: Any, model: Any) -> list[keras.Variable]:
     return [variable for variable in model.variables if id(variable.value.handle) in handles]
 
 
-def _check_serves_anywhere(function: Any) -> None:
-    definition = function.graph.as_graph_def()
-    for inner in definition.library.function:
-        if inner.attr["_XlaMustCompile"].b:
+def _check_serves_anywhere(path: pathlib.Path) -> None:
+    (meta_graph,) = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
+    functions = meta_graph.graph_def.library.function
+    for function in functions:
+        if function.attr["_XlaMustCompile"].b:
             raise InputError(
-                f"The serving graph holds {inner.signature.name!r}, which only XLA can run, and a server may lack it. "
+                f"The serving graph holds {function.signature.name!r}, which only XLA can run, and a server may lack it. "
                 "Do not use jit_compile=True where `training` is False."
             )
-    nodes = [*definition.node, *(node for inner in definition.library.function for node in inner.node_def)]
-    for node in nodes:
+    for node in [*meta_graph.graph_def.node, *(node for function in functions for node in function.node_def)]:
         if node.op in ("PyFunc", "EagerPyFunc", "PyFuncStateless"):
             raise InputError(f"The serving graph calls Python ({node.name!r}). Use TensorFlow operations in `serve`.")
 
