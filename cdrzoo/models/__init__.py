@@ -22,6 +22,8 @@ class ModelCard:
         paper: where it was published.
         needs: what it needs from the schema.
         domains: which domains it trains on unless told otherwise: `target` or `all`.
+        after: of a second stage: the name of the first, whose trained model is its argument `pretrained`.
+        module: the module of the class; default `name`.
     """
 
     name: str
@@ -31,10 +33,12 @@ class ModelCard:
     paper: str
     needs: str
     domains: str
+    after: str | None = None
+    module: str | None = None
 
     def load(self) -> type:
         """The model's class (this imports TensorFlow)."""
-        return getattr(importlib.import_module(f"cdrzoo.models.{self.name}"), self.cls)
+        return getattr(importlib.import_module(f"cdrzoo.models.{self.module or self.name}"), self.cls)
 
 
 CARDS = (
@@ -67,6 +71,26 @@ CARDS = (
         "Luo et al., ICASSP 2024",
         "histories of a source in the target's rows",
         "all",
+    ),
+    ModelCard(
+        "mem",
+        "MEM",
+        "Multi-entity model, the first stage of MKT",
+        "cross-domain",
+        "Guan et al., 2024",
+        "features that all domains list; features of their own are aligned",
+        "all",
+        module="mkt",
+    ),
+    ModelCard(
+        "mkt",
+        "MKT",
+        "Multi-entity knowledge transfer",
+        "cross-domain",
+        "Guan et al., 2024",
+        "features that all domains list; features of their own are aligned",
+        "all",
+        after="mem",
     ),
 )
 

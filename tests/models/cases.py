@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cdrzoo.models import card
 from cdrzoo.schema import Schema
 from tests.models.toys import toy_schema, twin_schema
 
@@ -34,8 +35,6 @@ class Case:
 
     def build(self, schema: Schema | None = None, **changes: Any) -> Any:
         """The model, with `changes` in place of its usual arguments."""
-        from cdrzoo.models import card
-
         schema = schema or self.schema()
         return card(self.name).load()(schema, **{**self.arguments, **self.parts(schema), **changes})
 
@@ -47,6 +46,8 @@ class Elsewhere:
     value: Any
     schema: Callable[[], Schema]
 
+
+MEM_SIZES = {"expert_units": (8, 6), "tower_units": (5,), "align_units": 6, "pooling": "mean"}
 
 CASES = (
     Case("lr", changes={}),
@@ -74,5 +75,69 @@ CASES = (
             "ren_weight": 0.1,
             "dropout": 0.5,
         },
+    ),
+    Case(
+        "dadin",
+        arguments={"units": (8,), "predictor_units": 7},
+        changes={
+            "units": (7,),
+            "item_attention": False,
+            "interest_attention": False,
+            "bi_interaction": False,
+            "dnn": False,
+            "domain_agnostic": False,
+            "domain_weight": 0.0,
+            "class_weight": 0.5,
+            "alpha": 0.2,
+            "threshold": "base_rate",
+            "reversal": 0.5,
+            "reversal_warmup": 20,
+            "stable": False,
+            "predictor_units": 6,
+            "predictor_activation": "relu",
+            "dropout": 0.5,
+            "bias_outside": True,
+        },
+    ),
+    Case(
+        "mem",
+        arguments=MEM_SIZES,
+        changes={
+            "expert_units": (8, 5),
+            "tower_units": (4,),
+            "align_units": 5,
+            "levels": 2,
+            "shared_experts": 2,
+            "specific_experts": 2,
+            "pooling": "attention",
+            "hfa": False,
+            "cross": "literal",
+            "cross_layers": 1,
+            "hfa_input": "specific+shared",
+            "cke_input": "q",
+            "common": "shared",
+            "knowledge_activation": "linear",
+            "gamma": 0.5,
+            "pdl": "square",
+            "weighting": "domains",
+            "negatives_kept": 0.1,
+            "dropout": 0.5,
+        },
+        without_effect={"negatives_kept": "it corrects what is served"},
+    ),
+    Case(
+        "mkt",
+        arguments={"units": (8, 6), "tower_units": (5,), "pooling": "mean"},
+        changes={
+            "units": (8, 5),
+            "tower_units": (4,),
+            "pooling": "attention",
+            "train_embeddings": True,
+            "warm_start": True,
+            "negatives_kept": 0.1,
+            "dropout": 0.5,
+        },
+        parts=lambda schema: {"pretrained": card("mem").load()(schema, **MEM_SIZES)},
+        without_effect={"negatives_kept": "it corrects what is served"},
     ),
 )
