@@ -1,0 +1,182 @@
+"""Fields: which features make one, how histories meet the candidate, how domains are brought to one width."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cdrzoo.errors import SchemaError
+from cdrzoo.layers import FieldVectors, SlotConcat, field_roles, field_widths
+from cdrzoo.schema import Domain, Feature, Schema, Table
+from tests.models.toys import toy_schema
+
+
+def shop(*more, **tables) -> Schema:
+    """One domain: an item with two categories of one table."""
+    return Schema(
+        target="shop",
+        tables=(Table("item", 4), Table("category", 3), *(Table(name, width) for name, width in tables.items())),
+        domains=(
+            Domain(
+                "shop",
+                (
+                    Feature("item", "id", "item", table="item"),
+                    Feature("coarse", "id", "item", table="category"),
+                    Feature("fine", "id", "item", table="category"),
+                    *more,
+                ),
+            ),
+        ),
+    )
+
+
+def history(name, table, field, **kwargs):
+    return Feature(name, "ids", "history", table=table, length=2, of="shop", field=field, **kwargs)
+
+
+def partners(schema, domain="shop"):
+    return FieldVectors(schema, domain, pooling="attention")._partners
+
+
+def test_a_history_meets_the_candidates_feature_of_its_table():
+    assert partners(shop(history("seen", "item", "item"))) == {"seen": "item"}
+
+
+def test_of_two_features_of_one_table_a_history_meets_the_one_it_lists():
+    schema = shop(history("a", "category", "fine"), history("b", "category", "coarse"))
+    assert partners(schema) == {"a": "fine", "b": "coarse"}
+
+
+def test_a_history_of_another_table_meets_the_feature_of_its_name_if_the_widths_agree():
+    assert partners(shop(history("seen", "other", "item"), other=4)) == {"seen": "item"}
+    assert partners(shop(history("seen", "other", "item"), other=5)) == {"seen": None}
+
+
+def test_across_domains_an_item_meets_an_item_and_ratings_meet_nothing():
+    expected = {
+        **dict.fromkeys(("books_seen", "films_seen"), "item"),
+        **dict.fromkeys(("books_genres", "films_genres"), "genre"),
+        **dict.fromkeys(("books_stars", "films_stars"), None),
+    }
+    for domain in ("books", "films"):
+        assert partners(toy_schema(), domain) == expected
+
+
+def test_the_columns_name_may_differ_from_the_features():
+    renamed = Feature("kind", "id", "item", table="category", column="raw kind")
+    schema = shop(renamed, history("kinds", "category", "raw kind"))
+    assert partners(schema)["kinds"] == "kind"
+
+
+def test_histories_of_one_domain_are_one_field_in_the_schemas_order():
+    films = toy_schema().domain("films")
+    assert list(field_roles(films)) == ["user", "age", "item", "genre", "device", "history_films", "history_books"]
+    assert field_roles(films)["history_books"] == "history"
+    assert field_widths(toy_schema(), films) == {
+        **dict.fromkeys(("user", "item", "genre", "device"), 4),
+        "age": 1,
+        "history_films": 12,
+        "history_books": 12,
+    }
+
+
+def read(schema, ids, embedded, domain="shop", **kwargs):
+    layer = FieldVectors(schema, domain, **kwargs)
+    return layer, layer({k: tf.constant(v) for k, v in ids.items()}, {k: tf.constant(v) for k, v in embedded.items()})
+
+
+def test_means_by_hand():
+    tags = Feature("tags", "ids", "item", table="tag", length=3)
+    schema = shop(tags, history("seen", "item", "item"), history("fines", "category", "fine"), tag=1)
+    item, category = [1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0]
+    _, fields = read(
+        schema,
+        # The first event lacks its category and is an event all the same; the second step is padding.
+        {"item": [3], "coarse": [2], "fine": [2], "tags": [[4, 0, 2]], "seen": [[2, 0]], "fines": [[0, 0]]},
+        {
+            "item": [item],
+            "coarse": [category],
+            "fine": [category],
+            "tags": [[[1.0], [50.0], [3.0]]],
+            "seen": [[item, [9.0] * 4]],
+            "fines": [[[0.0] * 3, [9.0] * 3]],
+        },
+    )
+    assert list(fields) == ["item", "coarse", "fine", "tags", "history_shop"]
+    np.testing.assert_allclose(fields["item"], [item])
+    np.testing.assert_allclose(fields["tags"], [[2.0]])
+    np.testing.assert_allclose(fields["history_shop"], [[*item, 0.0, 0.0, 0.0]])
+
+
+def test_attention_compares_matched_columns_and_carries_the_others():
+    schema = shop(history("stars", "star", "rating"), history("seen", "item", "item"), star=2)
+    rng = np.random.default_rng(0)
+    embedded = {
+        "item": rng.normal(size=(3, 4)),
+        "coarse": rng.normal(size=(3, 3)),
+        "fine": rng.normal(size=(3, 3)),
+        "stars": rng.normal(size=(3, 2, 2)),
+        "seen": rng.normal(size=(3, 2, 4)),
+    }
+    embedded = {k: v.astype("float32") for k, v in embedded.items()}
+    ids = {"stars": [[1, 1], [1, 0], [0, 0]], "seen": [[1, 1], [1, 0], [0, 0]], "item": [1, 1, 1], "coarse": [1, 1, 1], "fine": [1, 1, 1]}
+    layer, fields = read(schema, ids, embedded, pooling="attention", attention_units=(3,))
+    attention = layer.attentions["shop"]
+    assert attention.kernel.shape == (4 * 4 + 2, 3)  # q, k, q - k, q * k of the item, and the stars
+    attention.score.kernel.assign(tf.zeros_like(attention.score.kernel))
+    attention.score.bias.assign([2.0])
+    out = layer({k: tf.constant(v) for k, v in ids.items()}, embedded)["history_shop"]
+    events = np.concatenate([embedded["seen"], embedded["stars"]], axis=-1)  # what is matched goes first
+    expected = 2 * np.stack([events[0].sum(0), events[1, 0], np.zeros(6)])
+    np.testing.assert_allclose(out, expected, rtol=1e-5)
+
+
+def test_without_a_partner_a_history_is_averaged():
+    layer = FieldVectors(shop(history("stars", "star", "rating"), star=2), "shop", pooling="attention")
+    assert layer.attentions == {}
+
+
+def test_unknown_pooling_is_refused():
+    with pytest.raises(ValueError, match="`pooling` must be 'mean' or 'attention'. Received: 'max'"):
+        FieldVectors(toy_schema(), "films", pooling="max")
+
+
+def test_configuration_round_trip():
+    layer = FieldVectors(toy_schema(), "films", pooling="attention", attention_units=(7, 3))
+    again = FieldVectors.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    assert SlotConcat.from_config(SlotConcat(toy_schema()).get_config()).widths == SlotConcat(toy_schema()).widths
+
+
+def test_slots_by_hand():
+    schema = Schema(
+        target="b",
+        tables=(Table("t", 2), Table("s", 1)),
+        domains=(
+            Domain("a", (Feature("own", "id", "item", table="s"), Feature("both", "id", "user", table="t"))),
+            Domain("b", (Feature("both", "id", "user", table="t"), Feature("price", "number", "item"))),
+        ),
+    )
+    rows = SlotConcat(schema)(
+        {
+            "b": {"both": tf.constant([[1.0, 2.0]]), "price": tf.constant([[3.0]])},
+            "a": {"own": tf.constant([[4.0]]), "both": tf.constant([[5.0, 6.0]])},
+        }
+    )
+    # both (2), price, own; then which domain it is: a, b
+    np.testing.assert_array_equal(rows["b"], [[1, 2, 3, 0, 0, 1]])
+    np.testing.assert_array_equal(rows["a"], [[5, 6, 0, 4, 1, 0]])
+
+
+def test_one_domain_gets_no_one_hot():
+    schema = toy_schema().only("films")
+    assert SlotConcat(schema)({"films": {n: tf.zeros((2, w)) for n, w in field_widths(schema, schema.domain("films")).items()}})["films"].shape == (2, 4 * 4 + 1 + 12)
+
+
+def test_histories_of_two_widths_are_refused():
+    schema = toy_schema()
+    books, films = schema.domains
+    fewer = Domain("films", tuple(f for f in films.features if f.name != "books_stars"))
+    with pytest.raises(SchemaError, match="Field 'history_books' is 8 wide in one domain and 12 in 'books'"):
+        SlotConcat(Schema((books, fewer), "films", schema.tables))
