@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -84,8 +85,18 @@ class DomainAlignment(keras.layers.Layer):
         d^1 = sigmoid(W_4 Rev(sg[p] h) + b_4)        over rows p >= T     -> "class1_loss"
         d^0 = sigmoid(W_5 Rev((1 - sg[p]) h) + b_5)  over rows p < T      -> "class0_loss"
 
-    each the mean cross-entropy with d. The classifiers learn to tell the domains apart; by the reversal, what made h
-    learns to prevent it. A class without a row gives 0.
+    each a mean cross-entropy with d. The classifiers learn to tell the domains apart; by the reversal, what made h
+    learns to prevent it. To the letter (`stable=False`) that diverges: the reversed losses have no upper bound, what
+    makes h can raise them for ever by making h large, and with Adam it moves faster than a linear classifier follows.
+    So by default
+
+    - the reversal rests while a classifier does no better than chance: there is nothing left to confuse. The
+      classifier goes on learning;
+    - the two domains have half of the weight each, so that chance is a cross-entropy of log 2, and a classifier
+      learns nothing from the number of rows or, within a class, from the click rates alone. For the global classifier
+      and as many rows of the target as others this is the paper's mean over rows.
+
+    A class that lacks rows of the target or of the sources gives 0; to the letter, a class without any row does.
 
     Args:
         marginal: whether there is a global classifier.
@@ -94,6 +105,7 @@ class DomainAlignment(keras.layers.Layer):
             0.5 and class 1 would stay empty) or `"label"` (classes are the true labels).
         strength: lambda of the reversal.
         warmup: training steps over which lambda rises, see `GradientReversal`.
+        stable: `False` is the paper to the letter.
 
     Call arguments:
         h: `[n, width]`, of the rows of all domains.
@@ -106,8 +118,8 @@ class DomainAlignment(keras.layers.Layer):
         `{name: float32 scalar}` of the classifiers there are, and `domain_accuracy` of the global one.
 
     Reference: Kong et al., "DADIN: Domain Adversarial Deep Interest Network for Cross Domain Recommender Systems",
-    2023, equations 11-14 and 16-18 (where the minus of the cross-entropy is missing). That ŷ is constant in eqs. 13 and
-    14 follows from eq. 24, where the label predictor learns from the prediction loss alone.
+    2023, equations 11-14 and 16-18 (where the minus of the cross-entropy is missing). That p is constant in eqs. 13
+    and 14 follows from eq. 24, where the label predictor learns from the prediction loss alone.
     """
 
     def __init__(
@@ -117,17 +129,19 @@ class DomainAlignment(keras.layers.Layer):
         threshold: float | str = 0.5,
         strength: float = 1.0,
         warmup: int = 0,
+        stable: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
         if isinstance(threshold, str) and threshold not in ("base_rate", "label"):
             raise InputError(
-                f"`threshold` must be a number, 'base_rate' or 'label'. Received: {threshold!r}. For data with few clicks "
-                "'base_rate' is advised."
+                f"`threshold` must be a number, 'base_rate' or 'label'. Received: {threshold!r}. For data with few "
+                "clicks 'base_rate' is advised."
             )
         self.marginal = marginal
         self.conditional = conditional
         self.threshold = threshold
+        self.stable = stable
         self.reversal = GradientReversal(strength, warmup, dtype=self.dtype_policy)
         names = ["domain"] * marginal + ["class1", "class0"] * conditional
         self.classifiers = {
@@ -140,31 +154,44 @@ class DomainAlignment(keras.layers.Layer):
             classifier.build(h_shape)
         if self.threshold == "base_rate":
             # Debiased as Adam's moments are: the first steps count fully, whatever the click rate is.
-            self.moments = self.add_weight(
-                name="moments", shape=(2,), initializer="zeros", trainable=False, autocast=False, dtype="float32"
-            )
+            state: dict[str, Any] = {"trainable": False, "autocast": False, "dtype": "float32"}
+            self.moments = self.add_weight(name="moments", shape=(2,), initializer="zeros", **state)
 
     def call(self, h, probability, target, label=None, training=False):
         probability = ops.stop_gradient(ops.cast(probability, "float32"))
-        reversed_h = self.reversal(h, training=training)
+        h = self.reversal(h, training=training)
         terms = {}
         if self.marginal:
-            logit = self.domain_logits(reversed_h)
-            terms["domain_loss"] = _mean_where(_cross_entropy(target, logit), ops.ones_like(target))
-            terms["domain_accuracy"] = ops.mean(ops.cast((logit > 0) == (target > 0.5), "float32"))
+            every = ops.ones_like(probability)
+            terms["domain_loss"] = self._loss("domain", h, target, every)
+            correct = ops.cast((self.domain_logit(h) > 0) == (target > 0.5), "float32")
+            terms["domain_accuracy"] = ops.sum(self._weights(target, every) * correct)
         if self.conditional:
-            positive = self._positive(probability, label, training)
-            for name, weight, chosen in (
-                ("class1", probability, positive),
-                ("class0", 1.0 - probability, ops.logical_not(positive)),
-            ):
-                logit = self.classifiers[name](ops.cast(weight, reversed_h.dtype) * reversed_h)
-                error = _cross_entropy(target, ops.cast(logit, "float32"))
-                terms[f"{name}_loss"] = _mean_where(error, ops.cast(chosen, "float32"))
+            positive = ops.cast(self._positive(probability, label, training), "float32")
+            weight = ops.cast(probability, h.dtype)
+            terms["class1_loss"] = self._loss("class1", weight * h, target, positive)
+            terms["class0_loss"] = self._loss("class0", (1.0 - weight) * h, target, 1.0 - positive)
         return terms
 
-    def domain_logits(self, h):
-        """The global classifier's float32 logit that a row is of the target; `h` may be reversed or not."""
+    def _loss(self, name: str, h, target, chosen):
+        """The mean cross-entropy of one classifier over the chosen rows."""
+        classifier, weights = self.classifiers[name], self._weights(target, chosen)
+        if self.stable:
+            now = ops.sum(weights * _cross_entropy(target, classifier(ops.stop_gradient(h))))
+            h = ops.where(now < math.log(2), h, ops.stop_gradient(h))
+        return ops.sum(weights * _cross_entropy(target, classifier(h)))
+
+    def _weights(self, target, chosen):
+        """What each row counts: the sum is 1, or 0 where a class has nothing to tell apart."""
+        if not self.stable:
+            return chosen / ops.maximum(ops.sum(chosen), 1.0)
+        one, other = chosen * target, chosen * (1.0 - target)
+        rows = ops.sum(one), ops.sum(other)
+        both = ops.cast(ops.logical_and(rows[0] > 0, rows[1] > 0), chosen.dtype)
+        return 0.5 * both * (one / ops.maximum(rows[0], 1.0) + other / ops.maximum(rows[1], 1.0))
+
+    def domain_logit(self, h):
+        """The global classifier's logit that a row is of the target, float32 `[n, 1]`."""
         return ops.cast(self.classifiers["domain"](h), "float32")
 
     def _positive(self, probability, label, training: bool):
@@ -190,12 +217,9 @@ class DomainAlignment(keras.layers.Layer):
             "threshold": self.threshold,
             "strength": self.reversal.initial_strength,
             "warmup": self.reversal.warmup,
+            "stable": self.stable,
         }
 
 
 def _cross_entropy(target, logit):
-    return keras.losses.binary_crossentropy(target, logit, from_logits=True)[:, None]
-
-
-def _mean_where(values, weights):
-    return ops.sum(values * weights) / ops.maximum(ops.sum(weights), 1.0)
+    return keras.losses.binary_crossentropy(target, ops.cast(logit, "float32"), from_logits=True)[:, None]

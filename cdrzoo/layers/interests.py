@@ -1,4 +1,4 @@
-"""A user's interests: fields summed to vectors of one width, attention over the items of a history, and over interests."""
+"""A user's interests: fields summed to one width, attention over the items of a history, and over interests."""
 
 from __future__ import annotations
 

@@ -63,8 +63,6 @@ class DADIN(CrossDomainModel):
     classifiers tell the target from the rest, because the served domain is what must not stand out, and for one source
     this is the paper's form.
 
-    Tables start wider than elsewhere: z multiplies embeddings, and of numbers in [-0.05, 0.05] nothing is left.
-
     Args:
         schema: the schema; tables of one width (d), an item feature in every domain, clicks (ratings with
             `class_weight=0` only: there are no classes then).
@@ -85,7 +83,6 @@ class DADIN(CrossDomainModel):
         predictor_activation: of that layer; default `"linear"` (eq. 9 prints none).
         dropout: share of that layer that is dropped in training; default 0.2.
         bias_outside: `True` prints eq. 6 to the letter: v_* = exp(...) + b_*.
-        embedding_scale: deviation of the tables at the start; default 0.3.
 
     Call arguments and returns: see `CrossDomainModel`.
 
@@ -110,11 +107,11 @@ class DADIN(CrossDomainModel):
         threshold=0.5,
         reversal=1.0,
         reversal_warmup=0,
+        stable=True,
         predictor_units=100,
         predictor_activation="linear",
         dropout=0.2,
         bias_outside=False,
-        embedding_scale=0.3,
         **kwargs,
     ):
         super().__init__(schema, **kwargs)
@@ -130,11 +127,11 @@ class DADIN(CrossDomainModel):
         self.threshold = threshold
         self.reversal = reversal
         self.reversal_warmup = reversal_warmup
+        self.stable = stable
         self.predictor_units = predictor_units
         self.predictor_activation = predictor_activation
         self.dropout = dropout
         self.bias_outside = bias_outside
-        self.embedding_scale = embedding_scale
 
         self.pooling = FieldPooling(self.schema)
         self._check()
@@ -142,9 +139,7 @@ class DADIN(CrossDomainModel):
         order = [self.schema.target_domain, *self.schema.sources]
         self.interests = ["user", *(history_field(d.name) for d in order if d.name in listed)]
         width = self.pooling.width
-        self.embedding = FeatureEmbedding(
-            self.schema, initializer=keras.initializers.RandomNormal(stddev=embedding_scale)
-        )
+        self.embedding = FeatureEmbedding(self.schema)
         self.item = {name: ItemAttention(name=f"{name}_attention") for name in self.interests[1:] if item_attention}
         self.interest = InterestAttention(bias_outside) if interest_attention else None
         self.cross = BiInteraction() if bi_interaction else keras.layers.Flatten()
@@ -156,7 +151,7 @@ class DADIN(CrossDomainModel):
         self.predictor = MLP((predictor_units,), activation=predictor_activation, dropout=dropout)
         self.head = keras.layers.Dense(1, dtype="float32", name="head")
         self.alignment = DomainAlignment(
-            bool(domain_weight), bool(class_weight), threshold, reversal, reversal_warmup, name="alignment"
+            bool(domain_weight), bool(class_weight), threshold, reversal, reversal_warmup, stable, name="alignment"
         )
         self._forward = _Forward()
 
