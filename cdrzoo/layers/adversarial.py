@@ -49,7 +49,9 @@ class GradientReversal(keras.layers.Layer):
     def __init__(self, strength: float = 1.0, warmup: int = 0, **kwargs):
         super().__init__(**kwargs)
         if strength < 0 or warmup < 0:
-            raise InputError(f"`strength` and `warmup` must be at least 0. Received: {strength} and {warmup}.")
+            raise InputError(
+                f"`strength` and `warmup` must be at least 0. Received: {strength} and {warmup}."
+            )
         self.initial_strength = strength
         self.warmup = warmup
 

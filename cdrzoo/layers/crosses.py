@@ -132,7 +132,9 @@ def _matrix_cross() -> type:
     try:
         from tensorflow_recommenders.layers.feature_interaction.dcn import Cross
     except ImportError as error:  # absent, or a version that refuses Keras 3
-        raise InputError(f"The cross 'dcn_v2' comes from tensorflow-recommenders 0.7.3: {error}. {fix}") from error
+        raise InputError(
+            f"The cross 'dcn_v2' comes from tensorflow-recommenders 0.7.3: {error}. {fix}"
+        ) from error
     if not issubclass(Cross, keras.layers.Layer):
         raise InputError(
             "The cross 'dcn_v2' needs a process in which `tf.keras` is Keras 3, but TF_USE_LEGACY_KERAS is set and "

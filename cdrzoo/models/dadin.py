@@ -55,13 +55,13 @@ class DADIN(CrossDomainModel):
     is minimised as a whole; L_y is the mean over the rows of all domains. `call` scores, so that only training knows
     the classifiers and an export of the target holds none of them.
 
-    Where the paper is silent or contradicts itself:
-    the cross-entropies get their minus (eqs. 15-18); a is weighed with v_t (eq. 5 prints v_s twice); the bias of eq. 6
-    stands inside the exponential, as in MiNet, whose block it is; the bars of eq. 8 are brackets; L is that of eq. 22 and
-    section 4.5 (eq. 21 is `alpha=2/3, class_weight=0.75`); the two FC layers are `units` and one of the tables' width;
-    context features count as the user's. With several sources, each has its history, attention and interest weight; the
-    classifiers tell the target from the rest, because the served domain is what must not stand out, and for one source
-    this is the paper's form.
+    Where the paper is silent or contradicts itself: the cross-entropies get their minus (eqs. 15-18); a is weighed with
+    v_t (eq. 5 prints v_s twice); the bias of eq. 6 stands inside the exponential, as in MiNet, whose block it is; the
+    bars of eq. 8 are brackets; L is that of eq. 22 and section 4.5 (eq. 21 is `alpha=2/3, class_weight=0.75`); the two
+    FC layers are `units` and one of the tables' width; context features count as the user's. With several sources each
+    has its history, attention and interest weight; the classifiers tell the target from the rest, because the served
+    domain is what must not stand out, and for one source this is the paper's form. The alignment is kept from
+    diverging, which to the letter it does (`stable`).
 
     Args:
         schema: the schema; tables of one width (d), an item feature in every domain, clicks (ratings with
@@ -79,6 +79,7 @@ class DADIN(CrossDomainModel):
             running mean of the predictions; advised where clicks are rare) or `"label"` (by the true label).
         reversal: strength of the gradient reversal; default 1.
         reversal_warmup: training steps over which it rises to that (Ganin et al., 2016); default 0: at once.
+        stable: `False` aligns to the letter, without the two measures that `DomainAlignment` names.
         predictor_units: width of the predictor's hidden layer; default 100 (section 3.3.2).
         predictor_activation: of that layer; default `"linear"` (eq. 9 prints none).
         dropout: share of that layer that is dropped in training; default 0.2.
@@ -140,30 +141,44 @@ class DADIN(CrossDomainModel):
         self.interests = ["user", *(history_field(d.name) for d in order if d.name in listed)]
         width = self.pooling.width
         self.embedding = FeatureEmbedding(self.schema)
-        self.item = {name: ItemAttention(name=f"{name}_attention") for name in self.interests[1:] if item_attention}
+        self.item = {
+            name: ItemAttention(name=f"{name}_attention") for name in self.interests[1:] if item_attention
+        }
         self.interest = InterestAttention(bias_outside) if interest_attention else None
         self.cross = BiInteraction() if bi_interaction else keras.layers.Flatten()
         if dnn:
             self.deep = MLP((*units, width))
         else:
             self.deep = keras.layers.Identity() if bi_interaction else keras.layers.Dense(width)
-        self.agnostic = keras.layers.Dense(width, activation="relu", name="domain_agnostic") if domain_agnostic else None
+        self.agnostic = keras.layers.Dense(width, "relu", name="domain_agnostic") if domain_agnostic else None
         self.predictor = MLP((predictor_units,), activation=predictor_activation, dropout=dropout)
         self.head = keras.layers.Dense(1, dtype="float32", name="head")
         self.alignment = DomainAlignment(
-            bool(domain_weight), bool(class_weight), threshold, reversal, reversal_warmup, stable, name="alignment"
+            bool(domain_weight and self.schema.sources),
+            bool(class_weight and self.schema.sources),
+            threshold,
+            reversal,
+            reversal_warmup,
+            stable,
+            name="alignment",
         )
         self._forward = _Forward()
 
     def _check(self) -> None:
         tasks = {domain.task for domain in self.schema.domains}
         if len(tasks) > 1:
-            raise SchemaError("DADIN has one predictor, but the domains have both tasks, click and rating. Choose one.")
+            raise SchemaError(
+                "DADIN has one predictor, but the domains have both tasks, click and rating. Choose one."
+            )
         if tasks == {"rating"} and self.class_weight:
-            raise SchemaError("Ratings have no classes to align. Set class_weight=0, or make them clicks by a `threshold`.")
+            raise SchemaError(
+                "Ratings have no classes to align. Set class_weight=0, or make them clicks (`threshold`)."
+            )
         for domain in self.schema.domains:
             if not domain.with_role("item"):
-                raise SchemaError(f"DADIN needs a candidate, but domain {domain.name!r} lists no feature of role item.")
+                raise SchemaError(
+                    f"DADIN needs a candidate, but domain {domain.name!r} lists no feature of role item."
+                )
 
     def build(self, input_shape=None):
         super().build(input_shape)
@@ -178,8 +193,8 @@ class DADIN(CrossDomainModel):
     def states(self, x, training=False) -> dict[str, dict[str, Any]]:
         """What happens on the way to the scores, `{what: {domain: value}}`.
 
-        `item_weights`: `{history: beta [B, n]}`; `interest_weights`: `{interest: v [B]}`; `h_spec` and `h_da`: `[B, d]`;
-        `logit`: `[B, 1]`.
+        `item_weights`: `{history: beta [B, n]}`; `interest_weights`: `{interest: v [B]}`; `h_spec`, `h_da`: `[B, d]`;
+        `logit`: `[B, 1]`. An interest is `user` or `history_<domain>`.
         """
         embedded = self.embedding(x)
         what = ("item_weights", "interest_weights", "h_spec", "h_da", "logit")
@@ -205,7 +220,9 @@ class DADIN(CrossDomainModel):
             if name not in fields:
                 pooled.append(ops.zeros_like(item))
             elif self.item_attention:
-                vector, steps[name] = self.item[name](*pooled[:2], fields[name], masks[name], training=training)
+                vector, steps[name] = self.item[name](
+                    *pooled[:2], fields[name], masks[name], training=training
+                )
                 pooled.append(vector)
             else:
                 pooled.append(masked_mean(fields[name], masks[name]))
@@ -219,10 +236,14 @@ class DADIN(CrossDomainModel):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         # Keras divides a loss by the number of replicas, whose gradients it adds; further terms are ours to divide.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        losses = {name: loss * replicas for name, loss in self.domain_losses(y, y_pred, sample_weight).items()}
+        losses = {
+            name: loss * replicas for name, loss in self.domain_losses(y, y_pred, sample_weight).items()
+        }
         rows = {name: ops.cast(ops.shape(y[name])[0], "float32") for name in y}
         total = sum(rows.values())
-        prediction = sum([self._terms.weights[name] * rows[name] * loss for name, loss in losses.items()]) / total
+        prediction = (
+            sum([self._terms.weights[name] * rows[name] * loss for name, loss in losses.items()]) / total
+        )
         terms = {"prediction_loss": prediction}
         loss = prediction + sum(self.losses)
         if training and len(y) > 1:
