@@ -122,13 +122,15 @@ def _sizes(parts: Mapping[str, Part], target: str, batch_size: Any, paired: bool
     if target not in parts:
         raise DataError(f"Training batches need the target {target!r}. Received the domains: {', '.join(parts)}.")
     sizes = dict(batch_size) if isinstance(batch_size, Mapping) else dict.fromkeys(parts, batch_size)
+    if paired:
+        sizes = dict.fromkeys(parts, sizes.get(target))
     for name in parts:
         size = sizes.get(name)
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise DataError(f"`batch_size` of domain {name!r} must be a whole number from 1. Received: {size!r}.")
         if not len(parts[name]):
             raise DataError(f"Domain {name!r} has no training rows, so it cannot be trained on. Check the split.")
-    return {name: sizes[target if paired else name] for name in parts}
+    return {name: sizes[name] for name in parts}
 
 
 class _Order:

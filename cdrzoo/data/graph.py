@@ -38,7 +38,9 @@ class EncoderGraph(tf.Module):
         self._folder = tempfile.TemporaryDirectory(prefix="cdrzoo_vocab_")  # lives as long as the module
         self._tables = {}
         for table in schema.tables:
-            if table.hash_buckets is None and any(f.table == table.name for f in self._features):
+            # An empty vocabulary gets no table: TensorFlow refuses one, and every id is unknown.
+            wanted = table.rows > FIRST_KNOWN and any(f.table == table.name for f in self._features)
+            if table.hash_buckets is None and wanted:
                 path = pathlib.Path(self._folder.name) / f"{table.name}.txt"
                 encoder.write_vocabulary(table.name, path)
                 self._tables[table.name] = _lookup_table(path, self._keys[table.name], table.rows - FIRST_KNOWN)
@@ -71,10 +73,12 @@ class EncoderGraph(tf.Module):
         if self._keys[table] == tf.string:
             flat = [x if x.dtype == tf.string else tf.strings.as_string(x) for x in flat]
         keys = tf.concat(flat, 0)
-        if self._buckets[table] is None:
+        if self._buckets[table] is not None:
+            rows = tf.strings.to_hash_bucket_fast(keys, self._buckets[table])
+        elif table in self._tables:
             rows = self._tables[table].lookup(keys)  # not found is -1
         else:
-            rows = tf.strings.to_hash_bucket_fast(keys, self._buckets[table])
+            rows = tf.fill(tf.shape(keys), tf.constant(-1, tf.int64))
         return tf.where(missing, PADDING, tf.cast(rows, tf.int32) + FIRST_KNOWN)
 
     def _number(self, feature: Feature, raw: tf.Tensor) -> tf.Tensor:
@@ -86,9 +90,6 @@ class EncoderGraph(tf.Module):
 
 
 def _lookup_table(path: pathlib.Path, key_dtype: tf.DType, size: int) -> tf.lookup.StaticHashTable:
-    if not size:  # a file initializer refuses an empty file
-        keys, values = tf.constant([], key_dtype), tf.constant([], tf.int64)
-        return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), default_value=-1)
     initializer = tf.lookup.TextFileInitializer(
         str(path),
         key_dtype=key_dtype,

@@ -196,16 +196,14 @@ def read_logs(
         if name not in sources:
             raise DataError(f"No data is given for domain {name!r}. Add it, or leave the domain out of the schema.")
     parsed = {domain.name: Source.of(domain.name, sources[domain.name], folder) for domain in schema.domains}
-    plans = {}
     for domain in schema.domains:
-        source = parsed[domain.name]
-        for feature in domain.histories() if source.kind == "interactions" else ():
+        for feature in domain.histories() if parsed[domain.name].kind == "interactions" else ():
             if parsed[feature.of].kind == "examples":
                 raise DataError(
                     f"History {feature.name!r} of {domain.name!r} is to be built from the events of {feature.of!r}, whose "
                     "rows are examples. Give both domains as interactions, or both as examples."
                 )
-        plans[domain.name] = _plan(schema, domain, source, part_column)
+    plans = {domain.name: _plan(schema, domain, parsed[domain.name], part_column) for domain in schema.domains}
     return {domain.name: _read(domain, parsed[domain.name], *plans[domain.name]) for domain in schema.domains}
 
 

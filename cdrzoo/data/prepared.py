@@ -160,7 +160,7 @@ class Prepared:
             if isinstance(values, Ragged):
                 columns[feature.column] = values.take(at), feature.length
             else:
-                columns[feature.column] = values[at].astype(np.float32 if feature.dtype == "float32" else values.dtype), None
+                columns[feature.column] = values[at], None
         keys = [(log.domain.label, log.raw), (log.domain.time, log.time), (log.domain.user, log.user)]
         for column, values in [*keys, (log.domain.item, log.item), (log.source.weight, log.weight)]:
             if column is not None and values is not None:

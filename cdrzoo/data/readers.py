@@ -33,7 +33,7 @@ _CHUNK_ROWS = 65_536
 _READ_AHEAD = 100  # rows of a format without a header that are looked at to learn its columns
 
 Columns = dict[str, Any]
-"""Raw column to values: object (str), int64 or float64 arrays, or `Ragged` for sequences."""
+"""Raw column to values: object (str), int64 or float arrays, or `Ragged` for sequences."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Wanted:
 
     Args:
         column: its name in the file.
-        dtype: `string`, `int64`, `float` (NaN where missing), `finite` (no missing value) or `time` (not negative).
+        dtype: `string`, `int64`, `float` (float32, NaN where missing), `finite` (float64, none missing) or `time` (none
+            missing or negative).
         many: whether it holds a sequence of ids.
         is_id: whether a negative number other than -1 (missing) is an error.
         separator: what joins the ids of a sequence in a cell of text.
@@ -509,6 +510,9 @@ def _scalars(array: pa.Array, want: Wanted, where: str, row_of: Any) -> np.ndarr
     if want.dtype == "string":
         return _strings(array, want, where, row_of)
     numbers = _numbers(array, want, where, row_of)
+    if want.dtype == "float":
+        with np.errstate(over="ignore"):
+            numbers = numbers.astype(np.float32)  # what a client sends: training must see no finer value
     if want.dtype == "int64" or (want.dtype == "time" and numbers.dtype == np.int64):
         negative = numbers < (-1 if want.dtype == "int64" else 0)
         if want.is_id and negative.any():

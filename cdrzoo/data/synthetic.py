@@ -8,8 +8,8 @@ Users have an eagerness and a taste for each genre, of their own in books and in
 
 A user is shown genres he likes more often (probability proportional to exp(0.5 * taste)), so what he read tells his taste
 without his labels. With `transfer = 1` books say all about films, with 0 nothing; with -1 a user dislikes in films what he
-likes in books, and a model that simply adds the book rows to the film rows is misled. Some users have no film before the
-last fifth of the time: only books can tell their taste. Items differ between the domains, genres are the same six.
+likes in books, and a model that simply adds the book rows to the film rows is misled. Some users are new to films: they have
+few, and none before the last fifth of the time, so only books can tell their taste. Items differ between the domains, genres are the same six.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ EAGERNESS = 1.0
 """Deviation of the eagerness between users."""
 LATE = 0.8
 """Share of the time before which cold-start users have no film."""
+
+NEW = 0.3
+"""How active cold-start users are in films, compared with others."""
 
 _DAY = 86_400
 _START, _DAYS = 1_600_000_000, 200
@@ -144,7 +147,7 @@ def _log(
     genre_of = np.arange(items) % len(GENRES)
     quality, price = random.normal(size=items), np.round(np.exp(random.normal(2.5, 0.5, items)), 2)
     length = random.integers(70, 190, items)
-    activity = np.where(members, random.gamma(2.0, 1.0, len(members)), 0.0)
+    activity = np.where(members, random.gamma(2.0, 1.0, len(members)), 0.0) * np.where(start > 0, NEW, 1.0)
     user = np.sort(random.choice(len(members), rows, p=activity / activity.sum()))
     eagerness, taste = taste[:, 0], taste[:, 1:]
     shown = np.exp(0.5 * taste)

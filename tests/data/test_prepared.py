@@ -1,0 +1,226 @@
+"""The front door: from files to parts, with joins, weights, examples, written rows, and errors before long work."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cdrzoo.data import prepare, synthetic
+from cdrzoo.errors import DataError
+from cdrzoo.schema import Domain, Feature, Schema, Table, load_mapping
+
+MADE = synthetic.synthesize(0.5, users=120, source_rows=1500, target_rows=600, source_items=40, target_items=30)
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    return prepare(MADE.schema, MADE.sources)
+
+
+def same_parts(one, two) -> None:
+    for domain, parts in one.parts.items():
+        for part, rows in parts.items():
+            other = two.parts[domain][part]
+            np.testing.assert_array_equal(rows.y, other.y)
+            for name, values in rows.x.items():
+                np.testing.assert_allclose(values, other.x[name], atol=1e-6, err_msg=f"{domain} {part} {name}")
+
+
+def test_parts_hold_what_the_frames_hold(prepared):
+    log = MADE.frames["films"]
+    for part, rows in prepared.split.parts["films"].items():
+        found, frame = prepared.parts["films"][part], prepared.frame("films", part)
+        np.testing.assert_array_equal(found.y[:, 0], log["click"].to_numpy()[rows])
+        assert list(frame["user"]) == list(log["user"].iloc[rows]) == list(found.user)
+        assert list(frame["time"]) == list(log["time"].iloc[rows])
+        again = prepared.encoder.encode("films", frame)
+        for name, values in again.items():
+            np.testing.assert_array_equal(values, found.x[name], err_msg=name)
+    assert prepared.schema.table("user").rows == len(prepared.encoder.vocabularies["user"]) + 2
+
+
+def test_vocabularies_hold_training_rows_alone(prepared):
+    train = MADE.frames["films"].iloc[prepared.split.parts["films"]["train"]]
+    books = MADE.frames["books"].iloc[prepared.split.parts["books"]["train"]]
+    assert set(prepared.encoder.vocabularies["device"]) == set(train["device"])
+    assert set(prepared.encoder.vocabularies["user"]) == set(train["user"]) | set(books["user"])
+    mean, _ = prepared.encoder.numbers["films"]["price"]
+    np.testing.assert_allclose(mean, train["price"].mean(), rtol=1e-6)
+
+
+def test_files_and_frames_give_the_same(prepared, tmp_path):
+    folder = MADE.write(tmp_path / "data")
+    schema = Schema.load(folder / "schema.yaml")
+    read = prepare(schema, load_mapping(folder / "data.yaml"), folder=folder)
+    assert read.split.hash == prepared.split.hash
+    same_parts(prepared, read)
+
+
+def test_written_examples_read_back_with_the_same_encoder(prepared, tmp_path):
+    prepared.write(tmp_path)
+    assert load_mapping(tmp_path / "split.json")["hash"] == prepared.split.hash
+    frames = []
+    for part in ("train", "valid", "test"):
+        frame = pd.read_parquet(tmp_path / "films" / f"{part}.parquet")
+        frames.append(frame.assign(split=part))
+    sources = {
+        "books": {"path": tmp_path / "books" / "train.parquet", "kind": "examples"},
+        "films": {"data": pd.concat(frames, ignore_index=True), "kind": "examples"},
+    }
+    again = prepare(MADE.schema, sources, split="given", encoder=prepared.encoder)
+    for part in ("train", "valid", "test"):
+        for name, values in prepared.parts["films"][part].x.items():
+            np.testing.assert_array_equal(again.parts["films"][part].x[name], values)
+    fresh = prepare(MADE.schema, sources, split="given")
+    for name, tokens in prepared.encoder.vocabularies.items():
+        assert list(fresh.encoder.vocabularies[name]) == list(tokens), name
+
+
+def test_examples_in_csv_hold_their_sequences_in_a_cell(prepared, tmp_path):
+    for domain in ("books", "films"):
+        frame = prepared.frame(domain, "train")
+        for column in frame:
+            if frame[column].map(lambda value: isinstance(value, np.ndarray)).any():
+                frame[column] = [";".join(value) for value in frame[column]]
+        frame.to_csv(tmp_path / f"{domain}.csv.gz", index=False)
+    sources = {d: {"path": f"{d}.csv.gz", "kind": "examples", "separator": ";"} for d in ("books", "films")}
+    read = prepare(MADE.schema, sources, split="random", folder=tmp_path, encoder=prepared.encoder)
+    at = read.split.parts["films"]["test"]
+    for name, values in read.parts["films"]["test"].x.items():
+        np.testing.assert_allclose(values, prepared.parts["films"]["train"].x[name][at], atol=1e-6, err_msg=name)
+
+
+def test_groups_count_training_rows(prepared):
+    groups = prepared.groups("test")
+    books = pd.Series(prepared.parts["books"]["train"].user).value_counts()
+    films = pd.Series(prepared.parts["films"]["train"].user).value_counts()
+    assert list(groups["source_rows"]) == [books.get(user, 0) for user in groups["user"]]
+    assert list(groups["target_rows"]) == [films.get(user, 0) for user in groups["user"]]
+    assert (groups["target_rows"] == 0).any() and (groups["source_rows"] == 0).any()
+
+
+def test_batches_of_all_and_of_some_domains(prepared):
+    (x, y), *_ = prepared.train(64)
+    assert list(x) == list(y) == ["books", "films"]
+    (x, _), *_ = prepared.train(64, domains=("books",))
+    assert list(x) == ["books"]
+    assert sum(len(y["films"]) for _, y in prepared.valid(50)) == len(prepared.parts["films"]["valid"])
+    assert sum(len(y["films"]) for _, y in prepared.test(50)) == len(prepared.parts["films"]["test"])
+
+
+def small() -> tuple[Schema, dict[str, pd.DataFrame]]:
+    def domain(name: str, *more: Feature, **keys) -> Domain:
+        features = (Feature("user", "id", "user", table="user"), Feature("item", "id", "item", table=name), *more)
+        return Domain(name, features, time="time", **keys)
+
+    tags = Feature("tags", "ids", "item", table="tag", length=2)
+    brand = Feature("brand", "id", "item", "int64", "brand", column="brand_id")
+    schema = Schema(
+        (domain("books", label="stars", threshold=4), domain("films", tags, brand)),
+        "films",
+        (Table("user"), Table("books"), Table("films"), Table("tag"), Table("brand")),
+    )
+    rows = {"user": list("abcab"), "item": ["1", "2", "1", "9", "01"], "time": [1, 2, 3, 4, 5]}
+    books = pd.DataFrame({**rows, "stars": [1, 4, 5, 3, 4.5]})
+    films = pd.DataFrame({**rows, "label": [0, 1, 1, 0, 1], "w": [1.0, 2.0, 0.5, 1.0, 3.0]})
+    return schema, {"books": books, "films": films}
+
+
+def test_joined_files_weights_and_thresholds(tmp_path):
+    schema, frames = small()
+    frames["films"].to_csv(tmp_path / "films.csv", index=False)
+    (tmp_path / "items.csv").write_text("item,brand_id,tags,other\n1,7,x|y|z,\n01,8,,\n2,,x,\n")
+    sources = {
+        "books": frames["books"],
+        "films": {"path": "films.csv", "join": [{"path": "items.csv", "on": "item"}], "weight": "w"},
+    }
+    made = prepare(schema, sources, split={"by": "time", "cuts": [4, 5]}, folder=tmp_path)
+    assert made.parts["books"]["train"].y[:, 0].tolist() == [0, 1, 1]
+    whole = pd.concat([made.frame("films", part) for part in ("train", "valid", "test")])
+    assert list(whole["brand_id"]) == [7, -1, 7, -1, 8]  # item 9 is in no file, item 2 has no brand
+    assert [list(tags) for tags in whole["tags"]] == [["y", "z"], ["x"], ["y", "z"], [], []]
+    assert made.parts["films"]["train"].weight.tolist() == [1.0, 2.0, 0.5]
+    assert made.parts["books"]["train"].weight is None
+    (_, _, w), *_ = made.train(2)
+    assert w["books"].numpy().tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: s.pop("books"), ["No data is given for domain 'books'"]),
+        (lambda s: s.update(boks=s["books"]), ["domain 'boks'", "Did you mean 'books'?"]),
+        (lambda s: s.update(books="none.csv"), ["none.csv does not exist"]),
+        (lambda s: s.update(books={"path": "a.csv", "knd": "examples"}), ["'knd'", "'kind'"]),
+        (lambda s: s.update(books={"kind": "examples"}), ["`path`", "`data`"]),
+        (lambda s: s.update(books={"data": s["books"], "kind": "logs"}), ["interactions or examples", "'logs'"]),
+        (lambda s: s.update(books={"data": s["books"], "join": [{"path": "x"}]}), ["`on`"]),
+        (lambda s: s.update(books=s["books"].drop(columns="stars")), ["domain 'books' lacks the column 'stars'"]),
+        (lambda s: s.update(films=s["films"].drop(columns="time")), ["domain 'films' lacks the column 'time'"]),
+        (lambda s: s.update(films=s["films"].assign(label=3)), ["'label', row 1", "labelled 0 or 1", "`threshold`"]),
+        (lambda s: s.update(films=s["films"].assign(label=np.nan)), ["'label', row 1", "missing"]),
+        (lambda s: s.update(films=s["films"].assign(time=-1)), ["'time', row 1", "-1"]),
+        (lambda s: s.update(films=s["films"].iloc[:0]), ["no rows"]),
+        (lambda s: s.update(films={"data": s["films"].assign(w=-1.0), "weight": "w"}), ["weight is negative"]),
+        (lambda s: s.update(films={"data": s["films"], "kind": "examples", "negatives": {}}), ["examples hold their own"]),
+    ],
+)
+def test_every_mistake_is_said_before_anything_is_done(change, words):
+    schema, frames = small()
+    frames["films"] = frames["films"].assign(brand_id=1, tags="x")
+    change(frames)
+    with pytest.raises(DataError) as caught:
+        prepare(schema, frames)
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+
+
+def test_files_are_checked_before_any_is_read(tmp_path):
+    schema, frames = small()
+    frames["films"] = frames["films"].drop(columns="user").assign(brand_id=1, tags="x")
+    frames["books"] = frames["books"].assign(time=-1)  # would fail as well, but only when it is read
+    with pytest.raises(DataError, match="lacks the column 'user'"):
+        prepare(schema, frames)
+
+
+def test_a_join_with_two_rows_a_key(tmp_path):
+    schema, frames = small()
+    items = pd.DataFrame({"item": ["1", "1"], "brand_id": [1, 2], "tags": ["x", "y"]})
+    sources = {"books": frames["books"], "films": {"data": frames["films"], "join": [{"data": items, "on": "item"}]}}
+    with pytest.raises(DataError, match="several rows with item '1'"):
+        prepare(schema, sources)
+
+
+def test_examples_without_their_history_and_histories_of_examples():
+    sources = {name: {"data": frame, "kind": "examples"} for name, frame in MADE.frames.items()}
+    with pytest.raises(DataError, match="'books' lacks the column 'books_read'"):
+        prepare(MADE.schema, sources)
+    sources["films"] = MADE.frames["films"]
+    with pytest.raises(DataError, match="'books_read' of 'films'.*whose rows are examples"):
+        prepare(MADE.schema, sources)
+
+
+def test_the_label_is_not_a_feature():
+    schema, frames = small()
+    cheat = Feature("stars", "number", "item")
+    books = schema.domain("books")
+    schema = Schema(
+        (Domain("books", (*books.features, cheat), label="stars", threshold=4, time="time"), schema.domain("films")),
+        "films",
+        schema.tables,
+    )
+    with pytest.raises(DataError, match="reads the label column 'stars'.*given the answer"):
+        prepare(schema, frames)
+
+
+def test_one_column_wanted_in_two_types():
+    read = Feature("stars_given", "ids", "history", "int64", "star", 3, of="books", field="item")
+    schema, frames = small()
+    films = schema.domain("films")
+    schema = Schema(
+        (schema.domain("books"), Domain("films", (*films.features, read), time="time")), "films", (*schema.tables, Table("star"))
+    )
+    with pytest.raises(DataError, match="column 'item' is wanted as string and, by history 'stars_given'.*as int64"):
+        prepare(schema, frames)
