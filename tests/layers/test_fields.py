@@ -16,7 +16,11 @@ def shop(*more, **tables) -> Schema:
     """One domain: an item with two categories of one table."""
     return Schema(
         target="shop",
-        tables=(Table("item", 4), Table("category", 3), *(Table(name, width) for name, width in tables.items())),
+        tables=(
+            Table("item", 4),
+            Table("category", 3),
+            *(Table(name, width) for name, width in tables.items()),
+        ),
         domains=(
             Domain(
                 "shop",
@@ -71,7 +75,15 @@ def test_the_columns_name_may_differ_from_the_features():
 
 def test_histories_of_one_domain_are_one_field_in_the_schemas_order():
     films = toy_schema().domain("films")
-    assert list(field_roles(films)) == ["user", "age", "item", "genre", "device", "history_films", "history_books"]
+    assert list(field_roles(films)) == [
+        "user",
+        "age",
+        "item",
+        "genre",
+        "device",
+        "history_films",
+        "history_books",
+    ]
     assert field_roles(films)["history_books"] == "history"
     assert field_widths(toy_schema(), films) == {
         **dict.fromkeys(("user", "item", "genre", "device"), 4),
@@ -83,7 +95,9 @@ def test_histories_of_one_domain_are_one_field_in_the_schemas_order():
 
 def read(schema, ids, embedded, domain="shop", **kwargs):
     layer = FieldVectors(schema, domain, **kwargs)
-    return layer, layer({k: tf.constant(v) for k, v in ids.items()}, {k: tf.constant(v) for k, v in embedded.items()})
+    return layer, layer(
+        {k: tf.constant(v) for k, v in ids.items()}, {k: tf.constant(v) for k, v in embedded.items()}
+    )
 
 
 def test_means_by_hand():
@@ -120,7 +134,13 @@ def test_attention_compares_matched_columns_and_carries_the_others():
         "seen": rng.normal(size=(3, 2, 4)),
     }
     embedded = {k: v.astype("float32") for k, v in embedded.items()}
-    ids = {"stars": [[1, 1], [1, 0], [0, 0]], "seen": [[1, 1], [1, 0], [0, 0]], "item": [1, 1, 1], "coarse": [1, 1, 1], "fine": [1, 1, 1]}
+    ids = {
+        "stars": [[1, 1], [1, 0], [0, 0]],
+        "seen": [[1, 1], [1, 0], [0, 0]],
+        "item": [1, 1, 1],
+        "coarse": [1, 1, 1],
+        "fine": [1, 1, 1],
+    }
     layer, fields = read(schema, ids, embedded, pooling="attention", attention_units=(3,))
     attention = layer.attentions["shop"]
     assert attention.kernel.shape == (4 * 4 + 2, 3)  # q, k, q - k, q * k of the item, and the stars
@@ -146,7 +166,10 @@ def test_configuration_round_trip():
     layer = FieldVectors(toy_schema(), "films", pooling="attention", attention_units=(7, 3))
     again = FieldVectors.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
-    assert SlotConcat.from_config(SlotConcat(toy_schema()).get_config()).widths == SlotConcat(toy_schema()).widths
+    assert (
+        SlotConcat.from_config(SlotConcat(toy_schema()).get_config()).widths
+        == SlotConcat(toy_schema()).widths
+    )
 
 
 def test_slots_by_hand():
@@ -171,7 +194,9 @@ def test_slots_by_hand():
 
 def test_one_domain_gets_no_one_hot():
     schema = toy_schema().only("films")
-    assert SlotConcat(schema)({"films": {n: tf.zeros((2, w)) for n, w in field_widths(schema, schema.domain("films")).items()}})["films"].shape == (2, 4 * 4 + 1 + 12)
+    assert SlotConcat(schema)(
+        {"films": {n: tf.zeros((2, w)) for n, w in field_widths(schema, schema.domain("films")).items()}}
+    )["films"].shape == (2, 4 * 4 + 1 + 12)
 
 
 def test_histories_of_two_widths_are_refused():

@@ -42,7 +42,7 @@ def attention(layer, query, keys, mask, training=False):
     k, further = keys[..., :width], keys[..., width:]
     h = np.concatenate([q, k, q - k, q * k, further], axis=-1) @ array(layer.kernel) + array(layer.bias)
     for index, activation in enumerate(layer.activations):
-        h = dice(activation, h, mask, training)
+        h = dice(activation, h, mask, training) if hasattr(activation, "alpha") else np.maximum(h, 0)
         if index < len(layer.hidden):
             h = dense(layer.hidden[index], h)
     weights = dense(layer.score, h)[..., 0] * mask

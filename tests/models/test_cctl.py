@@ -56,9 +56,15 @@ def state(model):
 def score_gradients(model, x):
     """g_k = grad of sum over sources of mean_i log p_i, and p, worked out beside the model."""
     with tf.GradientTape() as tape:
-        p = {s: model.selector(tf.stop_gradient(model._aligned(s, x[s], training=True)))[:, 0] for s in model.source_embedding}
+        p = {
+            s: model.selector(tf.stop_gradient(model._aligned(s, x[s], training=True)))[:, 0]
+            for s in model.source_embedding
+        }
         log_score = sum(tf.reduce_mean(tf.math.log(each)) for each in p.values())
-    return [oracle.array(g) for g in tape.gradient(log_score, [v.value for v in model.selector.trainable_variables])]
+    return [
+        oracle.array(g)
+        for g in tape.gradient(log_score, [v.value for v in model.selector.trainable_variables])
+    ]
 
 
 # The forward pass and the losses, in NumPy ----------------------------------------------------------------------------
@@ -67,7 +73,9 @@ def score_gradients(model, x):
 def tower(layer, tables, x, training):
     f = oracle.fields(layer.fields, tables, x, training)
     # user token (histories are the user's), item token, context token
-    return np.concatenate([f[n] for n in ("user", "age", "history_films", "history_books", "item", "genre", "device")], -1)
+    return np.concatenate(
+        [f[n] for n in ("user", "age", "history_films", "history_books", "item", "genre", "device")], -1
+    )
 
 
 def read(layer, vector):
@@ -75,7 +83,9 @@ def read(layer, vector):
 
 
 def aligned(model, x, training):
-    f = oracle.fields(model.source_fields["books"], oracle.tables(model.source_embedding["books"]), x, training)
+    f = oracle.fields(
+        model.source_fields["books"], oracle.tables(model.source_embedding["books"]), x, training
+    )
     tokens = {
         "user": np.concatenate([f["user"], f["history_books"], f["history_films"]], -1),
         "item": np.concatenate([f["item"], f["genre"], f["words"], f["price"]], -1),
@@ -85,7 +95,9 @@ def aligned(model, x, training):
         first, second = model.san[f"books_{token}"].layers
         return oracle.dense(second, np.maximum(oracle.dense(first, tokens[token]), 0))
 
-    return np.concatenate([san("user"), san("item"), np.zeros((len(f["user"]), 4))], -1)  # books have no context
+    return np.concatenate(
+        [san("user"), san("item"), np.zeros((len(f["user"]), 4))], -1
+    )  # books have no context
 
 
 def selector(model, vector):
@@ -108,7 +120,10 @@ def enhancement(model, x):
         users += list(cosine(source["user"][ids["user"][known]], target["user"][ids["user"][known]]))
         for books, films in zip(ids["books_seen"], ids["films_seen"]):
             if books.any() and films.any():
-                one, two = source["book"][books[books != 0]].mean(0), target["film"][films[films != 0]].mean(0)
+                one, two = (
+                    source["book"][books[books != 0]].mean(0),
+                    target["film"][films[films != 0]].mean(0),
+                )
                 sequences.append(cosine(one, two))
     return np.mean(users) - np.mean(sequences)
 
@@ -299,7 +314,9 @@ def test_bernoulli_draws_rows_with_their_probability():
     assert set(np.unique(taken)) == {0.0, 1.0}
     np.testing.assert_allclose(taken.reshape(4, -1).mean(1), [0, 0.2, 0.9, 1], atol=0.03)
     clipped = np.clip(oracle.array(p), 1e-6, 1 - 1e-6)
-    np.testing.assert_allclose(log_p, np.where(taken == 1, np.log(clipped), np.log(1 - clipped)), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(
+        log_p, np.where(taken == 1, np.log(clipped), np.log(1 - clipped)), rtol=1e-3, atol=1e-6
+    )
     assert not (model._choose(p)[0].numpy() == taken).all()
     logs = step(model, rows(model))
     assert np.isfinite(list(logs.values())).all()
@@ -322,7 +339,9 @@ def test_rewards_are_normalised_and_cut(norm):
         variance = 0.99 * (variance + 0.01 * delta**2)
         deviation = np.sqrt(variance) + 1e-8
         expected = {"none": r, "ema": delta / deviation, "std": r / deviation}[norm]
-        assert float(model._normalised(tf.constant(r))) == pytest.approx(np.clip(expected, -1.5, 1.5), rel=1e-4, abs=1e-6)
+        assert float(model._normalised(tf.constant(r))) == pytest.approx(
+            np.clip(expected, -1.5, 1.5), rel=1e-4, abs=1e-6
+        )
 
 
 # Semantic alignment ---------------------------------------------------------------------------------------------------
@@ -342,7 +361,9 @@ def test_without_alignment_equal_fields_are_read_by_name():
     model = make(twin_schema(), align=False)
     oracle.randomise(model)
     x, _ = rows(model)
-    f = oracle.fields(model.source_fields["books"], oracle.tables(model.source_embedding["books"]), x["books"])
+    f = oracle.fields(
+        model.source_fields["books"], oracle.tables(model.source_embedding["books"]), x["books"]
+    )
     expected = np.concatenate([f[n] for n in ("user", "history_films", "history_books", "item", "genre")], -1)
     np.testing.assert_allclose(model._aligned("books", x["books"]), expected, atol=1e-6)
     assert not model.san
@@ -360,7 +381,9 @@ def test_without_alignment_different_fields_are_refused():
 def test_the_enhancement_pairs_users_and_behaviours():
     pairs = ren_pairs(toy_schema(), "books")
     assert pairs["id"] == [("films", "user", "user"), ("books", "user", "user")]
-    assert pairs["sequence"] == [(d, ("book", "books_seen"), ("film", "films_seen")) for d in ("films", "books")]
+    assert pairs["sequence"] == [
+        (d, ("book", "books_seen"), ("film", "films_seen")) for d in ("films", "books")
+    ]
 
 
 def test_an_item_that_both_domains_have_is_an_id_too():
@@ -369,7 +392,9 @@ def test_an_item_that_both_domains_have_is_an_id_too():
     def one_table(feature):
         return dataclasses.replace(feature, table="film" if feature.table == "book" else feature.table)
 
-    domains = tuple(dataclasses.replace(d, features=tuple(map(one_table, d.features))) for d in schema.domains)
+    domains = tuple(
+        dataclasses.replace(d, features=tuple(map(one_table, d.features))) for d in schema.domains
+    )
     shared = Schema(domains, "films", tuple(t for t in schema.tables if t.name != "book"))
     names = [(row, feature) for row, _, feature in ren_pairs(shared, "books")["id"]]
     assert names == [("films", "user"), ("films", "item"), ("books", "user"), ("books", "item")]
@@ -398,11 +423,13 @@ def test_the_enhancement_reaches_the_tables_of_both_domains_and_not_the_pure_tow
     model = make()
     oracle.randomise(model)
     x, _ = rows(model)
+    variables = model.trainable_variables
     with tf.GradientTape() as tape:
         loss = model._representation_loss(x)
+    gradients = tape.gradient(loss, [v.value for v in variables])
     source, target = model.source_embedding["books"], model.mixed.embedding
     wanted = [source.table("user"), source.table("book"), target.table("user"), target.table("film")]
-    reached = [v for v, g in zip(model.trainable_variables, tape.gradient(loss, [v.value for v in model.trainable_variables])) if g is not None]
+    reached = [v for v, gradient in zip(variables, gradients) if gradient is not None]
     assert {v.path for v in reached} == {v.path for v in wanted}
 
 
@@ -452,9 +479,14 @@ def test_ratings():
     model = make(toy_schema("rating"), sync_every=2)
     x, y = rows(model)
     scores = model(x)
-    assert step(model, (x, y))["films_loss"] == pytest.approx(np.mean((y["films"] - scores["films"]) ** 2), rel=1e-5)
+    assert step(model, (x, y))["films_loss"] == pytest.approx(
+        np.mean((y["films"] - scores["films"]) ** 2), rel=1e-5
+    )
     logs = step(model, rows(model, 1))
-    assert logs["reward"] == pytest.approx(logs["pure_loss"] - logs["films_loss"], abs=1e-6) and logs["reward"] != 0
+    assert (
+        logs["reward"] == pytest.approx(logs["pure_loss"] - logs["films_loss"], abs=1e-6)
+        and logs["reward"] != 0
+    )
 
 
 # Fit, save, serve -----------------------------------------------------------------------------------------------------
@@ -473,9 +505,15 @@ def test_fit_in_a_graph_with_several_steps_an_execution_is_the_same_training(tmp
     assert equal(graph.mixed.weights, graph.pure.weights)
 
 
-@pytest.mark.parametrize("optimizer", [lambda: Adam(0.01), lambda: keras.optimizers.LossScaleOptimizer(Adam(0.01))], ids=["plain", "loss scale"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [lambda: Adam(0.01), lambda: keras.optimizers.LossScaleOptimizer(Adam(0.01))],
+    ids=["plain", "loss scale"],
+)
 def test_a_run_saved_inside_a_window_goes_on_as_if_nothing_had_happened(tmp_path, optimizer):
-    model = make(optimizer=optimizer(), sync_every=3, selector_mode="bernoulli", reward_norm="ema", dropout=0.2)
+    model = make(
+        optimizer=optimizer(), sync_every=3, selector_mode="bernoulli", reward_norm="ema", dropout=0.2
+    )
     for k in range(5):
         model.train_step(rows(model, k))
     assert all(v.any() for v in values(model._trace))
@@ -536,7 +574,9 @@ def test_a_schema_without_a_source_or_without_anything_to_compare_is_refused():
     apart = []
     for domain in schema.domains:
         kept = (f for f in domain.features if f.role != "history")
-        renamed = (dataclasses.replace(f, table=f"{domain.name}_user") if f.name == "user" else f for f in kept)
+        renamed = (
+            dataclasses.replace(f, table=f"{domain.name}_user") if f.name == "user" else f for f in kept
+        )
         apart.append(dataclasses.replace(domain, features=tuple(renamed)))
     used = {f.table for d in apart for f in d.features}
     user = schema.table("user")

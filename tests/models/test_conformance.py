@@ -6,14 +6,18 @@ import inspect
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
+from cdrzoo.data.encoder import Encoder
 from cdrzoo.errors import SchemaError
+from cdrzoo.export import export
 from cdrzoo.layers import FeatureEmbedding
 from cdrzoo.models import CARDS, card
 from cdrzoo.models.base import CrossDomainModel, placeholder_rows
 from cdrzoo.optimizers import Adam
+from cdrzoo.verify import verify
 from tests.models.cases import CASES, Case, Elsewhere
 from tests.models.toys import toy_dataset, toy_rows
 
@@ -146,7 +150,9 @@ def usual():
 )
 def test_every_argument_changes_something(case, argument, usual):
     change = case.changes[argument]
-    schema, value = (change.schema(), change.value) if isinstance(change, Elsewhere) else (case.schema(), change)
+    schema, value = (
+        (change.schema(), change.value) if isinstance(change, Elsewhere) else (case.schema(), change)
+    )
     steps = zip(_trace(case, schema, **{argument: value}), usual(case, schema))
     assert any(one != other for one, other in steps) == (argument not in case.without_effect)
 
@@ -330,6 +336,51 @@ def test_mixed_precision_keeps_tables_and_scores_in_float32(case):
     assert all(np.isfinite(array).all() for array in _state(model))
 
 
+# Export ---------------------------------------------------------------------------------------------------------------
+
+
+def _frame(schema, domain, rows, seed):
+    """Raw rows as they would stand in a log."""
+    x, _ = toy_rows(schema, {domain: rows}, seed)
+    columns = {}
+    for feature in schema.domain(domain).features:
+        value = x[domain][feature.name].numpy()
+        if feature.kind == "ids":
+            columns[feature.name] = [row[row != 0].tolist() for row in value]
+        else:
+            columns[feature.name] = np.where(value == 0, -1, value) if feature.kind == "id" else value
+    return pd.DataFrame(columns)
+
+
+@pytest.fixture(scope="module")
+def encoders():
+    """An encoder for every schema among the cases."""
+    made = {}
+
+    def get(schema):
+        if schema not in made:
+            made[schema] = Encoder(schema).adapt(
+                {d.name: _frame(schema, d.name, 60, 0) for d in schema.domains}
+            )
+        return made[schema]
+
+    return get
+
+
+@pytest.mark.slow
+@each_case
+def test_an_export_holds_the_targets_path_and_gives_equal_scores(case, encoders, tmp_path):
+    encoder = encoders(case.schema())
+    model = case.build(encoder.schema)
+    model.compile(Adam(0.05))
+    _steps(model, _data(model, 2))
+    frame = _frame(encoder.schema, "films", 20, 1)
+    path = export(model, encoder, tmp_path, examples=frame)
+    verify(path, model, encoder, frame)  # signatures, variables, scores, independence of rows, edge inputs
+    served = tf.saved_model.load(str(path)).signatures["serving_default"]
+    assert set(served.structured_input_signature[1]) == {f.name for f in model.serving_features}
+
+
 # Mistakes -----------------------------------------------------------------------------------------------------------
 
 
@@ -342,7 +393,11 @@ def test_a_schema_without_rows_is_refused(case):
 
 
 def test_an_unknown_domain_is_refused(copy):
-    for argument in ({"loss": {"filmz": "mse"}}, {"loss_weights": {"filmz": 1.0}}, {"metrics": {"filmz": ["auc"]}}):
+    for argument in (
+        {"loss": {"filmz": "mse"}},
+        {"loss_weights": {"filmz": 1.0}},
+        {"metrics": {"filmz": ["auc"]}},
+    ):
         with pytest.raises(SchemaError, match="Did you mean 'films'"):
             copy.compile(Adam(0.01), **argument)
     x, _ = _both(copy)

@@ -30,7 +30,9 @@ def test_equals_the_numpy_version(model):
     x, _ = toy_rows(model.schema, {"films": 20})
     fields = oracle.fields(model.fields["films"], oracle.tables(model.embedding), x["films"])
     order = ("user", "age", "item", "genre", "device", "history_films", "history_books")
-    row = np.concatenate([*(fields[f] for f in order), np.zeros((20, 5)), np.tile([1.0, 0.0], (20, 1))], axis=-1)
+    row = np.concatenate(
+        [*(fields[f] for f in order), np.zeros((20, 5)), np.tile([1.0, 0.0], (20, 1))], axis=-1
+    )
     for dense, dice in zip(model.mlp.dense, model.mlp.activations):
         row = oracle.dice(dice, oracle.dense(dense, row), None, training=False)
     expected = oracle.sigmoid(oracle.dense(model.head, row))
@@ -47,7 +49,9 @@ def test_zero_attention_weights_and_an_output_bias_of_one_give_the_sum(model):
     tables = oracle.tables(model.embedding)
     rows = {k: v.numpy() for k, v in x["films"].items()}
     listed = [("seen", "film"), ("genres", "genre"), ("stars", "stars")]
-    expected = np.concatenate([tables[table][rows[f"films_{name}"]].sum(axis=1) for name, table in listed], axis=-1)
+    expected = np.concatenate(
+        [tables[table][rows[f"films_{name}"]].sum(axis=1) for name, table in listed], axis=-1
+    )
     np.testing.assert_allclose(vectors(model, x)["history_films"], expected, atol=1e-5)
 
 

@@ -18,9 +18,15 @@ def toy_schema(task: str = "click") -> Schema:
 
     def histories(of, table):
         return (
-            Feature(f"{of}_seen", "ids", "history", dtype="int64", table=table, length=5, of=of, field="item"),
-            Feature(f"{of}_genres", "ids", "history", dtype="int64", table="genre", length=5, of=of, field="genre"),
-            Feature(f"{of}_stars", "ids", "history", dtype="int64", table="stars", length=5, of=of, field="rating"),
+            Feature(
+                f"{of}_seen", "ids", "history", dtype="int64", table=table, length=5, of=of, field="item"
+            ),
+            Feature(
+                f"{of}_genres", "ids", "history", dtype="int64", table="genre", length=5, of=of, field="genre"
+            ),
+            Feature(
+                f"{of}_stars", "ids", "history", dtype="int64", table="stars", length=5, of=of, field="rating"
+            ),
         )
 
     user = Feature("user", "id", "user", dtype="int64", table="user")
@@ -60,11 +66,12 @@ def toy_schema(task: str = "click") -> Schema:
 
 
 def twin_schema() -> Schema:
-    """Books and films with features of the same names and widths, listed in another order; items have tables of their own."""
+    """Books and films with features of the same names and widths, listed in another order; each has its items' table."""
     schema = toy_schema()
     names = ("user", "item", "genre", *(f.name for f in schema.target_domain.with_role("history")))
     domains = tuple(
-        dataclasses.replace(d, features=tuple(f for f in d.features if f.name in names)) for d in schema.domains
+        dataclasses.replace(d, features=tuple(f for f in d.features if f.name in names))
+        for d in schema.domains
     )
     used = {f.table for d in domains for f in d.features}
     return Schema(domains, schema.target, tuple(t for t in schema.tables if t.name in used))
@@ -80,7 +87,16 @@ def three_schema() -> Schema:
             films.feature("user"),
             Feature("item", "id", "item", dtype="int64", table="song"),
             films.feature("genre"),
-            Feature("music_seen", "ids", "history", dtype="int64", table="song", length=5, of="music", field="item"),
+            Feature(
+                "music_seen",
+                "ids",
+                "history",
+                dtype="int64",
+                table="song",
+                length=5,
+                of="music",
+                field="item",
+            ),
             films.feature("films_seen"),
         ),
         task=films.task,

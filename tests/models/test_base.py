@@ -1,0 +1,210 @@
+"""What models share: losses, weights and metrics by domain, the random state, replicas."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cdrzoo.errors import InputError, SchemaError
+from cdrzoo.models import CCTL, DNN, card
+from cdrzoo.optimizers import Adam
+from cdrzoo.schema import Schema
+from tests.models.toys import toy_rows, toy_schema
+
+ROWS = {"books": 12, "films": 8}
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return DNN(toy_schema(), units=(6,))
+
+
+@pytest.fixture
+def batch(model):
+    return toy_rows(model.schema, ROWS)
+
+
+def step(model, batch):
+    model.reset_metrics()
+    return {name: float(value) for name, value in model.test_step(batch).items()}
+
+
+def entropy(y, p):
+    y, p = np.asarray(y, "float64"), np.asarray(p, "float64")
+    return -np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))
+
+
+def test_the_default_loss_is_that_of_the_task(model, batch):
+    model.compile(Adam(0.01))
+    x, y = batch
+    logs, scores = step(model, batch), model(x)
+    expected = {f"{name}_loss": entropy(y[name], scores[name]) for name in y}
+    assert logs == pytest.approx({**expected, "loss": sum(expected.values())}, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "binary_crossentropy",
+        keras.losses.binary_crossentropy,
+        keras.losses.BinaryCrossentropy(),
+        {"books": "bce"},
+    ],
+    ids=["name", "function", "object", "by domain"],
+)
+def test_a_loss_may_be_a_name_a_function_or_an_object_and_takes_weights(model, batch, loss):
+    x, y = batch
+    weights = {"books": tf.constant([0.0, 2.0] * 6), "films": tf.constant([1.0] * 8)}
+    model.compile(Adam(0.01))
+    expected = step(model, (x, y, weights))
+    model.compile(Adam(0.01), loss=loss)
+    assert step(model, (x, y, weights)) == pytest.approx(expected, abs=1e-5)
+    assert step(model, (x, y))["books_loss"] != pytest.approx(expected["books_loss"], abs=1e-3)
+
+
+def test_loss_weights_scale_the_sum_and_not_what_is_logged(model, batch):
+    model.compile(Adam(0.01))
+    plain = step(model, batch)
+    model.compile(Adam(0.01), loss_weights={"books": 0.25})
+    weighted = step(model, batch)
+    assert weighted["books_loss"] == plain["books_loss"]
+    assert weighted["loss"] == pytest.approx(0.25 * plain["books_loss"] + plain["films_loss"], rel=1e-6)
+
+
+def test_metrics_of_the_target_keep_their_names_and_see_weights(model, batch):
+    x, y = batch
+
+    def mean_score(labels, scores):
+        return scores[:, 0]
+
+    model.compile(
+        Adam(0.01), metrics={"films": ["accuracy", mean_score, keras.metrics.AUC(name="auc")], "books": "auc"}
+    )
+    weights = {"films": tf.constant([1.0] * 4 + [0.0] * 4)}
+    logs, scores = step(model, (x, y, weights)), model(x)["films"][:4]
+    assert {"accuracy", "mean_score", "auc", "books_auc"} <= set(logs)
+    assert logs["accuracy"] == pytest.approx(np.mean((scores > 0.5) == (y["films"][:4] > 0.5)))
+    assert logs["mean_score"] == pytest.approx(np.mean(scores), rel=1e-5)
+    assert "books_auc" not in step(model, ({"films": x["films"]}, {"films": y["films"]}))
+
+
+def test_terms_start_anew_each_epoch(model, batch):
+    model.compile(Adam(0.01))
+    data = tf.data.Dataset.from_tensors(batch)
+    first, second = (model.evaluate(data, verbose=0, return_dict=True) for _ in range(2))
+    assert float(first["books_loss"]) == float(second["books_loss"])
+
+
+def test_serving_features_and_training_domains(model):
+    assert [f.name for f in model.serving_features] == [f.name for f in model.schema.target_domain.features]
+    assert model.training_domains == ("books", "films")
+
+
+def test_what_is_not_by_domain_is_refused(model, batch):
+    x, y = batch
+    with pytest.raises(InputError, match=r"`loss_weights` must be \{domain: weight\}. Received: 0.5"):
+        model.compile(Adam(0.01), loss_weights=0.5)
+    with pytest.raises(InputError, match="give `weighted_metrics` as `metrics`"):
+        model.compile(Adam(0.01), weighted_metrics=["auc"])
+    model.compile(Adam(0.01))
+    with pytest.raises(InputError, match="Sample weights come by domain"):
+        model.test_step((x, y, tf.ones((8,))))
+    with pytest.raises(InputError, match="Labels come by domain"):
+        model.test_step((x, y["films"]))
+    with pytest.raises(InputError, match="Labels of domain 'books' came without its features"):
+        model.test_step(({"films": x["films"]}, y))
+
+
+def test_a_term_that_is_called_like_a_domains_loss_is_refused():
+    config = toy_schema().to_dict()
+    config["domains"] = {
+        "pure" if name == "books" else name: given for name, given in config["domains"].items()
+    }
+    for domain in config["domains"].values():
+        for feature in domain["features"]:
+            feature["of"] = {"books": "pure"}.get(feature.get("of"), feature.get("of"))
+            if feature["of"] is None:
+                del feature["of"]
+    model = CCTL(Schema.from_dict(config), units=(4,), pooling="mean")
+    model.compile(Adam(0.01))
+    with pytest.raises(InputError, match="CCTL logs a term 'pure_loss', which is also the loss of a domain"):
+        model.train_step(toy_rows(model.schema, {"pure": 4, "films": 4}))
+
+
+def test_unknown_models_and_schemas_without_rows_are_named():
+    with pytest.raises(InputError, match="Did you mean 'cctl'"):
+        card("ccttl")
+    schema = toy_schema().to_dict()
+    for table in schema["tables"].values():
+        table.pop("rows")
+    with pytest.raises(SchemaError, match="Give the model the schema of an adapted"):
+        DNN(Schema.from_dict(schema))
+
+
+def test_a_saved_model_draws_the_numbers_it_would_have_drawn(tmp_path):
+    model = DNN(toy_schema(), units=(16,), dropout=0.5)
+    model.compile(Adam(0.01))
+    batch = toy_rows(model.schema, ROWS)
+    model.train_step(batch)
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    again, other = (
+        keras.models.load_model(tmp_path / "model.keras"),
+        DNN(toy_schema(), units=(16,), dropout=0.5),
+    )
+    other.build()
+    other.load_weights(tmp_path / "model.weights.h5")
+    drawn = [one(batch[0], training=True)["films"].numpy() for one in (model, again, other)]
+    assert (drawn[0] == drawn[1]).all() and (drawn[0] == drawn[2]).all()
+    assert np.any(drawn[0] != model(batch[0])["films"])
+
+
+REPLICAS = """
+import keras, numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from cdrzoo.errors import InputError
+from cdrzoo.models import CCTL, DNN
+from cdrzoo.optimizers import Adam
+from tests.models.toys import toy_dataset, toy_schema
+
+data = toy_dataset(toy_schema(), {"books": 16, "films": 8}, 4)
+seen = []
+for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        model = DNN(toy_schema(), units=(8, 4))
+        model.compile(Adam(0.01), loss_weights={"books": 0.5})
+    logs = model.fit(data, epochs=2, verbose=0).history
+    seen.append((logs, model.get_weights()))
+assert seen[0][0].keys() == seen[1][0].keys()
+for name in seen[0][0]:
+    np.testing.assert_allclose(seen[0][0][name], seen[1][0][name], rtol=1e-4, err_msg=name)
+for one, two in zip(seen[0][1], seen[1][1]):
+    np.testing.assert_allclose(one, two, atol=1e-5)
+with strategy.scope():
+    try:
+        CCTL(toy_schema(), pooling="mean").compile(Adam(0.01))
+    except InputError as error:
+        print("REFUSED", error)
+"""
+
+
+@pytest.mark.slow
+def test_replicas_train_and_log_as_one_device_does():
+    done = subprocess.run(
+        [sys.executable, "-c", REPLICAS],
+        cwd=pathlib.Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "REFUSED CCTL trains on one device" in done.stdout
