@@ -22,8 +22,9 @@ class FieldVectors(keras.layers.Layer):
     their mean or by the attention of DIN, whose query is the row's candidate.
 
     Which feature of the candidate a history is compared with is read off the schema: the item feature that looks up
-    the same table (of several, the one that the history lists), else the item feature of the same name and width. A history with neither (the ratings given)
-    enters the attention as a plain part of the key. If none of a domain's histories has a partner, they are averaged.
+    the same table (of several, the one that the history lists), else the item feature of the same name and width. A
+    history with neither (the ratings given) enters the attention as a plain part of the key. If none of a domain's
+    histories has a partner, they are averaged.
 
     Args:
         schema: the schema.
@@ -63,7 +64,9 @@ class FieldVectors(keras.layers.Layer):
         """The candidate's feature that the history is compared with."""
         listed = {f.name for f in self.schema.domain(history.of).features if f.column == history.field}
         width = self.schema.table(history.table).width
-        candidates = [f for f in row.with_role("item") if f.kind == "id" and self.schema.table(f.table).width == width]
+        candidates = [
+            f for f in row.with_role("item") if f.kind == "id" and self.schema.table(f.table).width == width
+        ]
         # Two features of the candidate may look up one table: the one that the history lists goes first.
         best = min(candidates, key=lambda f: (f.table != history.table, f.name not in listed), default=None)
         return best.name if best and (best.table == history.table or best.name in listed) else None
@@ -85,7 +88,9 @@ class FieldVectors(keras.layers.Layer):
             if not attention.built:  # domains may share it
                 attention.build((None, matched), (None, histories[0].length, sum(width.values())))
 
-    def call(self, ids: Mapping[str, Any], embedded: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+    def call(
+        self, ids: Mapping[str, Any], embedded: Mapping[str, Any], training: bool = False
+    ) -> dict[str, Any]:
         fields: dict[str, Any] = {}
         for feature in self.schema.domain(self.domain).features:
             if feature.role == "history":
@@ -100,13 +105,17 @@ class FieldVectors(keras.layers.Layer):
         return fields
 
     def _pool(self, of: str, ids, embedded, training: bool):
-        histories = sorted(self._histories[of], key=lambda f: self._partners[f.name] is None)  # matched ones first
+        histories = sorted(
+            self._histories[of], key=lambda f: self._partners[f.name] is None
+        )  # matched ones first
         # An event is a step if any of its columns is known; a history's columns run in step.
         mask = ops.any(ops.stack([ops.not_equal(ids[f.name], PADDING) for f in histories], axis=0), axis=0)
         keys = ops.concatenate([embedded[f.name] for f in histories], axis=-1)
         if of not in self.attentions:
             return masked_mean(keys, mask)
-        query = ops.concatenate([embedded[p] for p in (self._partners[f.name] for f in histories) if p], axis=-1)
+        query = ops.concatenate(
+            [embedded[p] for p in (self._partners[f.name] for f in histories) if p], axis=-1
+        )
         return self.attentions[of](query, keys, mask=mask, training=training)
 
     def get_config(self):
@@ -144,8 +153,8 @@ class SlotConcat(keras.layers.Layer):
             for field, width in field_widths(self.schema, domain).items():
                 if self.widths.setdefault(field, width) != width:
                     raise SchemaError(
-                        f"Field {field!r} is {self.widths[field]} wide in one domain and {width} in {domain.name!r}; one "
-                        "network cannot read both. List the same histories in both domains, or rename the feature."
+                        f"Field {field!r} is {self.widths[field]} wide in one domain and {width} in {domain.name!r}; "
+                        "one network cannot read both. List the same histories in both domains, or rename the feature."
                     )
 
     def call(self, fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -153,7 +162,9 @@ class SlotConcat(keras.layers.Layer):
         rows = {}
         for name, given in fields.items():
             zero = ops.zeros_like(next(iter(given.values()))[:, :1])
-            slots = [given[f] if f in given else ops.tile(zero, (1, width)) for f, width in self.widths.items()]
+            slots = [
+                given[f] if f in given else ops.tile(zero, (1, width)) for f, width in self.widths.items()
+            ]
             if len(domains) > 1:
                 slots += [zero + float(name == domain) for domain in domains]
             rows[name] = ops.concatenate(slots, axis=-1)

@@ -151,7 +151,11 @@ class CrossDomainModel(keras.Model):
     def metrics(self):
         if not self.compiled:
             return super().metrics
-        return [*super().metrics, *self._terms.means.values(), *itertools.chain(*self._terms.metrics.values())]
+        return [
+            *super().metrics,
+            *self._terms.means.values(),
+            *itertools.chain(*self._terms.metrics.values()),
+        ]
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -169,10 +173,14 @@ class CrossDomainModel(keras.Model):
         """The prediction loss of every domain in `y`, unweighted: `{domain: scalar}`."""
         for what, given in (("Labels", y), ("Sample weights", sample_weight)):
             if given is not None and not isinstance(given, Mapping):
-                raise InputError(f"{what} come by domain, {{domain: tensor}}. Received: {type(given).__name__}.")
+                raise InputError(
+                    f"{what} come by domain, {{domain: tensor}}. Received: {type(given).__name__}."
+                )
         missing = [name for name in y if name not in y_pred]
         if missing:
-            raise InputError(f"Labels of domain {missing[0]!r} came without its features. Batches are {{domain: ...}}.")
+            raise InputError(
+                f"Labels of domain {missing[0]!r} came without its features. Batches are {{domain: ...}}."
+            )
         weights = sample_weight or {}
         return {name: self._terms.losses[name](y[name], y_pred[name], weights.get(name)) for name in y}
 
@@ -192,7 +200,7 @@ class CrossDomainModel(keras.Model):
         for name, value in terms.items():
             if name in values:
                 raise InputError(
-                    f"{type(self).__name__} logs a term {name!r}, which is also the loss of a domain. Rename the domain."
+                    f"{type(self).__name__} logs a term {name!r}, which is also a domain's loss. Rename the domain."
                 )
             values[name] = value
         self._terms.reported = list(values)
@@ -209,7 +217,9 @@ class CrossDomainModel(keras.Model):
         for name in y:
             for metric in self._terms.metrics.get(name, ()):
                 metric.update_state(y[name], y_pred[name], sample_weight=weights.get(name))
-                results[metric.name if name == self.schema.target else f"{name}_{metric.name}"] = metric.result()
+                results[metric.name if name == self.schema.target else f"{name}_{metric.name}"] = (
+                    metric.result()
+                )
         return results
 
     # Serving ----------------------------------------------------------------------------------------------------
@@ -273,7 +283,11 @@ def _metric(given, task: str):
     if given in ("accuracy", "acc") and task == "click":
         return keras.metrics.BinaryAccuracy(name="accuracy")
     given = keras.metrics.get(given)
-    return given if isinstance(given, keras.metrics.Metric) else keras.metrics.MeanMetricWrapper(given, name=given.__name__)
+    return (
+        given
+        if isinstance(given, keras.metrics.Metric)
+        else keras.metrics.MeanMetricWrapper(given, name=given.__name__)
+    )
 
 
 def placeholder_rows(schema: Schema, rows: int = 2) -> dict[str, dict[str, Any]]:
@@ -281,7 +295,8 @@ def placeholder_rows(schema: Schema, rows: int = 2) -> dict[str, dict[str, Any]]
     shapes = {"id": lambda f: (rows,), "ids": lambda f: (rows, f.length), "number": lambda f: (rows,)}
     return {
         domain.name: {
-            f.name: ops.zeros(shapes[f.kind](f), "float32" if f.kind == "number" else "int32") for f in domain.features
+            f.name: ops.zeros(shapes[f.kind](f), "float32" if f.kind == "number" else "int32")
+            for f in domain.features
         }
         for domain in schema.domains
     }

@@ -65,13 +65,13 @@ class CCTL(CrossDomainModel):
         r       = L_pure - L_tgt                                                                   (eq. 5)
 
     and every `sync_every` steps pure <- mixed. Information flow network (section 2.4): SAN maps the user, item and
-    context tokens of a source row to the target's widths (eq. 7); the selector p = sigmoid(MLP(SAN(v^s))) (eq. 8) weighs
-    the row. It learns by reward alone: with Theta the selector's weights, at the end of each window
+    context tokens of a source row to the target's widths (eq. 7); the selector p = sigmoid(MLP(SAN(v^s))) (eq. 8) is
+    the row's weight. It learns by reward alone: with Theta the selector's weights, at the end of each window
 
         Theta <- Theta + alpha sum_k R_k grad mean_i log p_i,   R_k = r_k + gamma r_{k+1} + ...    (eq. 9)
 
     computed exactly and without keeping the window's batches by the eligibility trace e_k = gamma e_{k-1} + g_k,
-    G <- G + r_k e_k (exchange the two sums). Representation enhancement (section 2.5), over ids of both domains and over the
+    G <- G + r_k e_k (exchange the two sums). Representation enhancement (section 2.5), over ids of both domains and the
     averages of a user's behaviours in the two domains, each in its own domain's table:
 
         L_ren = cos(id^s, id^t) - cos(seq^s, seq^t)                                               (eqs. 10-12)
@@ -148,7 +148,9 @@ class CCTL(CrossDomainModel):
             if not 0 <= value <= 1:
                 raise InputError(f"`{name}` must lie in [0, 1]. Received: {value}.")
         if not self.schema.sources:
-            raise SchemaError("CCTL transfers from a source, but the schema has the target alone. Add a domain.")
+            raise SchemaError(
+                "CCTL transfers from a source, but the schema has the target alone. Add a domain."
+            )
         self.units = units
         self.pooling = pooling
         self.align = align
@@ -166,11 +168,17 @@ class CCTL(CrossDomainModel):
         sources = [source.name for source in self.schema.sources]
         self.mixed = CompanionTower(self.schema, units, pooling, dropout, name="mixed")
         self.pure = CompanionTower(self.schema, units, pooling, dropout, name="pure")
-        self.source_embedding = {s: FeatureEmbedding(self.schema, [s], name=f"{s}_embedding") for s in sources}
-        self.source_fields = {s: FieldVectors(self.schema, s, pooling=pooling, name=f"{s}_fields") for s in sources}
+        self.source_embedding = {
+            s: FeatureEmbedding(self.schema, [s], name=f"{s}_embedding") for s in sources
+        }
+        self.source_fields = {
+            s: FieldVectors(self.schema, s, pooling=pooling, name=f"{s}_fields") for s in sources
+        }
         self.token_widths = token_widths(self.schema, self.schema.target)
         # Flat, `<source>_<token>`: Keras before 3.15 leaves layers in nested dictionaries out of what it saves.
-        self.san = {key: layer for s in sources for key, layer in self._semantic_align(s).items()} if align else {}
+        self.san = (
+            {key: layer for s in sources for key, layer in self._semantic_align(s).items()} if align else {}
+        )
         self.selector = keras.Sequential(
             [keras.layers.Dense(n, activation="relu") for n in selector_units]
             + [keras.layers.Dense(1, activation="sigmoid", dtype="float32")],
@@ -188,15 +196,16 @@ class CCTL(CrossDomainModel):
         for source in [] if align else sources:
             if field_widths(self.schema, self.schema.domain(source)) != same:
                 raise SchemaError(
-                    f"align=False reads the rows of {source!r} as rows of {self.schema.target!r}, but their fields differ. "
-                    "List features of the same names and widths in both domains, or leave `align` on."
+                    f"align=False reads the rows of {source!r} as rows of {self.schema.target!r}; the fields differ. "
+                    "List features of the same names and widths, or leave `align` on."
                 )
 
     def _semantic_align(self, source: str) -> dict[str, keras.layers.Layer]:
         present = token_widths(self.schema, source)
         return {
             f"{source}_{token}": keras.Sequential(
-                [keras.layers.Dense(width, activation="relu"), keras.layers.Dense(width)], name=f"{source}_{token}_san"
+                [keras.layers.Dense(width, activation="relu"), keras.layers.Dense(width)],
+                name=f"{source}_{token}_san",
             )
             for token, width in self.token_widths.items()
             if token in present
@@ -207,8 +216,12 @@ class CCTL(CrossDomainModel):
         self.pure(placeholder_rows(self.schema)[self.schema.target])
         self.selector.build((None, sum(self.token_widths.values())))
         state = {"trainable": False, "initializer": "zeros", "dtype": "float32", "autocast": False}
-        self._trace = [self.add_weight(shape=v.shape, name=f"trace_{i}", **state) for i, v in enumerate(self._theta)]
-        self._gain = [self.add_weight(shape=v.shape, name=f"gain_{i}", **state) for i, v in enumerate(self._theta)]
+        self._trace = [
+            self.add_weight(shape=v.shape, name=f"trace_{i}", **state) for i, v in enumerate(self._theta)
+        ]
+        self._gain = [
+            self.add_weight(shape=v.shape, name=f"gain_{i}", **state) for i, v in enumerate(self._theta)
+        ]
         self._reward_mean = self.add_weight(shape=(), name="reward_mean", **state)
         self._reward_variance = self.add_weight(shape=(), name="reward_variance", **state)
         self._step = self.add_weight(
@@ -232,13 +245,17 @@ class CCTL(CrossDomainModel):
         fields = self.source_fields[source](features, embedded, training=training)
         if not self.align:  # the same fields, in the target's order
             roles = field_roles(self.schema.target_domain)
-            return ops.concatenate(list(split_tokens({name: fields[name] for name in roles}, roles).values()), axis=-1)
+            return ops.concatenate(
+                list(split_tokens({name: fields[name] for name in roles}, roles).values()), axis=-1
+            )
         tokens = split_tokens(fields, field_roles(domain))
         zero = ops.zeros_like(next(iter(tokens.values()))[:, :1])
         return ops.concatenate(
             [
                 # A token that the source has no feature of carries nothing.
-                self.san[f"{source}_{token}"](tokens[token]) if token in tokens else ops.tile(zero, (1, width))
+                self.san[f"{source}_{token}"](tokens[token])
+                if token in tokens
+                else ops.tile(zero, (1, width))
                 for token, width in self.token_widths.items()
             ],
             axis=-1,
@@ -258,13 +275,13 @@ class CCTL(CrossDomainModel):
     def compile(self, optimizer="adam", **kwargs):
         if self.distribute_strategy.num_replicas_in_sync > 1:
             raise InputError(
-                "CCTL trains on one device: its synchronisation is no step that replicas can take apart. Received a "
-                f"strategy of {self.distribute_strategy.num_replicas_in_sync} replicas. Build and fit the model outside it."
+                "CCTL trains on one device: its synchronisation is no step that replicas can share. Received a "
+                f"strategy of {self.distribute_strategy.num_replicas_in_sync} replicas. Build the model outside it."
             )
         super().compile(optimizer=optimizer, **kwargs)
         if getattr(self.optimizer, "inner_optimizer", self.optimizer).global_clipnorm is not None:
             raise InputError(
-                "`global_clipnorm` would scale the pure tower's gradients by the source's, and the reward would no longer "
+                "`global_clipnorm` would scale the pure tower's gradients by the source's, and the reward would not "
                 "compare like with like. Use `clipnorm`, which is by variable, or `clipvalue`."
             )
         self.selector_optimizer = keras.optimizers.Adam(self.alpha * self.selector_learning_rate)
@@ -288,7 +305,9 @@ class CCTL(CrossDomainModel):
         self._share_draws()
         with tf.GradientTape() as tape:
             logits = {target: self.mixed(x[target], training=True)}
-            aligned = {source: self._aligned(source, x[source], training=True) for source in self.source_embedding}
+            aligned = {
+                source: self._aligned(source, x[source], training=True) for source in self.source_embedding
+            }
             logits.update({source: self.mixed.read(rows, training=True) for source, rows in aligned.items()})
             with tf.GradientTape(watch_accessed_variables=False) as score_tape:
                 score_tape.watch([v.value for v in self._theta])
@@ -304,7 +323,9 @@ class CCTL(CrossDomainModel):
             pure = score(self.pure(x[target], training=True), self.schema.target_domain.task)
             pure_loss = self.domain_losses({target: y[target]}, {target: pure}, sample_weight)[target]
             ren = self._representation_loss(x)
-            mixed_loss = sum([self._terms.weights[d] * loss for d, loss in losses.items()]) + self.ren_weight * ren
+            mixed_loss = (
+                sum([self._terms.weights[d] * loss for d, loss in losses.items()]) + self.ren_weight * ren
+            )
             # The towers share no variable, so one optimizer step on the sum is a step on each of the two losses.
             total = mixed_loss + self._terms.weights[target] * pure_loss + sum(self.losses)
             scaled = self.optimizer.scale_loss(total)
@@ -349,8 +370,12 @@ class CCTL(CrossDomainModel):
             delta = reward - self._reward_mean
             # Exponential moving moments; the mean that is subtracted is the one from before this step.
             self._reward_mean.assign_add((1 - momentum) * delta)
-            self._reward_variance.assign(momentum * (self._reward_variance + (1 - momentum) * ops.square(delta)))
-            reward = (delta if self.reward_norm == "ema" else reward) / (ops.sqrt(self._reward_variance) + 1e-8)
+            self._reward_variance.assign(
+                momentum * (self._reward_variance + (1 - momentum) * ops.square(delta))
+            )
+            reward = (delta if self.reward_norm == "ema" else reward) / (
+                ops.sqrt(self._reward_variance) + 1e-8
+            )
         return ops.clip(reward, -self.reward_clip, self.reward_clip)
 
     def _end_window(self) -> None:
@@ -381,9 +406,14 @@ class CCTL(CrossDomainModel):
             own, other = self.source_embedding[source], self.mixed.embedding
             for row, table, name in pairs["id"]:
                 known = ops.greater(x[row][name], UNKNOWN)
-                ids.append((_cosine(own.lookup(table, x[row][name]), other.lookup(table, x[row][name])), known))
+                ids.append(
+                    (_cosine(own.lookup(table, x[row][name]), other.lookup(table, x[row][name])), known)
+                )
             for row, (source_table, source_name), (target_table, target_name) in pairs["sequence"]:
-                one, two = ops.not_equal(x[row][source_name], PADDING), ops.not_equal(x[row][target_name], PADDING)
+                one, two = (
+                    ops.not_equal(x[row][source_name], PADDING),
+                    ops.not_equal(x[row][target_name], PADDING),
+                )
                 left = masked_mean(own.lookup(source_table, x[row][source_name]), one)
                 right = masked_mean(other.lookup(target_table, x[row][target_name]), two)
                 sequences.append((_cosine(left, right), ops.logical_and(ops.any(one, -1), ops.any(two, -1))))
@@ -434,7 +464,7 @@ def ren_pairs(schema: Schema, source: str) -> dict[str, list]:
         if one and two:
             if schema.table(one[0]).width != schema.table(two[0]).width:
                 raise SchemaError(
-                    f"REN compares histories {one[1]!r} and {two[1]!r}, whose tables are {schema.table(one[0]).width} and "
+                    f"REN compares {one[1]!r} and {two[1]!r}, whose tables are {schema.table(one[0]).width} and "
                     f"{schema.table(two[0]).width} wide. Give the two tables one width, or set ren_weight=0."
                 )
             pairs["sequence"].append((row.name, one, two))

@@ -34,10 +34,13 @@ class LR(CrossDomainModel):
         one_hot = one_table_a_feature(self.schema)
         self.embedding = FeatureEmbedding(one_hot)
         self.fields = {d.name: FieldVectors(one_hot, d.name) for d in one_hot.domains}
-        self.bias = self.add_weight(shape=(len(one_hot.domains),), initializer="zeros", autocast=False, name="bias")
+        self.bias = self.add_weight(
+            shape=(len(one_hot.domains),), initializer="zeros", autocast=False, name="bias"
+        )
         numbers = {f.name for d in one_hot.domains for f in d.features if f.kind == "number"}
         self.numbers = {
-            name: self.add_weight(shape=(), initializer="zeros", autocast=False, name=name) for name in sorted(numbers)
+            name: self.add_weight(shape=(), initializer="zeros", autocast=False, name=name)
+            for name in sorted(numbers)
         }
 
     def call(self, x, training=False):
@@ -47,7 +50,9 @@ class LR(CrossDomainModel):
             if domain.name in x:
                 fields = self.fields[domain.name](x[domain.name], embedded[domain.name])
                 terms = [ops.cast(v, "float32") * self.numbers.get(name, 1.0) for name, v in fields.items()]
-                logits[domain.name] = ops.sum(ops.concatenate(terms, -1), -1, keepdims=True) + self.bias[index]
+                logits[domain.name] = (
+                    ops.sum(ops.concatenate(terms, -1), -1, keepdims=True) + self.bias[index]
+                )
         return self.scores(logits)
 
 
@@ -55,7 +60,11 @@ def one_table_a_feature(schema: Schema) -> Schema:
     """The schema with a table of width 1 for each feature."""
 
     def named(feature):
-        return feature if feature.table is None else dataclasses.replace(feature, table=f"{feature.name}_{feature.table}")
+        return (
+            feature
+            if feature.table is None
+            else dataclasses.replace(feature, table=f"{feature.name}_{feature.table}")
+        )
 
     domains = [dataclasses.replace(d, features=tuple(map(named, d.features))) for d in schema.domains]
     tables = {named(f).table: schema.table(f.table) for d in schema.domains for f in d.features if f.table}

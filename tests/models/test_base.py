@@ -134,7 +134,7 @@ def test_a_term_that_is_called_like_a_domains_loss_is_refused():
                 del feature["of"]
     model = CCTL(Schema.from_dict(config), units=(4,), pooling="mean")
     model.compile(Adam(0.01))
-    with pytest.raises(InputError, match="CCTL logs a term 'pure_loss', which is also the loss of a domain"):
+    with pytest.raises(InputError, match="CCTL logs a term 'pure_loss', which is also a domain's loss"):
         model.train_step(toy_rows(model.schema, {"pure": 4, "films": 4}))
 
 

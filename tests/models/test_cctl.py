@@ -1,4 +1,4 @@
-"""CCTL: the companion towers, the reward and what learns from it, the alignment, and the enhancement of representations."""
+"""CCTL: companion towers, the reward and what learns from it, alignment, and the enhancement of representations."""
 
 from __future__ import annotations
 

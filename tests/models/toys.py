@@ -66,7 +66,7 @@ def toy_schema(task: str = "click") -> Schema:
 
 
 def twin_schema() -> Schema:
-    """Books and films with features of the same names and widths, listed in another order; each has its items' table."""
+    """Books and films with features of the same names and widths, in another order; each has its items' table."""
     schema = toy_schema()
     names = ("user", "item", "genre", *(f.name for f in schema.target_domain.with_role("history")))
     domains = tuple(
