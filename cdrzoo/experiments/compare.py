@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import hashlib
+import inspect
 import json
 import multiprocessing
 import os
@@ -64,8 +65,8 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Trains every entry over the seeds; what is done already is not done again.
 
-    With `search`, every entry first gets the same number of trials from the same space (`catalogue.SEARCH`, one seed),
-    and the settings with the best validation metric are trained over the seeds. Test rows are scored once a run and
+    With `search`, every model first gets the same number of trials from the same space (`catalogue.SEARCH`, one seed),
+    and the settings with the best validation metric are trained over the seeds; variants of a model share its search. Test rows are scored once a run and
     never choose anything.
 
     Args:
@@ -94,16 +95,19 @@ def compare(
     chosen: dict[str, dict[str, Any]] = {entry.label: {} for entry in entries}
     with _pool(config, jobs) as pool:
         if search:
+            leaders = searched(config, entries)
             tasks = [
                 Task("search", entry.label, {**entry.changes, **trial, "seed": SEARCH_SEED})
                 for entry in entries
+                if leaders[entry.label] is entry
                 for trial in trials(config.with_changes(entry.changes), search)
             ]
             trained = list(progress(store.run(tasks, pool), len(tasks), "searching"))
             for entry in entries:
-                own = [r for r in trained if r["label"] == entry.label]
+                own = [r for r in trained if r["label"] == leaders[entry.label].label]
                 best = max(own, key=lambda result: merit(result["result"]["validation"]))
-                chosen[entry.label] = {k: v for k, v in best["changes"].items() if k != "seed"}
+                drawn = {k: v for k, v in best["changes"].items() if k not in ("seed", *leaders[entry.label].changes)}
+                chosen[entry.label] = {k: v for k, v in drawn.items() if k not in entry.changes}
         tasks = [
             Task("seed", entry.label, {**entry.changes, **chosen[entry.label], "seed": seed})
             for seed in range(seeds)
@@ -112,6 +116,19 @@ def compare(
         results = list(progress(store.run(tasks, pool), len(tasks), "training"))
     results.sort(key=lambda r: (labels.index(r["label"]), r["changes"]["seed"]))
     return results
+
+
+def searched(config: RunConfig, entries: Sequence[Entry]) -> dict[str, Entry]:
+    """`{label: the entry whose search it uses}`: variants of a model on the same domains share the first one's.
+
+    An ablation must differ from the full model in what it leaves out, and in nothing else.
+    """
+    leaders: dict[tuple[str, str | None], Entry] = {}
+    found = {}
+    for entry in entries:
+        run = config.with_changes(entry.changes)
+        found[entry.label] = leaders.setdefault((run.model, run.domains), entry)
+    return found
 
 
 def merit(validation: Mapping[str, float]) -> float:
@@ -123,16 +140,16 @@ def merit(validation: Mapping[str, float]) -> float:
 def trials(config: RunConfig, number: int) -> list[dict[str, Any]]:
     """`number` draws from the search space, the same for every model; the first is the entry as it stands.
 
-    A setting that a model does not have (dropout of LR) is left out of its draws; the others keep their values.
+    A setting that a model does not have (dropout of LR, the sources' share for a model of the target alone) is left out
+    of its draws; the others keep their values.
     """
-    import inspect
-
     rng = np.random.default_rng(SEARCH_SEED)
-    known = set(inspect.signature(models.card(config.model).load().__init__).parameters)
+    absent = {"dropout"} - set(inspect.signature(models.card(config.model).load()).parameters)
+    absent |= {"source_ratio"} if config.domains == "target" else set()
     drawn: list[dict[str, Any]] = [{}]
     while len(drawn) < number:
         draw = {name: values[int(rng.integers(len(values)))] for name, values in SEARCH.items()}
-        drawn.append({name: value for name, value in draw.items() if name != "dropout" or name in known})
+        drawn.append({name: value for name, value in draw.items() if name not in absent})
     return drawn[:number]
 
 

@@ -192,6 +192,6 @@ class RunConfig:
     def model_arguments(self) -> dict[str, Any]:
         """The model's arguments, checked against its constructor (this imports the model)."""
         cls = models.card(self.model).load()
-        allowed = [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "schema", "kwargs")]
+        allowed = [name for name in inspect.signature(cls).parameters if name not in ("schema", "kwargs")]
         _known(f"The model {self.model!r}", self.arguments, allowed)
         return self.arguments

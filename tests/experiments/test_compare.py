@@ -72,6 +72,18 @@ def test_search_gives_every_model_the_same_trials_and_chooses_on_validation(conf
     assert results[0]["changes"]["learning_rate"] == best and results[0]["changes"]["seed"] == 0
 
 
+def test_an_ablation_shares_the_search_of_its_model(config, runs, tmp_path):
+    entries = [compare.Entry.parse(text) for text in ("cctl", "cctl:ren_weight=0", "dnn", "dnn:domains=all")]
+    results = compare.compare(config, entries, tmp_path, seeds=1, search=4)
+    searched = [line for line in map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())]
+    assert [r["label"] for r in searched if r["stage"] == "search"].count("cctl:ren_weight=0") == 0
+    full, ablation, single, multi = (r["changes"] for r in results)
+    assert {**full, "ren_weight": 0} == ablation
+    assert "source_ratio" not in single and multi["domains"] == "all"
+    by_label = {e.label: leader.label for e, leader in zip(entries, compare.searched(config, entries).values())}
+    assert by_label["dnn:domains=all"] == "dnn:domains=all"
+
+
 def test_mistakes_fail_before_anything_is_trained(config, runs, tmp_path):
     with pytest.raises(InputError, match="units"):
         compare.compare(config, [compare.Entry.parse("dnn:unit=3")], tmp_path)
