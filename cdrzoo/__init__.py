@@ -14,10 +14,20 @@ _LAZY = {
     "Schema": "cdrzoo.schema",
     "Table": "cdrzoo.schema",
     "InputError": "cdrzoo.errors",
-    "export": "cdrzoo.export",
-    "verify": "cdrzoo.verify",
 }
-_MODULES = ("callbacks", "data", "errors", "experiments", "layers", "losses", "metrics", "models", "optimizers", "schema")
+_MODULES = (
+    "callbacks",
+    "data",
+    "errors",
+    "experiments",
+    "export",
+    "layers",
+    "metrics",
+    "models",
+    "optimizers",
+    "schema",
+    "verify",
+)
 
 __all__ = sorted([*_LAZY, *_MODULES, "__version__"])
 

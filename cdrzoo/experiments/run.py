@@ -22,6 +22,7 @@ import cdrzoo
 from cdrzoo import callbacks, data, metrics, models, optimizers
 from cdrzoo.errors import InputError
 from cdrzoo.experiments.config import RunConfig
+from cdrzoo.export import export
 from cdrzoo.schema import Schema
 
 EVALUATION_ROWS = 4096
@@ -287,7 +288,7 @@ def export_run(folder: str | pathlib.Path, to: str | pathlib.Path, version: int 
         "trained_with": result["versions"],
     }
     examples = pd.read_parquet(folder / "examples.parquet")
-    return cdrzoo.export(model, encoder, to, version=version, examples=examples, card=card)
+    return export(model, encoder, to, version=version, examples=examples, card=card)
 
 
 def fit_once(config: RunConfig, prepared: data.Prepared) -> dict[str, Any]:
