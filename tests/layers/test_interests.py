@@ -1,0 +1,168 @@
+"""Field pooling, item attention and interest attention: the paper's formulas in float64, and what masks promise."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cdrzoo.errors import SchemaError
+from cdrzoo.layers import FeatureEmbedding, FieldPooling, InterestAttention, ItemAttention
+from cdrzoo.schema import Schema
+from tests.models.toys import toy_rows, toy_schema
+
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape):
+    return RNG.normal(size=shape).astype("float32")
+
+
+def randomised(layer, *shapes):
+    layer.build(*shapes)
+    for v in layer.trainable_variables:
+        v.assign(RNG.normal(size=v.shape))
+    return layer
+
+
+# Field pooling ------------------------------------------------------------------------------------------------------
+
+
+def test_fields_are_sums_of_the_embeddings_of_their_features():
+    schema = toy_schema()
+    x, _ = toy_rows(schema, {"books": 6, "films": 6})
+    embedding, pooling = FeatureEmbedding(schema), FieldPooling(schema)
+    embedded = embedding(x)
+    fields, masks = pooling(x["films"], embedded["films"], domain="films")
+    assert list(fields) == ["user", "item", "history_films", "history_books"]
+    pooling.number_vectors.assign(normal(*pooling.number_vectors.shape))
+    fields, masks = pooling(x["films"], embedded["films"], domain="films")
+    e = {k: np.asarray(v) for k, v in embedded["films"].items()}
+    age = (
+        np.asarray(x["films"]["age"])[:, None]
+        * np.asarray(pooling.number_vectors)[pooling.numbers.index("age")]
+    )
+    np.testing.assert_allclose(fields["item"], e["item"] + e["genre"], atol=1e-6)
+    np.testing.assert_allclose(
+        fields["user"], e["user"] + age + e["device"], atol=1e-6
+    )  # context counts as the user's
+    steps = e["books_seen"] + e["books_genres"] + e["books_stars"]
+    np.testing.assert_allclose(fields["history_books"], steps, atol=1e-6)
+    known = [np.asarray(x["films"][f"books_{name}"]) != 0 for name in ("seen", "genres", "stars")]
+    np.testing.assert_array_equal(masks["history_books"], np.any(known, axis=0))
+
+
+def test_ids_that_are_no_history_count_as_their_mean():
+    schema = toy_schema()
+    x, _ = toy_rows(schema, {"books": 6})
+    embedding, pooling = FeatureEmbedding(schema), FieldPooling(schema)
+    embedded = embedding(x)["books"]
+    item = pooling(x["books"], embedded, domain="books")[0]["item"]
+    vectors = dict(zip(pooling.numbers, np.asarray(pooling.number_vectors)))
+    known = np.asarray(x["books"]["words"]) != 0
+    words = np.asarray(embedded["words"]).sum(1) / np.maximum(known.sum(1), 1)[:, None]
+    price = np.asarray(x["books"]["price"])[:, None] * vectors["price"]
+    np.testing.assert_allclose(item, embedded["item"] + embedded["genre"] + words + price, atol=1e-6)
+
+
+def test_tables_of_two_widths_are_refused():
+    config = toy_schema().to_dict()
+    config["tables"]["device"]["width"] = 3
+    with pytest.raises(SchemaError, match="device 3.*with_width"):
+        FieldPooling(Schema.from_dict(config))
+
+
+# Item attention -----------------------------------------------------------------------------------------------------
+
+B, STEPS, D = 4, 5, 3
+
+
+def setting():
+    mask = RNG.random((B, STEPS)) < 0.6
+    mask[0], mask[1], mask[2] = True, False, [False, True, False, False, False]
+    return normal(B, D), normal(B, D), normal(B, STEPS, D), mask
+
+
+@pytest.mark.parametrize("units", [None, 7])
+def test_item_attention_equals_the_papers_concatenation(units):
+    q, p, r, mask = setting()
+    layer = randomised(ItemAttention(units), q.shape)
+    out, beta = layer(q, p, r, mask)
+    kernel, score = (np.asarray(v, "float64") for v in (layer.kernel, layer.score))
+    assert kernel.shape == (4 * D, units or D)
+    expected = np.zeros((B, STEPS))
+    for i in range(B):
+        for t in np.flatnonzero(mask[i]):
+            joined = np.concatenate([r[i, t], q[i], p[i], r[i, t] * q[i]]).astype("float64")
+            expected[i, t] = np.exp((np.maximum(joined @ kernel, 0) @ score)[0])
+        expected[i] /= max(expected[i].sum(), 1e-30)
+    np.testing.assert_allclose(beta, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(out, np.einsum("bt,btd->bd", expected, r), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(beta).sum(1), mask.any(1), atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(beta)[~mask], 0)
+    np.testing.assert_allclose(out[2], r[2, 1], rtol=1e-5)  # one valid step is taken whole
+
+
+def test_padded_steps_do_not_matter_and_gradients_are_finite():
+    q, p, r, mask = setting()
+    layer = randomised(ItemAttention(), q.shape)
+    results = []
+    for fill in (0.0, 1e4):
+        keys = tf.Variable(np.where(mask[..., None], r, fill).astype("float32"))
+        with tf.GradientTape() as tape:
+            out, _ = layer(q, p, keys, mask, training=True)
+            loss = tf.reduce_sum(tf.square(out))
+        to_keys, *to_weights = tape.gradient(loss, [keys, *[v.value for v in layer.trainable_variables]])
+        assert not np.asarray(to_keys)[~mask].any()
+        assert all(np.isfinite(g).all() for g in (to_keys, *to_weights))
+        results.append([out, *to_weights])
+    for one, two in zip(*results):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(results[0][0][1], 0)  # nothing valid
+
+
+# Interest attention -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_interest_weights_are_those_of_equation_6(outside):
+    m = 0.3 * normal(B, 4, D)
+    layer = randomised(InterestAttention(outside), m.shape)
+    c = m.reshape(B, -1).astype("float64")
+    v = np.asarray(layer(m))
+    assert v.shape == (B, 3)
+    for i in range(3):
+        hidden = np.maximum(c @ np.asarray(layer.hidden[i].kernel, "float64"), 0)
+        exponent = (hidden @ np.asarray(layer.score[i].kernel, "float64"))[:, 0]
+        bias = float(layer.bias[i])
+        expected = np.exp(exponent) + bias if outside else np.exp(exponent + bias)
+        np.testing.assert_allclose(v[:, i], expected, rtol=1e-4)
+
+
+def test_only_a_bias_inside_keeps_interest_weights_positive():
+    m = normal(B, 4, D)
+    for outside in (False, True):
+        layer = InterestAttention(outside)
+        layer.build(m.shape)
+        for v in layer.trainable_variables:
+            v.assign(tf.zeros_like(v))
+        np.testing.assert_array_equal(layer(m), 1)  # g = 0, b = 0: the plain concatenation
+        layer.bias.assign([-2.0, 0.0, 0.0])
+        assert (np.asarray(layer(m)) > 0).all() == (not outside)
+
+
+def test_exponents_are_cut():
+    m = normal(B, 4, D)
+    layer = InterestAttention()
+    layer.build(m.shape)
+    layer.bias.assign([100.0, 0.0, 0.0])
+    np.testing.assert_allclose(layer(m)[:, 0], np.exp(10), rtol=1e-5)
+
+
+def test_configurations():
+    for layer in (ItemAttention(5), InterestAttention(True), FieldPooling(toy_schema())):
+        config = layer.get_config()
+        assert keras.tree.map_structure(
+            str, type(layer).from_config(config).get_config()
+        ) == keras.tree.map_structure(str, config)
