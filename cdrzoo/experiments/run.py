@@ -31,6 +31,9 @@ EVALUATION_ROWS = 4096
 EXAMPLE_ROWS = 64
 """Raw test rows that a run keeps for its exports."""
 
+HISTOGRAM_ROWS = 1024
+"""Source rows whose selector weights are logged."""
+
 OPTIMIZERS = {"adam": optimizers.Adam, "adagrad": optimizers.Adagrad, "sgd": optimizers.SGD}
 
 
@@ -92,6 +95,8 @@ def fit(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbos
             keras.callbacks.EarlyStopping(patience=training.patience, **watching),
             callbacks.Scalars(folder / "logs"),
         ]
+        if hasattr(model, "selector_weights"):  # CCTL's Figure 5
+            steps.append(callbacks.WeightHistogram(_first_rows(prepared, schema), folder / "logs"))
         resume = callbacks.Resume(folder / "state", steps)
         sizes = {domain.name: max(1, round(training.batch_size * training.source_ratio)) for domain in schema.sources}
         rows = prepared.train(
@@ -115,6 +120,12 @@ def fit(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbos
         chosen = int(np.nanargmax(watched) if watching["mode"] == "max" else np.nanargmin(watched))
         model.load_weights(best)
     return Fitted(model, history.history, chosen, seconds)
+
+
+def _first_rows(prepared: data.Prepared, schema: Schema) -> dict[str, dict[str, np.ndarray]]:
+    """The first training rows of every source, as a model takes them."""
+    parts = {source.name: prepared.parts[source.name]["train"].x for source in schema.sources}
+    return {name: {f: values[:HISTOGRAM_ROWS] for f, values in x.items()} for name, x in parts.items()}
 
 
 @contextlib.contextmanager
