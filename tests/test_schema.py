@@ -52,9 +52,18 @@ def test_only_drops_histories_and_tables_of_the_domains_left_out():
     ("make", "words"),
     [
         (lambda: Schema((books(),), "films", TABLES[:2]), ["target 'films'", "books", "Set `target`"]),
-        (lambda: Schema((books(), films()), "films", (*TABLES, Table("user", width=16))), ["two widths", "8 and 16"]),
-        (lambda: Schema((books(), films()), "films", (Table("user"), Table("book"), Table("fim"))), ["'fim'"]),
-        (lambda: Schema((books(),), "books", (*TABLES[:2], Table("tag"))), ["No feature looks up table 'tag'"]),
+        (
+            lambda: Schema((books(), films()), "films", (*TABLES, Table("user", width=16))),
+            ["two widths", "8 and 16"],
+        ),
+        (
+            lambda: Schema((books(), films()), "films", (Table("user"), Table("book"), Table("fim"))),
+            ["'fim'"],
+        ),
+        (
+            lambda: Schema((books(),), "books", (*TABLES[:2], Table("tag"))),
+            ["No feature looks up table 'tag'"],
+        ),
         (lambda: books(USER), ["'user' more than once"]),
         (lambda: Feature("user", "idd", "user"), ["id, ids, number", "Did you mean 'id'?"]),
         (lambda: Feature("user", "id", "user"), ["needs a `table`"]),
@@ -62,16 +71,25 @@ def test_only_drops_histories_and_tables_of_the_domains_left_out():
         (lambda: Feature("price", "number", "item", dtype="string"), ["float32 or int64", "'string'"]),
         (lambda: Feature("seen", "ids", "history", table="film", length=3), ["add `of: DOMAIN`"]),
         (lambda: Feature("seen", "id", "history", table="film", of="films"), ["must be 'ids'", "'id'"]),
-        (lambda: Feature("user id", "id", "user", table="user"), ["letters, digits", "'user id'", "`column`"]),
         (
-            lambda: Schema((films(Feature("r", "ids", "history", table="film", length=3, of="music")),), "films", TABLES),
+            lambda: Feature("user id", "id", "user", table="user"),
+            ["letters, digits", "'user id'", "`column`"],
+        ),
+        (
+            lambda: Schema(
+                (films(Feature("r", "ids", "history", table="film", length=3, of="music")),), "films", TABLES
+            ),
             ["domain 'music', which does not exist", "films"],
         ),
         (lambda: Schema((films(), films()), "films", TABLES), ["domain 'films' more than once"]),
         (lambda: Domain("films", (USER,), task="rating", threshold=4), ["`threshold` has no meaning"]),
         (lambda: Table("user", width=0), ["`width` of table 'user'", "0"]),
         (
-            lambda: Schema((books(Feature("x", "number", "item")), films(Feature("x", "number", "user"))), "films", TABLES),
+            lambda: Schema(
+                (books(Feature("x", "number", "item")), films(Feature("x", "number", "user"))),
+                "films",
+                TABLES,
+            ),
             ["'x' has role 'item'", "'user'", "rename one"],
         ),
     ],
@@ -94,14 +112,26 @@ def test_a_history_whose_column_is_ambiguous_asks_for_the_field():
 
 @pytest.mark.parametrize("ending", ["yaml", "json"])
 def test_files_give_the_schema_back(tmp_path, ending):
-    read = Feature("books_read", "ids", "history", dtype="int64", table="book", length=5, of="books", column="read")
+    read = Feature(
+        "books_read", "ids", "history", dtype="int64", table="book", length=5, of="books", column="read"
+    )
     schema = Schema(
         (
-            Domain("books", (USER, Feature("item", "id", "item", "int64", "book")), label="stars", threshold=4, time="t"),
+            Domain(
+                "books",
+                (USER, Feature("item", "id", "item", "int64", "book")),
+                label="stars",
+                threshold=4,
+                time="t",
+            ),
             films(read, Feature("minutes", "number", "item", dtype="int64")),
         ),
         "films",
-        (Table("user", 16, per_domain=True), Table("book", min_count=2, rows=9), Table("film", hash_buckets=7)),
+        (
+            Table("user", 16, per_domain=True),
+            Table("book", min_count=2, rows=9),
+            Table("film", hash_buckets=7),
+        ),
     )
     path = tmp_path / f"schema.{ending}"
     schema.save(path)
@@ -117,7 +147,10 @@ def test_files_give_the_schema_back(tmp_path, ending):
         ("target: films\ndomians: {}\ndomains: {}\n", ["'domians'", "'domains'"]),
         ("- a\n", ["must hold a mapping"]),
         ("target: [films\n", ["not valid YAML"]),
-        ("target: f\ndomains:\n  f:\n    features:\n    - {name: u, kind: id, rol: user}\n", ["'rol'", "'role'"]),
+        (
+            "target: f\ndomains:\n  f:\n    features:\n    - {name: u, kind: id, rol: user}\n",
+            ["'rol'", "'role'"],
+        ),
     ],
 )
 def test_a_bad_file_says_where(tmp_path, text, words):
@@ -134,6 +167,9 @@ def test_a_missing_file_is_an_input_error(tmp_path):
 
 
 def test_the_schema_imports_no_heavy_library():
-    code = "import sys, cdrzoo, cdrzoo.schema, cdrzoo.data; print([m for m in ('tensorflow','keras','pandas') if m in sys.modules])"
+    code = (
+        "import sys, cdrzoo, cdrzoo.schema, cdrzoo.data;"
+        "print([name for name in ('tensorflow', 'keras', 'pandas') if name in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

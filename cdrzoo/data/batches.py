@@ -56,7 +56,7 @@ def training_batches(
 
     Iterating over the dataset once is an epoch. The order of epoch `k` follows from `seed` and `k` alone, so a run that
     is resumed with `initial_epoch=k` sees what an uninterrupted one sees. The number goes up when an epoch's last batch
-    has been taken; a look at the first batch (Keras takes one) changes nothing.
+    has been taken; a look at the first batch (Keras takes one of its own) changes nothing, unless it is the only one.
 
     The domain that sets the length of the epoch is shuffled anew each epoch, and its last incomplete batch is left out.
     The other domains run on from epoch to epoch through their rows, in a new order each time round, so a long source is
@@ -68,8 +68,8 @@ def training_batches(
         batch_size: rows a step, for all domains or by domain.
         shuffle: `False` keeps the order of the rows.
         seed: of the order.
-        epoch: what ends an epoch: all of the `target`'s rows, or all rows of the domain with the most batches (`longest`;
-            the others repeat).
+        epoch: what ends an epoch: all of the `target`'s rows, or all rows of the domain with the most batches
+            (`longest`; the others repeat).
         paired: the i-th rows of all domains have the same user: to each target row a random row of each source. Target
             rows of users whom a source lacks are left out. All domains have the target's batch size.
         initial_epoch: the number of the first epoch.
@@ -89,7 +89,9 @@ def training_batches(
 
     def one_epoch(_: Any) -> tf.data.Dataset:
         orders = tf.numpy_function(plan, [counter.read_value()], [tf.int64] * len(names))
-        orders = [tf.reshape(order, [plan.steps, sizes[name]]) for name, order in zip(names, orders, strict=True)]
+        orders = [
+            tf.reshape(order, [plan.steps, sizes[name]]) for name, order in zip(names, orders, strict=True)
+        ]
         return tf.data.Dataset.from_tensor_slices(dict(zip(names, orders, strict=True))).map(
             gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
@@ -120,16 +122,22 @@ def evaluation_batches(part: Part, domain: str, batch_size: int = 4096) -> tf.da
 
 def _sizes(parts: Mapping[str, Part], target: str, batch_size: Any, paired: bool) -> dict[str, int]:
     if target not in parts:
-        raise DataError(f"Training batches need the target {target!r}. Received the domains: {', '.join(parts)}.")
+        raise DataError(
+            f"Training batches need the target {target!r}. Received the domains: {', '.join(parts)}."
+        )
     sizes = dict(batch_size) if isinstance(batch_size, Mapping) else dict.fromkeys(parts, batch_size)
     if paired:
         sizes = dict.fromkeys(parts, sizes.get(target))
     for name in parts:
         size = sizes.get(name)
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise DataError(f"`batch_size` of domain {name!r} must be a whole number from 1. Received: {size!r}.")
+            raise DataError(
+                f"`batch_size` of domain {name!r} must be a whole number from 1. Received: {size!r}."
+            )
         if not len(parts[name]):
-            raise DataError(f"Domain {name!r} has no training rows, so it cannot be trained on. Check the split.")
+            raise DataError(
+                f"Domain {name!r} has no training rows, so it cannot be trained on. Check the split."
+            )
     return {name: sizes[name] for name in parts}
 
 
@@ -157,8 +165,9 @@ class _Order:
         self.steps = self.rows[self.leader] // sizes[self.leader]
         if not self.steps:
             raise DataError(
-                f"A batch of {self.leader!r} wants {sizes[self.leader]} rows, but there are only {self.rows[self.leader]} "
-                f"training rows{' whose user stands in every domain' if paired else ''}. Lower `batch_size`."
+                f"A batch of {self.leader!r} wants {sizes[self.leader]} rows, but there are only "
+                f"{self.rows[self.leader]} training rows"
+                f"{' whose user stands in every domain' if paired else ''}. Lower `batch_size`."
             )
 
     def __call__(self, epoch: Any) -> list[np.ndarray]:
@@ -166,7 +175,9 @@ class _Order:
         if self.partners is not None:
             return self._paired(epoch)
         return [
-            self._permutation(name, epoch)[: self.steps * size] if name == self.leader else self._endless(name, epoch)
+            self._permutation(name, epoch)[: self.steps * size]
+            if name == self.leader
+            else self._endless(name, epoch)
             for name, size in self.sizes.items()
         ]
 
@@ -175,7 +186,9 @@ class _Order:
 
     def _permutation(self, name: str, number: int) -> np.ndarray:
         rows = self.rows[name]
-        return self._random(name, number).permutation(rows) if self.shuffle else np.arange(rows, dtype=np.int64)
+        return (
+            self._random(name, number).permutation(rows) if self.shuffle else np.arange(rows, dtype=np.int64)
+        )
 
     def _endless(self, name: str, epoch: int) -> np.ndarray:
         size, rows = self.steps * self.sizes[name], self.rows[name]
@@ -202,9 +215,13 @@ def _partners(parts: Mapping[str, Part], target: str) -> tuple[np.ndarray, dict[
     users = {name: part.user for name, part in parts.items()}
     for name, user in users.items():
         if user is None:
-            raise DataError(f"Paired batches need the user of every row, but {name!r} has none. Set `user` in the schema.")
+            raise DataError(
+                f"Paired batches need the user of every row, but {name!r} has none. Set `user` in the schema."
+            )
     codes = pd.factorize(np.concatenate(list(users.values())))[0].astype(np.int64)
-    coded = dict(zip(users, np.split(codes, np.cumsum([len(user) for user in users.values()])[:-1]), strict=True))
+    coded = dict(
+        zip(users, np.split(codes, np.cumsum([len(user) for user in users.values()])[:-1]), strict=True)
+    )
     ranges = {}
     keep = np.asarray(users[target] != (-1 if users[target].dtype == np.int64 else ""))
     for name in parts:
@@ -216,7 +233,9 @@ def _partners(parts: Mapping[str, Part], target: str) -> tuple[np.ndarray, dict[
             ranges[name] = (order, starts, counts)
             keep &= counts > 0
     eligible = np.flatnonzero(keep)
-    return eligible, {name: (order, starts[keep], counts[keep]) for name, (order, starts, counts) in ranges.items()}
+    return eligible, {
+        name: (order, starts[keep], counts[keep]) for name, (order, starts, counts) in ranges.items()
+    }
 
 
 def _gather(parts: Mapping[str, Part], weighted: bool) -> Any:
@@ -233,7 +252,9 @@ def _gather(parts: Mapping[str, Part], weighted: bool) -> Any:
         numbers = {f: a.reshape(len(part), 1) for f, a in part.x.items() if a.dtype != np.int32}
         numbers["@y"] = part.y.reshape(-1, 1)
         if weighted:
-            numbers["@w"] = np.ones((len(part), 1), np.float32) if part.weight is None else part.weight.reshape(-1, 1)
+            numbers["@w"] = (
+                np.ones((len(part), 1), np.float32) if part.weight is None else part.weight.reshape(-1, 1)
+            )
         with tf.device("CPU:0"):
             packed[name] = (
                 tf.constant(np.concatenate(list(ids.values()), 1)) if ids else None,
@@ -251,7 +272,7 @@ def _gather(parts: Mapping[str, Part], weighted: bool) -> Any:
             found = {}
             if ids is not None:
                 pieces = tf.split(tf.gather(ids, rows[name]), list(widths.values()), axis=1)
-                for (feature, width), piece in zip(widths.items(), pieces, strict=True):
+                for (feature, _width), piece in zip(widths.items(), pieces, strict=True):
                     found[feature] = piece if part.x[feature].ndim == 2 else tf.reshape(piece, [-1])
                     if part.x[feature].ndim == 1 and rows[name].shape[0] is not None:
                         found[feature].set_shape([rows[name].shape[0]])

@@ -1,4 +1,4 @@
-"""The encoder: raw ids and numbers to rows of tables, in NumPy for training and inside a TensorFlow graph for serving."""
+"""The encoder: raw ids and numbers to rows of tables, in NumPy for training and in a TensorFlow graph for serving."""
 
 from __future__ import annotations
 
@@ -61,8 +61,12 @@ class Encoder:
         moments: dict[str, dict[str, _Moments]] = {}
         for domain in self.schema.domains:
             if domain.name not in rows:
-                raise DataError(f"The encoder needs the training rows of every domain; {domain.name!r} is missing.")
-            numbers = moments[domain.name] = {f.name: _Moments() for f in domain.features if f.kind == "number"}
+                raise DataError(
+                    f"The encoder needs the training rows of every domain; {domain.name!r} is missing."
+                )
+            numbers = moments[domain.name] = {
+                f.name: _Moments() for f in domain.features if f.kind == "number"
+            }
             for chunk in _chunks(rows[domain.name]):
                 columns = columns_of(chunk, domain.features, f"Domain {domain.name!r}")
                 for feature in domain.features:
@@ -91,11 +95,13 @@ class Encoder:
                 for token in tokens:
                     if "\n" in token or "\r" in token:
                         raise DataError(
-                            f"An id of table {name!r} holds a line break: {token[:60]!r}. A vocabulary file has one id a "
-                            "line. Replace the line break in the data, or give the table `hash_buckets`."
+                            f"An id of table {name!r} holds a line break: {token[:60]!r}. A vocabulary file has "
+                            "one id a line. Replace the line break in the data, or give the table `hash_buckets`."
                         )
         self.vocabularies = dict(vocabularies)
-        self._indexes = {name: pd.Index(tokens, dtype=tokens.dtype) for name, tokens in self.vocabularies.items()}
+        self._indexes = {
+            name: pd.Index(tokens, dtype=tokens.dtype) for name, tokens in self.vocabularies.items()
+        }
         self.schema = self.schema.with_rows(
             {
                 table.name: FIRST_KNOWN + (table.hash_buckets or len(self.vocabularies.get(table.name, ())))
@@ -129,7 +135,9 @@ class Encoder:
             `number`: float32 [n].
         """
         self._check_adapted()
-        wanted = [f for f in self.schema.domain(domain).features if features is None or f.name in set(features)]
+        wanted = [
+            f for f in self.schema.domain(domain).features if features is None or f.name in set(features)
+        ]
         columns = columns_of(frame, wanted, f"Domain {domain!r}")
         return {f.name: self._encode(domain, f, columns[f.column]) for f in wanted}
 
@@ -147,8 +155,12 @@ class Encoder:
         missing = values == MISSING[feature.dtype]
         keys, table = self._keys(values, feature), self.schema.table(feature.table)
         if table.hash_buckets is None:
-            keys = pd.Index(keys, dtype=keys.dtype)  # else pandas 3 converts the texts to its own dtype and back
-            rows = self._indexes[table.name].get_indexer(keys).astype(np.int32) + FIRST_KNOWN  # not found is -1
+            keys = pd.Index(
+                keys, dtype=keys.dtype
+            )  # else pandas 3 converts the texts to its own dtype and back
+            rows = (
+                self._indexes[table.name].get_indexer(keys).astype(np.int32) + FIRST_KNOWN
+            )  # not found is -1
         else:
             rows = _hash(keys, table.hash_buckets)
         rows[missing] = PADDING
@@ -172,7 +184,9 @@ class Encoder:
 
     def _check_adapted(self) -> None:
         if any(table.rows is None for table in self.schema.tables):
-            raise DataError("The encoder knows no vocabularies yet. Call `adapt` with the training rows, or `Encoder.load`.")
+            raise DataError(
+                "The encoder knows no vocabularies yet. Call `adapt` with the training rows, or `Encoder.load`."
+            )
 
     # Files ------------------------------------------------------------------------------------------------------
 
@@ -185,7 +199,9 @@ class Encoder:
         for name in self.vocabularies:
             self.write_vocabulary(name, folder / "vocab" / f"{name}.txt")
         numbers = {
-            domain: {name: {"mean": mean, "deviation": deviation} for name, (mean, deviation) in found.items()}
+            domain: {
+                name: {"mean": mean, "deviation": deviation} for name, (mean, deviation) in found.items()
+            }
             for domain, found in self.numbers.items()
         }
         text = json.dumps({"format": _FORMAT, "numbers": numbers}, indent=2)
@@ -201,11 +217,15 @@ class Encoder:
         """Reads what `save` wrote."""
         folder = pathlib.Path(folder)
         if not (folder / "encoder.json").exists():
-            raise DataError(f"{folder} holds no encoder: encoder.json is missing. Give the folder `Encoder.save` wrote.")
+            raise DataError(
+                f"{folder} holds no encoder: encoder.json is missing. Give the folder `Encoder.save` wrote."
+            )
         encoder = cls(Schema.load(folder / "schema.yaml"))
         config = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
         if config.get("format") != _FORMAT:
-            raise DataError(f"{folder}/encoder.json has format {config.get('format')}; this version reads {_FORMAT}.")
+            raise DataError(
+                f"{folder}/encoder.json has format {config.get('format')}; this version reads {_FORMAT}."
+            )
         vocabularies = {}
         for table in encoder.schema.tables:
             if table.hash_buckets is None:
@@ -215,8 +235,8 @@ class Encoder:
                 vocabularies[table.name] = np.array(lines, dtype=dtype)
                 if len(lines) + FIRST_KNOWN != table.rows:
                     raise DataError(
-                        f"{folder}/vocab/{table.name}.txt holds {len(lines)} ids, but schema.yaml says {table.rows} rows "
-                        f"(ids + {FIRST_KNOWN}). The files do not belong together: save the encoder again."
+                        f"{folder}/vocab/{table.name}.txt holds {len(lines)} ids, but schema.yaml says {table.rows} "
+                        f"rows (ids + {FIRST_KNOWN}). The files do not belong together: save the encoder again."
                     )
         encoder._set(vocabularies)
         encoder.numbers = {

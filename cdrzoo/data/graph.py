@@ -32,7 +32,9 @@ class EncoderGraph(tf.Module):
         names = None if features is None else set(features)
         # In a plain tuple below: tf.Module would wrap lists and dictionaries of its own and track what need not be.
         self._features = tuple(f for f in schema.domain(domain).features if names is None or f.name in names)
-        self._numbers = {f.name: encoder.numbers[domain][f.name] for f in self._features if f.kind == "number"}
+        self._numbers = {
+            f.name: encoder.numbers[domain][f.name] for f in self._features if f.kind == "number"
+        }
         self._buckets = {table.name: table.hash_buckets for table in schema.tables}
         self._keys = {t.name: tf.int64 if encoder._as_numbers(t.name) else tf.string for t in schema.tables}
         self._folder = tempfile.TemporaryDirectory(prefix="cdrzoo_vocab_")  # lives as long as the module
@@ -43,13 +45,17 @@ class EncoderGraph(tf.Module):
             if table.hash_buckets is None and wanted:
                 path = pathlib.Path(self._folder.name) / f"{table.name}.txt"
                 encoder.write_vocabulary(table.name, path)
-                self._tables[table.name] = _lookup_table(path, self._keys[table.name], table.rows - FIRST_KNOWN)
+                self._tables[table.name] = _lookup_table(
+                    path, self._keys[table.name], table.rows - FIRST_KNOWN
+                )
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:
         """The raw tensors it takes, by feature."""
         return {
-            f.name: tf.TensorSpec([None, None] if f.kind == "ids" else [None], tf.as_dtype(f.dtype), name=f.name)
+            f.name: tf.TensorSpec(
+                [None, None] if f.kind == "ids" else [None], tf.as_dtype(f.dtype), name=f.name
+            )
             for f in self._features
         }
 
@@ -108,4 +114,6 @@ def _last(rows: tf.Tensor, length: int) -> tf.Tensor:
     to = before - tf.maximum(tf.reduce_sum(present, axis=1, keepdims=True) - length, 0)
     kept = tf.where((present == 1) & (to >= 0))
     at = tf.stack([tf.cast(kept[:, 0], tf.int32), tf.gather_nd(to, kept)], axis=1)
-    return tf.ensure_shape(tf.scatter_nd(at, tf.gather_nd(rows, kept), [tf.shape(rows)[0], length]), [None, length])
+    return tf.ensure_shape(
+        tf.scatter_nd(at, tf.gather_nd(rows, kept), [tf.shape(rows)[0], length]), [None, length]
+    )

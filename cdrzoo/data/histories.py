@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 
@@ -30,6 +32,7 @@ def windows(
     listed = np.flatnonzero(event_users >= 0)
     event_users = event_users[listed].astype(np.int64)
     users = users.astype(np.int64)
+    side: Literal["left", "right"]
     if event_times is None or times is None:
         event_ranks, ranks, size = np.zeros(len(listed), np.int64), np.zeros(len(users), np.int64), 1
         side = "right"

@@ -58,7 +58,9 @@ class Source:
         for side in source.join:
             _known(f"{where}, `join`", side, {"path", "data", "on"})
             if "on" not in side or ("path" in side) == ("data" in side):
-                raise DataError(f"{where}: each `join` gives `path` (or `data`) and `on`, the key column of both.")
+                raise DataError(
+                    f"{where}: each `join` gives `path` (or `data`) and `on`, the key column of both."
+                )
         if source.negatives is not None:
             _known(f"{where}, `negatives`", source.negatives, {"per_positive", "how"})
             each, how = source.negatives.get("per_positive", 1), source.negatives.get("how", "uniform")
@@ -68,8 +70,12 @@ class Source:
                     f"Received: {dict(source.negatives)}."
                 )
             if source.kind == "examples":
-                raise DataError(f"{where}: negatives are drawn for interactions; examples hold their own. Remove one.")
-        sides = tuple({**s, **({"path": _inside(folder, s["path"])} if "path" in s else {})} for s in source.join)
+                raise DataError(
+                    f"{where}: negatives are drawn for interactions; examples hold their own. Remove one."
+                )
+        sides = tuple(
+            {**s, **({"path": _inside(folder, s["path"])} if "path" in s else {})} for s in source.join
+        )
         return dataclasses.replace(source, join=sides)
 
 
@@ -153,8 +159,8 @@ def wanted(schema: Schema, domain: Domain, source: Source) -> dict[str, Wanted]:
         before = found.setdefault(column, new)
         if (before.dtype, before.many) != (new.dtype, new.many):
             raise DataError(
-                f"Domain {domain.name!r}: column {column!r} is wanted as {_kind(before)} and, by {who}, as {_kind(new)}. "
-                "Give both the same dtype and kind, or make a second column."
+                f"Domain {domain.name!r}: column {column!r} is wanted as {_kind(before)} and, by {who}, "
+                f"as {_kind(new)}. Give both the same dtype and kind, or make a second column."
             )
 
     for feature in domain.features:
@@ -181,12 +187,17 @@ def _kind(want: Wanted) -> str:
 
 
 def read_logs(
-    schema: Schema, sources: Mapping[str, Any], folder: str | pathlib.Path = ".", part_column: str | None = None
+    schema: Schema,
+    sources: Mapping[str, Any],
+    folder: str | pathlib.Path = ".",
+    part_column: str | None = None,
 ) -> dict[str, Log]:
     """Reads every domain's rows; every file's columns are looked at before the first is read whole."""
     names = [domain.name for domain in schema.domains]
     if not isinstance(sources, Mapping):
-        raise DataError(f"Data is given as a mapping from domain to where its rows are. Received: {sources!r}.")
+        raise DataError(
+            f"Data is given as a mapping from domain to where its rows are. Received: {sources!r}."
+        )
     for name in sources:
         if name not in names:
             near = difflib.get_close_matches(str(name), names, n=1)
@@ -194,16 +205,20 @@ def read_logs(
             raise DataError(f"Data is given for domain {name!r}, which the schema does not have. {hint}")
     for name in names:
         if name not in sources:
-            raise DataError(f"No data is given for domain {name!r}. Add it, or leave the domain out of the schema.")
+            raise DataError(
+                f"No data is given for domain {name!r}. Add it, or leave the domain out of the schema."
+            )
     parsed = {domain.name: Source.of(domain.name, sources[domain.name], folder) for domain in schema.domains}
     for domain in schema.domains:
         for feature in domain.histories() if parsed[domain.name].kind == "interactions" else ():
             if parsed[feature.of].kind == "examples":
                 raise DataError(
-                    f"History {feature.name!r} of {domain.name!r} is to be built from the events of {feature.of!r}, whose "
-                    "rows are examples. Give both domains as interactions, or both as examples."
+                    f"History {feature.name!r} of {domain.name!r} is to be built from the events of {feature.of!r}, "
+                    "whose rows are examples. Give both domains as interactions, or both as examples."
                 )
-    plans = {domain.name: _plan(schema, domain, parsed[domain.name], part_column) for domain in schema.domains}
+    plans = {
+        domain.name: _plan(schema, domain, parsed[domain.name], part_column) for domain in schema.domains
+    }
     return {domain.name: _read(domain, parsed[domain.name], *plans[domain.name]) for domain in schema.domains}
 
 
@@ -247,7 +262,9 @@ def _read(domain: Domain, source: Source, own: dict[str, Wanted], sides: list[An
         if not index.is_unique:
             twice = index[index.duplicated()][0]
             name = "The joined DataFrame" if isinstance(other, pd.DataFrame) else other
-            raise DataError(f"{name} has several rows with {key.column} {twice!r}. One a key is wanted: keep one.")
+            raise DataError(
+                f"{name} has several rows with {key.column} {twice!r}. One a key is wanted: keep one."
+            )
         at = index.get_indexer(columns[f"@on {key.column}"])
         for column, want in taken.items():
             columns[column] = _take_or_missing(found[column], at, want)
@@ -259,7 +276,9 @@ def _read(domain: Domain, source: Source, own: dict[str, Wanted], sides: list[An
     y = labels(domain, raw, where)
     weight = columns.pop("@weight", None)
     if weight is not None and (weight < 0).any():
-        raise DataError(f"{where}, column {source.weight!r}, row {int(np.argmax(weight < 0)) + 1}: a weight is negative.")
+        raise DataError(
+            f"{where}, column {source.weight!r}, row {int(np.argmax(weight < 0)) + 1}: a weight is negative."
+        )
     return Log(
         domain=domain,
         source=source,
@@ -293,16 +312,20 @@ def add_negatives(log: Log, seed: int) -> Log:
     if negatives is None:
         return log
     if log.user is None or log.item is None:
-        raise DataError(f"Negatives for domain {log.domain.name!r} need its user and item. Set `user` and `item` in it.")
+        raise DataError(
+            f"Negatives for domain {log.domain.name!r} need its user and item. Set `user` and `item` in it."
+        )
     if (log.y != 1).any():
         raise DataError(
-            f"{log.where}: negatives are drawn for a log of positives, but row {int(np.argmax(log.y != 1)) + 1} is none. "
-            "Drop such rows, or leave `negatives` out."
+            f"{log.where}: negatives are drawn for a log of positives, but row {int(np.argmax(log.y != 1)) + 1} "
+            "is none. Drop such rows, or leave `negatives` out."
         )
     users, items = pd.factorize(log.user)[0], pd.factorize(log.item)[0]
     each = negatives.get("per_positive", 1)
     name_seed = int.from_bytes(log.domain.name.encode()[:8], "little")  # domains draw independently
-    drawn = sample_negatives(users, items, each, negatives.get("how", "uniform"), [seed, name_seed]).reshape(-1)
+    drawn = sample_negatives(users, items, each, negatives.get("how", "uniform"), [seed, name_seed]).reshape(
+        -1
+    )
     first = np.unique(items, return_index=True)[1]  # of each item a row where it stands
     positives = np.repeat(np.arange(len(log)), each)
     of_item = {f.column for f in log.domain.with_role("item")} | {log.domain.item}
@@ -314,14 +337,15 @@ def add_negatives(log: Log, seed: int) -> Log:
     both = np.concatenate([np.arange(len(log)), positives])
     is_event = np.arange(len(both)) < len(log)
     columns = {n: v.take(rows[n]) if isinstance(v, Ragged) else v[rows[n]] for n, v in log.columns.items()}
+    users_of, items_of = log.user[both], log.item[rows[log.domain.item]]
     return dataclasses.replace(
         log,
         columns=columns,
         raw=np.where(is_event, log.raw[both], 0.0),
         y=np.where(is_event, log.y[both], 0.0).astype(np.float32),
         time=None if log.time is None else log.time[both],
-        user=columns[log.domain.user],
-        item=columns[log.domain.item],
+        user=users_of,
+        item=items_of,
         weight=None if log.weight is None else log.weight[both],
         part=None if log.part is None else log.part[both],
         event=both,
@@ -376,8 +400,8 @@ def _windows(
             )
         if history == "before" and one.time is None:
             raise DataError(
-                f"The history of {name!r} in domain {log.domain.name!r} needs times, but {one.domain.name!r} has none. Set "
-                "`time: COLUMN` in the schema, or ask for history: others (all other training events of the user)."
+                f"The history of {name!r} in domain {log.domain.name!r} needs times, but {one.domain.name!r} has none. "
+                "Set `time: COLUMN` in the schema, or ask for history: others (all other training events of the user)."
             )
     listed = of.event == np.arange(len(of))  # negatives did not happen
     if of.source.history_min_label is not None:

@@ -75,7 +75,9 @@ def prepare(
     _logs.add_histories(schema, rows, codes, include_ties, history)
     made = Split.of(name, arguments, rows, codes)
     if encoder is None:
-        encoder = Encoder(schema).adapt({domain: log.take(made.parts[domain]["train"]) for domain, log in rows.items()})
+        encoder = Encoder(schema).adapt(
+            {domain: log.take(made.parts[domain]["train"]) for domain, log in rows.items()}
+        )
     return Prepared(encoder, made, rows)
 
 
@@ -147,7 +149,9 @@ class Prepared:
         return pd.DataFrame(
             {
                 column: values if length is None else values.to_lists(length)
-                for column, (values, length) in self._raw(domain, self.split.parts[domain][part][:rows]).items()
+                for column, (values, length) in self._raw(
+                    domain, self.split.parts[domain][part][:rows]
+                ).items()
             }
         )
 
@@ -172,7 +176,9 @@ class Prepared:
         target = self.schema.target
         users = self.parts[target][part].user
         if users is None:
-            raise DataError(f"Groups are by user, but domain {target!r} has none. Set `user: COLUMN` in the schema.")
+            raise DataError(
+                f"Groups are by user, but domain {target!r} has none. Set `user: COLUMN` in the schema."
+            )
         counts = {}
         for domain, parts in self.parts.items():
             trained = parts["train"].user
@@ -200,7 +206,9 @@ class Prepared:
                                 parquet.ParquetWriter(str(folder / domain / f"{part}.parquet"), table.schema)
                             )
                         writer.write_table(table)
-        (folder / "split.json").write_text(json.dumps(self.split.to_dict(), indent=2) + "\n", encoding="utf-8")
+        (folder / "split.json").write_text(
+            json.dumps(self.split.to_dict(), indent=2) + "\n", encoding="utf-8"
+        )
 
 
 def _arrow(columns: Mapping[str, tuple[Any, int | None]]) -> pa.Table:

@@ -120,7 +120,11 @@ def file_chunks(
     """The chunks of one file; of a Parquet file those of one row group, if `group` says which."""
     with _clear_errors(file):
         _require(wanted, column_names(file), str(file))
-        found = _parquet(file, wanted, rows, group) if group is not None else _READERS[_suffix(file)](file, wanted, rows)
+        found = (
+            _parquet(file, wanted, rows, group)
+            if group is not None
+            else _READERS[_suffix(file)](file, wanted, rows)
+        )
         for arrays, row in found:
             yield {key: _convert(arrays[key], want, str(file), row) for key, want in wanted.items()}
 
@@ -158,7 +162,9 @@ def files(path: Any) -> list[pathlib.Path]:
     if path.is_dir():
         found = sorted(file for file in path.iterdir() if file.is_file() and file.name.endswith(FORMATS))
         if not found:
-            raise DataError(f"The folder {path} holds no file that ends in {', '.join(FORMATS)}. Name the file itself.")
+            raise DataError(
+                f"The folder {path} holds no file that ends in {', '.join(FORMATS)}. Name the file itself."
+            )
         return found
     if not path.exists() and any(mark in str(path) for mark in "*?["):
         found = sorted(pathlib.Path(file) for file in glob.glob(str(path)))
@@ -171,14 +177,18 @@ def files(path: Any) -> list[pathlib.Path]:
         hint = f"Did you mean {near[0]!r}?" if near else "Check the path (relative to where?)."
         raise DataError(f"{path} does not exist. {hint}")
     if not path.name.endswith(FORMATS):
-        raise DataError(f"{path} has an unknown ending. Known: {', '.join(FORMATS)}. Rename or convert the file.")
+        raise DataError(
+            f"{path} has an unknown ending. Known: {', '.join(FORMATS)}. Rename or convert the file."
+        )
     if not path.stat().st_size:
         raise DataError(f"{path} is empty (0 bytes). Check how it was written.")
     return [path]
 
 
 def _suffix(file: pathlib.Path) -> str:
-    return next(ending for ending in sorted(FORMATS, key=len, reverse=True) if file.name.endswith(ending)).split(".")[1]
+    return next(
+        ending for ending in sorted(FORMATS, key=len, reverse=True) if file.name.endswith(ending)
+    ).split(".")[1]
 
 
 def _require(wanted: Mapping[str, Wanted], names: Sequence[str], where: str) -> None:
@@ -271,7 +281,10 @@ def _parquet(
     opened = parquet.ParquetFile(str(file))
     row = sum(opened.metadata.row_group(before).num_rows for before in range(group or 0))
     for batch in opened.iter_batches(rows, None if group is None else [group], columns=names):
-        yield {key: batch.column(batch.schema.get_field_index(want.column)) for key, want in wanted.items()}, row
+        yield (
+            {key: batch.column(batch.schema.get_field_index(want.column)) for key, want in wanted.items()},
+            row,
+        )
         row += len(batch)
 
 
@@ -289,9 +302,13 @@ def _json_rows(file: pathlib.Path) -> Iterator[dict[str, Any]]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise DataError(f"{file}, line {number} is not JSON: {error.msg}. One object a line is wanted.") from None
+                raise DataError(
+                    f"{file}, line {number} is not JSON: {error.msg}. One object a line is wanted."
+                ) from None
             if not isinstance(row, dict):
-                raise DataError(f"{file}, line {number} holds a {type(row).__name__}. One object a line is wanted.")
+                raise DataError(
+                    f"{file}, line {number} holds a {type(row).__name__}. One object a line is wanted."
+                )
             yield row
 
 
@@ -304,7 +321,9 @@ def _json_header(file: pathlib.Path) -> list[str]:
     return list(names)
 
 
-def _json(file: pathlib.Path, wanted: Mapping[str, Wanted], rows: int | None) -> Iterator[tuple[Columns, int]]:
+def _json(
+    file: pathlib.Path, wanted: Mapping[str, Wanted], rows: int | None
+) -> Iterator[tuple[Columns, int]]:
     found: dict[str, list[Any]] = {key: [] for key in wanted}
     count = start = 0
     for row in _json_rows(file):
@@ -337,8 +356,8 @@ def _read_records(file: pathlib.Path, dataset: Any, per_item: int = 1) -> Iterat
             count += per_item
     except (tf.errors.DataLossError, tf.errors.OutOfRangeError) as error:
         raise DataError(
-            f"{file} is not a whole TFRecord file: it breaks after {'at least ' if per_item > 1 else ''}{count} records "
-            f"({error.message[:120]}). Write or copy it again."
+            f"{file} is not a whole TFRecord file: it breaks after {'at least ' if per_item > 1 else ''}{count} "
+            f"records ({error.message[:120]}). Write or copy it again."
         ) from None
 
 
@@ -359,10 +378,14 @@ def _example(tf: Any, file: pathlib.Path, number: int, record: bytes) -> Any:
     try:
         return tf.train.Example.FromString(record)
     except DecodeError:
-        raise DataError(f"{file}, record {number} is not a tf.train.Example. Serialize one Example a record.") from None
+        raise DataError(
+            f"{file}, record {number} is not a tf.train.Example. Serialize one Example a record."
+        ) from None
 
 
-def _tfrecord(file: pathlib.Path, wanted: Mapping[str, Wanted], rows: int | None) -> Iterator[tuple[Columns, int]]:
+def _tfrecord(
+    file: pathlib.Path, wanted: Mapping[str, Wanted], rows: int | None
+) -> Iterator[tuple[Columns, int]]:
     import tensorflow as tf
 
     kinds: dict[str, str] = {}
@@ -404,12 +427,19 @@ def _from_sparse(sparse: Any, want: Wanted, where: str, row: int) -> pa.Array:
         return _lists(array, lengths)
     if (lengths > 1).any():
         at = int(np.argmax(lengths > 1))
-        raise _wrong(want, where, row + at, f"{lengths[at]} values", "one value", "Make it a feature of kind ids.")
-    at = np.where(lengths == 1, np.cumsum(lengths) - 1, -1)
-    return array.take(pa.array(at, mask=at < 0))
+        raise _wrong(
+            want, where, row + at, f"{lengths[at]} values", "one value", "Make it a feature of kind ids."
+        )
+    places = np.where(lengths == 1, np.cumsum(lengths) - 1, -1)
+    return array.take(pa.array(places, mask=places < 0))
 
 
-_HEADERS = {"csv": _csv_header, "parquet": _parquet_header, "jsonl": _json_header, "tfrecord": _tfrecord_header}
+_HEADERS = {
+    "csv": _csv_header,
+    "parquet": _parquet_header,
+    "jsonl": _json_header,
+    "tfrecord": _tfrecord_header,
+}
 _READERS = {"csv": _csv, "parquet": _parquet, "jsonl": _json, "tfrecord": _tfrecord}
 
 
@@ -503,7 +533,9 @@ def _infer_flat(values: list[Any], want: Wanted, where: str, row_of: Any) -> pa.
 
 def _wrong(want: Wanted, where: str, row: int | None, received: str, wanted: str, fix: str = "") -> DataError:
     at = "" if row is None else f", row {row + 1}"
-    return DataError(f"{where}, column {want.column!r}{at}: {wanted} wanted. Received: {received}. {fix}".rstrip())
+    return DataError(
+        f"{where}, column {want.column!r}{at}: {wanted} wanted. Received: {received}. {fix}".rstrip()
+    )
 
 
 def _scalars(array: pa.Array, want: Wanted, where: str, row_of: Any) -> np.ndarray:
@@ -526,7 +558,9 @@ def _scalars(array: pa.Array, want: Wanted, where: str, row_of: Any) -> np.ndarr
     if not finite.all():
         at = int(np.argmin(finite))
         received = "nothing (missing)" if np.isnan(numbers[at]) else str(numbers[at])
-        raise _wrong(want, where, row_of(at), received, "a finite number", "Correct the value or drop the row.")
+        raise _wrong(
+            want, where, row_of(at), received, "a finite number", "Correct the value or drop the row."
+        )
     if want.dtype == "time" and (numbers < 0).any():
         at = int(np.argmax(numbers < 0))
         raise _wrong(want, where, row_of(at), str(numbers[at]), "a time of at least 0")
@@ -543,9 +577,15 @@ def _strings(array: pa.Array, want: Wanted, where: str, row_of: Any) -> np.ndarr
     elif pa.types.is_integer(kind):
         array = array.cast(pa.string())
     elif not _is_text(kind):
-        fix = "Set `dtype: int64`, or store the ids as text or whole numbers." if pa.types.is_floating(kind) else ""
+        fix = (
+            "Set `dtype: int64`, or store the ids as text or whole numbers."
+            if pa.types.is_floating(kind)
+            else ""
+        )
         first = array.drop_null()[:1].to_pylist() if len(array) else []
-        raise _wrong(want, where, None, f"{kind} (such as {first[0]!r})" if first else str(kind), "text ids", fix)
+        raise _wrong(
+            want, where, None, f"{kind} (such as {first[0]!r})" if first else str(kind), "text ids", fix
+        )
     # Every distinct text becomes one Python string that its rows share: several times faster, and far less memory.
     encoded = array.fill_null("").dictionary_encode()
     distinct = np.asarray(encoded.dictionary.to_numpy(zero_copy_only=False), object)
@@ -567,12 +607,16 @@ def _numbers(array: pa.Array, want: Wanted, where: str, row_of: Any) -> np.ndarr
         try:
             array = array.cast(pa.int64() if whole or want.dtype == "time" else pa.float64())
         except pa.ArrowInvalid:
-            parsed = pd.to_numeric(pd.Series(array.to_numpy(zero_copy_only=False), dtype=object), errors="coerce")
+            parsed = pd.to_numeric(
+                pd.Series(array.to_numpy(zero_copy_only=False), dtype=object), errors="coerce"
+            )
             bad = parsed.isna().to_numpy() & ~np.asarray(array.is_null())
             if bad.any():
                 at = int(np.argmax(bad))
                 wanted = "a whole number" if whole else "a number"
-                raise _wrong(want, where, row_of(at), repr(array[at].as_py()), wanted, "Empty means missing.") from None
+                raise _wrong(
+                    want, where, row_of(at), repr(array[at].as_py()), wanted, "Empty means missing."
+                ) from None
             array = pa.array(parsed.to_numpy(np.float64), from_pandas=True)
     elif pa.types.is_boolean(kind):
         array = array.cast(pa.int64())

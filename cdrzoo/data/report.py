@@ -51,7 +51,10 @@ def check(schema: Schema, sources: Mapping[str, Any] | None = None, folder: str 
         ("specific features", [n for n in order if len(by_name[n]) == 1]),
     ):
         if chosen:
-            cells = [[name, *(_feature(by_name[name].get(d), logs and logs[d]) for d in names)] for name in chosen]
+            cells = [
+                [name, *(_feature(by_name[name].get(d), None if logs is None else logs[d]) for d in names)]
+                for name in chosen
+            ]
             blocks.append(title + (" (share of rows without a value)" if logs else "") + "\n" + _table(cells))
     cells = [["table", "width", "used by", *(["ids", "ids in several domains"] if logs else [])]]
     for table in schema.tables:
@@ -71,7 +74,9 @@ def _task(domain: Domain) -> str:
 
 
 def _facts(logs: Mapping[str, Log]) -> list[list[str]]:
-    facts: dict[str, list[str]] = {name: [] for name in ("rows", "users", "items", "mean label", "time from", "time to")}
+    facts: dict[str, list[str]] = {
+        name: [] for name in ("rows", "users", "items", "mean label", "time from", "time to")
+    }
     users = {}
     for name, log in logs.items():
         facts["rows"].append(f"{len(log):,}")
@@ -115,18 +120,29 @@ def _overlap(schema: Schema, table: str, logs: Mapping[str, Log]) -> list[str]:
         ids: set[str] = set()
         for feature in domain.features:
             # A history lists ids of the domain it is of; they are counted there.
-            if feature.table == table and feature.column in logs[domain.name].columns and feature.role != "history":
+            if (
+                feature.table == table
+                and feature.column in logs[domain.name].columns
+                and feature.role != "history"
+            ):
                 values = logs[domain.name].columns[feature.column]
                 values = values.values if isinstance(values, Ragged) else values
                 ids |= {str(value) for value in pd.unique(values) if value != MISSING[feature.dtype]}
         if ids:
             found[domain.name] = ids
     every = set().union(*found.values())
-    several = sum(1 for one in every if sum(one in ids for ids in found.values()) > 1) if len(found) > 1 else 0
-    return [f"{len(every):,}", f"{several:,}" + (f" ({several / max(len(every), 1):.0%})" if len(found) > 1 else "")]
+    several = (
+        sum(1 for one in every if sum(one in ids for ids in found.values()) > 1) if len(found) > 1 else 0
+    )
+    return [
+        f"{len(every):,}",
+        f"{several:,}" + (f" ({several / max(len(every), 1):.0%})" if len(found) > 1 else ""),
+    ]
 
 
 def _table(rows: list[list[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
     return "\n".join("  " + line for line in lines)

@@ -1,4 +1,4 @@
-"""Splits: which rows train, which select the model, which are the test. Named and hashed, so that a number says on what.
+"""Splits: which rows train, which select the model, which are the test; named and hashed, so a number says on what.
 
 Every split is made of the *target's* events; what it does with the source's rows is said with each. Rows of a source
 that may not be trained on may still stand in the history of a later row: at that row's time they were known.
@@ -45,7 +45,9 @@ class Split:
     hash: str
 
     @classmethod
-    def of(cls, name: str, arguments: dict[str, Any], logs: Mapping[str, Log], codes: Mapping[str, np.ndarray]) -> Split:
+    def of(
+        cls, name: str, arguments: dict[str, Any], logs: Mapping[str, Log], codes: Mapping[str, np.ndarray]
+    ) -> Split:
         """The split of logs whose rows carry the part's number (index into `PARTS`), or -1 for none."""
         digest = hashlib.sha256(json.dumps([name, arguments], sort_keys=True).encode())
         parts: dict[str, dict[str, np.ndarray]] = {}
@@ -68,7 +70,11 @@ class Split:
                     line = f"  {domain:<12} {part:<6} {found['rows']:>9,} rows"
                     line += f" {found['users']:>8,} users" if found["users"] is not None else ""
                     line += f"  mean label {found['label']:.4f}"
-                    line += f"  time {found['first']:g} to {found['last']:g}" if found["first"] is not None else ""
+                    line += (
+                        f"  time {found['first']:g} to {found['last']:g}"
+                        if found["first"] is not None
+                        else ""
+                    )
                     lines.append(line)
         return "\n".join(lines)
 
@@ -116,9 +122,9 @@ def assign(
     Returns:
         The split's name, its arguments and, by domain, int8 codes [n].
     """
-    arguments = {"by": how} if isinstance(how, str) else dict(how)
+    arguments: dict[str, Any] = {"by": how} if isinstance(how, str) else dict(how)
     by = arguments.pop("by", None)
-    kinds = {
+    kinds: dict[Any, tuple[Any, set[str]]] = {
         "time": (_by_time, {"fractions", "cuts"}),
         "last": (_by_last, set()),
         "users": (_by_users, {"fractions", "seed"}),
@@ -126,11 +132,15 @@ def assign(
         "given": (_given, {"column"}),
     }
     if by not in kinds:
-        raise DataError(f"`split` must be by {', '.join(kinds)}. Received: {by!r}. Example: split: {{by: time}}.")
+        raise DataError(
+            f"`split` must be by {', '.join(kinds)}. Received: {by!r}. Example: split: {{by: time}}."
+        )
     function, known = kinds[by]
     unknown = sorted(set(arguments) - known)
     if unknown:
-        raise DataError(f"A split by {by} does not know {unknown[0]!r}. It knows: {', '.join(sorted(known)) or 'nothing'}.")
+        raise DataError(
+            f"A split by {by} does not know {unknown[0]!r}. It knows: {', '.join(sorted(known)) or 'nothing'}."
+        )
     if "seed" in known:
         arguments.setdefault("seed", seed)
     if "fractions" in known and "cuts" not in arguments:
@@ -138,21 +148,32 @@ def assign(
     codes = function(schema, logs, **arguments)
     for part, code in (("train", 0), ("test", 2)):
         if not (codes[schema.target] == code).any():
-            raise DataError(f"The split by {by} leaves no {part} rows in {schema.target!r}. Change its fractions or cuts.")
+            raise DataError(
+                f"The split by {by} leaves no {part} rows in {schema.target!r}. Change its fractions or cuts."
+            )
     numbers = arguments.get("cuts") or arguments.get("fractions") or []
     name = "-".join([by, *(f"{number:g}" for number in numbers)])
     return name + (f"-seed{arguments['seed']}" if "seed" in arguments else ""), {"by": by, **arguments}, codes
 
 
 def _fractions(given: Any) -> list[float]:
-    fine = isinstance(given, Sequence) and len(given) == 3 and all(isinstance(f, (int, float)) and f >= 0 for f in given)
+    fine = (
+        isinstance(given, Sequence)
+        and len(given) == 3
+        and all(isinstance(f, (int, float)) and f >= 0 for f in given)
+    )
     if not fine or abs(sum(given) - 1) > 1e-6:
-        raise DataError(f"`fractions` must be three numbers (train, valid, test) that sum to 1. Received: {given!r}.")
+        raise DataError(
+            f"`fractions` must be three numbers (train, valid, test) that sum to 1. Received: {given!r}."
+        )
     return [float(f) for f in given]
 
 
 def _by_time(
-    schema: Schema, logs: Mapping[str, Log], fractions: Sequence[float] = (), cuts: Sequence[float] | None = None
+    schema: Schema,
+    logs: Mapping[str, Log],
+    fractions: Sequence[float] = (),
+    cuts: Sequence[float] | None = None,
 ) -> dict[str, np.ndarray]:
     for name, log in logs.items():
         _needs_time(name, log, "time")
@@ -162,8 +183,12 @@ def _by_time(
         places = [round(fractions[0] * len(ordered)), round((fractions[0] + fractions[1]) * len(ordered))]
         cuts = [ordered[place] if place < len(ordered) else np.inf for place in places]
     if not (isinstance(cuts, Sequence) and len(cuts) == 2 and cuts[0] <= cuts[1]):
-        raise DataError(f"`cuts` must be two times, the end of train and the end of valid. Received: {cuts!r}.")
-    return {name: ((log.time >= cuts[0]).astype(np.int8) + (log.time >= cuts[1])) for name, log in logs.items()}
+        raise DataError(
+            f"`cuts` must be two times, the end of train and the end of valid. Received: {cuts!r}."
+        )
+    return {
+        name: ((log.time >= cuts[0]).astype(np.int8) + (log.time >= cuts[1])) for name, log in logs.items()
+    }
 
 
 def _needs_time(name: str, log: Log, by: str) -> None:
@@ -199,7 +224,9 @@ def _by_last(schema: Schema, logs: Mapping[str, Log]) -> dict[str, np.ndarray]:
     return {name: found[name] for name in logs}
 
 
-def _by_users(schema: Schema, logs: Mapping[str, Log], fractions: Sequence[float], seed: int) -> dict[str, np.ndarray]:
+def _by_users(
+    schema: Schema, logs: Mapping[str, Log], fractions: Sequence[float], seed: int
+) -> dict[str, np.ndarray]:
     codes = user_codes(logs)
     target = logs[schema.target]
     shared = np.isin(codes[schema.target], np.concatenate([[-2], *(codes[d.name] for d in schema.sources)]))
@@ -214,7 +241,9 @@ def _by_users(schema: Schema, logs: Mapping[str, Log], fractions: Sequence[float
     return {n: parts if n == schema.target else np.zeros(len(log), np.int8) for n, log in logs.items()}
 
 
-def _at_random(schema: Schema, logs: Mapping[str, Log], fractions: Sequence[float], seed: int) -> dict[str, np.ndarray]:
+def _at_random(
+    schema: Schema, logs: Mapping[str, Log], fractions: Sequence[float], seed: int
+) -> dict[str, np.ndarray]:
     keys = _mix(fingerprints(logs[schema.target].key_columns()) ^ _mix(np.array([seed], np.uint64)))
     rank = np.empty(len(keys), np.int64)
     rank[np.argsort(keys, kind="stable")] = np.arange(len(keys))
@@ -251,7 +280,9 @@ def user_codes(logs: Mapping[str, Log]) -> dict[str, np.ndarray]:
     kinds = {name: "int64" if user.dtype == np.int64 else "string" for name, user in keyed.items()}
     if len(set(kinds.values())) > 1:
         received = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
-        raise DataError(f"The user's key must have one dtype in all domains. Received: {received}. Make them alike.")
+        raise DataError(
+            f"The user's key must have one dtype in all domains. Received: {received}. Make them alike."
+        )
     values = np.concatenate(list(keyed.values())) if keyed else np.array([], object)
     codes = pd.factorize(values)[0].astype(np.int64)
     codes[values == (-1 if values.dtype == np.int64 else "")] = -1
@@ -277,7 +308,9 @@ def _bits(values: np.ndarray) -> np.ndarray:
         values = values.astype(np.float64) + 0.0  # no negative zero
         whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
         # 4 and 4.0 are the same label, whichever way a file wrote it
-        return np.where(whole, np.where(whole, values, 0).astype(np.int64).view(np.uint64), values.view(np.uint64))
+        return np.where(
+            whole, np.where(whole, values, 0).astype(np.int64).view(np.uint64), values.view(np.uint64)
+        )
     return values.astype(np.int64).view(np.uint64)
 
 

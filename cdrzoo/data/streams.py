@@ -78,12 +78,17 @@ def stream(
     def generate() -> Iterator[Any]:
         epoch = state["epoch"]
         batches = {
-            name: plan.batches(encoder, sizes[name], training, shuffle_rows, [seed, place, epoch], name != leader)
+            name: plan.batches(
+                encoder, sizes[name], training, shuffle_rows, [seed, place, epoch], name != leader
+            )
             for place, (name, plan) in enumerate(plans.items())
         }
         for step in zip(*batches.values(), strict=False):
             found = dict(zip(batches, step, strict=True))
-            x = {name: {f.name: batch[f.name] for f in plans[name].domain.features} for name, batch in found.items()}
+            x = {
+                name: {f.name: batch[f.name] for f in plans[name].domain.features}
+                for name, batch in found.items()
+            }
             y = {name: batch["@y"][:, None] for name, batch in found.items()}
             yield (x, y, {name: batch["@w"] for name, batch in found.items()}) if weighted else (x, y)
         state["epoch"] = epoch + 1  # only here: a look at the first batch is no epoch
@@ -92,7 +97,8 @@ def stream(
         rows = sizes[name] if training else None
         return {
             f.name: tf.TensorSpec(
-                [rows, f.length] if f.kind == "ids" else [rows], tf.float32 if f.kind == "number" else tf.int32
+                [rows, f.length] if f.kind == "ids" else [rows],
+                tf.float32 if f.kind == "number" else tf.int32,
             )
             for f in plans[name].domain.features
         }
@@ -110,15 +116,20 @@ def stream(
 class _Examples:
     """The example files of one domain."""
 
-    def __init__(self, schema: Schema, domain: Domain, sources: Mapping[str, Any], folder: str | pathlib.Path):
+    def __init__(
+        self, schema: Schema, domain: Domain, sources: Mapping[str, Any], folder: str | pathlib.Path
+    ):
         if domain.name not in sources:
-            raise DataError(f"No data is given for domain {domain.name!r}. Add it, or leave the domain out of the schema.")
+            raise DataError(
+                f"No data is given for domain {domain.name!r}. Add it, or leave the domain out of the schema."
+            )
         given = sources[domain.name]
         given = {**given} if isinstance(given, Mapping) else {"path": given}
         self.source = Source.of(domain.name, {"kind": "examples", **given}, folder)
         if self.source.path is None or self.source.kind != "examples" or self.source.join:
             raise DataError(
-                f"The data of domain {domain.name!r}: a stream reads files of examples. Write them with `Prepared.write`."
+                f"The data of domain {domain.name!r}: a stream reads files of examples. Write them with "
+                "`Prepared.write`."
             )
         self.domain = domain
         features = {f.column for f in domain.features}
@@ -169,7 +180,9 @@ class _Examples:
             if not endless:
                 return
             if not (given or batches):
-                raise DataError(f"Domain {self.domain.name!r} has fewer than {size} rows, one batch. Lower `batch_size`.")
+                raise DataError(
+                    f"Domain {self.domain.name!r} has fewer than {size} rows, one batch. Lower `batch_size`."
+                )
             number += 1
 
 

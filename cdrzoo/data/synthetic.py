@@ -2,14 +2,15 @@
 
 Users have an eagerness and a taste for each genre, of their own in books and in films:
 
-    film taste = transfer * book taste + sqrt(1 - transfer**2) * own taste         (each standard normal; eagerness alike)
+    film taste = transfer * book taste + sqrt(1 - transfer**2) * own taste      (each standard normal; eagerness alike)
     logit      = bias + eagerness + taste[genre] + 0.5 * quality[item] + price + age + (films only) device
     click      ~ Bernoulli(sigmoid(logit))
 
-A user is shown genres he likes more often (probability proportional to exp(0.5 * taste)), so what he read tells his taste
-without his labels. With `transfer = 1` books say all about films, with 0 nothing; with -1 a user dislikes in films what he
-likes in books, and a model that simply adds the book rows to the film rows is misled. Some users are new to films: they have
-few, and none before the last fifth of the time, so only books can tell their taste. Items differ between the domains, genres are the same six.
+A user is shown genres he likes more often (probability proportional to exp(0.5 * taste)), so what he read tells his
+taste without his labels. With `transfer = 1` books say all about films, with 0 nothing; with -1 a user dislikes in
+films what he likes in books, and a model that simply adds the book rows to the film rows is misled. Some users are
+new to films: they have few, and none before the last fifth of the time, so only books can tell their taste. Items
+differ between the domains, genres are the same six.
 """
 
 from __future__ import annotations

@@ -34,7 +34,11 @@ PARTS = {"books": part(50, seed=1), "films": part(23)}
 def test_a_batch_is_whole_and_its_shapes_are_static():
     data = training_batches(PARTS, "films", {"books": 8, "films": 5})
     x, y = data.element_spec
-    assert x["books"]["item"].shape == (8,) and x["books"]["seen"].shape == (8, 3) and x["films"]["price"].shape == (5,)
+    assert (
+        x["books"]["item"].shape == (8,)
+        and x["books"]["seen"].shape == (8, 3)
+        and x["films"]["price"].shape == (5,)
+    )
     assert y["films"].shape == (5, 1)
     assert data.cardinality() == 4 and len(list(data)) == 4  # 23 // 5
     for x, y in data:
@@ -58,7 +62,7 @@ def test_every_epoch_has_its_own_order_and_covers_the_target_once():
 @pytest.mark.parametrize("epoch", ["target", "longest"])
 @pytest.mark.parametrize("paired", [False, True])
 def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(epoch, paired):
-    arguments = dict(batch_size={"books": 4, "films": 5}, epoch=epoch, paired=paired, seed=9)
+    arguments = {"batch_size": {"books": 4, "films": 5}, "epoch": epoch, "paired": paired, "seed": 9}
     whole = training_batches(PARTS, "films", **arguments)
     epochs = [[items([batch], d) for batch in whole for d in PARTS] for _ in range(4)]
     resumed = training_batches(PARTS, "films", **arguments, initial_epoch=2)
@@ -174,10 +178,13 @@ def test_the_target_alone_and_features_of_one_kind():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (dict(batch_size=24), "wants 24 rows, but there are only 23 training rows. Lower `batch_size`"),
-        (dict(batch_size={"films": 5}), "`batch_size` of domain 'books' must be a whole number from 1. Received: None"),
-        (dict(batch_size=0), "Received: 0"),
-        (dict(epoch="source"), "target, longest. Received: 'source'"),
+        ({"batch_size": 24}, "wants 24 rows, but there are only 23 training rows. Lower `batch_size`"),
+        (
+            {"batch_size": {"films": 5}},
+            "`batch_size` of domain 'books' must be a whole number from 1. Received: None",
+        ),
+        ({"batch_size": 0}, "Received: 0"),
+        ({"epoch": "source"}, "target, longest. Received: 'source'"),
     ],
 )
 def test_mistakes_are_said(arguments, words):
@@ -190,7 +197,10 @@ def test_more_mistakes():
     nobody = {name: Part(each.x, each.y) for name, each in PARTS.items()}
     with pytest.raises(DataError, match="need the user of every row, but 'books' has none"):
         training_batches(nobody, "films", 5, paired=True)
-    apart = {"books": Part(PARTS["books"].x, PARTS["books"].y, user=PARTS["books"].user + 100), "films": PARTS["films"]}
+    apart = {
+        "books": Part(PARTS["books"].x, PARTS["books"].y, user=PARTS["books"].user + 100),
+        "films": PARTS["films"],
+    }
     with pytest.raises(DataError, match="only 0 training rows whose user stands in every domain"):
         training_batches(apart, "films", 5, paired=True)
     with pytest.raises(DataError, match="need the target 'music'"):

@@ -36,7 +36,13 @@ SCHEMA = Schema(
         ),
     ),
     target="films",
-    tables=(Table("user"), Table("book", min_count=2), Table("film"), Table("genre"), Table("tag", hash_buckets=11)),
+    tables=(
+        Table("user"),
+        Table("book", min_count=2),
+        Table("film"),
+        Table("genre"),
+        Table("tag", hash_buckets=11),
+    ),
 )
 BOOKS = pd.DataFrame({"user": [5, 5, 6], "item": ["b1", "b1", "007"], "genre": ["war", "", "zen"]})
 FILMS = pd.DataFrame(
@@ -83,7 +89,9 @@ def test_rows_by_hand(encoder):
 
 
 def test_unknown_missing_and_hashed(encoder):
-    frame = FILMS.assign(user=[77, -1, 5], genre=["nope", None, "war"], tags=[["x", "", "y"], ["x"], ["a", "b", "x", "y"]])
+    frame = FILMS.assign(
+        user=[77, -1, 5], genre=["nope", None, "war"], tags=[["x", "", "y"], ["x"], ["a", "b", "x", "y"]]
+    )
     rows = encoder.encode("films", frame)
     assert rows["user"].tolist() == [1, 0, 2]
     assert rows["genre"].tolist() == [1, 0, 2]
@@ -95,7 +103,14 @@ def test_unknown_missing_and_hashed(encoder):
 
 def nasty() -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Rows as a frame, and as the padded tensors a client sends."""
-    tags = [["x", "", "y"], [], ["", "", ""], ["a", "b", "x", "y", "", "z"], ["ü\u2028\t", " x", "x "], ["", "q"]]
+    tags = [
+        ["x", "", "y"],
+        [],
+        ["", "", ""],
+        ["a", "b", "x", "y", "", "z"],
+        ["ü\u2028\t", " x", "x "],
+        ["", "q"],
+    ]
     read = [["b1"], ["", "b1", "", "b2", ""], ["?", "b2", "007", "b1"], [], ["b\n1", "b1\x00"], ["b2"] * 9]
     frame = pd.DataFrame(
         {
@@ -125,8 +140,8 @@ def test_the_graph_gives_what_encode_gives(encoder):
     wanted = encoder.encode("films", frame)
     graph = encoder.graph("films")
     assert {name: (spec.shape.rank, spec.dtype.name) for name, spec in graph.signature.items()} == {
-        "user": (1, "int64"), "item": (1, "int64"), "genre": (1, "string"), "tags": (2, "string"), "read": (2, "string"),
-        "price": (1, "float32"), "minutes": (1, "int64"),
+        "user": (1, "int64"), "item": (1, "int64"), "genre": (1, "string"), "tags": (2, "string"),
+        "read": (2, "string"),        "price": (1, "float32"), "minutes": (1, "int64"),
     }  # fmt: skip
     traced = tf.function(graph.__call__, input_signature=[graph.signature])
     static = traced.get_concrete_function().structured_outputs
@@ -177,7 +192,9 @@ def test_a_table_of_numbers_and_texts_spells_numbers_in_digits():
         "films",
         (Table("user"),),
     )
-    encoder = Encoder(schema).adapt({"books": pd.DataFrame({"user": [7, -1]}), "films": pd.DataFrame({"user": ["7", "007"]})})
+    encoder = Encoder(schema).adapt(
+        {"books": pd.DataFrame({"user": [7, -1]}), "films": pd.DataFrame({"user": ["7", "007"]})}
+    )
     assert list(encoder.vocabularies["user"]) == ["7", "007"]
     assert encoder.encode("books", pd.DataFrame({"user": [7, -1, 8]}))["user"].tolist() == [2, 0, 1]
     found = encoder.graph("books")({"user": tf.constant([7, -1, 8], tf.int64)})
@@ -187,7 +204,9 @@ def test_a_table_of_numbers_and_texts_spells_numbers_in_digits():
 def test_nothing_seen_leaves_an_empty_vocabulary_that_still_works(tmp_path):
     import tensorflow as tf
 
-    schema = Schema((Domain("films", (Feature("user", "id", "user", table="user"),)),), "films", (Table("user"),))
+    schema = Schema(
+        (Domain("films", (Feature("user", "id", "user", table="user"),)),), "films", (Table("user"),)
+    )
     encoder = Encoder(schema).adapt({"films": pd.DataFrame({"user": ["", None]})})
     assert encoder.schema.table("user").rows == 2
     encoder.save(tmp_path)
@@ -199,8 +218,16 @@ def test_nothing_seen_leaves_an_empty_vocabulary_that_still_works(tmp_path):
 def test_files_are_readable_and_give_the_encoder_back(encoder, tmp_path):
     encoder.save(tmp_path)
     assert (tmp_path / "vocab" / "book.txt").read_text() == "b1\nb2\n"
-    assert sorted(path.name for path in (tmp_path / "vocab").iterdir()) == ["book.txt", "film.txt", "genre.txt", "user.txt"]
-    assert json.loads((tmp_path / "encoder.json").read_text())["numbers"]["films"]["price"] == {"mean": 2.0, "deviation": 1.0}
+    assert sorted(path.name for path in (tmp_path / "vocab").iterdir()) == [
+        "book.txt",
+        "film.txt",
+        "genre.txt",
+        "user.txt",
+    ]
+    assert json.loads((tmp_path / "encoder.json").read_text())["numbers"]["films"]["price"] == {
+        "mean": 2.0,
+        "deviation": 1.0,
+    }
     loaded = Encoder.load(tmp_path)
     assert loaded.schema == encoder.schema
     frame, _ = nasty()
@@ -212,17 +239,24 @@ def test_strange_ids_survive_the_files(tmp_path):
     import tensorflow as tf
 
     ids = ["a\tb", " a", "a ", "\u2028", "\x85", "\x0b", "'", '"', "\\n", "🎬", "a\x00b"]
-    schema = Schema((Domain("films", (Feature("user", "id", "user", table="user"),)),), "films", (Table("user"),))
+    schema = Schema(
+        (Domain("films", (Feature("user", "id", "user", table="user"),)),), "films", (Table("user"),)
+    )
     encoder = Encoder(schema).adapt({"films": pd.DataFrame({"user": ids})})
     encoder.save(tmp_path)
     wanted = encoder.encode("films", pd.DataFrame({"user": ids}))["user"]
     assert sorted(wanted) == list(range(2, 2 + len(ids)))
-    assert Encoder.load(tmp_path).encode("films", pd.DataFrame({"user": ids}))["user"].tolist() == wanted.tolist()
+    assert (
+        Encoder.load(tmp_path).encode("films", pd.DataFrame({"user": ids}))["user"].tolist()
+        == wanted.tolist()
+    )
     assert encoder.graph("films")({"user": tf.constant(ids)})["user"].numpy().tolist() == wanted.tolist()
 
 
 def test_a_line_break_in_an_id_is_refused():
-    schema = Schema((Domain("films", (Feature("user", "id", "user", table="user"),)),), "films", (Table("user"),))
+    schema = Schema(
+        (Domain("films", (Feature("user", "id", "user", table="user"),)),), "films", (Table("user"),)
+    )
     with pytest.raises(DataError, match="table 'user' holds a line break: 'a.nb'.*hash_buckets"):
         Encoder(schema).adapt({"films": pd.DataFrame({"user": ["a\nb"]})})
 
@@ -242,12 +276,18 @@ def test_chunks_teach_what_the_whole_teaches():
         }
     )
     whole = Encoder(SCHEMA).adapt({"books": BOOKS, "films": frame})
-    chunked = Encoder(SCHEMA).adapt({"books": BOOKS, "films": (frame[low : low + 37] for low in range(0, size, 37))})
+    chunked = Encoder(SCHEMA).adapt(
+        {"books": BOOKS, "films": (frame[low : low + 37] for low in range(0, size, 37))}
+    )
     for name, tokens in whole.vocabularies.items():
         assert list(tokens) == list(chunked.vocabularies[name])
     for name, (mean, deviation) in whole.numbers["films"].items():
         np.testing.assert_allclose(chunked.numbers["films"][name], (mean, deviation), rtol=1e-9)
-    np.testing.assert_allclose(whole.numbers["films"]["price"][1], frame["price"].astype("float32").astype(float).std(ddof=0), rtol=1e-6)
+    np.testing.assert_allclose(
+        whole.numbers["films"]["price"][1],
+        frame["price"].astype("float32").astype(float).std(ddof=0),
+        rtol=1e-6,
+    )
 
 
 def test_a_constant_number_becomes_zero_not_infinity():

@@ -24,7 +24,9 @@ def two_domains(length: int = 3, time: str | None = "time") -> Schema:
         return Domain(name, keys + histories(), time=time)
 
     return Schema(
-        (domain("books", "book"), domain("films", "film")), "films", (Table("user"), Table("book"), Table("film"))
+        (domain("books", "book"), domain("films", "film")),
+        "films",
+        (Table("user"), Table("book"), Table("film")),
     )
 
 
@@ -57,7 +59,11 @@ def test_histories_equal_a_loop_over_all_events(seed, ties):
     schema = two_domains()
     logs = read_logs(schema, frames)
     add_histories(schema, logs, {}, include_ties=ties)
-    when = {item: time for frame in frames.values() for item, time in zip(frame["item"], frame["time"], strict=True)}
+    when = {
+        item: time
+        for frame in frames.values()
+        for item, time in zip(frame["item"], frame["time"], strict=True)
+    }
     for name, frame in frames.items():
         for column, of in (("read", "books"), ("seen", "films")):
             lists = logs[name].columns[column].to_lists()
@@ -67,7 +73,9 @@ def test_histories_equal_a_loop_over_all_events(seed, ties):
                 assert row["item"] not in found
             padded = logs[name].columns[column].last(3)
             for found, cut in zip(lists, padded, strict=True):
-                assert list(cut[cut > 0]) == list(found[-3:])  # the newest three, oldest first, padding behind
+                assert list(cut[cut > 0]) == list(
+                    found[-3:]
+                )  # the newest three, oldest first, padding behind
 
 
 def test_no_future_event_changes_a_history():
@@ -95,7 +103,10 @@ def test_a_negative_has_its_positives_history_and_is_never_an_event():
         frame["label"] = 1
         frame["user"] = [f"{user}{number % 9}" for number, user in enumerate(frame["user"])]
     schema = two_domains()
-    logs = read_logs(schema, {"books": frames["books"], "films": {"data": frames["films"], "negatives": {"per_positive": 2}}})
+    logs = read_logs(
+        schema,
+        {"books": frames["books"], "films": {"data": frames["films"], "negatives": {"per_positive": 2}}},
+    )
     plain = read_logs(schema, frames)
     logs["films"] = add_negatives(logs["films"], seed=0)
     assert len(logs["films"]) == 180
@@ -130,7 +141,9 @@ def test_without_times_the_other_training_events_are_listed_and_no_held_out_one(
 
 
 def test_a_missing_user_has_no_history():
-    order, starts, stops = windows(np.array([-1, -1, 0]), np.array([1, 2, 3]), np.array([-1, 0]), np.array([9, 9]))
+    order, starts, stops = windows(
+        np.array([-1, -1, 0]), np.array([1, 2, 3]), np.array([-1, 0]), np.array([9, 9])
+    )
     assert list(order) == [2] and list(stops - starts) == [0, 1]
 
 
@@ -143,7 +156,11 @@ def test_users_must_have_one_dtype():
     schema = two_domains()
     numbers = Schema(
         (
-            Domain("books", (Feature("user", "id", "user", "int64", "user"), *schema.domain("books").features[1:]), time="time"),
+            Domain(
+                "books",
+                (Feature("user", "id", "user", "int64", "user"), *schema.domain("books").features[1:]),
+                time="time",
+            ),
             schema.domain("films"),
         ),
         "films",

@@ -90,7 +90,9 @@ def test_a_negative_keeps_user_and_context_and_takes_the_items_columns():
         positives, negatives = rows[rows["label"] == 1], rows[rows["label"] == 0]
         assert len(positives) == 200 * share and len(negatives) == 3 * len(positives)
         assert (rows["minutes"] == 100 + rows["item"]).all()
-        assert all(list(tags) == [f"t{i % 3}", "all"] for tags, i in zip(rows["tags"], rows["item"], strict=True))
+        assert all(
+            list(tags) == [f"t{i % 3}", "all"] for tags, i in zip(rows["tags"], rows["item"], strict=True)
+        )
         # every negative has the user, device and time of a positive of the same part
         keys = set(zip(positives["user"], positives["device"], positives["time"], strict=True))
         assert set(zip(negatives["user"], negatives["device"], negatives["time"], strict=True)) == keys
@@ -100,7 +102,11 @@ def test_a_negative_keeps_user_and_context_and_takes_the_items_columns():
 
 def test_negatives_of_a_log_with_labels_are_refused():
     schema = Schema(
-        (Domain("films", (Feature("user", "id", "user", table="u"), Feature("item", "id", "item", table="f"))),),
+        (
+            Domain(
+                "films", (Feature("user", "id", "user", table="u"), Feature("item", "id", "item", table="f"))
+            ),
+        ),
         "films",
         (Table("u"), Table("f")),
     )
@@ -108,5 +114,7 @@ def test_negatives_of_a_log_with_labels_are_refused():
     with pytest.raises(DataError, match="log of positives, but row 2 is none"):
         prepare(schema, {"films": {"data": frame, "negatives": {}}}, split="random")
     for negatives in ({"per_positive": 0}, {"how": "hard"}):
-        with pytest.raises(DataError, match="per_positive: a whole number from 1, and how: uniform or popularity"):
+        with pytest.raises(
+            DataError, match="per_positive: a whole number from 1, and how: uniform or popularity"
+        ):
             prepare(schema, {"films": {"data": frame, "negatives": negatives}})

@@ -10,7 +10,9 @@ from cdrzoo.data import prepare, synthetic
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Domain, Feature, Schema, Table, load_mapping
 
-MADE = synthetic.synthesize(0.5, users=120, source_rows=1500, target_rows=600, source_items=40, target_items=30)
+MADE = synthetic.synthesize(
+    0.5, users=120, source_rows=1500, target_rows=600, source_items=40, target_items=30
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,9 @@ def same_parts(one, two) -> None:
             other = two.parts[domain][part]
             np.testing.assert_array_equal(rows.y, other.y)
             for name, values in rows.x.items():
-                np.testing.assert_allclose(values, other.x[name], atol=1e-6, err_msg=f"{domain} {part} {name}")
+                np.testing.assert_allclose(
+                    values, other.x[name], atol=1e-6, err_msg=f"{domain} {part} {name}"
+                )
 
 
 def test_parts_hold_what_the_frames_hold(prepared):
@@ -88,7 +92,9 @@ def test_examples_in_csv_hold_their_sequences_in_a_cell(prepared, tmp_path):
     read = prepare(MADE.schema, sources, split="random", folder=tmp_path, encoder=prepared.encoder)
     at = read.split.parts["films"]["test"]
     for name, values in read.parts["films"]["test"].x.items():
-        np.testing.assert_allclose(values, prepared.parts["films"]["train"].x[name][at], atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            values, prepared.parts["films"]["train"].x[name][at], atol=1e-6, err_msg=name
+        )
 
 
 def test_groups_count_training_rows(prepared):
@@ -111,7 +117,11 @@ def test_batches_of_all_and_of_some_domains(prepared):
 
 def small() -> tuple[Schema, dict[str, pd.DataFrame]]:
     def domain(name: str, *more: Feature, **keys) -> Domain:
-        features = (Feature("user", "id", "user", table="user"), Feature("item", "id", "item", table=name), *more)
+        features = (
+            Feature("user", "id", "user", table="user"),
+            Feature("item", "id", "item", table=name),
+            *more,
+        )
         return Domain(name, features, time="time", **keys)
 
     tags = Feature("tags", "ids", "item", table="tag", length=2)
@@ -154,16 +164,34 @@ def test_joined_files_weights_and_thresholds(tmp_path):
         (lambda s: s.update(books="none.csv"), ["none.csv does not exist"]),
         (lambda s: s.update(books={"path": "a.csv", "knd": "examples"}), ["'knd'", "'kind'"]),
         (lambda s: s.update(books={"kind": "examples"}), ["`path`", "`data`"]),
-        (lambda s: s.update(books={"data": s["books"], "kind": "logs"}), ["interactions or examples", "'logs'"]),
+        (
+            lambda s: s.update(books={"data": s["books"], "kind": "logs"}),
+            ["interactions or examples", "'logs'"],
+        ),
         (lambda s: s.update(books={"data": s["books"], "join": [{"path": "x"}]}), ["`on`"]),
-        (lambda s: s.update(books=s["books"].drop(columns="stars")), ["domain 'books' lacks the column 'stars'"]),
-        (lambda s: s.update(films=s["films"].drop(columns="time")), ["domain 'films' lacks the column 'time'"]),
-        (lambda s: s.update(films=s["films"].assign(label=3)), ["'label', row 1", "labelled 0 or 1", "`threshold`"]),
+        (
+            lambda s: s.update(books=s["books"].drop(columns="stars")),
+            ["domain 'books' lacks the column 'stars'"],
+        ),
+        (
+            lambda s: s.update(films=s["films"].drop(columns="time")),
+            ["domain 'films' lacks the column 'time'"],
+        ),
+        (
+            lambda s: s.update(films=s["films"].assign(label=3)),
+            ["'label', row 1", "labelled 0 or 1", "`threshold`"],
+        ),
         (lambda s: s.update(films=s["films"].assign(label=np.nan)), ["'label', row 1", "missing"]),
         (lambda s: s.update(films=s["films"].assign(time=-1)), ["'time', row 1", "-1"]),
         (lambda s: s.update(films=s["films"].iloc[:0]), ["no rows"]),
-        (lambda s: s.update(films={"data": s["films"].assign(w=-1.0), "weight": "w"}), ["weight is negative"]),
-        (lambda s: s.update(films={"data": s["films"], "kind": "examples", "negatives": {}}), ["examples hold their own"]),
+        (
+            lambda s: s.update(films={"data": s["films"].assign(w=-1.0), "weight": "w"}),
+            ["weight is negative"],
+        ),
+        (
+            lambda s: s.update(films={"data": s["films"], "kind": "examples", "negatives": {}}),
+            ["examples hold their own"],
+        ),
     ],
 )
 def test_every_mistake_is_said_before_anything_is_done(change, words):
@@ -188,7 +216,10 @@ def test_files_are_checked_before_any_is_read(tmp_path):
 def test_a_join_with_two_rows_a_key(tmp_path):
     schema, frames = small()
     items = pd.DataFrame({"item": ["1", "1"], "brand_id": [1, 2], "tags": ["x", "y"]})
-    sources = {"books": frames["books"], "films": {"data": frames["films"], "join": [{"data": items, "on": "item"}]}}
+    sources = {
+        "books": frames["books"],
+        "films": {"data": frames["films"], "join": [{"data": items, "on": "item"}]},
+    }
     with pytest.raises(DataError, match="several rows with item '1'"):
         prepare(schema, sources)
 
@@ -207,7 +238,10 @@ def test_the_label_is_not_a_feature():
     cheat = Feature("stars", "number", "item")
     books = schema.domain("books")
     schema = Schema(
-        (Domain("books", (*books.features, cheat), label="stars", threshold=4, time="time"), schema.domain("films")),
+        (
+            Domain("books", (*books.features, cheat), label="stars", threshold=4, time="time"),
+            schema.domain("films"),
+        ),
         "films",
         schema.tables,
     )
@@ -220,7 +254,11 @@ def test_one_column_wanted_in_two_types():
     schema, frames = small()
     films = schema.domain("films")
     schema = Schema(
-        (schema.domain("books"), Domain("films", (*films.features, read), time="time")), "films", (*schema.tables, Table("star"))
+        (schema.domain("books"), Domain("films", (*films.features, read), time="time")),
+        "films",
+        (*schema.tables, Table("star")),
     )
-    with pytest.raises(DataError, match="column 'item' is wanted as string and, by history 'stars_given'.*as int64"):
+    with pytest.raises(
+        DataError, match="column 'item' is wanted as string and, by history 'stars_given'.*as int64"
+    ):
         prepare(schema, frames)

@@ -60,7 +60,9 @@ def write(folder, ending: str, rows: dict) -> object:
     if ending == "frame":
         return frame
     if ending.startswith("csv"):
-        joined = frame.assign(**{c: ["|".join(v) for v in frame[c]] for c in frame if isinstance(frame[c][0], list)})
+        joined = frame.assign(
+            **{c: ["|".join(v) for v in frame[c]] for c in frame if isinstance(frame[c][0], list)}
+        )
         joined.to_csv(path, index=False)
     elif ending == "parquet":
         frame.to_parquet(path, index=False)
@@ -93,9 +95,15 @@ def test_chunks_make_up_the_whole(tmp_path, ending):
 
 def test_several_files_a_pattern_and_a_folder_read_in_order_of_their_names(tmp_path):
     for number in (1, 0):
-        pd.DataFrame({"user": [f"u{number}"], "tags": [["a"] * number]}).to_parquet(tmp_path / f"part-{number}.parquet")
+        pd.DataFrame({"user": [f"u{number}"], "tags": [["a"] * number]}).to_parquet(
+            tmp_path / f"part-{number}.parquet"
+        )
     wanted = {"user": WANTED["user"], "tags": WANTED["tags"]}
-    for source in (tmp_path, tmp_path / "part-*.parquet", [tmp_path / "part-0.parquet", tmp_path / "part-1.parquet"]):
+    for source in (
+        tmp_path,
+        tmp_path / "part-*.parquet",
+        [tmp_path / "part-0.parquet", tmp_path / "part-1.parquet"],
+    ):
         found = read(source, wanted)
         assert list(found["user"]) == ["u0", "u1"]
         assert [list(row) for row in found["tags"].to_lists()] == [[], ["a"]]
@@ -129,7 +137,12 @@ def test_numbers_written_as_text_and_ids_joined_by_another_separator(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("n,f,ids\n 3 ,1e3,4;5\n,NaN,\n4.0,2,6\n")
     found = read(
-        path, {"n": Wanted("n", "int64"), "f": Wanted("f", "float"), "ids": Wanted("ids", "int64", True, separator=";")}
+        path,
+        {
+            "n": Wanted("n", "int64"),
+            "f": Wanted("f", "float"),
+            "ids": Wanted("ids", "int64", True, separator=";"),
+        },
     )
     assert list(found["n"]) == [3, -1, 4]
     np.testing.assert_array_equal(found["f"], [1000, np.nan, 2])
@@ -185,7 +198,9 @@ def test_rows_count_on_through_chunks_and_lists(tmp_path):
         list(chunks(path, {"ids": Wanted("ids", "int64", many=True)}, rows=8))
 
 
-@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet", "jsonl", "jsonl.gz", "tfrecord", "tfrecord.gz"])
+@pytest.mark.parametrize(
+    "ending", ["csv", "csv.gz", "parquet", "jsonl", "jsonl.gz", "tfrecord", "tfrecord.gz"]
+)
 def test_an_empty_file(tmp_path, ending):
     path = tmp_path / f"rows.{ending}"
     path.write_bytes(b"")

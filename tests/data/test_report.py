@@ -36,7 +36,13 @@ SCHEMA = Schema(
     (Table("user"), Table("book"), Table("film"), Table("genre", width=4)),
 )
 BOOKS = pd.DataFrame(
-    {"user": list("aab"), "item": list("xyx"), "genre": ["war", "zen", "war"], "stars": [5, 1, 4], "time": [1, 2, 3]}
+    {
+        "user": list("aab"),
+        "item": list("xyx"),
+        "genre": ["war", "zen", "war"],
+        "stars": [5, 1, 4],
+        "time": [1, 2, 3],
+    }
 )
 FILMS = pd.DataFrame(
     {

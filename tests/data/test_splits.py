@@ -17,7 +17,9 @@ def schema(time: str | None = "time") -> Schema:
         keys = (Feature("user", "id", "user", table="user"), Feature("item", "id", "item", "int64", name))
         return Domain(name, keys, time=time)
 
-    return Schema((domain("books"), domain("films")), "films", (Table("user"), Table("books"), Table("films")))
+    return Schema(
+        (domain("books"), domain("films")), "films", (Table("user"), Table("books"), Table("films"))
+    )
 
 
 def frames(seed: int = 0) -> dict[str, pd.DataFrame]:
@@ -45,7 +47,9 @@ def split(how, data=None, time="time", seed=0) -> tuple[Split, dict[str, pd.Data
 
 def test_by_time_everything_held_out_is_strictly_later_than_everything_trained_on():
     made, data = split({"by": "time", "fractions": [0.6, 0.2, 0.2]})
-    times = {d: {part: data[d]["time"].to_numpy()[rows] for part, rows in made.parts[d].items()} for d in data}
+    times = {
+        d: {part: data[d]["time"].to_numpy()[rows] for part, rows in made.parts[d].items()} for d in data
+    }
     trained = max(times["films"]["train"].max(), times["books"]["train"].max())
     chosen = max(times["films"]["valid"].max(), times["books"]["valid"].max())
     assert trained < min(times["films"]["valid"].min(), times["books"]["valid"].min())
@@ -77,7 +81,11 @@ def test_last_event_is_the_test_and_the_sources_stop_before_the_first_held_out_o
     source = set(made.parts["books"]["train"])
     for user, rows in films.groupby("user"):
         ordered = rows.sort_values("time", kind="stable").index
-        wanted = ["train"] * (len(ordered) - 2) + ["valid", "test"] if len(ordered) >= 3 else ["train"] * len(ordered)
+        wanted = (
+            ["train"] * (len(ordered) - 2) + ["valid", "test"]
+            if len(ordered) >= 3
+            else ["train"] * len(ordered)
+        )
         assert list(part[ordered]) == wanted
         first = films["time"][ordered[-2]] if len(ordered) >= 3 else np.inf
         own = books[books["user"] == user]
@@ -108,7 +116,8 @@ def test_random_and_users_follow_content_and_seed_not_the_order_of_rows():
         second, _ = split(how, shuffled, seed=3)
         assert first.hash == second.hash
         items = [
-            set(d["films"]["item"].iloc[s.parts["films"]["test"]]) for s, d in ((first, data), (second, shuffled))
+            set(d["films"]["item"].iloc[s.parts["films"]["test"]])
+            for s, d in ((first, data), (second, shuffled))
         ]
         assert items[0] == items[1]
         assert split(how, data, seed=4)[0].hash != first.hash

@@ -11,7 +11,9 @@ from cdrzoo.data.streams import adapt
 from cdrzoo.errors import DataError
 from tests.data.test_readers import example, write_records
 
-MADE = synthetic.synthesize(0.5, users=120, source_rows=1500, target_rows=600, source_items=40, target_items=30)
+MADE = synthetic.synthesize(
+    0.5, users=120, source_rows=1500, target_rows=600, source_items=40, target_items=30
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,10 @@ def files(request, prepared, tmp_path_factory):
 def rows_of(batches, domain: str) -> dict[str, np.ndarray]:
     found = [(*batch[0][domain].values(), batch[1][domain][:, 0]) for batch in batches]
     names = [*batches[0][0][domain], "@y"]
-    return {name: np.concatenate([part.numpy() for part in parts]) for name, parts in zip(names, zip(*found, strict=True), strict=True)}
+    return {
+        name: np.concatenate([part.numpy() for part in parts])
+        for name, parts in zip(names, zip(*found, strict=True), strict=True)
+    }
 
 
 def test_adapt_in_chunks_equals_adapt_in_memory(prepared, files):
@@ -57,7 +62,10 @@ def test_adapt_in_chunks_equals_adapt_in_memory(prepared, files):
 
 def test_in_order_it_gives_every_row_once(prepared, files):
     folder, sources = files
-    found = rows_of(list(stream(prepared.encoder, {"films": sources["films"]}, 100, training=False, folder=folder)), "films")
+    found = rows_of(
+        list(stream(prepared.encoder, {"films": sources["films"]}, 100, training=False, folder=folder)),
+        "films",
+    )
     wanted = prepared.parts["films"]["train"]
     np.testing.assert_array_equal(found["@y"], wanted.y[:, 0])
     for name, values in wanted.x.items():
@@ -89,7 +97,7 @@ def test_training_shuffles_whole_batches_with_static_shapes(prepared, files):
 
 def test_a_resumed_stream_goes_on_where_it_was(prepared, files):
     folder, sources = files
-    arguments = dict(batch_size=32, shuffle_rows=100, seed=4, folder=folder)
+    arguments = {"batch_size": 32, "shuffle_rows": 100, "seed": 4, "folder": folder}
     whole = stream(prepared.encoder, sources, **arguments)
     epochs = [list(whole) for _ in range(3)]
     resumed = list(stream(prepared.encoder, sources, **arguments, initial_epoch=2))

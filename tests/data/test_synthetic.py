@@ -18,7 +18,7 @@ def bias(frame: pd.DataFrame, key: str, residual: np.ndarray) -> pd.Series:
 
 
 def scores(transfer: float, seed: int = 0) -> tuple[float, float, float]:
-    """AUC on the films' last fifth: of film and user biases, of these and the user's bias in books, and of the truth."""
+    """AUC on the films' last fifth: of film and user biases, with the user's bias in books, and of the truth."""
     made = synthetic.synthesize(transfer, seed=seed)
     books, films = made.frames["books"], made.frames["films"]
     late = films["time"] >= films["time"].quantile(0.8)
@@ -72,7 +72,9 @@ def test_cold_users_have_books_and_no_early_film():
 
 
 def test_seed_and_sizes():
-    one, two, other = (synthetic.synthesize(0.3, users=50, source_rows=300, target_rows=90, seed=s) for s in (1, 1, 2))
+    one, two, other = (
+        synthetic.synthesize(0.3, users=50, source_rows=300, target_rows=90, seed=s) for s in (1, 1, 2)
+    )
     for domain, rows in (("books", 300), ("films", 90)):
         pd.testing.assert_frame_equal(one.frames[domain], two.frames[domain])
         assert len(one.frames[domain]) == rows and one.frames[domain]["time"].is_monotonic_increasing

@@ -21,7 +21,7 @@ def pair(
     keys: str = "int64",
     **domain: Any,
 ) -> Schema:
-    """Two domains with a user, an item, item features, and histories of items and of their ratings, own and the other's.
+    """Two domains with a user, an item, item features, and both domains' histories of items and of their ratings.
 
     Ratings given before the row are known at the row's time, so they may be read; the row's own rating never is.
 
@@ -40,7 +40,9 @@ def pair(
         )
         if ratings:
             histories.append(
-                Feature(f"{name}_ratings", "ids", "history", "int64", "rating", LENGTH, of=name, field="rating")
+                Feature(
+                    f"{name}_ratings", "ids", "history", "int64", "rating", LENGTH, of=name, field="rating"
+                )
             )
     domains = tuple(
         Domain(
@@ -55,6 +57,11 @@ def pair(
         )
         for name in (source, target)
     )
-    names = ["user", f"{source}_item", f"{target}_item", *(f.table for f in item_features if f.table is not None)]
+    names = [
+        "user",
+        f"{source}_item",
+        f"{target}_item",
+        *(f.table for f in item_features if f.table is not None),
+    ]
     names += ["rating"] if ratings else []
     return Schema(domains, target, tuple(Table(name) for name in dict.fromkeys(names)))

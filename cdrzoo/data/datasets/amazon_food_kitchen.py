@@ -1,7 +1,7 @@
 """Amazon food and kitchen: what users bought, without ratings; every user is in both domains.
 
-Files: `interactions_food.csv.gz` and `interactions_kitchen.csv.gz` with user_id, item_id (ASIN), timestamp (Unix seconds,
-whole days). Negatives are drawn once, among the items of the domain that the user never touched.
+Files: `interactions_food.csv.gz` and `interactions_kitchen.csv.gz` with user_id, item_id (ASIN), timestamp (Unix
+seconds, whole days). Negatives are drawn once, among the items of the domain that the user never touched.
 
 Reference: McAuley et al., Image-based recommendations on styles and substitutes (SIGIR 2015).
 """
@@ -15,7 +15,12 @@ from cdrzoo.data.datasets import _pairs
 
 
 def pair(
-    folder: str | pathlib.Path, source: str = "food", target: str = "kitchen", *, how: str = "uniform", per_positive: int = 4
+    folder: str | pathlib.Path,
+    source: str = "food",
+    target: str = "kitchen",
+    *,
+    how: str = "uniform",
+    per_positive: int = 4,
 ) -> dict[str, Any]:
     """Food and kitchen, either way.
 
@@ -27,7 +32,7 @@ def pair(
         per_positive: negatives for each event.
 
     Returns:
-        Arguments of `prepare`: schema, sources, split (test: each user's last event in the target; valid: the one before).
+        Arguments of `prepare`: schema, sources, split (test: each user's last target event; valid: the one before).
     """
     schema = _pairs.pair(source, target, ratings=False, keys="string", time="timestamp")
     sources = {

@@ -1,8 +1,8 @@
 """Amazon ratings with times; two sub-categories of one category are the domains.
 
 Files: `interactions_subcatN.csv.gz` with user_id, item_id, rating (1 to 5), timestamp (Unix seconds, whole days), and
-`items_subcatN.csv.gz` with item_id, category_ids, brand_id and also_viewed (ids joined by `|`). Each sub-category is one
-set of categories, so `category_ids` is the same in all rows of a domain and is left out.
+`items_subcatN.csv.gz` with item_id, category_ids, brand_id and also_viewed (ids joined by `|`). Each sub-category is
+one set of categories, so `category_ids` is the same in all rows of a domain and is left out.
 
 Reference: McAuley et al., Image-based recommendations on styles and substitutes (SIGIR 2015).
 """
@@ -28,7 +28,7 @@ def pair(
         task: `click` (a rating of at least 4) or `rating`.
 
     Returns:
-        Arguments of `prepare`: schema, sources, split (the target's first 70 % of the time train, 10 % valid, 20 % test).
+        Arguments of `prepare`: schema, sources, split (by time: 70 % of the target rows train, 10 % valid, 20 % test).
     """
     folder = pathlib.Path(folder)
     features = (
@@ -36,7 +36,9 @@ def pair(
         Feature("also_viewed", "ids", "item", "int64", "viewed", 10),
     )
     threshold = 4 if task == "click" else None
-    schema = _pairs.pair(source, target, features, label="rating", task=task, threshold=threshold, time="timestamp")
+    schema = _pairs.pair(
+        source, target, features, label="rating", task=task, threshold=threshold, time="timestamp"
+    )
     sources = {
         name: {
             "path": str(folder / f"interactions_{name}.csv.gz"),

@@ -24,12 +24,14 @@ def pair(folder: str | pathlib.Path, source: str, target: str, *, task: str = "c
         task: `click` (a rating of at least 4) or `rating`.
 
     Returns:
-        Arguments of `prepare`: schema, sources, split (the target's first 70 % of the time train, 10 % valid, 20 % test).
+        Arguments of `prepare`: schema, sources, split (by time: 70 % of the target rows train, 10 % valid, 20 % test).
     """
     threshold = 4 if task == "click" else None
     names = f"cat{source}", f"cat{target}"
     return {
         "schema": _pairs.pair(*names, label="rating", task=task, threshold=threshold, time="timestamp"),
-        "sources": {name: {"path": str(pathlib.Path(folder) / f"interactions_{name}.csv.gz")} for name in names},
+        "sources": {
+            name: {"path": str(pathlib.Path(folder) / f"interactions_{name}.csv.gz")} for name in names
+        },
         "split": dict(_pairs.TIME_SPLIT),
     }

@@ -26,8 +26,8 @@ def pair(
         task: `rating`, or `click` (a rating of at least 4).
 
     Returns:
-        Arguments of `prepare`: schema, sources, split (20 % of the shared users have all their target rows held out) and
-        histories of all other training events, for want of times.
+        Arguments of `prepare`: schema, sources, split (10 and 20 % of the shared users have all their target rows in
+        valid and test) and histories of all other training events, for want of times.
     """
     threshold = 4 if task == "click" else None
     sources = {
