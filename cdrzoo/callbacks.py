@@ -30,7 +30,8 @@ def target_scores(model: Any, data: Any) -> tuple[np.ndarray, np.ndarray, np.nda
     for x, y, *weights in data:
         scores = np.asarray(model.predict_on_batch({target: x[target]})[target])
         weight = weights[0].get(target) if weights and weights[0] else None
-        parts.append([np.ravel(y[target]), np.ravel(scores), np.ravel(np.ones(len(scores)) if weight is None else weight)])
+        weight = np.ones(len(scores)) if weight is None else weight
+        parts.append([np.ravel(y[target]), np.ravel(scores), np.ravel(weight)])
     if not parts:
         raise InputError("There are no rows to score: the dataset gave no batch.")
     labels, scores, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -68,16 +69,18 @@ class Evaluate(keras.callbacks.Callback):
             labels, scores if finite else np.zeros(len(scores)), task, self.users, self.groups, weights
         )
         if logs is not None:
-            logs.update({f"{self.prefix}{name}": value if finite else float("nan") for name, value in found.items()})
+            logs.update(
+                {f"{self.prefix}{name}": value if finite else float("nan") for name, value in found.items()}
+            )
 
 
 class Resume(keras.callbacks.Callback):
     """Writes the whole state of a `fit` after every epoch, and continues from it.
 
-    An interrupted `fit` that is run again, with a model built alike, ends as it would have ended uninterrupted: weights,
-    optimizers (those a model holds besides its own, too), random seeds, what the other callbacks remember (the best
-    value, how long they have waited, the best weights) and the history come back. `keras.callbacks.BackupAndRestore`
-    leaves the callbacks and the history out.
+    An interrupted `fit` that is run again, with a model built alike, ends as it would have ended uninterrupted:
+    weights, optimizers (those a model holds besides its own, too), random seeds, what the other callbacks remember
+    (the best value, how long they have waited, the best weights) and the history come back.
+    `keras.callbacks.BackupAndRestore` leaves the callbacks and the history out.
 
     What an epoch reads must depend on its number alone: make a shuffled dataset from `next_epoch` on. The state stays
     when `fit` ends; run again it returns at once. `clear` removes it.
@@ -171,8 +174,8 @@ class Resume(keras.callbacks.Callback):
         for optimizer in _optimizers(model, set()):
             if not optimizer.built:
                 raise InputError(
-                    f"The model holds an optimizer, {optimizer.name!r}, that is not built, so its state cannot be kept. "
-                    "Call its `build(variables)` in the model's `compile`."
+                    f"The model holds an optimizer, {optimizer.name!r}, that is not built, so its state cannot be "
+                    "kept. Call its `build(variables)` in the model's `compile`."
                 )
 
     def _variables(self) -> list[Any]:
@@ -187,15 +190,15 @@ class Resume(keras.callbacks.Callback):
         if [tuple(v.shape) for v in variables] != [value.shape for value in values]:
             raise InputError(
                 f"The state in {self.folder} is not this model's: it holds {len(values)} variables, the model "
-                f"{len(variables)}, or they differ in shape. Resume with the arguments of the interrupted run, or remove "
-                "the folder."
+                f"{len(variables)}, or they differ in shape. Resume with the arguments of the interrupted run, or "
+                "remove the folder."
             )
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
 
     def _write(self, epoch: int) -> None:
         variables = self._variables()
-        arrays = {f"variable_{i}": _array(variable) for i, variable in enumerate(variables)}
+        arrays: dict[str, Any] = {f"variable_{i}": _array(variable) for i, variable in enumerate(variables)}
         remembered = []
         for i, callback in enumerate(self.callbacks):
             values, counts = {}, {}
@@ -342,7 +345,9 @@ class WeightHistogram(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if not hasattr(self.model, self.quantity):
-            raise InputError(f"{type(self.model).__name__} has no method {self.quantity!r} to draw a histogram of.")
+            raise InputError(
+                f"{type(self.model).__name__} has no method {self.quantity!r} to draw a histogram of."
+            )
         self.rows = []
         self._writer = tf.summary.create_file_writer(str(self.folder))
 
@@ -351,10 +356,12 @@ class WeightHistogram(keras.callbacks.Callback):
         for name, values in getattr(self.model, self.quantity)(self.x).items():
             values = np.clip(np.ravel(np.asarray(values, np.float64)), self.edges[0], self.edges[-1])
             counts = np.histogram(values, self.edges)[0]
-            self.rows += [[epoch + 1, name, *bin] for bin in zip(low.tolist(), high.tolist(), counts.tolist(), strict=True)]
+            table = np.stack([low, high, counts], axis=1)
+            self.rows += [[epoch + 1, name, start, end, int(count)] for start, end, count in table.tolist()]
             with self._writer.as_default():
-                table = tf.constant(np.stack([low, high, counts], axis=1), tf.float64)
-                _write_summary("histograms", f"{self.quantity}/{name}", table, epoch + 1)
+                _write_summary(
+                    "histograms", f"{self.quantity}/{name}", tf.constant(table, tf.float64), epoch + 1
+                )
         self._writer.flush()
         path = self.folder / f"{self.quantity}.csv"
         unfinished = path.with_suffix(".unfinished")

@@ -70,8 +70,8 @@ def export(
         version: a whole number of at least 0; default: one above the highest that exists, or 1.
         examples: raw rows of the target (every feature by its column) for warm-up requests and the recorded replay.
             Default: warm-up with one row of missing values, no replay.
-        card: what the model card is to say beyond what can be read off the model, for example `data`, `split`, `metrics`,
-            `training`, `intended_use`, `limits`.
+        card: what the model card is to say beyond what can be read off the model, for example `data`, `split`,
+            `metrics`, `training`, `intended_use`, `limits`. It may also replace what is read off.
 
     Returns:
         The path of the new version.
@@ -96,7 +96,9 @@ def export(
     archive.track(lookups)  # the tables; of the model's variables Keras tracks those that the endpoints read
     with inlined():
         serving = archive.add_endpoint("serving_default", score, [signature(features)])
-        archive.add_endpoint("serve_examples", score_examples, [tf.TensorSpec([None], tf.string, name="examples")])
+        archive.add_endpoint(
+            "serve_examples", score_examples, [tf.TensorSpec([None], tf.string, name="examples")]
+        )
         traced = serving.get_concrete_function()
 
     examples = examples.head(REPLAY_ROWS) if examples is not None and len(examples) else None
@@ -140,11 +142,14 @@ def signature(features: Iterable[Feature]) -> dict[str, tf.TensorSpec]:
 
 def parse_examples(examples: tf.Tensor, features: Iterable[Feature]) -> dict[str, tf.Tensor]:
     """Serialized `tf.train.Example`s, `[batch]`, to the raw tensors; a feature that is absent or empty is missing."""
-    specs = {
-        f.name: tf.io.FixedLenSequenceFeature([], tf.as_dtype(f.dtype), allow_missing=True, default_value=MISSING[f.dtype])
-        for f in features
-    }
-    rows = tf.io.parse_example(examples, specs)
+    features = tuple(features)
+    rows = tf.io.parse_example(
+        examples,
+        {
+            f.name: tf.io.FixedLenSequenceFeature([], f.dtype, True, default_value=MISSING[f.dtype])
+            for f in features
+        },
+    )
     for f in features:
         if f.kind != "ids":  # one value a row; a column of missing ones is there in case no example has any
             rows[f.name] = tf.pad(rows[f.name], [[0, 0], [0, 1]], constant_values=MISSING[f.dtype])[:, 0]
@@ -181,7 +186,9 @@ def raw_rows(frame: pd.DataFrame, features: Iterable[Feature]) -> dict[str, np.n
 
 def missing_rows(features: Iterable[Feature], rows: int = 1) -> dict[str, np.ndarray]:
     """Rows in which every feature is missing."""
-    return {f.name: _typed([None] * rows, f.dtype).reshape((-1, 1) if f.kind == "ids" else -1) for f in features}
+    return {
+        f.name: _typed([None] * rows, f.dtype).reshape((-1, 1) if f.kind == "ids" else -1) for f in features
+    }
 
 
 def serialize_rows(rows: Mapping[str, np.ndarray], features: Iterable[Feature]) -> np.ndarray:
@@ -254,12 +261,14 @@ def _check_serves_anywhere(path: pathlib.Path) -> None:
     for function in functions:
         if function.attr["_XlaMustCompile"].b:
             raise InputError(
-                f"The serving graph holds {function.signature.name!r}, which only XLA can run, and a server may lack it. "
-                "Do not use jit_compile=True where `training` is False."
+                f"The serving graph holds {function.signature.name!r}, which only XLA can run, and a server may lack "
+                "it. Do not use jit_compile=True where `training` is False."
             )
     for node in [*meta_graph.graph_def.node, *(node for function in functions for node in function.node_def)]:
         if node.op in ("PyFunc", "EagerPyFunc", "PyFuncStateless"):
-            raise InputError(f"The serving graph calls Python ({node.name!r}). Use TensorFlow operations in `serve`.")
+            raise InputError(
+                f"The serving graph calls Python ({node.name!r}). Use TensorFlow operations in `serve`."
+            )
 
 
 # Files --------------------------------------------------------------------------------------------------------------
@@ -270,8 +279,8 @@ def _check(model: Any, encoder: Any, folder: pathlib.Path, version: int | None) 
         raise InputError(f"`version` must be a whole number of at least 0. Received: {version!r}.")
     if version is not None and (folder / str(version)).exists():
         raise InputError(
-            f"Version {version} exists in {folder}, and a version is never overwritten. Leave `version` out for the next "
-            "number, or choose another."
+            f"Version {version} exists in {folder}, and a version is never overwritten. Leave `version` out for the "
+            "next number, or choose another."
         )
     if not model.built:
         raise InputError("The model has no weights yet. Train it, or load weights, before the export.")
@@ -376,7 +385,9 @@ def _varint(value: int) -> bytes:
 def _facts(model: Any, features: Iterable[Feature], variables: Sequence[keras.Variable]) -> dict[str, Any]:
     """What the model itself can say on its card."""
     domain = model.schema.target_domain
-    config = {key: value for key, value in model.get_config().items() if key not in ("schema", "name", "trainable")}
+    config = {
+        key: value for key, value in model.get_config().items() if key not in ("schema", "name", "trainable")
+    }
     return {
         "model": type(model).__name__,
         "exported": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -25,7 +25,9 @@ def better(name: str) -> str:
     """`"max"` or `"min"`: the `mode` in which EarlyStopping and ModelCheckpoint watch `name`, as in `val_auc@cold`."""
     metric = name.removeprefix("val_").partition("@")[0]
     if metric not in HIGHER_IS_BETTER:
-        raise InputError(f"Unknown metric {name!r}. Metrics: {', '.join(HIGHER_IS_BETTER)}, each also as METRIC@GROUP.")
+        raise InputError(
+            f"Unknown metric {name!r}. Metrics: {', '.join(HIGHER_IS_BETTER)}, each also as METRIC@GROUP."
+        )
     return "max" if HIGHER_IS_BETTER[metric] else "min"
 
 
@@ -88,7 +90,7 @@ def ece(labels: Any, scores: Any, weights: Any = None, bins: int = 10, equal_mas
             the bin. `True`: bins of equal numbers of rows, cut at the quantiles; rows of equal scores stay together.
 
     Reference:
-        Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015, section "Experiments".
+        Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015, "Experiments".
     """
     labels, scores, weights = _click_arrays(labels, scores, weights)
     _check_probabilities(scores)
@@ -134,7 +136,10 @@ def evaluate(
     users = None if users is None else _flat("users", users, len(labels))
     masks: dict[str, Any] = {"": slice(None)}
     if isinstance(groups, Mapping):
-        masks |= {f"@{name}": _flat(f"group {name!r}", mask, len(labels)).astype(bool) for name, mask in groups.items()}
+        masks |= {
+            f"@{name}": _flat(f"group {name!r}", mask, len(labels)).astype(bool)
+            for name, mask in groups.items()
+        }
     elif groups is not None:
         groups = _flat("groups", groups, len(labels)).astype(str)
         masks |= {f"@{name}": groups == name for name in np.unique(groups)}
@@ -155,7 +160,9 @@ def evaluate(
     return result
 
 
-def _auc_of_groups(codes: np.ndarray, count: int, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray):
+def _auc_of_groups(
+    codes: np.ndarray, count: int, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
     """AUC of each of `count` groups, `[count]`, in one sort; NaN where a group lacks a class."""
     order = np.lexsort((scores, codes))
     codes, scores, labels, weights = codes[order], scores[order], labels[order], weights[order]
@@ -195,12 +202,16 @@ def _flat(what: str, values: Any, rows: int | None = None) -> np.ndarray:
 def _arrays(labels: Any, scores: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     labels = _flat("labels", labels).astype(np.float64)
     scores = _flat("scores", scores, len(labels)).astype(np.float64)
-    weights = np.ones(len(labels)) if weights is None else _flat("weights", weights, len(labels)).astype(np.float64)
+    weights = (
+        np.ones(len(labels)) if weights is None else _flat("weights", weights, len(labels)).astype(np.float64)
+    )
     for what, values in (("labels", labels), ("scores", scores), ("weights", weights)):
         wrong = int(np.sum(~np.isfinite(values)))
         if wrong:
             hint = " The model has diverged: lower the learning rate." if what == "scores" else ""
-            raise InputError(f"`{what}` must be finite numbers. Received: {wrong} of {len(values)} are not.{hint}")
+            raise InputError(
+                f"`{what}` must be finite numbers. Received: {wrong} of {len(values)} are not.{hint}"
+            )
     if np.any(weights < 0):
         raise InputError(f"`weights` must not be negative. Received: {weights.min():g}.")
     return labels, scores, weights
@@ -210,7 +221,9 @@ def _click_arrays(labels: Any, scores: Any, weights: Any) -> tuple[np.ndarray, n
     labels, scores, weights = _arrays(labels, scores, weights)
     wrong = labels[(labels != 0) & (labels != 1)]
     if len(wrong):
-        raise InputError(f"Labels of clicks must be 0 or 1. Received: {wrong[0]:g}. Set a `threshold` in the schema.")
+        raise InputError(
+            f"Labels of clicks must be 0 or 1. Received: {wrong[0]:g}. Set a `threshold` in the schema."
+        )
     return labels, scores, weights
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-6
 """Largest difference of two scores that count as equal; of scores beyond 1 (ratings), relative to them."""
 
-_UNSEEN = {"string": "an id that no log holds", "int64": 2**62 + 12345}
+_UNSEEN: dict[str, Any] = {"string": "an id that no log holds", "int64": 2**62 + 12345}
 _SINGLE_ROWS = 8
 
 
@@ -65,10 +65,14 @@ class Report:
 
     def __str__(self) -> str:
         width = max((len(check.name) for check in self.checks), default=0)
-        lines = [f"{'ok  ' if check.ok else 'FAIL'} {check.name:<{width}}  {check.found}" for check in self.checks]
+        lines = [
+            f"{'ok  ' if check.ok else 'FAIL'} {check.name:<{width}}  {check.found}" for check in self.checks
+        ]
         failed = sum(not check.ok for check in self.checks)
         outcome = "verified" if self.ok else f"{failed} of {len(self.checks)} checks failed"
-        return "\n".join([*lines, f"{self.path}: {outcome}; {self.rows} rows, largest difference {self.largest:.1e}"])
+        return "\n".join(
+            [*lines, f"{self.path}: {outcome}; {self.rows} rows, largest difference {self.largest:.1e}"]
+        )
 
 
 def verify(
@@ -81,21 +85,22 @@ def verify(
 ) -> Report:
     """Replays rows through a SavedModel and looks at what it holds.
 
-    With `model`, `encoder` and `examples` the scores are compared with those of the Keras model, and the variables with
-    those that scoring a target row reads. Without, with the rows and scores that the export recorded.
+    With a model the scores are compared with those of the Keras model, and the variables with those that scoring a
+    target row reads. Without, with the scores that the export recorded.
 
-    Checked are: the signatures (named, typed, of the target alone); the variables (no more than the target's path reads,
-    none of a source, none of an optimizer); equal scores through `serving_default` and `serve_examples`, in this process
-    and in a plain graph session, as servers load it; that rows do not influence each other (permuted, alone, none at
-    all); that padding, short, long and empty sequences, unknown and missing ids and absent features do what they should.
+    Checked are: the signatures (named, typed, of the target alone); the variables (no more than the target's path
+    reads, none of a source, none of an optimizer); equal scores through `serving_default` and `serve_examples`, in
+    this process and in a plain graph session, as servers load it; that rows do not influence each other (permuted,
+    alone, none at all); that padding, short, long and empty sequences, unknown and missing ids and absent features do
+    what they should.
 
     Args:
         path: the version: the folder with `saved_model.pb`.
         model: the model that was exported; needs `encoder`.
         encoder: its encoder.
         examples: raw rows of the target. Default: the rows that were recorded at the export.
-        tolerance: largest absolute difference of scores; for a score beyond 1 relative to it. Default 1e-6. A model that
-            computes in bfloat16 has about three digits: allow it 1e-2.
+        tolerance: largest absolute difference of scores; for a score beyond 1 relative to it. Default 1e-6. A model
+            that computes in bfloat16 has about three digits: where it is compared across machines, allow it 1e-2.
 
     Returns:
         The report; print it, or write its `to_dict()`.
@@ -130,10 +135,11 @@ def verify(
     report = Report(str(path), rows=len(frame))
     (meta_graph,) = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
     _check_signatures(report, meta_graph, features, schema)
+    callable_as_told = report.ok
     _check_contents(report, path, meta_graph, card, schema)
     if model is not None:
         _check_variables(report, path, model, encoder, features)
-    if report.ok:  # else there may be nothing to call
+    if callable_as_told:
         raw = raw_rows(frame, features)
         _check_scores(report, _Served(path), raw, expected, reference, features, schema, tolerance)
     if not report.ok:
@@ -150,10 +156,14 @@ def _card(path: pathlib.Path) -> dict[str, Any]:
     try:
         return json.loads((path / "assets.extra" / "model_card.json").read_text(encoding="utf-8"))
     except OSError:
-        raise InputError(f"{path} was not exported by cdrzoo: assets.extra/model_card.json is missing.") from None
+        raise InputError(
+            f"{path} was not exported by cdrzoo: assets.extra/model_card.json is missing."
+        ) from None
 
 
-def _examples(path: pathlib.Path, examples: pd.DataFrame | None, features: Sequence[Feature]):
+def _examples(
+    path: pathlib.Path, examples: pd.DataFrame | None, features: Sequence[Feature]
+) -> tuple[pd.DataFrame, np.ndarray | None]:
     """Rows to replay and, where the export recorded them, the scores they got."""
     import pandas
 
@@ -162,11 +172,14 @@ def _examples(path: pathlib.Path, examples: pd.DataFrame | None, features: Seque
         return examples, None
     if not recorded.exists():
         raise InputError(
-            f"Nothing to replay: {path} records no rows. Give `model`, `encoder` and `examples`, or export with `examples`."
+            f"Nothing to replay: {path} records no rows. Give `model`, `encoder` and `examples`, or export with "
+            "`examples`."
         )
     lines = [json.loads(line) for line in recorded.read_text(encoding="utf-8").splitlines()]
     # Objects: a missing whole number would turn a column into floats.
-    frame = pandas.DataFrame({f.column: [line["features"][f.name] for line in lines] for f in features}, dtype=object)
+    frame = pandas.DataFrame(
+        {f.column: [line["features"][f.name] for line in lines] for f in features}, dtype=object
+    )
     return frame, np.array([line["score"] for line in lines], np.float32)
 
 
@@ -184,21 +197,28 @@ class _Served:
         self.session = tf.compat.v1.Session(graph=tf.Graph())
         logger = tf.get_logger()
         level = logger.level
-        logger.setLevel("ERROR")  # the loader of TensorFlow 1 says that it is deprecated; servers still load that way
+        logger.setLevel(
+            "ERROR"
+        )  # the loader of TensorFlow 1 says that it is deprecated; servers still load that way
         try:
             with self.session.graph.as_default():
-                self.signatures = tf.compat.v1.saved_model.load(self.session, ["serve"], str(path)).signature_def
+                self.signatures = tf.compat.v1.saved_model.load(
+                    self.session, ["serve"], str(path)
+                ).signature_def
         finally:
             logger.setLevel(level)
 
-    def __call__(self, inputs: Mapping[str, np.ndarray], signature: str = "serving_default", session: bool = False):
+    def __call__(
+        self, inputs: Mapping[str, np.ndarray], signature: str = "serving_default", session: bool = False
+    ) -> np.ndarray:
         if session:
             definition = self.signatures[signature]
             (output,) = definition.outputs.values()
             feed = {definition.inputs[name].name: value for name, value in inputs.items()}
             return self.session.run(output.name, feed)
         tensors = {
-            name: tf.constant(value, tf.string if value.dtype == object else value.dtype) for name, value in inputs.items()
+            name: tf.constant(value, tf.string if value.dtype == object else value.dtype)
+            for name, value in inputs.items()
         }
         (output,) = self.eager[signature](**tensors).values()
         return output.numpy()
@@ -228,17 +248,24 @@ def _check_signatures(report: Report, meta_graph: Any, features: Sequence[Featur
         )
     of_target = {feature.name for feature in schema.target_domain.features}
     foreign = sorted(set(meta_graph.signature_def["serving_default"].inputs) - of_target)
-    report.checks.append(Check("inputs of the target alone", not foreign, ", ".join(foreign) or "no other input"))
+    report.checks.append(
+        Check("inputs of the target alone", not foreign, ", ".join(foreign) or "no other input")
+    )
 
 
-def _check_contents(report: Report, path: pathlib.Path, meta_graph: Any, card: Mapping[str, Any], schema: Schema) -> None:
+def _check_contents(
+    report: Report, path: pathlib.Path, meta_graph: Any, card: Mapping[str, Any], schema: Schema
+) -> None:
     nodes = meta_graph.object_graph_def.nodes
     inside = {i: node.variable for i, node in enumerate(nodes) if node.WhichOneof("kind") == "variable"}
-    read = {i for function in meta_graph.object_graph_def.concrete_functions.values() for i in function.bound_inputs}
+    read = {
+        i
+        for function in meta_graph.object_graph_def.concrete_functions.values()
+        for i in function.bound_inputs
+    }
     idle = [inside[i].name for i in inside if i not in read]
-    report.checks.append(
-        Check("every variable is read", not idle, f"{len(inside)} variables" + f", idle: {', '.join(idle)}" * bool(idle))
-    )
+    found = f"{len(inside)} variables" + f", idle: {', '.join(idle)}" * bool(idle)
+    report.checks.append(Check("every variable is read", not idle, found))
     stored = _stored(path)
     shapes = sorted((list(value.shape), str(value.dtype)) for value in stored.values())
     told = sorted((entry["shape"], entry["dtype"]) for entry in card["variables"].values())
@@ -252,10 +279,14 @@ def _check_contents(report: Report, path: pathlib.Path, meta_graph: Any, card: M
     )
     tables = {feature.table for feature in schema.target_domain.features}
     foreign = sorted(file.name for file in (path / "assets").glob("*") if file.stem not in tables)
-    report.checks.append(Check("vocabularies of the target alone", not foreign, ", ".join(foreign) or "no other file"))
+    report.checks.append(
+        Check("vocabularies of the target alone", not foreign, ", ".join(foreign) or "no other file")
+    )
 
 
-def _check_variables(report: Report, path: pathlib.Path, model: Any, encoder: Any, features: Sequence[Feature]) -> None:
+def _check_variables(
+    report: Report, path: pathlib.Path, model: Any, encoder: Any, features: Sequence[Feature]
+) -> None:
     """The stored values are those of the variables that scoring a target row reads: the same ones, as often."""
     lookups = encoder.graph(model.schema.target, [feature.name for feature in features])
     with inlined():
@@ -303,7 +334,9 @@ def _check_scores(
         gap = np.abs(got - wanted) / np.maximum(1, np.abs(wanted)) if same_form else np.array([math.nan])
         largest = float(gap.max()) if gap.size else 0.0
         report.largest = max(report.largest, largest)
-        found = f"largest difference {largest:.1e}" if same_form else f"{got.dtype} {got.shape}, not float32 {wanted.shape}"
+        found = f"largest difference {largest:.1e}"
+        if not same_form:
+            found = f"{got.dtype} {got.shape} instead of float32 {wanted.shape}"
         report.checks.append(Check(name, largest <= tolerance, found))
 
     def agree(name: str, inputs: dict[str, np.ndarray], wanted: np.ndarray | None = None) -> np.ndarray:
@@ -326,40 +359,44 @@ def _check_scores(
     scores = served(raw)
     if schema.target_domain.task == "click":
         inside = bool(np.all((scores >= 0) & (scores <= 1)))
-        report.checks.append(Check("scores are probabilities", inside, f"from {scores.min():.4f} to {scores.max():.4f}"))
+        found = f"from {scores.min():.4f} to {scores.max():.4f}"
+        report.checks.append(Check("scores are probabilities", inside, found))
 
     order = np.random.default_rng(0).permutation(len(scores))
     agree("rows in another order", {name: value[order] for name, value in raw.items()}, scores[order])
-    alone = [served({name: value[i : i + 1] for name, value in raw.items()}) for i in range(min(_SINGLE_ROWS, len(scores)))]
+    singles = range(min(_SINGLE_ROWS, len(scores)))
+    alone = [served({name: value[i : i + 1] for name, value in raw.items()}) for i in singles]
     compare("rows alone", np.concatenate(alone), scores[: len(alone)])
     agree("no rows", {name: value[:0] for name, value in raw.items()}, scores[:0])
 
     sequences = [feature for feature in features if feature.kind == "ids"]
     if sequences:
-        agree("sequences padded behind", raw | _changed(raw, sequences, lambda v, gap, f: np.hstack([v, gap, gap])), scores)
-        agree("sequences padded before", raw | _changed(raw, sequences, lambda v, gap, f: np.hstack([gap, gap, v])), scores)
-        agree(
-            "sequences with gaps", raw | _changed(raw, sequences, lambda v, gap, f: np.hstack([v[:, :1], gap, v[:, 1:]])), scores
-        )
-        short = raw | _changed(raw, sequences, lambda v, gap, f: v[:, :0])
-        empty = raw | _changed(raw, sequences, lambda v, gap, f: np.hstack([gap, gap]))
-        agree("sequences without a step", short, agree("sequences of padding", empty))
-        full = raw | _changed(raw, sequences, lambda v, gap, f: _full(v, f))
-        longer = raw | _changed(raw, sequences, lambda v, gap, f: np.hstack([_unseen(gap, f, 1), _full(v, f)]))
-        agree("sequences longer than the model reads", longer, agree("sequences of full length", full))
+
+        def changed(change: Callable) -> dict[str, np.ndarray]:
+            return raw | _changed(raw, sequences, change)
+
+        agree("sequences padded behind", changed(lambda v, gap, f: np.hstack([v, gap, gap])), scores)
+        agree("sequences padded before", changed(lambda v, gap, f: np.hstack([gap, gap, v])), scores)
+        agree("sequences with gaps", changed(lambda v, gap, f: np.hstack([v[:, :1], gap, v[:, 1:]])), scores)
+        empty = agree("sequences of padding", changed(lambda v, gap, f: np.hstack([gap, gap])))
+        agree("sequences without a step", changed(lambda v, gap, f: v[:, :0]), empty)
+        full = agree("sequences of full length", changed(lambda v, gap, f: _full(v, f)))
+        longer = changed(lambda v, gap, f: np.hstack([_unseen(gap, f, 1), _full(v, f)]))
+        agree("sequences longer than the model reads", longer, full)
 
     ids = [feature for feature in features if feature.kind != "number"]
     known = [feature for feature in ids if schema.table(feature.table).hash_buckets is None]
-    for number in (1, 2):
-        unseen = {f.name: _unseen(raw[f.name], f, number) for f in known}
-        first = agree("unknown ids", raw | unseen) if number == 1 else agree("unknown ids are alike", raw | unseen, first)
+    unseen = [raw | {f.name: _unseen(raw[f.name], f, number) for f in known} for number in (1, 2)]
+    agree("unknown ids are alike", unseen[1], agree("unknown ids", unseen[0]))
     nothing = missing_rows(features, len(scores))
     absent = agree("every feature missing", nothing)
     examples = np.array([tf.train.Example().SerializeToString()] * len(scores), object)
     compare("examples without features", served({"examples": examples}, "serve_examples"), absent)
 
 
-def _changed(raw: Mapping[str, np.ndarray], features: Iterable[Feature], change: Callable) -> dict[str, np.ndarray]:
+def _changed(
+    raw: Mapping[str, np.ndarray], features: Iterable[Feature], change: Callable
+) -> dict[str, np.ndarray]:
     """The sequences after `change(values, a column of padding, feature)`: alike in all, for they may run in step."""
     changed = {}
     for feature in features:
@@ -372,7 +409,9 @@ def _changed(raw: Mapping[str, np.ndarray], features: Iterable[Feature], change:
 def _full(values: np.ndarray, feature: Feature) -> np.ndarray:
     """Every row filled to the model's length with the first id that stands anywhere."""
     present = values[values != MISSING[feature.dtype]]
-    return np.full((len(values), feature.length), present[0] if len(present) else _UNSEEN[feature.dtype], values.dtype)
+    return np.full(
+        (len(values), feature.length), present[0] if len(present) else _UNSEEN[feature.dtype], values.dtype
+    )
 
 
 def _unseen(values: np.ndarray, feature: Feature, number: int) -> np.ndarray:

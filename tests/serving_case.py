@@ -17,7 +17,13 @@ def make_schema(task: str = "click") -> Schema:
     read = Feature("read", "ids", "history", dtype="int64", table="book", length=3, of="books")
     return Schema(
         target="films",
-        tables=(Table("user"), Table("film"), Table("book"), Table("day", width=4), Table("device", hash_buckets=5)),
+        tables=(
+            Table("user"),
+            Table("film"),
+            Table("book"),
+            Table("day", width=4),
+            Table("device", hash_buckets=5),
+        ),
         domains=(
             Domain("books", (user, Feature("book", "id", "item", dtype="int64", table="book"), seen, read)),
             Domain(

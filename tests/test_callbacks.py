@@ -41,14 +41,15 @@ def arrays(seed=0, rows=ROWS):
 
 def batches(*domains, size=16, weights=None):
     x, y = arrays()
-    parts = ({d: x[d] for d in domains}, {d: y[d] for d in domains}) + (() if weights is None else ({"films": weights},))
+    parts = ({d: x[d] for d in domains}, {d: y[d] for d in domains})
+    parts += () if weights is None else ({"films": weights},)
     return tf.data.Dataset.from_tensor_slices(parts).batch(size)
 
 
 def dnn():
     keras.utils.set_random_seed(3)
     model = DNN(SCHEMA.only("films"), units=(8,), dropout=0.3)
-    model.compile(keras.optimizers.Adam(0.05), run_eagerly=True)  # nothing to trace: these fits take three steps an epoch
+    model.compile(keras.optimizers.Adam(0.05), run_eagerly=True)  # three steps an epoch: not worth tracing
     return model
 
 
@@ -56,7 +57,13 @@ def cctl(**compile):
     """Two optimizers, state of its own (traces, reward moments, step counter) and draws from a seed generator."""
     keras.utils.set_random_seed(3)
     model = CCTL(
-        SCHEMA, units=(8,), dropout=0.3, selector_mode="bernoulli", sync_every=2, reward_norm="ema", selector_units=(4,)
+        SCHEMA,
+        units=(8,),
+        dropout=0.3,
+        selector_mode="bernoulli",
+        sync_every=2,
+        reward_norm="ema",
+        selector_units=(4,),
     )
     model.compile(keras.optimizers.Adam(0.05), **compile)
     return model
@@ -161,7 +168,10 @@ def test_a_diverged_model_is_logged_as_not_a_number():
 
 @pytest.mark.parametrize(
     ("make", "domains", "interruptions"),
-    [(dnn, ["films"], [(1, 1), (3, 2)]), pytest.param(cctl, ["books", "films"], [(3, 1)], marks=pytest.mark.slow)],
+    [
+        (dnn, ["films"], [(1, 1), (3, 2)]),
+        pytest.param(cctl, ["books", "films"], [(3, 1)], marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_fit_ends_as_an_uninterrupted_one(make, domains, interruptions, tmp_path):
     def callbacks(folder):
@@ -173,7 +183,9 @@ def test_an_interrupted_fit_ends_as_an_uninterrupted_one(make, domains, interrup
     expected = whole.fit(data, epochs=5, verbose=0, callbacks=callbacks(tmp_path / "whole"))
     for epoch, batch in interruptions:  # in the middle of an epoch
         with pytest.raises(KeyboardInterrupt):
-            make().fit(data, epochs=5, verbose=0, callbacks=[*callbacks(tmp_path / "part"), Interrupt(epoch, batch)])
+            make().fit(
+                data, epochs=5, verbose=0, callbacks=[*callbacks(tmp_path / "part"), Interrupt(epoch, batch)]
+            )
         assert callbacks(tmp_path / "part")[-1].next_epoch == epoch
     part = make()
     history = part.fit(data, epochs=5, verbose=0, callbacks=callbacks(tmp_path / "part"))
@@ -193,7 +205,7 @@ def test_an_interrupted_fit_ends_as_an_uninterrupted_one(make, domains, interrup
 
 @pytest.mark.parametrize("interrupted_at", [2, 3, 4])
 def test_what_early_stopping_and_checkpoints_remember_comes_back(interrupted_at, tmp_path):
-    # Best at epoch 1, then worse: patience 3 stops after epoch 4. The interruption falls before, while waiting, and last.
+    # Best at epoch 1, then worse: patience 3 stops after epoch 4. Interrupted while waiting, earlier and later.
     values = [0.5, 0.7, 0.6, 0.65, 0.6, 0.9, 0.9]
 
     def callbacks(folder):
@@ -201,7 +213,11 @@ def test_what_early_stopping_and_checkpoints_remember_comes_back(interrupted_at,
             Script(values),
             keras.callbacks.EarlyStopping("val_auc", mode="max", patience=3, restore_best_weights=True),
             keras.callbacks.ModelCheckpoint(
-                str(tmp_path / "{epoch}.weights.h5"), "val_auc", mode="max", save_best_only=True, save_weights_only=True
+                str(tmp_path / "{epoch}.weights.h5"),
+                "val_auc",
+                mode="max",
+                save_best_only=True,
+                save_weights_only=True,
             ),
             keras.callbacks.ReduceLROnPlateau("val_auc", mode="max", factor=0.5, patience=1),
         ]
@@ -227,7 +243,10 @@ def test_a_finished_fit_is_not_trained_further_and_clear_forgets_it(tmp_path):
     data, values = batches("films"), [0.7, 0.6, 0.5, 0.5]
 
     def callbacks():
-        steps = [Script(values), keras.callbacks.EarlyStopping("val_auc", mode="max", restore_best_weights=True)]
+        steps = [
+            Script(values),
+            keras.callbacks.EarlyStopping("val_auc", mode="max", restore_best_weights=True),
+        ]
         return [*steps, Resume(tmp_path / "state", steps)]
 
     whole = dnn()
@@ -295,14 +314,17 @@ def summaries(folder):
     for file in sorted(folder.glob("events*")):
         for event in tf.compat.v1.train.summary_iterator(str(file)):
             for value in event.summary.value:
-                found.append((event.step, value.tag, value.metadata.plugin_data.plugin_name, tf.make_ndarray(value.tensor)))
+                plugin = value.metadata.plugin_data.plugin_name
+                found.append((event.step, value.tag, plugin, tf.make_ndarray(value.tensor)))
     return found
 
 
 def test_scalars(tmp_path):
     history = dnn().fit(batches("films"), epochs=2, verbose=0, callbacks=[Scalars(tmp_path)])
     losses = [(step, kind, float(value)) for step, tag, kind, value in summaries(tmp_path) if tag == "loss"]
-    assert losses == [(i + 1, "scalars", pytest.approx(loss)) for i, loss in enumerate(history.history["loss"])]
+    assert losses == [
+        (i + 1, "scalars", pytest.approx(loss)) for i, loss in enumerate(history.history["loss"])
+    ]
 
 
 def test_histogram_of_the_selector(tmp_path):
@@ -312,7 +334,8 @@ def test_histogram_of_the_selector(tmp_path):
     model = cctl(run_eagerly=True)
     data = batches("books", "films")
     with pytest.raises(KeyboardInterrupt):
-        model.fit(data, epochs=3, verbose=0, callbacks=[callback, Resume(tmp_path / "state", [callback]), Interrupt(2, 0)])
+        steps = [callback, Resume(tmp_path / "state", [callback]), Interrupt(2, 0)]
+        model.fit(data, epochs=3, verbose=0, callbacks=steps)
     callback = WeightHistogram({"books": x["books"]}, folder, bins=4)
     model = cctl(run_eagerly=True)
     model.fit(data, epochs=3, verbose=0, callbacks=[callback, Resume(tmp_path / "state", [callback])])
@@ -325,7 +348,9 @@ def test_histogram_of_the_selector(tmp_path):
     np.testing.assert_array_equal(counts[-1], np.histogram(p, np.linspace(0, 1, 5))[0])
     last = [s for s in summaries(folder) if s[0] == 3][-1]
     assert last[1:3] == ("selector_weights/books", "histograms")
-    np.testing.assert_array_equal(last[3], np.c_[np.linspace(0, 0.75, 4), np.linspace(0.25, 1, 4), counts[-1]])
+    np.testing.assert_array_equal(
+        last[3], np.c_[np.linspace(0, 0.75, 4), np.linspace(0.25, 1, 4), counts[-1]]
+    )
 
 
 def test_values_outside_count_at_the_ends_and_a_model_without_the_quantity_is_told(tmp_path):

@@ -38,7 +38,8 @@ def cctl(encoder, frame, tmp_path_factory):
     """A model with a source, companion tables and a selector, and its export."""
     model = make_model(encoder, CCTL)
     model.synchronise()
-    card = {"split": {"name": "time", "hash": "abc123"}, "metrics": {"test": {"auc": np.float32(0.75)}}, "limits": "None."}
+    metrics = {"test": {"auc": np.float32(0.75)}}
+    card = {"split": {"name": "time", "hash": "abc123"}, "metrics": metrics, "limits": "None."}
     folder = tmp_path_factory.mktemp("models") / "films"
     return model, export(model, encoder, folder, examples=frame, card=card)
 
@@ -122,11 +123,24 @@ def test_saved_model_cli_runs_it(cctl, encoder, frame, tmp_path):
     some = frame.dropna(subset=["user", "age"]).head(2)
     rows = raw_rows(some, model.serving_features)
     inputs = ";".join(f"{name}={value.tolist()}" for name, value in rows.items())
-    tool = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "run", "--dir", str(path), "--tag_set", "serve"]
-    arguments = ["--signature_def", "serving_default", "--input_exprs", inputs, "--outdir", str(tmp_path)]
-    done = subprocess.run([*tool, *arguments], cwd=tmp_path, capture_output=True, text=True, env=_environment())
+    tool = [sys.executable, "-m", "tensorflow.python.tools.saved_model_cli", "run", "--dir", str(path)]
+    arguments = [
+        "--tag_set",
+        "serve",
+        "--signature_def",
+        "serving_default",
+        "--input_exprs",
+        inputs,
+        "--outdir",
+        str(tmp_path),
+    ]
+    done = subprocess.run(
+        [*tool, *arguments], cwd=tmp_path, capture_output=True, text=True, env=_environment()
+    )
     assert done.returncode == 0, done.stderr
-    np.testing.assert_allclose(np.load(tmp_path / "click.npy"), scores_of(model, encoder, some), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "click.npy"), scores_of(model, encoder, some), rtol=0, atol=1e-6
+    )
 
 
 def _environment():
@@ -138,15 +152,21 @@ def _environment():
 
 def test_only_what_the_target_reads_is_inside(cctl):
     model, path = cctl
-    stored = {
-        name: shape for name, shape in tf.train.list_variables(str(path / "variables" / "variables")) if "GRAPH" not in name
-    }
+    variables = tf.train.list_variables(str(path / "variables" / "variables"))
+    stored = {name: shape for name, shape in variables if "GRAPH" not in name}
     pure = model.pure.variables  # Dice's moving statistics too
     assert sorted(stored.values()) == sorted(list(variable.shape) for variable in pure)
     assert len(pure) < len(model.variables) / 2
-    assert sorted(file.name for file in (path / "assets").iterdir()) == ["book.txt", "day.txt", "film.txt", "user.txt"]
+    assert sorted(file.name for file in (path / "assets").iterdir()) == [
+        "book.txt",
+        "day.txt",
+        "film.txt",
+        "user.txt",
+    ]
     size = json.loads((path / "assets.extra" / "model_card.json").read_text())["size"]
-    assert size["exported_parameters"] == sum(int(np.prod(v.shape)) for v in pure) < size["model_parameters"] / 2
+    assert (
+        size["exported_parameters"] == sum(int(np.prod(v.shape)) for v in pure) < size["model_parameters"] / 2
+    )
 
 
 def operations(path, signature="serving_default"):
@@ -162,7 +182,9 @@ def test_the_graph_looks_every_table_up_once_and_draws_nothing(cctl):
     found = operations(path)
     assert found["LookupTableFindV2"] == 4 and found["StringToHashBucketFast"] == 1
     assert found["ResourceGather"] == 5
-    assert found["PartitionedCall"] == 0 and found["StatefulPartitionedCall"] == 1  # the signature calls one function
+    assert (
+        found["PartitionedCall"] == 0 and found["StatefulPartitionedCall"] == 1
+    )  # the signature calls one function
     assert not [op for op in found if re.search("Random|Dropout|Assign|PyFunc|Print|^If$|While", op)]
 
 
@@ -193,7 +215,9 @@ def test_mixed_precision_gives_float32(encoder, frame, tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = make_model(encoder)
     path = export(model, encoder, tmp_path, examples=frame)
-    output = call(tf.saved_model.load(str(path)).signatures["serving_default"], raw_rows(frame, model.serving_features))
+    output = call(
+        tf.saved_model.load(str(path)).signatures["serving_default"], raw_rows(frame, model.serving_features)
+    )
     assert output["click"].dtype == tf.float32
     np.testing.assert_allclose(output["click"], scores_of(model, encoder, frame), atol=0.02)
 
@@ -202,7 +226,9 @@ def test_ratings_are_called_so(frame, tmp_path):
     encoder = make_encoder("rating")
     model = make_model(encoder)
     path = export(model, encoder, tmp_path)
-    output = call(tf.saved_model.load(str(path)).signatures["serving_default"], raw_rows(frame, model.serving_features))
+    output = call(
+        tf.saved_model.load(str(path)).signatures["serving_default"], raw_rows(frame, model.serving_features)
+    )
     np.testing.assert_allclose(output["rating"], scores_of(model, encoder, frame), rtol=1e-5, atol=1e-5)
 
 
@@ -222,8 +248,13 @@ def test_training_goes_on_after_an_export(encoder, frame, tmp_path):
 def test_the_model_card(cctl):
     _, path = cctl
     card = json.loads((path / "assets.extra" / "model_card.json").read_text())
-    assert card["model"] == "CCTL" and card["split"]["hash"] == "abc123" and card["metrics"]["test"]["auc"] == 0.75
-    assert card["inputs"]["seen"] == {"dtype": "string", "shape": "[batch, any length]", "missing": "", "newest_steps_read": 4}
+    assert (
+        card["model"] == "CCTL"
+        and card["split"]["hash"] == "abc123"
+        and card["metrics"]["test"]["auc"] == 0.75
+    )
+    seen = {"dtype": "string", "shape": "[batch, any length]", "missing": "", "newest_steps_read": 4}
+    assert card["inputs"]["seen"] == seen
     assert card["limits"] == "None." and "probability of a click" in card["intended_use"]
     assert card["libraries"]["keras"] == keras.__version__ and card["schema"]["target"] == "films"
     text = (path / "assets.extra" / "model_card.md").read_text()
@@ -234,15 +265,19 @@ def test_the_recorded_rows_are_those_given(cctl, encoder, frame):
     model, path = cctl
     lines = [json.loads(line) for line in (path / "assets.extra" / "replay.jsonl").read_text().splitlines()]
     assert len(lines) == len(frame)
-    np.testing.assert_array_equal(np.float32([line["score"] for line in lines]), scores_of(model, encoder, frame))
-    again = pd.DataFrame([line["features"] for line in lines], dtype=object).rename(columns={"film": "film id"})
+    np.testing.assert_array_equal(
+        np.float32([line["score"] for line in lines]), scores_of(model, encoder, frame)
+    )
+    again = pd.DataFrame([line["features"] for line in lines], dtype=object).rename(
+        columns={"film": "film id"}
+    )
     expected, got = raw_rows(frame, model.serving_features), raw_rows(again, model.serving_features)
     for name in expected:
         np.testing.assert_array_equal(got[name], expected[name])
 
 
 def prediction_logs(path):
-    """Parses the warm-up file by descriptors written after tensorflow/serving's prediction_log.proto and predict.proto."""
+    """Parses the warm-up file by descriptors after tensorflow/serving's prediction_log.proto and predict.proto."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     file = descriptor_pb2.FileDescriptorProto(name="warm_up.proto", package="serving", syntax="proto3")
@@ -269,7 +304,8 @@ def prediction_logs(path):
         model_spec=(1, ".serving.ModelSpec", False),
         inputs=(2, ".serving.PredictRequest.InputsEntry", True),
     )
-    entry = message(request.nested_type, "InputsEntry", key=(1, "string", False), value=(2, ".tensorflow.TensorProto", False))
+    tensor = (2, ".tensorflow.TensorProto", False)
+    entry = message(request.nested_type, "InputsEntry", key=(1, "string", False), value=tensor)
     entry.options.map_entry = True
     message(file.message_type, "PredictLog", request=(1, ".serving.PredictRequest", False))
     message(file.message_type, "PredictionLog", predict_log=(6, ".serving.PredictLog", False))
@@ -341,8 +377,13 @@ def test_raw_rows_by_hand():
     assert rows["day"].dtype == np.int64 and rows["day"].tolist() == [3, -1, 0]
     assert rows["seen"].tolist() == [["a", "", "b"], ["", "", ""], ["", "", ""]]
 
-    first, second, third = (tf.train.Example.FromString(row).features.feature for row in serialize_rows(rows, FEATURES))
-    assert first["user"].bytes_list.value == ["ü1".encode()] and first["seen"].bytes_list.value == [b"a", b"b"]
+    first, second, third = (
+        tf.train.Example.FromString(row).features.feature for row in serialize_rows(rows, FEATURES)
+    )
+    assert first["user"].bytes_list.value == ["ü1".encode()] and first["seen"].bytes_list.value == [
+        b"a",
+        b"b",
+    ]
     assert not second.keys()
     assert sorted(third.keys()) == ["day", "user"]
     assert missing_rows(FEATURES)["seen"].shape == (1, 1)
@@ -360,10 +401,14 @@ def test_examples_may_lack_features_or_hold_empty_ones(dnn, encoder, tmp_path):
     for name in ("visits", "day", "read"):
         empty.features.feature[name].int64_list.SetInParent()
     empty.features.feature["age"].float_list.SetInParent()
-    empty.features.feature["label"].float_list.value.append(1.0)  # what the graph does not read does not matter
+    empty.features.feature["label"].float_list.value.append(
+        1.0
+    )  # what the graph does not read does not matter
     for rows in ([absent], [empty], [empty, absent]):
         serialized = tf.constant([row.SerializeToString() for row in rows])
-        np.testing.assert_array_equal(served["serve_examples"](examples=serialized)["click"], [expected] * len(rows))
+        np.testing.assert_array_equal(
+            served["serve_examples"](examples=serialized)["click"], [expected] * len(rows)
+        )
 
 
 # Versions and failures
@@ -402,7 +447,8 @@ def test_another_export_that_was_quicker(dnn, encoder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"), [(OSError(28, "No space left on device"), InputError), (KeyboardInterrupt(), KeyboardInterrupt)]
+    ("error", "expected"),
+    [(OSError(28, "No space left on device"), InputError), (KeyboardInterrupt(), KeyboardInterrupt)],
 )
 @pytest.mark.parametrize("where", ["begin", "end"])
 def test_a_failed_export_leaves_nothing(error, expected, where, dnn, encoder, frame, tmp_path, monkeypatch):
@@ -454,4 +500,6 @@ def test_a_variable_that_is_read_is_found_by_its_handle(dnn, encoder):
     lookups = encoder.graph("films", [feature.name for feature in dnn.serving_features])
     function = tf.function(lambda raw: dnn.serve(lookups(raw)), autograph=False)
     traced = function.get_concrete_function(exporting.signature(dnn.serving_features))
-    assert [v.path for v in exporting.read_variables(traced, dnn)] == [v.path for v in dnn.trainable_variables]
+    assert [v.path for v in exporting.read_variables(traced, dnn)] == [
+        v.path for v in dnn.trainable_variables
+    ]

@@ -44,7 +44,9 @@ def test_auc_equals_brute_force_and_scikit_learn(seed, levels):
     labels, scores = rng.integers(0, 2, 60), rng.integers(0, levels, 60) / levels
     weights = rng.random(60)
     assert metrics.auc(labels, scores) == pytest.approx(sk.roc_auc_score(labels, scores), abs=1e-14)
-    assert metrics.auc(labels, scores, weights) == pytest.approx(brute_auc(labels, scores, weights), abs=1e-12)
+    assert metrics.auc(labels, scores, weights) == pytest.approx(
+        brute_auc(labels, scores, weights), abs=1e-12
+    )
     assert metrics.auc(labels, scores, weights) == pytest.approx(
         sk.roc_auc_score(labels, scores, sample_weight=weights), abs=1e-12
     )
@@ -84,12 +86,18 @@ def test_gauc_equals_a_loop_over_users(seed):
             bottom += rows.sum()
     assert metrics.gauc(labels, scores, users) == pytest.approx(top / bottom, abs=1e-13)
     shuffled = rng.permutation(n)
-    assert metrics.gauc(labels[shuffled], scores[shuffled], users[shuffled]) == pytest.approx(top / bottom, abs=1e-13)
+    assert metrics.gauc(labels[shuffled], scores[shuffled], users[shuffled]) == pytest.approx(
+        top / bottom, abs=1e-13
+    )
 
 
 def test_log_loss():
-    assert metrics.log_loss([1, 0], [0.8, 0.4]) == pytest.approx(-(math.log(0.8) + math.log(0.6)) / 2, abs=1e-15)
-    assert metrics.log_loss([1, 0], [0.8, 0.4], [3, 1]) == pytest.approx(-(3 * math.log(0.8) + math.log(0.6)) / 4)
+    assert metrics.log_loss([1, 0], [0.8, 0.4]) == pytest.approx(
+        -(math.log(0.8) + math.log(0.6)) / 2, abs=1e-15
+    )
+    assert metrics.log_loss([1, 0], [0.8, 0.4], [3, 1]) == pytest.approx(
+        -(3 * math.log(0.8) + math.log(0.6)) / 4
+    )
     # Certain and wrong is bad, not infinite.
     assert metrics.log_loss([1], [0.0]) == pytest.approx(-math.log(1e-7))
     assert metrics.log_loss([0], [1.0]) == pytest.approx(-math.log(1e-7), rel=1e-6)
@@ -129,7 +137,9 @@ def test_evaluate_in_total_and_by_group():
     users, groups = ["a", "a", "b", "b", "c"], ["warm", "warm", "warm", "warm", "cold"]
     result = metrics.evaluate(labels, scores[:, None], "click", users, groups)
     assert list(result) == [
-        f"{metric}{group}" for group in ("", "@cold", "@warm") for metric in ("auc", "gauc", "log_loss", "ece")
+        f"{metric}{group}"
+        for group in ("", "@cold", "@warm")
+        for metric in ("auc", "gauc", "log_loss", "ece")
     ]
     assert result["auc"] == metrics.auc(labels, scores)
     assert result["auc@warm"] == metrics.auc(labels[:4], scores[:4]) == 0.75
@@ -142,7 +152,14 @@ def test_evaluate_in_total_and_by_group():
     assert math.isnan(overlapping["log_loss@none"])
 
     ratings = metrics.evaluate([1.0, 5.0], [2.0, 2.0], "rating", groups=[0, 1])
-    assert ratings == {"mae": 2.0, "rmse": math.sqrt(5), "mae@0": 1.0, "rmse@0": 1.0, "mae@1": 3.0, "rmse@1": 3.0}
+    assert ratings == {
+        "mae": 2.0,
+        "rmse": math.sqrt(5),
+        "mae@0": 1.0,
+        "rmse@0": 1.0,
+        "mae@1": 3.0,
+        "rmse@1": 3.0,
+    }
 
 
 @pytest.mark.parametrize(
