@@ -122,6 +122,7 @@ def verify(
     frame, expected = _examples(path, examples, features)
     reference = None
     if model is not None:
+        model.prepare_export()  # a model that was loaded anew is to be in the state its export was made in
 
         def reference(raw):
             return keras_scores(_frame(raw, features))
