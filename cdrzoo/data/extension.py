@@ -36,8 +36,8 @@ def extend(encoder: Encoder, further: Encoder) -> Encoder:
     for table in encoder.vocabularies.keys() & further.vocabularies.keys():
         if encoder._as_numbers(table) != further._as_numbers(table):
             raise DataError(
-                f"Table {table!r} holds numbers for one encoder and strings for the other, so its ids cannot be matched. "
-                "Give every feature that looks it up the dtype it had when the model was trained."
+                f"Table {table!r} holds numbers for one encoder and strings for the other, so its ids cannot be "
+                "matched. Give every feature that looks it up the dtype it had when the model was trained."
             )
     extended._set({**further.vocabularies, **encoder.vocabularies})
     numbers = {**further.numbers, **encoder.numbers}
