@@ -1,0 +1,7 @@
+"""`python -m benchmarks`: the speed of cdrzoo beside its peers."""
+
+from __future__ import annotations
+
+from benchmarks.speed import main
+
+main()

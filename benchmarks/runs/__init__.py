@@ -1,0 +1,1 @@
+"""One competitor a module; each prints one line of JSON."""
