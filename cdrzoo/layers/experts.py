@@ -35,9 +35,10 @@ class CGC(keras.layers.Layer):
         x: `{task: [batch, width]}`, the rows as the tasks that are wanted see them; the same rows in each. With
             `shared_gate`, all tasks.
         x_shared: the rows as the shared experts see them, `[batch, width]`.
+        wanted: the tasks whose output is wanted; default: those in `x`.
 
     Returns:
-        Three things: `{task: [batch, units[-1]]}` for the tasks in `x`; the shared output or None; and
+        Three things: `{task: [batch, units[-1]]}` for the wanted tasks; the shared output or None; and
         `{task: [batch, units[-1]]}`, the shared experts alone, mixed in the proportions that the task's gate gives them
         (None without shared experts).
 
@@ -58,7 +59,9 @@ class CGC(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         if specific < 0 or shared < 0 or specific + shared == 0:
-            raise InputError(f"There must be experts. Received: {specific} for each task and {shared} for all.")
+            raise InputError(
+                f"There must be experts. Received: {specific} for each task and {shared} for all."
+            )
         self.tasks = tuple(tasks)
         self.units = tuple(units)
         self.specific = specific
@@ -86,14 +89,15 @@ class CGC(keras.layers.Layer):
         first = self.specific * self.tasks.index(task)
         return self.specific_experts[first : first + self.specific]
 
-    def call(self, x, x_shared, training=False):
+    def call(self, x, x_shared, wanted=None, training=False):
         of_task = {k: [expert(x[k], training=training) for expert in self._own(k)] for k in x}
         of_all = [expert(x_shared, training=training) for expert in self.shared_experts]
-        logits = {k: self.gates[self.tasks.index(k)](x[k]) for k in x}
-        out = {k: mixture(_softmax(logits[k]), of_task[k] + of_all) for k in x}
-        alone = {k: mixture(_softmax(logits[k][:, self.specific :]), of_all) for k in x} if self.shared > 1 else None
-        if self.shared == 1:
-            alone = dict.fromkeys(x, of_all[0])
+        logits = {k: self.gates[self.tasks.index(k)](x[k]) for k in wanted or x}
+        out = {k: mixture(_softmax(logits[k]), of_task[k] + of_all) for k in logits}
+        if self.shared > 1:
+            alone = {k: mixture(_softmax(logits[k][:, self.specific :]), of_all) for k in logits}
+        else:
+            alone = dict.fromkeys(logits, of_all[0]) if of_all else None
         if not self.shared_gate:
             return out, None, alone
         every = [one for k in self.tasks for one in of_task[k]] + of_all
@@ -176,8 +180,10 @@ class PLE(keras.layers.Layer):
 
     def call(self, x, task: str, training=False):
         of_tasks, of_all = dict.fromkeys(self.tasks, x), x
-        for extractor in self.extractors[:-1]:
-            of_tasks, of_all, _ = extractor(of_tasks, of_all, training=training)
+        for level, extractor in enumerate(self.extractors[:-1], 1):
+            # The last level reads the shared output and that of the row's own task alone.
+            wanted = (task,) if level == self.levels - 1 else self.tasks
+            of_tasks, of_all, _ = extractor(of_tasks, of_all, wanted=wanted, training=training)
         out, _, alone = self.extractors[-1]({task: of_tasks[task]}, of_all, training=training)
         return out[task], alone and alone[task]
 

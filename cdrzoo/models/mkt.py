@@ -56,7 +56,9 @@ class HFA(keras.layers.Layer):
         `[B, units]`.
     """
 
-    def __init__(self, widths: Sequence[int], units: int, importance=True, cross="dcn", cross_layers=2, **kwargs):
+    def __init__(
+        self, widths: Sequence[int], units: int, importance=True, cross="dcn", cross_layers=2, **kwargs
+    ):
         super().__init__(**kwargs)
         self.widths = tuple(widths)
         self.units = units
@@ -64,7 +66,9 @@ class HFA(keras.layers.Layer):
         self.cross = cross
         self.cross_layers = cross_layers
         policy = self.dtype_policy
-        self.gate = FieldImportance(len(self.widths), cross, cross_layers, dtype=policy) if importance else None
+        self.gate = (
+            FieldImportance(len(self.widths), cross, cross_layers, dtype=policy) if importance else None
+        )
         self.fc = keras.layers.Dense(units, activation="relu", dtype=policy)
 
     def call(self, specific, crossed=None):
@@ -171,10 +175,14 @@ class MEM(CrossDomainModel):
             if value not in allowed:
                 raise InputError(f"`{name}` must be one of {', '.join(allowed)}. Received: {value!r}.")
         if common == "shared" and not shared_experts:
-            raise InputError("common='shared' is what the shared experts give: set shared_experts to 1 or more.")
+            raise InputError(
+                "common='shared' is what the shared experts give: set shared_experts to 1 or more."
+            )
         _check_kept(negatives_kept, self.schema)
         if not self.schema.sources:
-            raise SchemaError("MKT transfers from a source, but the schema has the target alone. Add a domain.")
+            raise SchemaError(
+                "MKT transfers from a source, but the schema has the target alone. Add a domain."
+            )
         self.expert_units = expert_units
         self.tower_units = tower_units
         self.align_units = align_units
@@ -210,7 +218,9 @@ class MEM(CrossDomainModel):
                 "a feature of role item, or use cke_input='all'."
             )
         of_expert = {"dropout": dropout, "final_activation": knowledge_activation}
-        self.cke = PLE(domains, expert_units, levels, specific_experts, shared_experts, **of_expert, name="cke")
+        self.cke = PLE(
+            domains, expert_units, levels, specific_experts, shared_experts, **of_expert, name="cke"
+        )
         self.extractors = {d: MLP(expert_units, **of_expert, name=f"{d}_extractor") for d in domains}
         self.towers = {d: MLP(tower_units, dropout=dropout, name=f"{d}_tower") for d in domains}
         self.heads = {d: keras.layers.Dense(1, dtype="float32", name=f"{d}_head") for d in domains}
@@ -279,7 +289,9 @@ class MEM(CrossDomainModel):
         losses = self.domain_losses(y, y_pred, sample_weight)
         rows = {name: ops.cast(ops.shape(y[name])[0], "float32") for name in y}
         total = sum(rows.values())
-        share = {name: rows[name] / ops.maximum(total, 1.0) if self.weighting == "rows" else 1.0 for name in y}
+        share = {
+            name: rows[name] / ops.maximum(total, 1.0) if self.weighting == "rows" else 1.0 for name in y
+        }
         polarised = {f"pdl_{name}": self._polarised(self._step.similarity[name]) for name in y}
         pdl = sum(polarised.values())
         loss = sum([self._terms.weights[name] * share[name] * losses[name] for name in y])
@@ -360,7 +372,9 @@ class MKT(CrossDomainModel):
         _check_kept(negatives_kept, self.schema)
         _check_pretrained(pretrained, self.schema)
         if not units:
-            raise InputError("MKT adds knowledge to its last layer of `units`; give at least one. Received: none.")
+            raise InputError(
+                "MKT adds knowledge to its last layer of `units`; give at least one. Received: none."
+            )
         self.pretrained = frozen(pretrained)
         self.units = units
         self.tower_units = tower_units
@@ -444,7 +458,10 @@ def entity_groups(schema: Schema) -> dict[str, dict[str, tuple[str, ...]]]:
             name = history_field(f.of) if f.role == "history" else f.name
             listed = domain.histories(f.of) if f.role == "history" else (f,)
             features[domain.name][name] = tuple(each.name for each in listed)
-    roles = {(f.name if f.role != "history" else history_field(f.of)): f.role for f in schema.target_domain.features}
+    roles = {
+        (f.name if f.role != "history" else history_field(f.of)): f.role
+        for f in schema.target_domain.features
+    }
     shared = [
         field
         for field, listed in features[schema.target].items()
@@ -496,7 +513,9 @@ def _check_kept(kept: float, schema: Schema) -> None:
     if not 0 < kept <= 1:
         raise InputError(f"`negatives_kept` is a share above 0 and at most 1. Received: {kept!r}.")
     if kept < 1 and schema.target_domain.task != "click":
-        raise InputError("`negatives_kept` corrects probabilities of clicks, but the target has ratings. Leave it out.")
+        raise InputError(
+            "`negatives_kept` corrects probabilities of clicks, but the target has ratings. Leave it out."
+        )
 
 
 def _check_pretrained(pretrained: Any, schema: Schema) -> None:

@@ -60,7 +60,8 @@ def test_ple_equals_the_numpy_version():
     of_tasks, of_all = dict.fromkeys(TASKS, array(X)), array(X)
     for level, cgc in enumerate(ple.extractors):
         own = {
-            k: [expert(e, of_tasks[k]) for e in cgc.specific_experts[2 * i : 2 * i + 2]] for i, k in enumerate(TASKS)
+            k: [expert(e, of_tasks[k]) for e in cgc.specific_experts[2 * i : 2 * i + 2]]
+            for i, k in enumerate(TASKS)
         }
         every = [expert(e, of_all) for e in cgc.shared_experts]
         logits = {k: of_tasks[k] @ array(cgc.gates[i].kernel) for i, k in enumerate(TASKS)}
@@ -110,8 +111,12 @@ def touched(levels):
 def test_rows_of_one_task_do_not_teach_the_experts_of_another():
     ple, moved = touched(levels=1)
     own, other = ple.extractors[0].specific_experts
-    assert all(id(v) in moved for v in (*own.trainable_variables, *ple.extractors[0].shared_experts[0].variables))
-    assert not any(id(v) in moved for v in (*other.trainable_variables, *ple.extractors[0].gates[1].variables))
+    assert all(
+        id(v) in moved for v in (*own.trainable_variables, *ple.extractors[0].shared_experts[0].variables)
+    )
+    assert not any(
+        id(v) in moved for v in (*other.trainable_variables, *ple.extractors[0].gates[1].variables)
+    )
 
 
 def test_with_two_levels_the_shared_gate_reaches_the_others_below():
