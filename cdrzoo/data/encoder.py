@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from cdrzoo.data.ragged import Ragged
+from cdrzoo.data.ragged import Ragged, in_step
 from cdrzoo.data.readers import columns_of
 from cdrzoo.errors import DataError
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature, Schema
@@ -132,24 +132,40 @@ class Encoder:
 
         Returns:
             `id`: int32 [n]; `ids`: int32 [n, length], the last `length` present ids, oldest first, then 0;
-            `number`: float32 [n].
+            `number`: float32 [n]. The histories of one domain run in step: an event is present if any of its columns
+            is, and a column that lacks it has 0 there.
         """
         self._check_adapted()
         wanted = [
             f for f in self.schema.domain(domain).features if features is None or f.name in set(features)
         ]
         columns = columns_of(frame, wanted, f"Domain {domain!r}")
-        return {f.name: self._encode(domain, f, columns[f.column]) for f in wanted}
+        encoded: dict[str, np.ndarray] = {}
+        for feature in wanted:
+            if feature.name in encoded:
+                continue
+            group = [f for f in wanted if f.of == feature.of] if feature.role == "history" else [feature]
+            if feature.kind == "ids":
+                encoded |= self._sequences(group, [columns[f.column] for f in group])
+            else:
+                encoded[feature.name] = self._encode(domain, feature, columns[feature.column])
+        return {f.name: encoded[f.name] for f in wanted}
+
+    def _sequences(self, features: list[Feature], values: list[Ragged]) -> dict[str, np.ndarray]:
+        """Sequences that run in step."""
+        found = [one.map(lambda tokens, f=f: self._rows(tokens, f)) for f, one in zip(features, values, strict=True)]
+        found = in_step(found, PADDING)
+        present = np.logical_or.reduce([one.values != PADDING for one in found])
+        return {
+            f.name: one.compress(present).last(f.length, PADDING) for f, one in zip(features, found, strict=True)
+        }
 
     def _encode(self, domain: str, feature: Feature, values: Any) -> np.ndarray:
         if feature.kind == "number":
             mean, deviation = self.numbers[domain][feature.name]
             scaled = (_number(values, feature) - mean) / deviation
             return np.where(np.isnan(scaled), 0.0, scaled).astype(np.float32)
-        if feature.kind == "id":
-            return self._rows(values, feature)
-        rows = values.map(lambda tokens: self._rows(tokens, feature))
-        return rows.compress(rows.values != PADDING).last(feature.length, PADDING)
+        return self._rows(values, feature)
 
     def _rows(self, values: np.ndarray, feature: Feature) -> np.ndarray:
         missing = values == MISSING[feature.dtype]

@@ -32,6 +32,12 @@ class EncoderGraph(tf.Module):
         names = None if features is None else set(features)
         # In a plain tuple below: tf.Module would wrap lists and dictionaries of its own and track what need not be.
         self._features = tuple(f for f in schema.domain(domain).features if names is None or f.name in names)
+        groups: dict[str, list[str]] = {}
+        for f in self._features:
+            if f.kind == "ids":  # the histories of one domain run in step, any other sequence by itself
+                groups.setdefault(f"of {f.of}" if f.role == "history" else f.name, []).append(f.name)
+        self._sequences = tuple(map(tuple, groups.values()))
+        self._lengths = {f.name: f.length for f in self._features if f.kind == "ids"}
         self._numbers = {
             f.name: encoder.numbers[domain][f.name] for f in self._features if f.kind == "number"
         }
@@ -69,9 +75,9 @@ class EncoderGraph(tf.Module):
             flat = [tf.reshape(raw[f.name], [-1]) for f in features]
             rows = tf.split(self._rows(name, features, flat), [tf.size(x) for x in flat], num=len(flat))
             for feature, found in zip(features, rows, strict=True):
-                if feature.kind == "ids":
-                    found = _last(tf.reshape(found, tf.shape(raw[feature.name])), feature.length)
-                encoded[feature.name] = found
+                encoded[feature.name] = tf.reshape(found, tf.shape(raw[feature.name]))
+        for group in self._sequences:
+            encoded.update(zip(group, _last([encoded[name] for name in group], self._lengths[group[0]]), strict=True))
         return {f.name: encoded[f.name] for f in self._features}
 
     def _rows(self, table: str, features: list[Feature], flat: list[tf.Tensor]) -> tf.Tensor:
@@ -107,13 +113,18 @@ def _lookup_table(path: pathlib.Path, key_dtype: tf.DType, size: int) -> tf.look
     return tf.lookup.StaticHashTable(initializer, default_value=-1)
 
 
-def _last(rows: tf.Tensor, length: int) -> tf.Tensor:
-    """[B, any] to [B, length]: the last `length` rows that are not padding, in order, then padding."""
-    present = tf.cast(rows != PADDING, tf.int32)
-    before = tf.cumsum(present, axis=1) - 1  # position among the present
-    to = before - tf.maximum(tf.reduce_sum(present, axis=1, keepdims=True) - length, 0)
-    kept = tf.where((present == 1) & (to >= 0))
+def _last(columns: list[tf.Tensor], length: int) -> list[tf.Tensor]:
+    """Sequences that run in step, each [B, any], to [B, length]: the last `length` steps in which any column is present.
+
+    A column that is shorter than another is padded behind. Steps keep their order; padding stands behind them.
+    """
+    longest = tf.reduce_max([tf.shape(column)[1] for column in columns])
+    steps = tf.stack([tf.pad(c, [[0, 0], [0, longest - tf.shape(c)[1]]]) for c in columns], axis=2)
+    present = tf.reduce_any(steps != PADDING, axis=2)
+    before = tf.cumsum(tf.cast(present, tf.int32), axis=1) - 1  # position among the present
+    to = before - tf.maximum(before[:, -1:] + 1 - length, 0)
+    kept = tf.where(present & (to >= 0))
     at = tf.stack([tf.cast(kept[:, 0], tf.int32), tf.gather_nd(to, kept)], axis=1)
-    return tf.ensure_shape(
-        tf.scatter_nd(at, tf.gather_nd(rows, kept), [tf.shape(rows)[0], length]), [None, length]
-    )
+    shape = [tf.shape(steps)[0], length, len(columns)]
+    last = tf.scatter_nd(at, tf.gather_nd(steps, kept), shape)
+    return [tf.ensure_shape(column, [None, length]) for column in tf.unstack(last, len(columns), axis=2)]

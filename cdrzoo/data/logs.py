@@ -358,15 +358,17 @@ def add_histories(
     codes: Mapping[str, np.ndarray],
     include_ties: bool = False,
     history: str = "before",
+    only_training: bool = False,
 ) -> None:
     """Adds to every log of interactions the columns of its histories, as windows over the listed domain's events.
 
     Args:
         schema: says which histories there are.
         logs: the rows; changed in place.
-        codes: the part of each row; only `history="others"` reads it.
+        codes: the part of each row; read when only training events are listed.
         include_ties: list events at the row's own time too, the row itself excepted.
         history: `before` or `others`, see `prepare`.
+        only_training: list no held-out event (`others` never does).
     """
     if history not in ("before", "others"):
         raise DataError(f"`history` must be before or others. Received: {history!r}.")
@@ -379,7 +381,9 @@ def add_histories(
         for feature in domain.histories():
             of = logs[feature.of]
             if feature.of not in made:
-                made[feature.of] = _windows(feature.of, log, of, users, codes, include_ties, history)
+                made[feature.of] = _windows(
+                    feature.of, log, of, users, codes, include_ties, history, only_training
+                )
             order, starts, stops, skip = made[feature.of]
             log.columns[feature.column] = Ragged(of.columns[feature.field][order], starts, stops, skip)
 
@@ -392,6 +396,7 @@ def _windows(
     codes: Mapping[str, np.ndarray],
     include_ties: bool,
     history: str,
+    only_training: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     for one in (log, of):
         if one.user is None:
@@ -406,7 +411,7 @@ def _windows(
     listed = of.event == np.arange(len(of))  # negatives did not happen
     if of.source.history_min_label is not None:
         listed &= of.raw >= of.source.history_min_label
-    if history == "others":
+    if only_training or history == "others":
         listed &= codes[name] == 0
     event_users = np.where(listed, users[name], -1)
     timed = history == "before"

@@ -72,7 +72,9 @@ def prepare(
         codes[domain] = codes[domain][rows[domain].event]  # a negative goes where its positive goes
         if log.source.negatives is not None:
             arguments = {**arguments, f"negatives of {domain}": {**log.source.negatives, "seed": seed}}
-    _logs.add_histories(schema, rows, codes, include_ties, history)
+    # Where held-out rows do not all come after the training rows, a history could show them: it lists none.
+    only_training = arguments["by"] in ("users", "random")
+    _logs.add_histories(schema, rows, codes, include_ties, history, only_training)
     made = Split.of(name, arguments, rows, codes)
     if encoder is None:
         encoder = Encoder(schema).adapt(

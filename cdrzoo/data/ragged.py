@@ -119,3 +119,19 @@ class Ragged:
                 row = np.delete(row, skip - start)
             out[i] = row if length is None else row[-length:]
         return out
+
+
+def in_step(columns: Sequence[Ragged], padding: Any) -> list[Ragged]:
+    """Columns of the same events over flat arrays of one layout; a column that is shorter in a row is padded behind."""
+    first = columns[0]
+    if all(
+        len(one.values) == len(first.values)
+        and np.array_equal(one.starts, first.starts)
+        and np.array_equal(one.stops, first.stops)
+        and (one.skip is first.skip or np.array_equal(one.skip, first.skip))
+        for one in columns[1:]
+    ):
+        return list(columns)
+    longest = max(int(one.lengths().max(initial=0)) for one in columns)
+    starts = np.arange(len(first)) * longest
+    return [Ragged(one.last(longest, padding).reshape(-1), starts, starts + longest) for one in columns]

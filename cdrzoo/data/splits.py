@@ -114,7 +114,9 @@ def assign(
               rows of users without one). Other users' later rows are trained on too: that is the protocol's nature.
             - `users` with `fractions`: of the users that the target shares with a source, so many (by a hash of their
               key and the seed) have all their target rows in valid or test: the cold-start protocol. All sources train.
-            - `random` with `fractions`: target rows by a hash of their content and the seed. All sources train.
+              No history lists a held-out event, so that the hidden users stay cold.
+            - `random` with `fractions`: target rows by a hash of their content and the seed. All sources train. No
+              history lists a held-out event: an earlier row's label must not be read off a later row.
             - `given` with `column` (default `split`) that says `train`, `valid` or `test`; a domain without it trains.
 
         seed: of `random` and `users`.

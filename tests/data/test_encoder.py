@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 from cdrzoo.data import Encoder
 from cdrzoo.errors import DataError
@@ -309,3 +310,45 @@ def test_misuse_is_said(encoder, tmp_path):
     (tmp_path / "vocab" / "user.txt").write_text("5\n")
     with pytest.raises(DataError, match="user.txt holds 1 ids"):
         Encoder.load(tmp_path)
+
+
+def test_histories_of_one_domain_run_in_step_and_a_missing_column_keeps_its_place(tmp_path):
+    """An event without a genre is still an event; its item must not meet its neighbour's genre."""
+    feature = dict(kind="ids", role="history", of="films", length=3)
+    schema = Schema(
+        target="films",
+        tables=(Table("film"), Table("genre")),
+        domains=(
+            Domain(
+                "films",
+                (
+                    Feature("item", "id", "item", table="film"),
+                    Feature("genre", "id", "item", table="genre"),
+                    Feature("seen", table="film", **feature),
+                    Feature("genres", table="genre", **feature),
+                ),
+            ),
+        ),
+    )
+    rows = pd.DataFrame(
+        {
+            "item": ["a"] * 4,
+            "genre": ["x"] * 4,
+            "seen": [["a", "b", "c", "d"], ["a", "", "b"], ["b"], []],
+            "genres": [["x", "", "y", "x"], ["x", "", ""], ["y", "x"], []],
+        }
+    )
+    encoder = Encoder(schema).adapt({"films": rows})
+    a, b, c, d = (encoder.encode("films", rows.assign(item=i))["item"][0] for i in "abcd")
+    x, y = (encoder.encode("films", rows.assign(genre=g))["genre"][0] for g in "xy")
+    encoded = encoder.encode("films", rows)
+    np.testing.assert_array_equal(encoded["seen"], [[b, c, d], [a, b, 0], [b, 0, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(encoded["genres"], [[0, y, x], [x, 0, 0], [y, x, 0], [0, 0, 0]])
+
+    def dense(column, width):
+        return tf.constant([[*row, *[""] * (width - len(row))] for row in rows[column]])
+
+    raw = {"item": tf.constant(rows["item"]), "genre": tf.constant(rows["genre"])}
+    graph = encoder.graph("films")({**raw, "seen": dense("seen", 6), "genres": dense("genres", 4)})
+    for name, values in encoded.items():
+        np.testing.assert_array_equal(graph[name], values)

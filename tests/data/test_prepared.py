@@ -262,3 +262,37 @@ def test_one_column_wanted_in_two_types():
         DataError, match="column 'item' is wanted as string and, by history 'stars_given'.*as int64"
     ):
         prepare(schema, frames)
+
+
+@pytest.mark.parametrize("by", ["time", "last", "users", "random"])
+def test_no_training_row_shows_a_held_out_event(by):
+    """Events are told apart by numbers of their own; the target's histories list the numbers."""
+
+    def domain(name: str) -> Domain:
+        features = (
+            Feature("user", "id", "user", table="user"),
+            Feature("read", "ids", "history", "int64", "book", 50, of="books", field="event"),
+            Feature("seen", "ids", "history", "int64", "film", 50, of="films", field="event"),
+        )
+        return Domain(name, features, label="click", time="time")
+
+    schema = Schema(
+        (domain("books"), domain("films")), "films", (Table("user"), Table("book"), Table("film"))
+    )
+    made = prepare(schema, MADE.frames, split=by)
+    held_out = {
+        name: {
+            *MADE.frames[name]["event"].iloc[
+                np.concatenate([made.split.parts[name][part] for part in ("valid", "test")])
+            ]
+        }
+        for name in ("books", "films")
+    }
+    assert held_out["films"]
+    for name in ("books", "films"):
+        frame = made.frame(name, "train")
+        assert frame["read"].map(len).sum() and frame["seen"].map(len).sum()
+        assert not held_out["books"] & set(np.concatenate(list(frame["read"])))
+        assert not held_out["films"] & set(np.concatenate(list(frame["seen"])))
+    if by in ("users", "random"):
+        assert not held_out["films"] & set(np.concatenate(list(made.frame("films", "test")["seen"])))
