@@ -140,4 +140,22 @@ CASES = (
         parts=lambda schema: {"pretrained": card("mem").load()(schema, **MEM_SIZES)},
         without_effect={"negatives_kept": "it corrects what is served"},
     ),
+    Case(
+        "dacdr",
+        arguments={"width": 6, "encoder_units": (7,), "units": (8, 6)},
+        changes={
+            "targets": ("films", "books"),
+            "attention_mode": "gate",
+            "width": 5,
+            "domain_attention": False,
+            "item_attention": False,
+            "share_attention": True,
+            "own_history": True,
+            "encoder_units": (6,),
+            "units": (8, 5),
+            "dropout": 0.5,
+            "finetune": "films",
+        },
+        # It scores its target alone: what the sources hold reaches it through the histories in the target's rows.
+    ),
 )
