@@ -28,6 +28,8 @@ def make(schema=None, optimizer=None, seed=1, randomise=True, **arguments):
     model.compile(optimizer or Adam(0.01))
     if randomise:
         oracle.randomise(model, scale=0.8)
+        for v in model.interest.trainable_variables if model.interest else ():
+            v.assign(0.3 * v)  # exponentials of moderate numbers: float32 has to follow
         model.alignment.reversal.strength.assign(model.reversal)
     return model
 
@@ -136,7 +138,7 @@ def test_the_forward_pass_equals_the_equations(name):
     states, scores, interests = model.states(x), model(x), model.interest_weights(x)
     for domain in x:
         expected = forward(model, domain, x[domain])
-        assert expected["logit"].std() > 0.1 and (expected["h_spec"] != 0).any()
+        assert expected["logit"].std() > 0.03 and (expected["h_spec"] != 0).any()
         for what in ("h_spec", "h_da", "logit"):
             np.testing.assert_allclose(states[what][domain], expected[what], rtol=2e-4, atol=2e-5)
         np.testing.assert_allclose(scores[domain], oracle.sigmoid(expected["logit"]), atol=1e-5)
