@@ -3,8 +3,8 @@
     python examples/new_domain.py [--data FOLDER] [--seeds 1] [--epochs 20]
 
 For each seed: a DACDR is trained for 02; it is fine-tuned to 03 (`DACDR.for_new_domain`) and, for comparison, a new one
-is trained for 03 from scratch, with the same split, batches and stopping rule. Prints seconds, trained parameters and the
-AUC on 03's test rows, and checks that the scores of 02 have not moved by a bit.
+is trained for 03 from scratch, with the same split, batches and stopping rule. Prints seconds, trained parameters and
+the AUC on 03's test rows, and checks that the scores of 02 have not moved by a bit.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ def main() -> None:
         seconds, epochs = fit(trained, old, given.epochs, seed)
         unmoved = scores(trained, old)
         print(
-            f"seed {seed}  {OLD}: AUC {auc(trained, old):.4f}, {trained.trained_parameters:,} parameters, {seconds:.0f} s"
+            f"seed {seed}  {OLD}: AUC {auc(trained, old):.4f}, {trained.trained_parameters:,} parameters, "
+            f"{epochs} epochs, {seconds:.0f} s"
         )
         for name in ("fine-tuned", "from scratch"):
             keras.utils.set_random_seed(seed)
