@@ -17,6 +17,8 @@ TensorFlow rather than `keras.ops`: a sparse update has no `keras.ops` form.
 
 from __future__ import annotations
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -54,20 +56,23 @@ def _sum_rows(gradient: tf.IndexedSlices, table_rows: int) -> _SummedRows:
         # The table is smaller than the batch: counting is faster than hashing.
         counts = tf.math.bincount(tf.cast(ids, tf.int32), minlength=table_rows, maxlength=table_rows)
         rows = tf.cast(tf.squeeze(tf.where(counts > 0), 1), ids.dtype)
-        return _SummedRows(tf.gather(_add_up(gradient.values, ids, table_rows), rows), rows, gradient.dense_shape)
+        return _SummedRows(
+            tf.gather(_add_up(gradient.values, ids, table_rows), rows), rows, gradient.dense_shape
+        )
     rows, position = tf.unique(ids)
     return _SummedRows(_add_up(gradient.values, position, tf.size(rows)), rows, gradient.dense_shape)
 
 
 def _add_up(values: tf.Tensor, position: tf.Tensor, rows) -> tf.Tensor:
-    """`[rows, width]`: values `[n, width]` added up at their positions `[n]`."""
+    """`[rows, ...]`: values `[n, ...]` added up at their positions `[n]`."""
     n = tf.size(position, tf.int64)
-    return tf.raw_ops.SparseTensorDenseMatMul(
+    sums = tf.raw_ops.SparseTensorDenseMatMul(
         a_indices=tf.stack([tf.cast(position, tf.int64), tf.range(n)], axis=1),
         a_values=tf.ones_like(position, values.dtype),
         a_shape=tf.stack([tf.cast(rows, tf.int64), n]),
-        b=values,
+        b=tf.reshape(values, [n, math.prod(values.shape[1:])]),
     )
+    return tf.reshape(sums, [-1, *values.shape[1:]])
 
 
 def _raw(variable):
@@ -109,7 +114,8 @@ class _RowSparse:
 
     def _backend_apply_gradients(self, grads, trainable_variables):
         grads = [
-            _sum_rows(g, v.shape[0]) if isinstance(g, tf.IndexedSlices) else g for g, v in zip(grads, trainable_variables)
+            _sum_rows(g, v.shape[0]) if isinstance(g, tf.IndexedSlices) else g
+            for g, v in zip(grads, trainable_variables)
         ]
         grads = self._clip_gradients(grads)
         dense = [v for g, v in zip(grads, trainable_variables) if not isinstance(g, tf.IndexedSlices)]

@@ -151,6 +151,18 @@ def test_clipnorm_sees_the_summed_row():
         np.testing.assert_allclose(np.asarray(table), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(ROWS,), (ROWS, 2, 3), (100 * ROWS, 2)])
+def test_tables_of_any_rank_and_size(shape):
+    rng = np.random.default_rng(3)
+    start = rng.normal(size=shape).astype("float32")
+    ids, values = np.array([4, 1, 4], "int64"), rng.normal(size=(3, *shape[1:])).astype("float32")
+    table = keras.Variable(start)
+    optimizers.SGD(learning_rate=1.0).apply([tf.IndexedSlices(values, ids, tf.constant(shape))], [table])
+    expected = start.copy()
+    np.subtract.at(expected, ids, values)
+    np.testing.assert_allclose(np.asarray(table), expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("arguments", [{"use_ema": True}, {"gradient_accumulation_steps": 2}])
 @pytest.mark.parametrize("name", ["Adam", "Adagrad", "SGD"])
 def test_what_cannot_be_sparse_is_refused(name, arguments):
