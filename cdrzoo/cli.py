@@ -232,13 +232,18 @@ def _schema_check(arguments: argparse.Namespace) -> None:
 
 def _synthesize(arguments: argparse.Namespace) -> None:
     from cdrzoo.data import prepare, synthetic
-    from cdrzoo.schema import load_mapping
 
     _new_folder(arguments.folder)
     made = synthetic.synthesize(arguments.transfer, seed=arguments.seed)
     made.write(arguments.folder)
-    _write_run(arguments.folder, load_mapping(arguments.folder / "data.yaml"), "time")
-    (arguments.folder / "data.yaml").unlink()
+    _write_run(
+        arguments.folder,
+        {domain: f"{domain}.csv" for domain in made.frames},
+        "time",
+        # Few rows an epoch: the towers meet often, and each step shows the rich source four times the rows.
+        arguments={"sync_every": 20},
+        training={"batch_size": 128, "source_ratio": 4.0, "patience": 3},
+    )
     requests = prepare(made.schema, made.sources).frame(made.schema.target, "test", 5)
     for feature in made.schema.target_domain.features:
         if feature.kind == "ids":
@@ -247,10 +252,10 @@ def _synthesize(arguments: argparse.Namespace) -> None:
     print(f"Wrote {', '.join(sorted(path.name for path in arguments.folder.iterdir()))} to {arguments.folder}")
 
 
-def _write_run(folder: pathlib.Path, sources: dict[str, Any], split: Any) -> None:
+def _write_run(folder: pathlib.Path, sources: dict[str, Any], split: Any, **settings: Any) -> None:
     import yaml
 
-    config = {"schema": "schema.yaml", "data": sources, "split": split, "model": "cctl"}
+    config = {"schema": "schema.yaml", "data": sources, "split": split, "model": "cctl", **settings}
     (folder / "run.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 

@@ -22,7 +22,7 @@ def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     made = synthetic.synthesize(users=120, source_rows=1500, target_rows=700, source_items=60, target_items=40)
     made.write(folder)
-    data = {name: {"path": f"{name}.csv", "history_min_label": 1} for name in ("books", "films")}
+    data = {name: f"{name}.csv" for name in ("books", "films")}
     (folder / "run.yaml").write_text(yaml.safe_dump({"schema": "schema.yaml", "data": data, "model": "dnn"}))
     return folder
 

@@ -62,8 +62,8 @@ class Synthetic:
 
     @property
     def sources(self) -> dict[str, dict[str, Any]]:
-        """What `prepare` takes: histories list the events that were clicked."""
-        return {domain: {"data": frame, "history_min_label": 1} for domain, frame in self.frames.items()}
+        """What `prepare` takes."""
+        return {domain: {"data": frame} for domain, frame in self.frames.items()}
 
     def best_probability(self, domain: str, frame: pd.DataFrame) -> np.ndarray:
         """The true click probability of rows of a domain, found by their `event`, for rows in any order."""
@@ -73,16 +73,12 @@ class Synthetic:
         return self.probabilities[domain][at]
 
     def write(self, folder: str | pathlib.Path) -> pathlib.Path:
-        """Writes `books.csv`, `films.csv`, `schema.yaml` and `data.yaml`, which `prepare` takes as `sources`."""
-        import yaml
-
+        """Writes `books.csv`, `films.csv` and `schema.yaml`."""
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.schema.save(folder / "schema.yaml")
         for domain, frame in self.frames.items():
             frame.to_csv(folder / f"{domain}.csv", index=False)
-        sources = {domain: {"path": f"{domain}.csv", "history_min_label": 1} for domain in self.frames}
-        (folder / "data.yaml").write_text(yaml.safe_dump(sources, sort_keys=False), encoding="utf-8")
         return folder
 
 
@@ -186,7 +182,10 @@ def _log(
 
 
 def schema(width: int = 8) -> Schema:
-    """The schema of the two logs: user, age, genre and price are shared; `minutes` and `device` are the films' own."""
+    """The schema of the two logs: user, age, genre and price are shared; `minutes` and `device` are the films' own.
+
+    Histories list what a user was shown, its genres, and whether he clicked, step by step.
+    """
 
     def features(item_table: str) -> tuple[Feature, ...]:
         return (
@@ -196,12 +195,12 @@ def schema(width: int = 8) -> Schema:
             Feature("genre", "id", "item", table="genre"),
             Feature("price", "number", "item"),
             *(
-                Feature(name, "ids", "history", table=table, of=of, field=field, length=LENGTH)
-                for name, table, of, field in (
-                    ("books_read", "book", "books", "item"),
-                    ("genres_read", "genre", "books", "genre"),
-                    ("films_seen", "film", "films", "item"),
-                    ("genres_seen", "genre", "films", "genre"),
+                Feature(f"{name}_{suffix}", "ids", "history", dtype, table or name[:-1], LENGTH, of=name, field=field)
+                for name in ("books", "films")
+                for suffix, dtype, table, field in (
+                    ("shown", "string", None, "item"),
+                    ("genres", "string", "genre", "genre"),
+                    ("clicks", "int64", "click", "click"),
                 )
             ),
         )
@@ -216,5 +215,7 @@ def schema(width: int = 8) -> Schema:
             Domain("films", features("film") + films_alone, label="click", time="time"),
         ),
         target="films",
-        tables=tuple(Table(name, width=width) for name in ("user", "age", "book", "film", "genre", "device")),
+        tables=tuple(
+            Table(name, width=width) for name in ("user", "age", "book", "film", "genre", "click", "device")
+        ),
     )

@@ -173,9 +173,10 @@ class RunConfig:
         """A copy with some settings changed, by their plain names: of the run, its training, or the model's arguments.
 
         `{"learning_rate": 0.01, "width": 16, "dropout": 0.2}`: a name that neither the run nor its training knows is
-        an argument of the model.
+        an argument of the model. Another model than the configuration's starts without its arguments.
         """
-        run, training, arguments = {}, {}, dict(self.arguments)
+        other = changes.get("model", self.model) != self.model
+        run, training, arguments = {}, {}, {} if other else dict(self.arguments)
         for name, value in changes.items():
             if name in {f.name for f in dataclasses.fields(Training)}:
                 training[name] = value
@@ -183,7 +184,7 @@ class RunConfig:
                 run[name] = value
             else:
                 arguments[name] = value
-        if "model" in run and "domains" not in run and run["model"] != self.model:
+        if other and "domains" not in run:
             run["domains"] = None
         return dataclasses.replace(
             self, **run, arguments=arguments, training=dataclasses.replace(self.training, **training)

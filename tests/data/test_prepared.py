@@ -56,7 +56,7 @@ def test_vocabularies_hold_training_rows_alone(prepared):
 def test_files_and_frames_give_the_same(prepared, tmp_path):
     folder = MADE.write(tmp_path / "data")
     schema = Schema.load(folder / "schema.yaml")
-    read = prepare(schema, {domain: f"{domain}.csv" for domain in made.frames}, folder=folder)
+    read = prepare(schema, {domain: f"{domain}.csv" for domain in MADE.frames}, folder=folder)
     assert read.split.hash == prepared.split.hash
     same_parts(prepared, read)
 
@@ -86,7 +86,7 @@ def test_examples_in_csv_hold_their_sequences_in_a_cell(prepared, tmp_path):
         frame = prepared.frame(domain, "train")
         for column in frame:
             if frame[column].map(lambda value: isinstance(value, np.ndarray)).any():
-                frame[column] = [";".join(value) for value in frame[column]]
+                frame[column] = [";".join(map(str, value)) for value in frame[column]]
         frame.to_csv(tmp_path / f"{domain}.csv.gz", index=False)
     sources = {d: {"path": f"{d}.csv.gz", "kind": "examples", "separator": ";"} for d in ("books", "films")}
     read = prepare(MADE.schema, sources, split="random", folder=tmp_path, encoder=prepared.encoder)

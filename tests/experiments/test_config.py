@@ -37,6 +37,8 @@ def test_changes_find_their_place():
     changed = config().with_changes({"model": "dnn", "width": 4, "learning_rate": 0.1, "dropout": 0.5})
     assert (changed.model, changed.domains, changed.width) == ("dnn", "target", 4)
     assert changed.training.learning_rate == 0.1 and changed.arguments == {"dropout": 0.5}
+    tuned = config(arguments={"sync_every": 5})
+    assert tuned.with_changes({"model": "dnn"}).arguments == {} and tuned.with_changes({"seed": 1}).arguments
     assert config(model="dnn", domains="all").with_changes({"model": "dnn"}).domains == "all"
 
 
