@@ -226,10 +226,10 @@ def test_a_join_with_two_rows_a_key(tmp_path):
 
 def test_examples_without_their_history_and_histories_of_examples():
     sources = {name: {"data": frame, "kind": "examples"} for name, frame in MADE.frames.items()}
-    with pytest.raises(DataError, match="'books' lacks the column 'books_read'"):
+    with pytest.raises(DataError, match="'books' lacks the column 'books_shown'"):
         prepare(MADE.schema, sources)
     sources["films"] = MADE.frames["films"]
-    with pytest.raises(DataError, match="'books_read' of 'films'.*whose rows are examples"):
+    with pytest.raises(DataError, match="'books_shown' of 'films'.*whose rows are examples"):
         prepare(MADE.schema, sources)
 
 
