@@ -13,8 +13,9 @@ STRENGTH = 5.0
 
 
 def floors(prepared: Prepared) -> dict[str, dict[str, float]]:
-    """Metrics of the test rows for three predictors, each the sum of a mean and offsets of training rows.
+    """Metrics of the test rows for simple predictors, each the sum of a mean and offsets of training rows.
 
+    - for ratings, `target mean`: the mean of the target's rows;
     - `item mean`: the item's mean label, drawn to the mean of all rows;
     - `+ user`: and the user's mean offset from that in the target;
     - `+ source user`: and, for users with no such row, his mean offset from the item means of the source.
@@ -29,6 +30,8 @@ def floors(prepared: Prepared) -> dict[str, dict[str, float]]:
     offsets = _offsets(train[user], prepared.parts[target.name]["train"].y[:, 0] - train[item].map(items))
     own = test[user].map(offsets)
     scores = {"item mean": of_items, "item + user mean": of_items + own.fillna(0.0)}
+    if target.task == "rating":
+        scores = {"target mean": pd.Series(base, index=test.index), **scores}
     sums, counts = 0.0, 0.0
     for source in prepared.schema.sources:
         rows = prepared.frame(source.name, "train")
