@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cdrzoo import data, metrics
+from cdrzoo.data import synthetic
 from cdrzoo.errors import InputError, SchemaError
-from cdrzoo.models import MEM, MKT
+from cdrzoo.models import DNN, MEM, MKT
 from cdrzoo.models.base import prior_correction
 from cdrzoo.models.mkt import HFA, cosine, entity_groups
 from cdrzoo.optimizers import Adam
@@ -606,3 +608,28 @@ def test_matrix_crosses_in_both_stages(stage, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(again(x)["films"], model(x)["films"])
+
+
+@pytest.mark.slow
+def test_it_wins_where_transfer_is_planted():
+    made = synthetic.synthesize(0.9, seed=1)
+    prepared = data.prepare(made.schema, made.sources)
+    schema, batch = prepared.schema, {"books": 512, "films": 128}
+    test = prepared.parts["films"]["test"]
+    part = {"units": (64, 32), "dropout": 0.2}
+
+    def fitted(model, epochs, domains):
+        model.compile(Adam(1e-3, weight_decay=0.1))
+        rows = prepared.train(batch, domains=domains)
+        wanted = {name: [f.name for f in model.schema.domain(name).features] for name in domains}
+        picked = rows.map(lambda x, y: ({d: {f: x[d][f] for f in names} for d, names in wanted.items()}, y))
+        model.fit(picked, epochs=epochs, verbose=0)
+        x = {f.name: test.x[f.name] for f in model.schema.target_domain.features}
+        return metrics.auc(test.y[:, 0], model.predict({"films": x}, verbose=0)["films"][:, 0])
+
+    keras.utils.set_random_seed(0)
+    dnn = fitted(DNN(schema.only("films"), **part), 6, ("films",))
+    first = MEM(schema, expert_units=(64, 32), tower_units=(16,), align_units=16, dropout=0.2)
+    one = fitted(first, 8, ("books", "films"))
+    two = fitted(MKT(schema, first, tower_units=(16,), **part), 2, ("films",))
+    assert one > dnn + 0.02 and two > dnn + 0.02, (dnn, one, two)
