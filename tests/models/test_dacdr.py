@@ -241,7 +241,8 @@ def test_source_rows_are_passed_over():
     logs = model.train_on_batch(both, y, return_dict=True)
     alone = compiled(make())
     only = {"films": both["films"]}, {"films": y["films"]}
-    assert logs == pytest.approx(alone.train_on_batch(*only, return_dict=True))
+    for name, value in alone.train_on_batch(*only, return_dict=True).items():
+        assert float(logs[name]) == pytest.approx(float(value))
     for one, other in zip(model.weights, alone.weights):
         np.testing.assert_array_equal(one, other)
     with pytest.raises(InputError, match="scores rows of films. Received rows of: books"):
