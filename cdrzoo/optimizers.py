@@ -44,35 +44,35 @@ class _SummedRows(tf.IndexedSlices):
     """Gradient rows in which every index stands once."""
 
 
-def _sum_rows(gradient: tf.IndexedSlices, table_rows: int) -> _SummedRows:
-    """The gradient with every row once, its values summed.
+def _sum_rows(gradient: tf.IndexedSlices, shape) -> _SummedRows:
+    """The gradient of a table of this shape with every row once, its values summed.
 
     The sum is a product with a sparse matrix of ones: TensorFlow's segment sum takes three to ten times as long.
     """
     if isinstance(gradient, _SummedRows):
         return gradient
-    ids = gradient.indices
+    ids, table_rows = gradient.indices, shape[0]
+    values = tf.reshape(gradient.values, [-1, math.prod(shape[1:])])
     if ids.shape[0] is not None and table_rows <= 2 * ids.shape[0]:
         # The table is smaller than the batch: counting is faster than hashing.
         counts = tf.math.bincount(tf.cast(ids, tf.int32), minlength=table_rows, maxlength=table_rows)
         rows = tf.cast(tf.squeeze(tf.where(counts > 0), 1), ids.dtype)
-        return _SummedRows(
-            tf.gather(_add_up(gradient.values, ids, table_rows), rows), rows, gradient.dense_shape
-        )
-    rows, position = tf.unique(ids)
-    return _SummedRows(_add_up(gradient.values, position, tf.size(rows)), rows, gradient.dense_shape)
+        sums = tf.gather(_add_up(values, ids, table_rows), rows)
+    else:
+        rows, position = tf.unique(ids)
+        sums = _add_up(values, position, tf.size(rows))
+    return _SummedRows(tf.reshape(sums, [-1, *shape[1:]]), rows, gradient.dense_shape)
 
 
 def _add_up(values: tf.Tensor, position: tf.Tensor, rows) -> tf.Tensor:
-    """`[rows, ...]`: values `[n, ...]` added up at their positions `[n]`."""
+    """`[rows, width]`: values `[n, width]` added up at their positions `[n]`."""
     n = tf.size(position, tf.int64)
-    sums = tf.raw_ops.SparseTensorDenseMatMul(
+    return tf.raw_ops.SparseTensorDenseMatMul(
         a_indices=tf.stack([tf.cast(position, tf.int64), tf.range(n)], axis=1),
         a_values=tf.ones_like(position, values.dtype),
         a_shape=tf.stack([tf.cast(rows, tf.int64), n]),
-        b=tf.reshape(values, [n, math.prod(values.shape[1:])]),
+        b=values,
     )
-    return tf.reshape(sums, [-1, *values.shape[1:]])
 
 
 def _raw(variable):
@@ -114,7 +114,7 @@ class _RowSparse:
 
     def _backend_apply_gradients(self, grads, trainable_variables):
         grads = [
-            _sum_rows(g, v.shape[0]) if isinstance(g, tf.IndexedSlices) else g
+            _sum_rows(g, v.shape) if isinstance(g, tf.IndexedSlices) else g
             for g, v in zip(grads, trainable_variables)
         ]
         grads = self._clip_gradients(grads)
@@ -138,7 +138,7 @@ class _RowSparse:
     def update_step(self, gradient, variable, learning_rate):
         if not isinstance(gradient, tf.IndexedSlices):
             return super().update_step(gradient, variable, learning_rate)
-        gradient = _sum_rows(gradient, variable.shape[0])
+        gradient = _sum_rows(gradient, variable.shape)
         rate = tf.cast(learning_rate, variable.dtype)
         rows, values = gradient.indices, tf.cast(gradient.values, variable.dtype)
         step = self._row_step(rows, values, self._get_variable_index(variable), rate)
