@@ -391,9 +391,14 @@ def _tfrecord(
     kinds: dict[str, str] = {}
     for number, record in enumerate(_read_records(file, _records(file).take(_READ_AHEAD)), 1):
         for name, value in _example(tf, file, number, record).features.feature.items():
-            kinds.setdefault(name, value.WhichOneof("kind") or "bytes_list")
+            if value.WhichOneof("kind"):  # an empty sequence is written without one
+                kinds.setdefault(name, value.WhichOneof("kind"))
     dtypes = {"bytes_list": tf.string, "int64_list": tf.int64, "float_list": tf.float32}
-    spec = {w.column: tf.io.VarLenFeature(dtypes[kinds.get(w.column, "bytes_list")]) for w in wanted.values()}
+    unseen = {"string": "bytes_list", "int64": "int64_list", "time": "int64_list"}
+    spec = {
+        w.column: tf.io.VarLenFeature(dtypes[kinds.get(w.column, unseen.get(w.dtype, "float_list"))])
+        for w in wanted.values()
+    }
     size, row = rows or _CHUNK_ROWS, 0
     for batch in _read_records(file, _records(file).batch(size), per_item=size):
         try:

@@ -262,6 +262,13 @@ def test_a_record_whose_feature_changes_its_kind(tmp_path):
     fails(path, {"user": WANTED["user"]}, "record 151", "int64_list", "bytes_list")
 
 
+def test_empty_sequences_ahead_of_the_first_id(tmp_path):
+    path = tmp_path / "rows.tfrecord"
+    write_records(path, [example({"seen": []})] * 150 + [example({"seen": [5, 6]})])
+    found = read(path, {"seen": Wanted("seen", "int64", many=True)})["seen"].to_lists()
+    assert [list(row) for row in found[148:]] == [[], [], [5, 6]]
+
+
 def test_a_record_with_two_values_where_one_is_wanted(tmp_path):
     path = tmp_path / "rows.tfrecord"
     write_records(path, [example({"user": "a"}), example({"user": ["a", "b"]})])

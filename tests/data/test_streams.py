@@ -75,7 +75,7 @@ def test_in_order_it_gives_every_row_once(prepared, files):
 def test_training_shuffles_whole_batches_with_static_shapes(prepared, files):
     folder, sources = files
     data = stream(prepared.encoder, sources, {"books": 64, "films": 32}, shuffle_rows=128, folder=folder)
-    assert data.element_spec[0]["books"]["genres_read"].shape == (64, 30)
+    assert data.element_spec[0]["books"]["books_genres"].shape == (64, 30)
     epochs = [list(data) for _ in range(2)]
     size = len(prepared.parts["films"]["train"])
     assert len(epochs[0]) == len(epochs[1]) == size // 32
