@@ -44,6 +44,15 @@ class Moons(keras.Model):
         self.head = keras.layers.Dense(1)
         self.alignment = DomainAlignment(warmup=warmup) if adversarial else None
 
+    def build(self, input_shape):
+        width = self.deep.units[-1]
+        self.deep.build(input_shape)
+        self.agnostic.build((None, width))
+        self.predictor.build((None, width))
+        self.head.build((None, self.predictor.units[-1]))
+        if self.alignment:
+            self.alignment.build((None, width))
+
     def call(self, x, training=False):
         """`(logit, h_spec, h_da)` of points."""
         h_spec = self.deep(x)
@@ -56,9 +65,7 @@ class Moons(keras.Model):
 
 def train(model: Moons, x, y, target, labelled, steps: int, rate: float = 0.005) -> dict[str, float]:
     """Full-batch training: L_y of the labelled points and the three domain losses of all (eq. 22)."""
-    model(x[:2])
-    if model.alignment:
-        model.alignment.build((None, model.deep.units[-1]))
+    model.build((None, 2))
     optimizer = keras.optimizers.Adam(rate)
     optimizer.build(model.trainable_variables)
 
@@ -142,9 +149,7 @@ def draw(found: Mapping[str, Any], path: str | pathlib.Path) -> None:
     axes[0, 0].contour(*grid, found["plain"].states(plane)[0].reshape(120, 120), levels=[0], colors="green")
     points(axes[0, 0])
     right = {name: f"{value:.3f}" for name, value in found["accuracy"].items()}
-    axes[0, 0].set_title(
-        f"label: DADIN (black) {right['DADIN']}, plain (green) {right['plain']} right on the target"
-    )
+    axes[0, 0].set_title(f"target right: DADIN (black) {right['DADIN']}, plain (green) {right['plain']}")
     domain = 1 / (1 + np.exp(-np.asarray(dadin.alignment.domain_logit(h_da))))
     shown = axes[0, 1].contourf(
         *grid, domain.reshape(120, 120), levels=np.linspace(0, 1, 21), cmap="coolwarm"

@@ -1,0 +1,39 @@
+"""What the pictures of examples/dadin_moons.py show, by numbers."""
+
+from __future__ import annotations
+
+import importlib.util
+import pathlib
+
+import numpy as np
+import pytest
+
+EXAMPLES = pathlib.Path(__file__).resolve().parent.parent / "examples"
+
+
+def example(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def moons():
+    return example("dadin_moons")
+
+
+def test_the_target_is_the_source_turned_by_35_degrees(moons):
+    source, _ = moons.moons(50, 0, 0.1, 3)
+    target, _ = moons.moons(50, 35, 0.1, 3)
+    cosine = np.sum(source * target, 1) / np.linalg.norm(source, axis=1) / np.linalg.norm(target, axis=1)
+    np.testing.assert_allclose(cosine, np.cos(np.deg2rad(35)), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_alignment_confuses_the_domains_and_helps_the_target(moons):
+    found = moons.run(seed=0)
+    accuracy, domain = found["accuracy"], found["domain"]
+    assert accuracy["DADIN"] > accuracy["plain"] + 0.05  # Figure 4
+    assert abs(domain["DADIN h_da, its own classifier"] - 0.5) < 0.15  # Figure 5
+    assert domain["DADIN h_da, new classifier"] < domain["plain h_da, new classifier"]  # Figure 6
