@@ -336,7 +336,9 @@ def test_a_new_domain_trains_its_own_part_and_nothing_else():
     assert moved == {v.path for v in model.trainable_variables}
     tables = {path.rsplit("/", 1)[1] for path in moved if "/embedding/" in path}
     assert tables == {"comic", "page"} and all("comics_view" in p for p in moved if "/embedding/" not in p)
-    assert len(moved) == 2 + 1 + 3 * 6  # tables, the domain's vector, three projections of two steps of three sequences
+    assert (
+        len(moved) == 2 + 1 + 3 * 6
+    )  # tables, the domain's vector, three projections of two steps of three sequences
     assert model.trained_parameters == 15 * 4 + 5 * 4 + 6 + 3 * (
         10 * 6 + 4 * 6 + 4 * 6 + 8 * 6 + 6 * 6 + 6 * 6
     )
@@ -517,3 +519,34 @@ def test_what_cannot_be_is_refused():
         DACDR(three_domains(), share_attention=True)
     with pytest.raises(InputError, match="domain_query, gate, literal"):
         DACDR(schema, attention_mode="softmax")
+
+
+@pytest.mark.slow
+def test_planted_transfer_reaches_users_who_are_new_to_the_target():
+    """Cold: no film in the training rows. A DNN of the target alone even reads their films among the test rows."""
+    from cdrzoo import data, metrics
+    from cdrzoo.data import synthetic
+    from cdrzoo.models import DNN
+
+    made = synthetic.synthesize(0.9, target_rows=24_000, cold=0.5)
+    day = 86_400
+    cuts = [
+        1_600_000_000 + 140 * day,
+        1_600_000_000 + 160 * day,
+    ]  # cold users' first film is after the later one
+    prepared = data.prepare(made.schema, made.sources, split={"by": "time", "cuts": cuts})
+    cold = prepared.groups("test")["target_rows"].to_numpy() == 0
+    reached = {}
+    for name, model in (("dnn", DNN(prepared.schema.only("films"))), ("dacdr", DACDR(prepared.schema))):
+        wanted = [f.name for f in model.schema.target_domain.features]
+
+        def pick(x, *rest, wanted=wanted):
+            return ({"films": {feature: x["films"][feature] for feature in wanted}}, *rest)
+
+        compiled(model, 0.003, eager=False)
+        model.fit(prepared.train(256, domains=("films",)).map(pick), epochs=3, verbose=0)
+        scores = model.predict(prepared.test().map(pick), verbose=0)["films"][:, 0]
+        reached[name] = metrics.evaluate(prepared.parts["films"]["test"].y[cold], scores[cold], "click")[
+            "auc"
+        ]
+    assert reached["dacdr"] > reached["dnn"] + 0.03, reached
