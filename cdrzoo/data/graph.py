@@ -114,7 +114,7 @@ def _lookup_table(path: pathlib.Path, key_dtype: tf.DType, size: int) -> tf.look
 
 
 def _last(columns: list[tf.Tensor], length: int) -> list[tf.Tensor]:
-    """Sequences that run in step, each [B, any], to [B, length]: the last `length` steps in which any column is present.
+    """Sequences that run in step, each [B, any], to [B, length]: the last `length` steps where any column is present.
 
     A column that is shorter than another is padded behind. Steps keep their order; padding stands behind them.
     """

@@ -314,7 +314,7 @@ def test_misuse_is_said(encoder, tmp_path):
 
 def test_histories_of_one_domain_run_in_step_and_a_missing_column_keeps_its_place(tmp_path):
     """An event without a genre is still an event; its item must not meet its neighbour's genre."""
-    feature = dict(kind="ids", role="history", of="films", length=3)
+    feature = {"kind": "ids", "role": "history", "of": "films", "length": 3}
     schema = Schema(
         target="films",
         tables=(Table("film"), Table("genre")),
