@@ -46,7 +46,7 @@ def draw(means: dict[str, dict[str, float]], path: str | pathlib.Path) -> None:
     values = np.array([[means[row][column] for column in columns] for row in rows])
     figure, axis = plt.subplots(figsize=(1.9 * len(columns) + 1.5, 3.2), constrained_layout=True)
     axis.imshow(values, cmap="Blues")
-    axis.set_xticks(range(len(columns)), [column.replace("_", " ") for column in columns])
+    axis.set_xticks(range(len(columns)), [column.replace("_", "\n") for column in columns])
     axis.set_yticks(range(len(rows)), rows)
     for (i, j), value in np.ndenumerate(values):
         dark = value > (values.min() + values.max()) / 2
