@@ -134,7 +134,7 @@ class DomainAlignment(keras.layers.Layer):
         stable: bool = True,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # probabilities stay exact under mixed precision
         if isinstance(threshold, str) and threshold not in ("base_rate", "label"):
             raise InputError(
                 f"`threshold` must be a number, 'base_rate' or 'label'. Received: {threshold!r}. For data with few "
@@ -161,6 +161,7 @@ class DomainAlignment(keras.layers.Layer):
 
     def call(self, h, probability, target, label=None, training=False):
         probability = ops.stop_gradient(ops.cast(probability, "float32"))
+        target = ops.cast(target, "float32")
         h = self.reversal(h, training=training)
         terms = {}
         if self.marginal:

@@ -236,6 +236,17 @@ def test_domain_accuracy_is_balanced():
     ) == pytest.approx(0.5)
 
 
+def test_half_precision_of_the_alignment():
+    h, p = rows()
+    layer = made(dtype="mixed_bfloat16", threshold="base_rate")
+    losses = layer(tf.cast(h, "bfloat16"), p, TARGET, training=True)
+    exact = made()(h, p, TARGET)
+    for name in ("domain_loss", "class0_loss", "class1_loss"):
+        assert losses[name].dtype == tf.float32 and np.isfinite(losses[name])
+    assert float(losses["domain_loss"]) == pytest.approx(float(exact["domain_loss"]), rel=0.05)
+    assert {v.dtype for v in layer.trainable_variables} == {"float32"}
+
+
 def test_configuration_and_mistakes():
     layer = DomainAlignment(False, True, "label", 0.3, 10, False)
     again = DomainAlignment.from_config(layer.get_config())
