@@ -60,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command("models", _models, "List the models: name, paper, family, and what each needs.")
 
-    schema = commands.add_parser("schema", help="Look at a schema.").add_subparsers(metavar="COMMAND", required=True)
+    schema = commands.add_parser("schema", help="Look at a schema.").add_subparsers(
+        metavar="COMMAND", required=True
+    )
     check = command(
         "check",
         _schema_check,
@@ -69,7 +71,9 @@ def _parser() -> argparse.ArgumentParser:
         schema,
     )
     check.add_argument("schema", type=pathlib.Path, help="schema file (YAML or JSON)")
-    check.add_argument("--data", action="append", default=[], metavar="DOMAIN=FILE", help="a domain's rows (repeat)")
+    check.add_argument(
+        "--data", action="append", default=[], metavar="DOMAIN=FILE", help="a domain's rows (repeat)"
+    )
 
     make = command(
         "synthesize",
@@ -78,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         "and a few requests to predict.",
     )
     make.add_argument("folder", type=pathlib.Path, help="folder to write to; it must be new or empty")
-    make.add_argument("--transfer", type=float, default=0.8, help="1: tastes carry over, 0: not, -1: they are opposite")
+    make.add_argument(
+        "--transfer", type=float, default=0.8, help="1: tastes carry over, 0: not, -1: they are opposite"
+    )
     make.add_argument("--seed", type=int, default=0)
 
     dataset = command(
@@ -98,16 +104,20 @@ def _parser() -> argparse.ArgumentParser:
         _train,
         "Train a model and evaluate it; everything about it goes to a run folder.\n\n"
         "  cdrzoo train demo/run.yaml --model cctl --set learning_rate=0.003 --set sync_every=100 --out runs/cctl\n\n"
-        "The folder holds config.yaml, schema.yaml, encoder/ (vocabularies), model.keras, metrics.json, history.csv and\n"
+        "The folder holds config.yaml, schema.yaml, encoder/ (vocabularies), model.keras, metrics.json, history.csv\n"
         "logs/ (TensorBoard). A stopped run is continued with --resume and ends as if it had not been stopped.",
     )
-    train.add_argument("config", type=pathlib.Path, nargs="?", help="run configuration (YAML); not with --resume")
+    train.add_argument(
+        "config", type=pathlib.Path, nargs="?", help="run configuration (YAML); not with --resume"
+    )
     train.add_argument("--out", type=pathlib.Path, required=True, help="run folder")
     train.add_argument("--resume", action="store_true", help="continue the stopped run in the folder")
     train.add_argument("--overwrite", action="store_true", help="discard the run in the folder")
     _settings(train)
 
-    evaluate = command("evaluate", _evaluate, "Measure a trained model on the test rows of its run, in total and by group.")
+    evaluate = command(
+        "evaluate", _evaluate, "Measure a trained model on the test rows of its run, in total and by group."
+    )
     evaluate.add_argument("folder", type=pathlib.Path, help="run folder")
     evaluate.add_argument("--part", choices=("test", "valid"), default="test")
 
@@ -116,21 +126,33 @@ def _parser() -> argparse.ArgumentParser:
         _compare,
         "Train several models on one split over several seeds; print mean and standard deviation on the test rows,\n"
         "and a paired t-test against one of them. Epochs and settings are chosen on validation rows only.\n\n"
-        "  cdrzoo compare demo/run.yaml --models lr,dnn,dnn:domains=all,cctl,cctl:ren_weight=0 --seeds 5 --out runs/c\n\n"
+        "  cdrzoo compare demo/run.yaml --models lr,dnn,dnn:domains=all,cctl,cctl:ren_weight=0 --out runs/c\n\n"
         "A model is written name[:setting=value...]. Started again, it goes on where it stopped.",
     )
     compare.add_argument("config", type=pathlib.Path, help="run configuration (YAML)")
-    compare.add_argument("--models", required=True, help="comma-separated models, each name[:setting=value...]")
-    compare.add_argument("--out", type=pathlib.Path, required=True, help="folder for results.jsonl and table.md")
+    compare.add_argument(
+        "--models", required=True, help="comma-separated models, each name[:setting=value...]"
+    )
+    compare.add_argument(
+        "--out", type=pathlib.Path, required=True, help="folder for results.jsonl and table.md"
+    )
     compare.add_argument("--seeds", type=int, default=5)
-    compare.add_argument("--search", type=int, default=0, metavar="N", help="first N trials of settings for each model")
+    compare.add_argument(
+        "--search", type=int, default=0, metavar="N", help="first N trials of settings for each model"
+    )
     compare.add_argument("--jobs", type=int, default=1, help="processes")
-    compare.add_argument("--against", default="dnn", help="model of the paired test (default: dnn, on the target alone)")
+    compare.add_argument(
+        "--against", default="dnn", help="model of the paired test (default: dnn, on the target alone)"
+    )
     _settings(compare, model=False)
 
-    export = command("export", _export, "Export the model of a run as a SavedModel that takes the target's raw features.")
+    export = command(
+        "export", _export, "Export the model of a run as a SavedModel that takes the target's raw features."
+    )
     export.add_argument("folder", type=pathlib.Path, help="run folder")
-    export.add_argument("--to", type=pathlib.Path, required=True, help="model folder; the export is a version in it")
+    export.add_argument(
+        "--to", type=pathlib.Path, required=True, help="model folder; the export is a version in it"
+    )
     export.add_argument("--version", type=int, help="number of the version; default: the next")
 
     verify = command(
@@ -139,11 +161,15 @@ def _parser() -> argparse.ArgumentParser:
         "Prove that an exported model scores as the trained one, row by row, and holds only what the target needs.",
     )
     verify.add_argument("path", type=pathlib.Path, help="version folder, for example saved_models/films/1")
-    verify.add_argument("--run", dest="folder", type=pathlib.Path, help="run folder to compare with, beside the recorded rows")
+    verify.add_argument(
+        "--run", dest="folder", type=pathlib.Path, help="run folder to compare with, beside the recorded rows"
+    )
 
     predict = command("predict", _predict, "Score the rows of a file with an exported model.")
     predict.add_argument("path", type=pathlib.Path, help="version folder")
-    predict.add_argument("--input", type=pathlib.Path, required=True, help="rows with the target's raw features")
+    predict.add_argument(
+        "--input", type=pathlib.Path, required=True, help="rows with the target's raw features"
+    )
     predict.add_argument("--output", type=pathlib.Path, help="CSV to write; default: print the first rows")
     return parser
 
@@ -156,7 +182,7 @@ def _settings(parser: argparse.ArgumentParser, model: bool = True) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of the training (learning_rate, epochs, ...), the run (width, seed, domains) or the model (repeat)",
+        help="a setting of training (learning_rate, epochs, ...), of the run (width, seed) or of the model (repeat)",
     )
 
 
@@ -215,16 +241,18 @@ def _new_folder(folder: pathlib.Path) -> None:
 def _models(arguments: argparse.Namespace) -> None:
     from cdrzoo.models import CARDS
 
-    rows = [("name", "model", "family", "needs", "paper"), *((c.name, c.title, c.family, c.needs, c.paper) for c in CARDS)]
+    rows = [
+        ("name", "model", "family", "needs", "paper"),
+        *((c.name, c.title, c.family, c.needs, c.paper) for c in CARDS),
+    ]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 
 def _schema_check(arguments: argparse.Namespace) -> None:
-    from cdrzoo.schema import Schema
-
     from cdrzoo.data import check
+    from cdrzoo.schema import Schema
 
     sources = _pairs(arguments.data, "--data")
     print(check(Schema.load(arguments.schema), sources or None))
@@ -249,7 +277,9 @@ def _synthesize(arguments: argparse.Namespace) -> None:
         if feature.kind == "ids":
             requests[feature.column] = ["|".join(map(str, ids)) for ids in requests[feature.column]]
     requests.to_csv(arguments.folder / "requests.csv", index=False)
-    print(f"Wrote {', '.join(sorted(path.name for path in arguments.folder.iterdir()))} to {arguments.folder}")
+    print(
+        f"Wrote {', '.join(sorted(path.name for path in arguments.folder.iterdir()))} to {arguments.folder}"
+    )
 
 
 def _write_run(folder: pathlib.Path, sources: dict[str, Any], split: Any, **settings: Any) -> None:
@@ -280,10 +310,14 @@ def _train(arguments: argparse.Namespace) -> None:
         if arguments.config or changes:
             raise InputError("A resumed run keeps its configuration: give --out and --resume alone.")
         if not (arguments.out / "config.yaml").exists():
-            raise InputError(f"There is no run to resume in {arguments.out}. Leave --resume out to start one.")
+            raise InputError(
+                f"There is no run to resume in {arguments.out}. Leave --resume out to start one."
+            )
         config = RunConfig.load(arguments.out / "config.yaml")
     elif arguments.config is None:
-        raise InputError("Give the run configuration, for example: cdrzoo train demo/run.yaml --out runs/first.")
+        raise InputError(
+            "Give the run configuration, for example: cdrzoo train demo/run.yaml --out runs/first."
+        )
     else:
         config = RunConfig.load(arguments.config).with_changes(changes)
     _start_tensorflow()
@@ -315,7 +349,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             f"The data of {arguments.folder} has changed since training: its split was {recorded[:12]}, now it is "
             f"{prepared.split.hash[:12]}. Bring the old files back."
         )
-    _print_metrics(run.evaluate(model, prepared, arguments.part), f"{arguments.part} rows of {config.schema.target}")
+    _print_metrics(
+        run.evaluate(model, prepared, arguments.part), f"{arguments.part} rows of {config.schema.target}"
+    )
 
 
 def _compare(arguments: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ import dataclasses
 import difflib
 import json
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,27 +128,43 @@ class Feature:
         if self.kind == "number":
             for given in ("table", "length"):
                 if getattr(self, given) is not None:
-                    raise SchemaError(f"A number has no `{given}`, but {here} has. Remove it, or make it an id.")
+                    raise SchemaError(
+                        f"A number has no `{given}`, but {here} has. Remove it, or make it an id."
+                    )
             if self.dtype == "string":
-                raise SchemaError(f"`dtype` of the number {here} must be float32 or int64. Received: 'string'.")
+                raise SchemaError(
+                    f"`dtype` of the number {here} must be float32 or int64. Received: 'string'."
+                )
         else:
             if self.table is None:
-                raise SchemaError(f"{here.capitalize()} is of kind {self.kind!r} and needs a `table` to look up.")
+                raise SchemaError(
+                    f"{here.capitalize()} is of kind {self.kind!r} and needs a `table` to look up."
+                )
             if self.dtype == "float32":
                 raise SchemaError(f"`dtype` of the id {here} must be string or int64. Received: 'float32'.")
         if self.kind == "ids":
             if self.length is None:
-                raise SchemaError(f"{here.capitalize()} is of kind 'ids' and needs a `length`, for example length: 50.")
+                raise SchemaError(
+                    f"{here.capitalize()} is of kind 'ids' and needs a `length`, for example length: 50."
+                )
             _positive(f"`length` of {here}", self.length)
         elif self.length is not None:
-            raise SchemaError(f"Only `ids` have a `length`, but {here} of kind {self.kind!r} has one. Remove it.")
+            raise SchemaError(
+                f"Only `ids` have a `length`, but {here} of kind {self.kind!r} has one. Remove it."
+            )
         if self.role == "history":
             if self.kind != "ids":
-                raise SchemaError(f"A history is a sequence: `kind` of {here} must be 'ids'. Received: {self.kind!r}.")
+                raise SchemaError(
+                    f"A history is a sequence: `kind` of {here} must be 'ids'. Received: {self.kind!r}."
+                )
             if self.of is None:
-                raise SchemaError(f"History {here} must say of which domain's events it is: add `of: DOMAIN`.")
+                raise SchemaError(
+                    f"History {here} must say of which domain's events it is: add `of: DOMAIN`."
+                )
         elif self.of is not None or self.field is not None:
-            raise SchemaError(f"Only a history has `of` and `field`; {here} has role {self.role!r}. Remove them.")
+            raise SchemaError(
+                f"Only a history has `of` and `field`; {here} has role {self.role!r}. Remove them."
+            )
 
 
 @dataclass(frozen=True)
@@ -188,12 +204,15 @@ class Domain:
             first = self.histories(history.of)[0]
             if history.length != first.length:
                 raise SchemaError(
-                    f"Domain {self.name!r} lists histories of {history.of!r} with lengths {first.length} ({first.name}) and "
-                    f"{history.length} ({history.name}). They describe the same events and run in step: give them one length."
+                    f"Domain {self.name!r} lists histories of {history.of!r} with lengths {first.length} "
+                    f"({first.name}) and {history.length} ({history.name}). They describe the same events and run in step: give them "
+                    "one length."
                 )
         _choice(f"`task` of domain {self.name!r}", self.task, TASKS)
         if self.threshold is not None and self.task == "rating":
-            raise SchemaError(f"Domain {self.name!r} predicts ratings: `threshold` has no meaning. Remove it.")
+            raise SchemaError(
+                f"Domain {self.name!r} predicts ratings: `threshold` has no meaning. Remove it."
+            )
         for key in ("user", "item"):
             if getattr(self, key) is None:
                 columns = [f.column for f in self.features if f.role == key and f.kind == "id"]
@@ -253,7 +272,9 @@ class Schema:
         names = [domain.name for domain in self.domains]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise SchemaError(f"The schema lists domain {twice[0]!r} more than once. Merge the two, or rename one.")
+            raise SchemaError(
+                f"The schema lists domain {twice[0]!r} more than once. Merge the two, or rename one."
+            )
         if self.target not in names:
             raise SchemaError(
                 f"The target {self.target!r} is not among the domains: {', '.join(names) or 'none'}. "
@@ -284,7 +305,9 @@ class Schema:
                     "a table share its width: keep one, or make it two tables."
                 )
             if before != table:
-                raise SchemaError(f"Table {table.name!r} is declared twice and differently. Keep one declaration.")
+                raise SchemaError(
+                    f"Table {table.name!r} is declared twice and differently. Keep one declaration."
+                )
         return tuple(merged.values())
 
     def _resolve(self, domain: Domain, feature: Feature) -> Feature:
@@ -294,7 +317,8 @@ class Schema:
         if feature.table is not None and feature.table not in tables:
             near = difflib.get_close_matches(feature.table, tables, n=1)
             raise SchemaError(
-                f"{here} looks up table {feature.table!r}, which is not declared. Declared: {', '.join(tables) or 'none'}. "
+                f"{here} looks up table {feature.table!r}, which is not declared. Declared: "
+                f"{', '.join(tables) or 'none'}. "
                 + (f"Did you mean {near[0]!r}?" if near else "Add it under `tables`, or correct the name.")
             )
         if feature.role != "history":
@@ -307,7 +331,9 @@ class Schema:
             )
         if feature.field is not None:
             return feature
-        listed = [f.column for f in self.domain(feature.of).features if f.table == feature.table and f.kind == "id"]
+        listed = [
+            f.column for f in self.domain(feature.of).features if f.table == feature.table and f.kind == "id"
+        ]
         if len(listed) != 1:
             raise SchemaError(
                 f"{here} lists ids of table {feature.table!r} from domain {feature.of!r}, where exactly one id feature "
@@ -329,8 +355,8 @@ class Schema:
                 ):
                     if one != two:
                         raise SchemaError(
-                            f"Feature {feature.name!r} has {what} {one!r} in domain {other_domain.name!r} and {two!r} in "
-                            f"{domain.name!r}. Features of one name fill one slot: make them alike, or rename one."
+                            f"Feature {feature.name!r} has {what} {one!r} in domain {other_domain.name!r} and {two!r} "
+                            f"in {domain.name!r}. Features of one name fill one slot: make them alike, or rename one."
                         )
 
     def _width(self, feature: Feature) -> int:
@@ -361,7 +387,9 @@ class Schema:
         for table in self.tables:
             if table.name == name:
                 return table
-        raise SchemaError(f"The schema has no table {name!r}. Tables: {', '.join(t.name for t in self.tables)}.")
+        raise SchemaError(
+            f"The schema has no table {name!r}. Tables: {', '.join(t.name for t in self.tables)}."
+        )
 
     def shared_features(self, *domains: str) -> tuple[str, ...]:
         """Names of the features that all the `domains` list (default: all domains), in the target's order."""
@@ -394,7 +422,7 @@ class Schema:
         """The schema with every table of this width."""
         return self._with_tables(lambda table: {"width": width})
 
-    def _with_tables(self, change) -> Schema:
+    def _with_tables(self, change: Callable[[Table], dict[str, Any]]) -> Schema:
         tables = tuple(dataclasses.replace(table, **change(table)) for table in self.tables)
         return dataclasses.replace(self, tables=tables)
 
@@ -409,7 +437,11 @@ class Schema:
                 domain.name: {
                     **_plain(domain, skip=("name", "features")),
                     "features": [
-                        _plain(f, skip=("column",) * (f.column == f.name) + ("dtype",) * (f.dtype == _default_dtype(f.kind)))
+                        _plain(
+                            f,
+                            skip=("column",) * (f.column == f.name)
+                            + ("dtype",) * (f.dtype == _default_dtype(f.kind)),
+                        )
                         for f in domain.features
                     ],
                 }
@@ -477,7 +509,9 @@ def load_mapping(path: str | pathlib.Path) -> dict[str, Any]:
             for key_node, _ in node.value:
                 key = self.construct_object(key_node, deep=True)
                 if key in seen:
-                    raise SchemaError(f"{path}, line {key_node.start_mark.line + 1}: {key!r} stands twice. Keep one.")
+                    raise SchemaError(
+                        f"{path}, line {key_node.start_mark.line + 1}: {key!r} stands twice. Keep one."
+                    )
                 seen.add(key)
             return super().construct_mapping(node, deep)
 
@@ -495,7 +529,9 @@ def load_mapping(path: str | pathlib.Path) -> dict[str, Any]:
         where = f", line {mark.line + 1}" if mark else ""
         raise SchemaError(f"{path}{where} is not valid YAML: {getattr(error, 'problem', error)}.") from None
     if not isinstance(config, dict):
-        raise SchemaError(f"{path} must hold a mapping (`key: value` lines). Received: {type(config).__name__}.")
+        raise SchemaError(
+            f"{path} must hold a mapping (`key: value` lines). Received: {type(config).__name__}."
+        )
     return config
 
 

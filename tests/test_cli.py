@@ -20,7 +20,9 @@ FAST = ["--set", "epochs=2", "--set", "batch_size=64", "--set", "units=[8]"]
 def demo(tmp_path_factory):
     """A folder with two small logs, their schema and a run configuration."""
     folder = tmp_path_factory.mktemp("demo")
-    made = synthetic.synthesize(users=120, source_rows=1500, target_rows=700, source_items=60, target_items=40)
+    made = synthetic.synthesize(
+        users=120, source_rows=1500, target_rows=700, source_items=60, target_items=40
+    )
     made.write(folder)
     data = {name: f"{name}.csv" for name in ("books", "films")}
     (folder / "run.yaml").write_text(yaml.safe_dump({"schema": "schema.yaml", "data": data, "model": "dnn"}))
@@ -42,7 +44,14 @@ def test_models_lists_every_model(capsys):
 
 
 def test_a_run_folder_holds_everything(run):
-    for name in ("config.yaml", "schema.yaml", "encoder/encoder.json", "split.json", "model.keras", "history.csv"):
+    for name in (
+        "config.yaml",
+        "schema.yaml",
+        "encoder/encoder.json",
+        "split.json",
+        "model.keras",
+        "history.csv",
+    ):
         assert (run / name).exists()
     assert list((run / "logs").iterdir())
     metrics = json.loads((run / "metrics.json").read_text())
@@ -64,7 +73,14 @@ def test_export_verify_predict(run, demo, tmp_path, capsys):
     rows = pd.read_parquet(run / "examples.parquet")
     rows.to_parquet(tmp_path / "rows.parquet")
     scores = tmp_path / "scores.csv"
-    command = ["predict", str(tmp_path / "films/1"), "--input", str(tmp_path / "rows.parquet"), "--output", str(scores)]
+    command = [
+        "predict",
+        str(tmp_path / "films/1"),
+        "--input",
+        str(tmp_path / "rows.parquet"),
+        "--output",
+        str(scores),
+    ]
     assert cli.main(command) == 0
     assert pd.read_csv(scores)["click"].between(0, 1).all() and len(pd.read_csv(scores)) == len(rows)
     assert cli.main(command) == 2  # the scores are there already
@@ -124,7 +140,15 @@ def _break(folder, demo, domain, change):
         ("books", lambda f: f.assign(time=-5), "time"),
         ("books", lambda f: f.drop(columns="time"), "time"),
     ],
-    ids=["missing column", "empty file", "wrong type", "label", "not finite", "negative time", "history without time"],
+    ids=[
+        "missing column",
+        "empty file",
+        "wrong type",
+        "label",
+        "not finite",
+        "negative time",
+        "history without time",
+    ],
 )
 def test_bad_rows_are_named_before_anything_is_written(demo, tmp_path, capsys, domain, change, message):
     _break(tmp_path, demo, domain, change)
@@ -207,7 +231,16 @@ def test_misspelt_settings_are_named(demo, tmp_path, capsys, setting):
 
 
 def test_compare_prints_a_table_and_goes_on_where_it_stopped(demo, tmp_path, capsys):
-    command = ["compare", str(demo / "run.yaml"), "--models", "lr,dnn:units=[8, 4]", "--against", "lr", "--seeds", "2"]
+    command = [
+        "compare",
+        str(demo / "run.yaml"),
+        "--models",
+        "lr,dnn:units=[8, 4]",
+        "--against",
+        "lr",
+        "--seeds",
+        "2",
+    ]
     command += ["--out", str(tmp_path), "--set", "epochs=1"]
     assert cli.main(command) == 0
     first = capsys.readouterr().out

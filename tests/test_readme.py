@@ -18,7 +18,9 @@ README = (pathlib.Path(__file__).parent.parent / "README.md").read_text(encoding
 
 def block(language: str, first: str) -> str:
     """The README's block of code whose first line is `first`."""
-    return next(text for text in re.findall(rf"```{language}\n(.*?)```", README, re.S) if text.startswith(first))
+    return next(
+        text for text in re.findall(rf"```{language}\n(.*?)```", README, re.S) if text.startswith(first)
+    )
 
 
 @pytest.fixture
@@ -53,6 +55,10 @@ def test_schema_and_run_configuration_are_valid(folder):
 
 @pytest.mark.slow
 def test_the_python_example_runs(folder, capsys):
-    code = block("python", "import cdrzoo").replace("rows.train(256)", "rows.train(64)").replace("epochs=20", "epochs=2")
+    code = (
+        block("python", "import cdrzoo")
+        .replace("rows.train(256)", "rows.train(64)")
+        .replace("epochs=20", "epochs=2")
+    )
     exec(compile(code, "README.md", "exec"), {})
     assert "verified" in capsys.readouterr().out

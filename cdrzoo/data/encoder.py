@@ -153,11 +153,15 @@ class Encoder:
 
     def _sequences(self, features: list[Feature], values: list[Ragged]) -> dict[str, np.ndarray]:
         """Sequences that run in step."""
-        found = [one.map(lambda tokens, f=f: self._rows(tokens, f)) for f, one in zip(features, values, strict=True)]
+        found = [
+            one.map(lambda tokens, f=f: self._rows(tokens, f))
+            for f, one in zip(features, values, strict=True)
+        ]
         found = in_step(found, PADDING)
         present = np.logical_or.reduce([one.values != PADDING for one in found])
         return {
-            f.name: one.compress(present).last(f.length, PADDING) for f, one in zip(features, found, strict=True)
+            f.name: one.compress(present).last(f.length, PADDING)
+            for f, one in zip(features, found, strict=True)
         }
 
     def _encode(self, domain: str, feature: Feature, values: Any) -> np.ndarray:

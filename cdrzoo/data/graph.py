@@ -77,7 +77,9 @@ class EncoderGraph(tf.Module):
             for feature, found in zip(features, rows, strict=True):
                 encoded[feature.name] = tf.reshape(found, tf.shape(raw[feature.name]))
         for group in self._sequences:
-            encoded.update(zip(group, _last([encoded[name] for name in group], self._lengths[group[0]]), strict=True))
+            encoded.update(
+                zip(group, _last([encoded[name] for name in group], self._lengths[group[0]]), strict=True)
+            )
         return {f.name: encoded[f.name] for f in self._features}
 
     def _rows(self, table: str, features: list[Feature], flat: list[tf.Tensor]) -> tf.Tensor:

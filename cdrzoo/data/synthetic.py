@@ -195,7 +195,16 @@ def schema(width: int = 8) -> Schema:
             Feature("genre", "id", "item", table="genre"),
             Feature("price", "number", "item"),
             *(
-                Feature(f"{name}_{suffix}", "ids", "history", dtype, table or name[:-1], LENGTH, of=name, field=field)
+                Feature(
+                    f"{name}_{suffix}",
+                    "ids",
+                    "history",
+                    dtype,
+                    table or name[:-1],
+                    LENGTH,
+                    of=name,
+                    field=field,
+                )
                 for name in ("books", "films")
                 for suffix, dtype, table, field in (
                     ("shown", "string", None, "item"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SEARCH = {
+SEARCH: dict[str, list[float]] = {
     "learning_rate": [0.0003, 0.001, 0.003],
     "weight_decay": [0.0, 0.3, 1.0],
     "dropout": [0.0, 0.2, 0.5],

@@ -66,8 +66,8 @@ def compare(
     """Trains every entry over the seeds; what is done already is not done again.
 
     With `search`, every model first gets the same number of trials from the same space (`catalogue.SEARCH`, one seed),
-    and the settings with the best validation metric are trained over the seeds; variants of a model share its search. Test rows are scored once a run and
-    never choose anything.
+    and the settings with the best validation metric are trained over the seeds; variants of a model share its search.
+    Test rows are scored once a run and never choose anything.
 
     Args:
         config: data, split, and the settings that the entries share.
@@ -106,7 +106,11 @@ def compare(
             for entry in entries:
                 own = [r for r in trained if r["label"] == leaders[entry.label].label]
                 best = max(own, key=lambda result: merit(result["result"]["validation"]))
-                drawn = {k: v for k, v in best["changes"].items() if k not in ("seed", *leaders[entry.label].changes)}
+                drawn = {
+                    k: v
+                    for k, v in best["changes"].items()
+                    if k not in ("seed", *leaders[entry.label].changes)
+                }
                 chosen[entry.label] = {k: v for k, v in drawn.items() if k not in entry.changes}
         tasks = [
             Task("seed", entry.label, {**entry.changes, **chosen[entry.label], "seed": seed})
@@ -167,9 +171,15 @@ class _Store:
 
     def __init__(self, path: pathlib.Path, config: RunConfig):
         self.path = path
-        shared = {k: v for k, v in config.to_dict().items() if k not in ("model", "domains", "arguments", "width", "seed")}
+        shared = {
+            k: v
+            for k, v in config.to_dict().items()
+            if k not in ("model", "domains", "arguments", "width", "seed")
+        }
         files = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in config.files()]
-        self.data = hashlib.sha256(json.dumps([shared, files], sort_keys=True, default=str).encode()).hexdigest()[:16]
+        self.data = hashlib.sha256(
+            json.dumps([shared, files], sort_keys=True, default=str).encode()
+        ).hexdigest()[:16]
         self.done: dict[str, dict[str, Any]] = {}
         if path.exists():
             for line in path.read_text().splitlines():
@@ -179,7 +189,9 @@ class _Store:
     def _key(self, task: Task) -> str:
         return json.dumps([self.data, task.changes], sort_keys=True)
 
-    def run(self, tasks: Sequence[Task], pool: concurrent.futures.Executor | None) -> Iterator[dict[str, Any]]:
+    def run(
+        self, tasks: Sequence[Task], pool: concurrent.futures.Executor | None
+    ) -> Iterator[dict[str, Any]]:
         waiting: dict[concurrent.futures.Future, Task] = {}
         for task in tasks:
             if self._key(task) in self.done:
@@ -229,7 +241,9 @@ def _pool(config: RunConfig, jobs: int) -> Iterator[concurrent.futures.Executor 
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, context, initializer=_start, initargs=(config,)) as pool:
+    with concurrent.futures.ProcessPoolExecutor(
+        jobs, context, initializer=_start, initargs=(config,)
+    ) as pool:
         yield pool
 
 
@@ -259,9 +273,11 @@ def table(
     for line in results:
         by_label.setdefault(line["label"], {})[line["changes"]["seed"]] = line["result"]
     rows = []
-    for name, values in (floors or {}).items():
-        cells = {title: f"{values[m]:.4f}" if m in values else "" for m, title in columns.items()}
-        rows.append({"model": name, **cells, **dict.fromkeys(("difference", "p", "parameters", "seconds"), "")})
+    for name, found in (floors or {}).items():
+        cells = {title: f"{found[m]:.4f}" if m in found else "" for m, title in columns.items()}
+        rows.append(
+            {"model": name, **cells, **dict.fromkeys(("difference", "p", "parameters", "seconds"), "")}
+        )
     for label, runs in by_label.items():
         row = {"model": label}
         for metric, title in columns.items():
@@ -275,7 +291,7 @@ def table(
                 [runs[s]["test"][first] for s in both], [by_label[against][s]["test"][first] for s in both]
             )
             row["difference"] = f"{test.difference:+.4f}"
-            row["p"] = f"{test.p:.3f}" if np.isfinite(test.p) else test.note
+            row["p"] = "< 0.001" if test.p < 0.001 else f"{test.p:.3f}" if np.isfinite(test.p) else test.note
         row["parameters"] = f"{next(iter(runs.values()))['parameters']:,}"
         row["seconds"] = f"{np.mean([run['seconds'] for run in runs.values()]):.1f}"
         rows.append(row)

@@ -55,7 +55,9 @@ class Training:
 
     def __post_init__(self):
         if self.optimizer not in OPTIMIZERS:
-            raise InputError(f"`optimizer` must be one of {', '.join(OPTIMIZERS)}. Received: {self.optimizer!r}.")
+            raise InputError(
+                f"`optimizer` must be one of {', '.join(OPTIMIZERS)}. Received: {self.optimizer!r}."
+            )
         if not self.learning_rate > 0:
             raise InputError(f"`learning_rate` must be above 0. Received: {self.learning_rate!r}.")
         if not self.source_ratio > 0:
@@ -146,11 +148,18 @@ class RunConfig:
 
     def _absolute(self, source: Any) -> Any:
         if isinstance(source, Mapping):
-            change = {"path": self._absolute, "join": lambda js: [{**j, "path": self._absolute(j["path"])} for j in js]}
+            change = {
+                "path": self._absolute,
+                "join": lambda js: [{**j, "path": self._absolute(j["path"])} for j in js],
+            }
             return {key: change[key](value) if key in change else value for key, value in source.items()}
         if isinstance(source, (list, tuple)):
             return [self._absolute(each) for each in source]
-        return str((pathlib.Path(self.folder) / source).resolve()) if isinstance(source, (str, pathlib.Path)) else source
+        return (
+            str((pathlib.Path(self.folder) / source).resolve())
+            if isinstance(source, (str, pathlib.Path))
+            else source
+        )
 
     def files(self) -> list[pathlib.Path]:
         """The files that the data is read from, as far as they exist."""

@@ -30,7 +30,9 @@ def predict(path: str | pathlib.Path, rows: str | pathlib.Path, separator: str =
     path = pathlib.Path(path)
     card = path / "assets.extra" / "model_card.json"
     if not card.exists():
-        raise InputError(f"{path} is no export of cdrzoo. Give a version folder, for example saved_models/films/1.")
+        raise InputError(
+            f"{path} is no export of cdrzoo. Give a version folder, for example saved_models/films/1."
+        )
     facts = json.loads(card.read_text(encoding="utf-8"))
     domain = Schema.from_dict(facts["schema"]).target_domain
     features = [domain.feature(name) for name in facts["inputs"]]
@@ -42,5 +44,7 @@ def predict(path: str | pathlib.Path, rows: str | pathlib.Path, separator: str =
     scores = []
     for start in range(0, len(frame), BATCH_ROWS):
         raw = raw_rows(frame.iloc[start : start + BATCH_ROWS], features)
-        scores.append(serve(**{name: tf.constant(values) for name, values in raw.items()})[domain.task].numpy())
+        scores.append(
+            serve(**{name: tf.constant(values) for name, values in raw.items()})[domain.task].numpy()
+        )
     return frame.assign(**{domain.task: [score for part in scores for score in part]})

@@ -69,7 +69,9 @@ def build(config: RunConfig, schema: Schema) -> Any:
     model = models.card(config.model).load()(schema, **arguments)
     training = config.training
     model.compile(
-        optimizer=OPTIMIZERS[training.optimizer](training.learning_rate, weight_decay=training.weight_decay or None)
+        optimizer=OPTIMIZERS[training.optimizer](
+            training.learning_rate, weight_decay=training.weight_decay or None
+        )
     )
     return model
 
@@ -91,14 +93,19 @@ def fit(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbos
         steps = [
             callbacks.Evaluate(valid, users=prepared.parts[schema.target]["valid"].user),
             keras.callbacks.TerminateOnNaN(),
-            keras.callbacks.ModelCheckpoint(str(best), save_best_only=True, save_weights_only=True, **watching),
+            keras.callbacks.ModelCheckpoint(
+                str(best), save_best_only=True, save_weights_only=True, **watching
+            ),
             keras.callbacks.EarlyStopping(patience=training.patience, **watching),
             callbacks.Scalars(folder / "logs"),
         ]
         if hasattr(model, "selector_weights"):  # CCTL's Figure 5
             steps.append(callbacks.WeightHistogram(_first_rows(prepared, schema), folder / "logs"))
         resume = callbacks.Resume(folder / "state", steps)
-        sizes = {domain.name: max(1, round(training.batch_size * training.source_ratio)) for domain in schema.sources}
+        sizes = {
+            domain.name: max(1, round(training.batch_size * training.source_ratio))
+            for domain in schema.sources
+        }
         rows = prepared.train(
             {schema.target: training.batch_size, **sizes},
             domains=tuple(domain.name for domain in schema.domains),
@@ -114,7 +121,7 @@ def fit(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbos
         watched = np.asarray(history.history[monitor], dtype="float64")
         if not np.isfinite(watched).any():
             raise InputError(
-                f"`{monitor}` was not a number in any epoch, so no epoch can be chosen. The validation rows may hold one "
+                f"`{monitor}` was not a number in any epoch, so none can be chosen. The validation rows may hold one "
                 "class only, or training diverged: choose another split, or a smaller learning rate."
             )
         chosen = int(np.nanargmax(watched) if watching["mode"] == "max" else np.nanargmin(watched))
@@ -195,7 +202,9 @@ def claim(folder: pathlib.Path, resume: bool, overwrite: bool) -> None:
     finished, begun = (folder / "metrics.json").exists(), (folder / "config.yaml").exists()
     if resume:
         if finished:
-            raise InputError(f"The run {folder} is finished; there is nothing to resume. Its metrics: {folder}/metrics.json.")
+            raise InputError(
+                f"The run {folder} is finished; there is nothing to resume. Its metrics: {folder}/metrics.json."
+            )
         if not begun:
             raise InputError(f"There is no run to resume in {folder}. Leave `--resume` out to start one.")
         return
@@ -239,16 +248,21 @@ def train(
         before = json.loads((folder / "split.json").read_text())
         if before["hash"] != prepared.split.hash:
             raise InputError(
-                f"The data of the run in {folder} has changed since it was stopped (its split was {before['hash'][:12]}, "
+                f"The data of the run in {folder} has changed since it was stopped (its split was "
+                f"{before['hash'][:12]}, "
                 f"now {prepared.split.hash[:12]}). Bring the old files back, or start anew with `--overwrite`."
             )
     else:
-        build(config, model_schema(config, prepared))  # an argument that does not fit fails before anything is written
+        build(
+            config, model_schema(config, prepared)
+        )  # an argument that does not fit fails before anything is written
         folder.mkdir(parents=True, exist_ok=True)
         prepared.schema.save(folder / "schema.yaml")
         prepared.encoder.save(folder / "encoder")
         (folder / "split.json").write_text(json.dumps(prepared.split.to_dict(), indent=2) + "\n")
-        (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8")
+        (folder / "config.yaml").write_text(
+            yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8"
+        )
     fitted = fit(config, prepared, folder, verbose)
     result = summary(config, prepared, fitted)
     fitted.model.save(folder / "model.keras")
@@ -257,7 +271,9 @@ def train(
     _write_history(folder / "history.csv", fitted.history)
     shutil.rmtree(folder / "state", ignore_errors=True)
     (folder / "best.weights.h5").unlink(missing_ok=True)
-    (folder / "metrics.json").write_text(json.dumps(result, indent=2) + "\n")  # last: its presence says "finished"
+    (folder / "metrics.json").write_text(
+        json.dumps(result, indent=2) + "\n"
+    )  # last: its presence says "finished"
     return result
 
 
@@ -274,14 +290,20 @@ def load(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Encoder]:
     folder = pathlib.Path(folder)
     if not (folder / "metrics.json").exists():
         begun = (folder / "config.yaml").exists()
-        hint = "It was stopped: continue it with `cdrzoo train --resume`." if begun else "Give the folder of `cdrzoo train`."
+        hint = (
+            "It was stopped: continue it with `cdrzoo train --resume`."
+            if begun
+            else "Give the folder of `cdrzoo train`."
+        )
         raise InputError(f"{folder} holds no finished run. {hint}")
     config = RunConfig.load(folder / "config.yaml")
     models.card(config.model).load()  # registers what the file names
     return config, keras.models.load_model(folder / "model.keras"), data.Encoder.load(folder / "encoder")
 
 
-def export_run(folder: str | pathlib.Path, to: str | pathlib.Path, version: int | None = None) -> pathlib.Path:
+def export_run(
+    folder: str | pathlib.Path, to: str | pathlib.Path, version: int | None = None
+) -> pathlib.Path:
     """Exports the model of a finished run, with its model card, as a version in the folder `to`."""
     import pandas as pd
 
@@ -295,7 +317,10 @@ def export_run(folder: str | pathlib.Path, to: str | pathlib.Path, version: int 
         "data": described["data"],
         "split": json.loads((folder / "split.json").read_text()),
         "metrics": {part: result[part] for part in ("validation", "test")},
-        "training": {name: result[name] for name in ("arguments", "width", "training", "seed", "best_epoch", "selection")},
+        "training": {
+            name: result[name]
+            for name in ("arguments", "width", "training", "seed", "best_epoch", "selection")
+        },
         "trained_with": result["versions"],
     }
     examples = pd.read_parquet(folder / "examples.parquet")

@@ -6,7 +6,7 @@ alone and gives a gradient of rows (`tf.IndexedSlices`). `keras.ops.take` reads 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -58,7 +58,7 @@ class FeatureEmbedding(keras.layers.Layer):
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],
-        domains: tuple[str, ...] | None = None,
+        domains: Sequence[str] | None = None,
         initializer: Any = "uniform",
         **kwargs,
     ):

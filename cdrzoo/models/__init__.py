@@ -42,9 +42,27 @@ class ModelCard:
 
 
 CARDS = (
-    ModelCard("lr", "LR", "Logistic regression", "single-domain", "Richardson et al., WWW 2007", "any feature", "target"),
-    ModelCard("dnn", "DNN", "Embedding and MLP", "single-domain", "Covington et al., RecSys 2016", "any feature", "target"),
-    ModelCard("din", "DIN", "Deep Interest Network", "single-domain", "Zhou et al., KDD 2018", "histories", "target"),
+    ModelCard(
+        "lr",
+        "LR",
+        "Logistic regression",
+        "single-domain",
+        "Richardson et al., WWW 2007",
+        "any feature",
+        "target",
+    ),
+    ModelCard(
+        "dnn",
+        "DNN",
+        "Embedding and MLP",
+        "single-domain",
+        "Covington et al., RecSys 2016",
+        "any feature",
+        "target",
+    ),
+    ModelCard(
+        "din", "DIN", "Deep Interest Network", "single-domain", "Zhou et al., KDD 2018", "histories", "target"
+    ),
     ModelCard(
         "cctl",
         "CCTL",

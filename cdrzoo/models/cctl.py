@@ -389,6 +389,8 @@ class CCTL(CrossDomainModel):
     def synchronise(self) -> None:
         """pure <- mixed: every weight of the target's side, with the optimizer's moments (section 2.3.5)."""
         self._copy_towers()
+        if not self.compiled:
+            return
         for mixed, pure in zip(self.mixed.trainable_variables, self.pure.trainable_variables):
             for one, other in zip(slots(self.optimizer, mixed), slots(self.optimizer, pure)):
                 other.assign(one)
@@ -423,7 +425,7 @@ class CCTL(CrossDomainModel):
 
     def prepare_export(self):
         """The final synchronisation: what is served is the pure tower (section 3.4)."""
-        self._copy_towers()
+        self.synchronise()
 
     def serve(self, features):
         logit = self.pure(features, training=False)

@@ -45,5 +45,7 @@ class DIN(CrossDomainModel):
 
     def call(self, x, training=False):
         embedded = self.embedding(x)
-        rows = self.concat({name: self.fields[name](x[name], embedded[name], training=training) for name in x})
+        rows = self.concat(
+            {name: self.fields[name](x[name], embedded[name], training=training) for name in x}
+        )
         return self.scores({name: self.head(self.mlp(row, training=training)) for name, row in rows.items()})

@@ -24,8 +24,8 @@ class DNN(CrossDomainModel):
 
     Call arguments and returns: see `CrossDomainModel`.
 
-    Reference: Covington et al., Deep Neural Networks for YouTube Recommendations (RecSys 2016), section 4, as a model of
-    clicks; Zhang et al., Collaborative Cross-Domain Transfer Learning (KDD 2023), section 3.1.2.
+    Reference: Covington et al., Deep Neural Networks for YouTube Recommendations (RecSys 2016), section 4, as a model
+    of clicks; Zhang et al., Collaborative Cross-Domain Transfer Learning (KDD 2023), section 3.1.2.
     """
 
     def __init__(self, schema, units=(256, 128, 32), dropout=0.0, **kwargs):
@@ -40,5 +40,7 @@ class DNN(CrossDomainModel):
 
     def call(self, x, training=False):
         embedded = self.embedding(x)
-        rows = self.concat({name: self.fields[name](x[name], embedded[name], training=training) for name in x})
+        rows = self.concat(
+            {name: self.fields[name](x[name], embedded[name], training=training) for name in x}
+        )
         return self.scores({name: self.head(self.mlp(row, training=training)) for name, row in rows.items()})

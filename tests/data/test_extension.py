@@ -22,7 +22,11 @@ def domain(name, dtype="string"):
             Feature("item", "id", "item", dtype=dtype, table=name),
             Feature("genre", "id", "item", table="genre"),
             Feature("price", "number", "item"),
-            *([] if name == "books" else [Feature("read", "ids", "history", table="books", of="books", length=4)]),
+            *(
+                []
+                if name == "books"
+                else [Feature("read", "ids", "history", table="books", of="books", length=4)]
+            ),
         ),
         label="click",
         time="time",
@@ -44,7 +48,9 @@ def frame(name, genres, price, seed):
     )
 
 
-OLD = Schema((domain("books"), domain("films")), "films", tuple(Table(n) for n in ("user", "books", "films", "genre")))
+OLD = Schema(
+    (domain("books"), domain("films")), "films", tuple(Table(n) for n in ("user", "books", "films", "genre"))
+)
 NEW = Schema((*OLD.domains, domain("comics")), "comics", (*OLD.tables, Table("comics")))
 FRAMES = {"books": frame("b", ["war", "love"], 5, 0), "films": frame("f", ["war", "love"], 9, 1)}
 ALL = {**FRAMES, "comics": frame("c", ["war", "manga", "manga"], 2, 2)}
@@ -61,8 +67,13 @@ def test_what_was_known_keeps_its_rows_and_the_new_domain_is_added():
     assert all(table in encoder.schema.tables for table in old.schema.tables)
     comics = encoder.encode("comics", ALL["comics"].assign(read=[["b1"]] * 60))
     assert (comics["item"] >= 2).mean() > 0.9  # its own vocabulary
-    np.testing.assert_array_equal(comics["genre"] == 1, ALL["comics"]["genre"] == "manga")  # unknown to the old table
-    assert encoder.numbers["comics"] == fresh.numbers["comics"] and encoder.numbers["films"] == old.numbers["films"]
+    np.testing.assert_array_equal(
+        comics["genre"] == 1, ALL["comics"]["genre"] == "manga"
+    )  # unknown to the old table
+    assert (
+        encoder.numbers["comics"] == fresh.numbers["comics"]
+        and encoder.numbers["films"] == old.numbers["films"]
+    )
 
 
 def test_it_prepares_rows_and_survives_saving(tmp_path):

@@ -42,7 +42,12 @@ def test_entries_are_parsed():
 def test_every_seed_once_and_none_again_after_a_stop(config, runs, tmp_path):
     entries = [compare.Entry.parse("dnn"), compare.Entry.parse("lr")]
     results = compare.compare(config, entries, tmp_path, seeds=2)
-    assert [(r["label"], r["changes"]["seed"]) for r in results] == [("dnn", 0), ("dnn", 1), ("lr", 0), ("lr", 1)]
+    assert [(r["label"], r["changes"]["seed"]) for r in results] == [
+        ("dnn", 0),
+        ("dnn", 1),
+        ("lr", 0),
+        ("lr", 1),
+    ]
     lines = (tmp_path / "results.jsonl").read_text().splitlines()
     (tmp_path / "results.jsonl").write_text("\n".join(lines[:3]) + "\n")  # the last run was cut off
     assert compare.compare(config, entries, tmp_path, seeds=2) == results
@@ -75,12 +80,14 @@ def test_search_gives_every_model_the_same_trials_and_chooses_on_validation(conf
 def test_an_ablation_shares_the_search_of_its_model(config, runs, tmp_path):
     entries = [compare.Entry.parse(text) for text in ("cctl", "cctl:ren_weight=0", "dnn", "dnn:domains=all")]
     results = compare.compare(config, entries, tmp_path, seeds=1, search=4)
-    searched = [line for line in map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())]
+    searched = list(map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines()))
     assert [r["label"] for r in searched if r["stage"] == "search"].count("cctl:ren_weight=0") == 0
     full, ablation, single, multi = (r["changes"] for r in results)
     assert {**full, "ren_weight": 0} == ablation
     assert "source_ratio" not in single and multi["domains"] == "all"
-    by_label = {e.label: leader.label for e, leader in zip(entries, compare.searched(config, entries).values())}
+    by_label = {
+        e.label: leader.label for e, leader in zip(entries, compare.searched(config, entries).values())
+    }
     assert by_label["dnn:domains=all"] == "dnn:domains=all"
 
 
@@ -95,7 +102,11 @@ def test_mistakes_fail_before_anything_is_trained(config, runs, tmp_path):
 def test_table_by_hand():
     def line(label, seed, auc):
         test = {"auc": auc, "gauc": 0.5, "log_loss": 0.7, "ece": 0.1}
-        return {"label": label, "changes": {"seed": seed}, "result": {"test": test, "parameters": 1234, "seconds": 2.0}}
+        return {
+            "label": label,
+            "changes": {"seed": seed},
+            "result": {"test": test, "parameters": 1234, "seconds": 2.0},
+        }
 
     results = [line("dnn", 0, 0.60), line("dnn", 1, 0.62), line("cctl", 0, 0.63), line("cctl", 1, 0.67)]
     rows = compare.table(results, "dnn", {"item mean": {"auc": 0.55}})
