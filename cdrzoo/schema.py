@@ -205,8 +205,8 @@ class Domain:
             if history.length != first.length:
                 raise SchemaError(
                     f"Domain {self.name!r} lists histories of {history.of!r} with lengths {first.length} "
-                    f"({first.name}) and {history.length} ({history.name}). They describe the same events and run in step: give them "
-                    "one length."
+                    f"({first.name}) and {history.length} ({history.name}). They describe the same events and run "
+                    "in step: give them one length."
                 )
         _choice(f"`task` of domain {self.name!r}", self.task, TASKS)
         if self.threshold is not None and self.task == "rating":
