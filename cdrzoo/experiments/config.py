@@ -202,6 +202,14 @@ class RunConfig:
     def model_arguments(self) -> dict[str, Any]:
         """The model's arguments, checked against its constructor (this imports the model)."""
         cls = models.card(self.model).load()
-        allowed = [name for name in inspect.signature(cls).parameters if name not in ("schema", "kwargs")]
-        _known(f"The model {self.model!r}", self.arguments, allowed)
+        parameters = {
+            n: p for n, p in inspect.signature(cls).parameters.items() if n not in ("schema", "kwargs")
+        }
+        _known(f"The model {self.model!r}", self.arguments, list(parameters))
+        for name, parameter in parameters.items():
+            if parameter.default is parameter.empty and name not in self.arguments:
+                raise InputError(
+                    f"The model {self.model!r} is made with a trained first stage, its argument {name!r}. A run trains one "
+                    "stage; train the two with `fit` in Python, see the model's page in docs/models."
+                )
         return self.arguments

@@ -108,7 +108,7 @@ def fit(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbos
         }
         rows = prepared.train(
             {schema.target: training.batch_size, **sizes},
-            domains=tuple(domain.name for domain in schema.domains),
+            domains=tuple(model.training_domains),
             seed=config.seed,
             epoch=training.epoch,
             initial_epoch=resume.next_epoch,

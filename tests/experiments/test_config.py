@@ -65,3 +65,5 @@ def test_mistakes_are_named(given, message):
 def test_an_argument_the_model_does_not_have_is_named():
     with pytest.raises(InputError, match="Did you mean 'sync_every'"):
         config(arguments={"sync_evry": 10}).model_arguments()
+    with pytest.raises(InputError, match="trained first stage"):
+        config(model="mkt").model_arguments()
