@@ -209,7 +209,7 @@ class RunConfig:
         for name, parameter in parameters.items():
             if parameter.default is parameter.empty and name not in self.arguments:
                 raise InputError(
-                    f"The model {self.model!r} is made with a trained first stage, its argument {name!r}. A run trains one "
-                    "stage; train the two with `fit` in Python, see the model's page in docs/models."
+                    f"The model {self.model!r} is made with a trained first stage, its argument {name!r}. A run trains "
+                    "one stage; train the two with `fit` in Python, see the model's page in docs/models."
                 )
         return self.arguments
