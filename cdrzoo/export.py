@@ -320,7 +320,8 @@ def _publish(unfinished: pathlib.Path, folder: pathlib.Path, version: int | None
 def _replay(model: Any, encoder: Any, examples: pd.DataFrame, rows: Mapping[str, np.ndarray]) -> str:
     """Raw rows and the scores that the Keras model gives them, a JSON object a line."""
     target = model.schema.target
-    scores = np.asarray(model({target: encoder.encode(target, examples)}, training=False)[target]).reshape(-1)
+    scores = model({target: encoder.encode(target, examples)}, training=False)[target]
+    scores = np.asarray(model.served(scores)).reshape(-1)
     lines = []
     for i, score in enumerate(scores.astype(np.float32)):
         raw = {f.name: _json_value(rows[f.name][i], f) for f in model.serving_features}

@@ -129,7 +129,7 @@ def verify(
 
         def keras_scores(rows):
             x = {schema.target: encoder.encode(schema.target, rows, [feature.name for feature in features])}
-            return np.asarray(model(x, training=False)[schema.target], np.float32).reshape(-1)
+            return np.asarray(model.served(model(x, training=False)[schema.target]), np.float32).reshape(-1)
 
         expected = keras_scores(frame)
 

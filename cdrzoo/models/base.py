@@ -234,7 +234,12 @@ class CrossDomainModel(keras.Model):
 
     def serve(self, features: Mapping[str, Any]):
         """Scores rows of the target, `{feature: tensor}` -> float32 `[B]`. This is what an export holds."""
-        return ops.squeeze(self({self.schema.target: features}, training=False)[self.schema.target], axis=-1)
+        scores = self({self.schema.target: features}, training=False)[self.schema.target]
+        return self.served(ops.squeeze(scores, axis=-1))
+
+    def served(self, scores):
+        """The served score of each score of `call`. Default: the same."""
+        return scores
 
     def scores(self, logits: Mapping[str, Any]) -> dict[str, Any]:
         """What `call` returns, from the head's outputs `{domain: [B, 1]}`."""

@@ -305,8 +305,8 @@ class MEM(CrossDomainModel):
         rows = ops.cast(ops.shape(similarity)[0], "float32")
         return ops.sum(measure(similarity)) / ops.maximum(rows, 1.0)
 
-    def serve(self, features):
-        return prior_correction(super().serve(features), self.negatives_kept)
+    def served(self, scores):
+        return prior_correction(scores, self.negatives_kept)
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -442,8 +442,8 @@ class MKT(CrossDomainModel):
         target = self.schema.target
         return self.pretrained.feature_importance({target: x[target]})[target]
 
-    def serve(self, features):
-        return prior_correction(super().serve(features), self.negatives_kept)
+    def served(self, scores):
+        return prior_correction(scores, self.negatives_kept)
 
 
 def entity_groups(schema: Schema) -> dict[str, dict[str, tuple[str, ...]]]:
