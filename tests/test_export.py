@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
 
 from cdrzoo import export as exporting
 from cdrzoo.errors import DataError, InputError
@@ -277,23 +278,25 @@ def test_the_recorded_rows_are_those_given(cctl, encoder, frame):
 
 
 def prediction_logs(path):
-    """Parses the warm-up file by descriptors after tensorflow/serving's prediction_log.proto and predict.proto."""
+    """Parses the warm-up file by descriptors after tensorflow/serving's prediction_log.proto and predict.proto.
+
+    Tensors stay bytes, which look the same on the wire: old protobuf would make TensorFlow's message classes anew.
+    """
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     file = descriptor_pb2.FileDescriptorProto(name="warm_up.proto", package="serving", syntax="proto3")
-    file.dependency.append("tensorflow/core/framework/tensor.proto")
     field = descriptor_pb2.FieldDescriptorProto
 
     def message(parent, called, **fields):
         made = parent.add(name=called)
         for key, (number, kind, repeated) in fields.items():
-            is_text = kind == "string"
+            plain = {"string": field.TYPE_STRING, "bytes": field.TYPE_BYTES}.get(kind)
             made.field.add(
                 name=key,
                 number=number,
                 label=field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL,
-                type=field.TYPE_STRING if is_text else field.TYPE_MESSAGE,
-                type_name=None if is_text else kind,
+                type=plain or field.TYPE_MESSAGE,
+                type_name=None if plain else kind,
             )
         return made
 
@@ -304,8 +307,7 @@ def prediction_logs(path):
         model_spec=(1, ".serving.ModelSpec", False),
         inputs=(2, ".serving.PredictRequest.InputsEntry", True),
     )
-    tensor = (2, ".tensorflow.TensorProto", False)
-    entry = message(request.nested_type, "InputsEntry", key=(1, "string", False), value=tensor)
+    entry = message(request.nested_type, "InputsEntry", key=(1, "string", False), value=(2, "bytes", False))
     entry.options.map_entry = True
     message(file.message_type, "PredictLog", request=(1, ".serving.PredictRequest", False))
     message(file.message_type, "PredictionLog", predict_log=(6, ".serving.PredictLog", False))
@@ -320,6 +322,10 @@ def prediction_logs(path):
     return [log.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(path))]
 
 
+def array(tensor):
+    return tf.make_ndarray(tensor_pb2.TensorProto.FromString(tensor))
+
+
 def test_warm_up_requests_are_requests_of_both_signatures(cctl, encoder, frame):
     model, path = cctl
     served = tf.saved_model.load(str(path)).signatures
@@ -328,7 +334,7 @@ def test_warm_up_requests_are_requests_of_both_signatures(cctl, encoder, frame):
     for log in prediction_logs(path / "assets.extra" / "tf_serving_warmup_requests"):
         request = log.predict_log.request
         assert request.model_spec.name == "films"
-        inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        inputs = {name: array(tensor) for name, tensor in request.inputs.items()}
         output = call(served[request.model_spec.signature_name], inputs)["click"]
         np.testing.assert_allclose(output, expected[: len(output)], rtol=0, atol=1e-6)
         sizes.append((request.model_spec.signature_name, len(output)))
@@ -347,7 +353,7 @@ def test_without_examples_the_warm_up_is_a_row_of_missing_values(dnn, encoder, t
     path = export(dnn, encoder, tmp_path)
     logs = prediction_logs(path / "assets.extra" / "tf_serving_warmup_requests")
     assert len(logs) == 2 and not (path / "assets.extra" / "replay.jsonl").exists()
-    assert tf.make_ndarray(logs[0].predict_log.request.inputs["user"]).tolist() == [b""]
+    assert array(logs[0].predict_log.request.inputs["user"]).tolist() == [b""]
 
 
 # Rows
