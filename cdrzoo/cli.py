@@ -420,7 +420,8 @@ def _predict(arguments: argparse.Namespace) -> None:
         scored.to_csv(arguments.output, index=False)
         print(f"Wrote {len(scored)} scores to {arguments.output}")
     else:
-        print(scored.head(20).to_string(index=False, max_colwidth=24))
+        score, *rows = reversed(scored.columns)
+        print(scored[[score, *reversed(rows)]].head(20).to_string(index=False, max_colwidth=24))
 
 
 if __name__ == "__main__":
