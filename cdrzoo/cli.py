@@ -141,9 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         "--search", type=int, default=0, metavar="N", help="first N trials of settings for each model"
     )
     compare.add_argument("--jobs", type=int, default=1, help="processes")
-    compare.add_argument(
-        "--against", default="dnn", help="model of the paired test (default: dnn, on the target alone)"
-    )
+    compare.add_argument("--against", help="model of the paired test (default: dnn, on the target alone)")
     _settings(compare, model=False)
 
     export = command(
@@ -342,7 +340,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from cdrzoo.experiments import run
 
     config, model, encoder = run.load(arguments.folder)
-    prepared = run.prepare(config)
+    prepared = run.prepare(config, encoder)
     recorded = json.loads((arguments.folder / "split.json").read_text())["hash"]
     if prepared.split.hash != recorded:
         raise InputError(
@@ -364,7 +362,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         compare.Entry.parse(text.strip())
         for text in re.split(r",(?![^\[]*\])", arguments.models)  # a comma within brackets belongs to a list
     ]
-    if arguments.against not in [entry.label for entry in entries] and "--against" in sys.argv:
+    if arguments.against and arguments.against not in [entry.label for entry in entries]:
         raise InputError(f"--against {arguments.against!r} is not among --models. Add it there.")
     results = compare.compare(
         config,
@@ -377,7 +375,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     )
     from cdrzoo.experiments import floors, run
 
-    rows = compare.table(results, arguments.against, floors.floors(run.prepare(config)))
+    rows = compare.table(results, arguments.against or "dnn", floors.floors(run.prepare(config)))
     text = compare.markdown(rows)
     (arguments.out / "table.md").write_text(text)
     print(text)

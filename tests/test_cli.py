@@ -251,5 +251,20 @@ def test_compare_prints_a_table_and_goes_on_where_it_stopped(demo, tmp_path, cap
     assert (tmp_path / "results.jsonl").read_text() == lines and (tmp_path / "table.md").exists()
 
 
+def test_a_model_to_test_against_that_is_not_compared_is_named(demo, tmp_path, capsys):
+    command = [
+        "compare",
+        str(demo / "run.yaml"),
+        "--models",
+        "lr",
+        "--against",
+        "dnn",
+        "--out",
+        str(tmp_path / "c"),
+    ]
+    assert cli.main(command) == 2
+    assert "not among --models" in capsys.readouterr().err and not (tmp_path / "c").exists()
+
+
 def test_the_schema_in_the_run_folder_is_complete(run):
     assert all(table.rows for table in Schema.load(run / "schema.yaml").tables)

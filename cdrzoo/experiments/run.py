@@ -47,10 +47,15 @@ class Fitted:
     seconds: float
 
 
-def prepare(config: RunConfig, **further: Any) -> data.Prepared:
+def prepare(config: RunConfig, encoder: data.Encoder | None = None) -> data.Prepared:
     """Reads, splits and encodes the rows that a configuration names."""
     return data.prepare(
-        config.schema, config.data, split=config.split, folder=config.folder, **config.preparation, **further
+        config.schema,
+        config.data,
+        split=config.split,
+        folder=config.folder,
+        encoder=encoder,
+        **config.preparation,
     )
 
 
