@@ -44,10 +44,11 @@ class Dice(keras.layers.Layer):
         f(s) = p(s) s + (1 - p(s)) alpha s,   p(s) = 1 / (1 + exp(-(s - E[s]) / sqrt(Var[s] + eps))),   eps = 1e-8
 
     E and Var are those of the batch in training (over the steps that the mask admits) and moving averages of
-    them otherwise. `alpha` is learnt, one a channel, and starts at 0.
+    them otherwise. `alpha` is learnt, one a channel, and starts at 0. The averages start as plain means of the batches
+    seen, or a small training set would end before they have left their first values behind.
 
     Args:
-        momentum: of the moving averages.
+        momentum: of the moving averages, once 1 / (1 - momentum) batches have been seen.
 
     Call arguments:
         s: `[..., channels]`.
@@ -76,6 +77,7 @@ class Dice(keras.layers.Layer):
         }
         self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **moving)
         self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **moving)
+        self.batches = self.add_weight(name="batches", initializer="zeros", **{**moving, "shape": ()})
 
     def call(self, s, mask=None, training=False):
         shape = ops.shape(s)
@@ -86,7 +88,9 @@ class Dice(keras.layers.Layer):
                 ops.ones_like(s[:, :1]) if mask is None else ops.cast(ops.reshape(mask, (-1, 1)), s.dtype)
             )
             y, mean, variance = _dice(s, ops.copy(self.alpha), weight)
-            share = (1.0 - self.momentum) * ops.minimum(ops.sum(weight), 1.0)  # nothing valid, nothing learnt
+            seen = ops.minimum(ops.sum(weight), 1.0)  # nothing valid, nothing learnt
+            self.batches.assign_add(seen)
+            share = seen * ops.maximum(1.0 - self.momentum, 1.0 / ops.maximum(self.batches, 1.0))
             self.moving_mean.assign_add(share * (mean - self.moving_mean))
             self.moving_variance.assign_add(share * (variance - self.moving_variance))
             y = ops.reshape(y, shape)

@@ -87,6 +87,16 @@ def test_moving_statistics_serve_at_inference():
     np.testing.assert_array_equal(dice.moving_mean, before)
 
 
+def test_moving_statistics_start_as_plain_means():
+    dice = Dice(momentum=0.75)  # 4 batches
+    means = [2.0, 4.0, 9.0, 1.0, 8.0, 0.0]
+    expected = [2.0, 3.0, 5.0, 4.0, 0.75 * 4.0 + 0.25 * 8.0, 0.75 * 5.0]
+    for mean, wanted in zip(means, expected):
+        dice(np.array([[mean - 1.0], [mean + 1.0]], "float32"), training=True)
+        np.testing.assert_allclose(dice.moving_mean, [wanted], rtol=1e-6)
+        np.testing.assert_allclose(dice.moving_variance, [1.0], rtol=1e-6)
+
+
 def test_nothing_valid_is_finite_and_teaches_nothing():
     dice, s = layer(2), tf.Variable(np.ones((3, 4, 2), "float32"))
     with tf.GradientTape() as tape:
@@ -103,7 +113,7 @@ def test_statistics_are_float32_under_mixed_precision():
     y = dice(keras.ops.cast(s, "bfloat16"), training=True)
     assert y.dtype == "bfloat16"
     rounded = np.asarray(keras.ops.cast(keras.ops.cast(s, "bfloat16"), "float32"))
-    np.testing.assert_allclose(dice.moving_mean, 0.01 * rounded.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(dice.moving_mean, rounded.mean(0), rtol=1e-5)
 
 
 def test_configuration_round_trip():
