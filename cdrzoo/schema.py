@@ -180,6 +180,7 @@ class Domain:
         time: raw column of the event's time (a number, in any unit that all domains share); `None`: not known.
         user: raw column of the user's key. Default: the column of the first `id` feature of role user.
         item: raw column of the item's key. Default: the column of the first `id` feature of role item.
+        mean: mean label of the training rows, where a model's output starts. `prepare` fills it in; `None`: not known.
     """
 
     name: str
@@ -190,6 +191,7 @@ class Domain:
     time: str | None = None
     user: str | None = None
     item: str | None = None
+    mean: float | None = None
 
     def __post_init__(self):
         _name("The name of a domain", self.name)
@@ -417,6 +419,11 @@ class Schema:
     def with_rows(self, rows: Mapping[str, int]) -> Schema:
         """The schema with the number of rows of each table filled in."""
         return self._with_tables(lambda table: {"rows": rows[table.name]})
+
+    def with_means(self, means: Mapping[str, float | None]) -> Schema:
+        """The schema with the mean label of some domains filled in."""
+        domains = (dataclasses.replace(d, mean=means.get(d.name, d.mean)) for d in self.domains)
+        return dataclasses.replace(self, domains=tuple(domains))
 
     def with_width(self, width: int) -> Schema:
         """The schema with every table of this width."""

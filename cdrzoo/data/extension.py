@@ -41,5 +41,8 @@ def extend(encoder: Encoder, further: Encoder) -> Encoder:
             )
     extended._set({**further.vocabularies, **encoder.vocabularies})
     numbers = {**further.numbers, **encoder.numbers}
+    extended.schema = extended.schema.with_means(
+        {domain.name: domain.mean for domain in encoder.schema.domains}
+    )
     extended.numbers = {domain.name: numbers[domain.name] for domain in further.schema.domains}
     return extended

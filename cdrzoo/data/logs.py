@@ -143,6 +143,11 @@ class Log:
         """The columns at these rows."""
         return {n: v.take(rows) if isinstance(v, Ragged) else v[rows] for n, v in self.columns.items()}
 
+    def mean(self, rows: np.ndarray) -> float | None:
+        """The mean label of these rows; `None` where there are none."""
+        weight = None if self.weight is None else self.weight[rows]
+        return float(np.average(self.y[rows], weights=weight)) if len(rows) else None
+
 
 def _where(domain: Domain, source: Source) -> str:
     if source.path is None:

@@ -94,12 +94,31 @@ class Prepared:
     """
 
     def __init__(self, encoder: Encoder, split: Split, logs: Mapping[str, _logs.Log]):
-        self.schema, self.encoder, self.split = encoder.schema, encoder, split
-        self._logs = dict(logs)
-        self.parts = {
-            domain: {part: self._encode(domain, rows) for part, rows in parts.items()}
-            for domain, parts in split.parts.items()
+        means = {
+            d.name: logs[d.name].mean(split.parts[d.name]["train"])
+            for d in encoder.schema.domains
+            if d.mean is None
         }
+        encoder.schema = encoder.schema.with_means(means)
+        self.schema, self.encoder, self.split = encoder.schema, encoder, split
+        self._views: dict[tuple[str, ...], Prepared] = {}
+        self._logs = {domain.name: logs[domain.name] for domain in self.schema.domains}
+        self.parts = {
+            domain: {part: self._encode(domain, rows) for part, rows in split.parts[domain].items()}
+            for domain in self._logs
+        }
+
+    def only(self, *domains: str) -> Prepared:
+        """The same rows of these domains alone, encoded by what their own training rows show.
+
+        A model of the target alone must not know ids that only a source has seen: it would have no row for them that
+        training reaches.
+        """
+        if domains not in self._views:
+            rows = {domain: self._logs[domain].take(self.split.parts[domain]["train"]) for domain in domains}
+            encoder = Encoder(self.schema.only(*domains)).adapt(rows)
+            self._views[domains] = Prepared(encoder, self.split, self._logs)
+        return self._views[domains]
 
     def _encode(self, domain: str, rows: np.ndarray) -> Part:
         log = self._logs[domain]
@@ -161,7 +180,7 @@ class Prepared:
         """Raw columns at these rows; of a sequence also the length it is cut to."""
         log = self._logs[domain]
         columns: dict[str, tuple[Any, int | None]] = {}
-        for feature in log.domain.features:
+        for feature in self.schema.domain(domain).features:
             values = log.columns[feature.column]
             if isinstance(values, Ragged):
                 columns[feature.column] = values.take(at), feature.length

@@ -31,7 +31,10 @@ def adapt(schema: Schema, sources: Mapping[str, Any], folder: str | pathlib.Path
         folder: what relative paths are relative to.
     """
     plans = {domain.name: _Examples(schema, domain, sources, folder) for domain in schema.domains}
-    return Encoder(schema).adapt({name: plan.in_order() for name, plan in plans.items()})
+    means: dict[str, float] = {}
+    encoder = Encoder(schema).adapt({name: plan.averaged(means) for name, plan in plans.items()})
+    encoder.schema = encoder.schema.with_means(means)
+    return encoder
 
 
 def stream(
@@ -144,6 +147,17 @@ class _Examples:
     def in_order(self) -> Iterator[Columns]:
         """Raw chunks, file by file."""
         return readers.chunks(self.files, self.columns, _CHUNK_ROWS)
+
+    def averaged(self, means: dict[str, float]) -> Iterator[Columns]:
+        """The same; once they are read, the mean label stands in `means`."""
+        total = weight = 0.0
+        for chunk in self.in_order():
+            y = labels(self.domain, chunk["@label"], str(self.source.path))
+            w = chunk.get("@weight", np.ones(len(y)))
+            total, weight = total + float(w @ y), weight + float(w.sum())
+            yield chunk
+        if weight:
+            means[self.domain.name] = total / weight
 
     def _shuffled(self, random: np.random.Generator) -> Iterator[Columns]:
         pieces = [(file, group) for file in self.files for group in readers.row_groups(file)]

@@ -59,12 +59,14 @@ def prepare(config: RunConfig, encoder: data.Encoder | None = None) -> data.Prep
     )
 
 
+def seen(config: RunConfig, prepared: data.Prepared) -> data.Prepared:
+    """The rows as the model sees them: all of them, or the target's alone."""
+    return prepared.only(prepared.schema.target) if config.domains == "target" else prepared
+
+
 def model_schema(config: RunConfig, prepared: data.Prepared) -> Schema:
-    """The schema the model is made with: the domains it trains on, and the width of its tables."""
-    schema = prepared.schema
-    if config.domains == "target":
-        schema = schema.only(schema.target)
-    return schema.with_width(config.width) if config.width else schema
+    """The schema the model is made with."""
+    return prepared.schema.with_width(config.width) if config.width else prepared.schema
 
 
 def build(config: RunConfig, schema: Schema) -> Any:
@@ -248,7 +250,7 @@ def train(
     folder = pathlib.Path(folder)
     claim(folder, resume, overwrite)
     config.model_arguments()
-    prepared = prepare(config)
+    prepared = seen(config, prepare(config))
     if resume:
         before = json.loads((folder / "split.json").read_text())
         if before["hash"] != prepared.split.hash:
@@ -335,6 +337,7 @@ def export_run(
 def fit_once(config: RunConfig, prepared: data.Prepared) -> dict[str, Any]:
     """Trains and evaluates without leaving anything behind; what a comparison does many times."""
     with tempfile.TemporaryDirectory(prefix="cdrzoo_") as folder:
+        prepared = seen(config, prepared)
         result = summary(config, prepared, fit(config, prepared, pathlib.Path(folder)))
     keras.backend.clear_session(free_memory=True)
     return result

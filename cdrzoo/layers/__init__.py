@@ -12,7 +12,7 @@ from cdrzoo.layers.fields import FieldVectors, SlotConcat, field_roles, field_wi
 from cdrzoo.layers.gates import GLU, FieldImportance, scale_fields
 from cdrzoo.layers.interests import FieldPooling, InterestAttention, ItemAttention
 from cdrzoo.layers.pooling import TargetAttention, masked_mean, masked_softmax, weighted_sum
-from cdrzoo.layers.towers import MLP
+from cdrzoo.layers.towers import MLP, first_output, head
 
 __all__ = [
     "CGC",
@@ -36,6 +36,8 @@ __all__ = [
     "TargetAttention",
     "field_roles",
     "field_widths",
+    "first_output",
+    "head",
     "history_field",
     "masked_mean",
     "masked_softmax",

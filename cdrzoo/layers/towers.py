@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from cdrzoo.layers.activations import activation as make_activation
+from cdrzoo.schema import Domain
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
 class MLP(keras.layers.Layer):
-    """Hidden layers: h <- dropout(activation(h W + b)) for each width. A head is a `Dense(1)` of the model.
+    """Hidden layers: h <- dropout(activation(h W + b)) for each width. See `head` for what follows.
 
     Args:
         units: widths of the layers.
@@ -67,3 +69,20 @@ class MLP(keras.layers.Layer):
             "dropout": self.dropout,
             "final_activation": self.final_activation,
         }
+
+
+def head(domain: Domain, name: str = "head") -> keras.layers.Dense:
+    """The last layer of a model: `[B, width]` -> float32 `[B, 1]`.
+
+    Its bias starts at `first_output`, so that the first steps are not spent on finding the base rate.
+    """
+    start = keras.initializers.Constant(first_output(domain))
+    return keras.layers.Dense(1, bias_initializer=start, dtype="float32", name=name)
+
+
+def first_output(domain: Domain) -> float:
+    """What a model that knows nothing should say: the mean label, for clicks its logit; 0 where it is not known."""
+    if domain.mean is None or domain.task == "rating":
+        return domain.mean or 0.0
+    rate = min(max(domain.mean, 1e-4), 1 - 1e-4)
+    return math.log(rate / (1 - rate))

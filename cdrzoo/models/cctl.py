@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from cdrzoo.errors import InputError, SchemaError
-from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, field_roles, field_widths, masked_mean
+from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, field_roles, field_widths, head, masked_mean
 from cdrzoo.models.base import CrossDomainModel, placeholder_rows, score
 from cdrzoo.optimizers import slots
 from cdrzoo.schema import PADDING, UNKNOWN, Domain, Feature, Schema
@@ -34,7 +34,7 @@ class CompanionTower(keras.layers.Layer):
         self.embedding = FeatureEmbedding(self.schema, [self.schema.target])
         self.fields = FieldVectors(self.schema, self.schema.target, pooling=pooling)
         self.mlp = MLP(units, dropout=dropout)
-        self.head = keras.layers.Dense(1, dtype="float32", name="head")
+        self.head = head(self.schema.target_domain)
 
     def call(self, features, training=False):
         """v^t of eq. 2, token by token, and f(v^t): `[B, 1]`."""

@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from cdrzoo.errors import InputError, SchemaError
-from cdrzoo.layers import MLP, DomainAwareCrossAttention, FeatureEmbedding, masked_mean
+from cdrzoo.layers import MLP, DomainAwareCrossAttention, FeatureEmbedding, head, masked_mean
 from cdrzoo.models.base import CrossDomainModel
 from cdrzoo.schema import PADDING, Domain, Feature, Schema
 
@@ -200,7 +200,7 @@ class DACDR(CrossDomainModel):
             (*encoder_units, width), dropout=dropout, final_activation="linear", name="encoder"
         )
         self.mlp = MLP(units, dropout=dropout, name="mlp")
-        self.head = keras.layers.Dense(1, name="head")
+        self.head = head(self.schema.target_domain)
 
     def build(self, input_shape=None):
         super().build(input_shape)

@@ -18,6 +18,7 @@ from cdrzoo.layers import (
     FieldPooling,
     InterestAttention,
     ItemAttention,
+    head,
     history_field,
     masked_mean,
 )
@@ -152,7 +153,7 @@ class DADIN(CrossDomainModel):
             self.deep = keras.layers.Identity() if bi_interaction else keras.layers.Dense(width)
         self.agnostic = keras.layers.Dense(width, "relu", name="domain_agnostic") if domain_agnostic else None
         self.predictor = MLP((predictor_units,), activation=predictor_activation, dropout=dropout)
-        self.head = keras.layers.Dense(1, dtype="float32", name="head")
+        self.head = head(self.schema.target_domain)
         self.alignment = DomainAlignment(
             bool(domain_weight and self.schema.sources),
             bool(class_weight and self.schema.sources),

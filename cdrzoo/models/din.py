@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat
+from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat, head
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -41,7 +41,7 @@ class DIN(CrossDomainModel):
         }
         self.concat = SlotConcat(self.schema)
         self.mlp = MLP(units, activation="dice", dropout=dropout)
-        self.head = keras.layers.Dense(1, dtype="float32", name="head")
+        self.head = head(self.schema.target_domain)
 
     def call(self, x, training=False):
         embedded = self.embedding(x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat
+from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat, head
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -36,7 +36,7 @@ class DNN(CrossDomainModel):
         self.fields = {d.name: FieldVectors(self.schema, d.name) for d in self.schema.domains}
         self.concat = SlotConcat(self.schema)
         self.mlp = MLP(units, dropout=dropout)
-        self.head = keras.layers.Dense(1, dtype="float32", name="head")
+        self.head = head(self.schema.target_domain)
 
     def call(self, x, training=False):
         embedded = self.embedding(x)

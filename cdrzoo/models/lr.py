@@ -7,7 +7,7 @@ import dataclasses
 import keras
 from keras import ops
 
-from cdrzoo.layers import FeatureEmbedding, FieldVectors
+from cdrzoo.layers import FeatureEmbedding, FieldVectors, first_output
 from cdrzoo.models.base import CrossDomainModel
 from cdrzoo.schema import Schema
 
@@ -35,7 +35,10 @@ class LR(CrossDomainModel):
         self.embedding = FeatureEmbedding(one_hot)
         self.fields = {d.name: FieldVectors(one_hot, d.name) for d in one_hot.domains}
         self.bias = self.add_weight(
-            shape=(len(one_hot.domains),), initializer="zeros", autocast=False, name="bias"
+            shape=(len(one_hot.domains),),
+            initializer=keras.initializers.Constant([first_output(d) for d in one_hot.domains]),
+            autocast=False,
+            name="bias",
         )
         numbers = {f.name for d in one_hot.domains for f in d.features if f.kind == "number"}
         self.numbers = {

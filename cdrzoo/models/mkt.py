@@ -20,6 +20,7 @@ from cdrzoo.layers import (
     FieldVectors,
     TargetAttention,
     field_widths,
+    head,
     history_field,
     scale_fields,
 )
@@ -223,7 +224,7 @@ class MEM(CrossDomainModel):
         )
         self.extractors = {d: MLP(expert_units, **of_expert, name=f"{d}_extractor") for d in domains}
         self.towers = {d: MLP(tower_units, dropout=dropout, name=f"{d}_tower") for d in domains}
-        self.heads = {d: keras.layers.Dense(1, dtype="float32", name=f"{d}_head") for d in domains}
+        self.heads = {d: head(self.schema.domain(d), name=f"{d}_head") for d in domains}
         self._step = _Step()
 
     def _specific_widths(self, domain: str) -> list[int]:
@@ -400,7 +401,7 @@ class MKT(CrossDomainModel):
         self.gates["cross"] = GLU(units[-1], name="cross_gate")
         self.body = MLP(units, dropout=dropout, name="body")
         self.tower = MLP(tower_units, dropout=dropout, name="tower")
-        self.head = keras.layers.Dense(1, dtype="float32", name="head")
+        self.head = head(self.schema.target_domain)
 
     @property
     def training_domains(self):

@@ -53,6 +53,24 @@ def test_vocabularies_hold_training_rows_alone(prepared):
     np.testing.assert_allclose(mean, train["price"].mean(), rtol=1e-6)
 
 
+def test_the_mean_label_of_the_training_rows_stands_in_the_schema(prepared):
+    for domain in ("books", "films"):
+        trained = prepared.parts[domain]["train"].y
+        assert prepared.schema.domain(domain).mean == pytest.approx(trained.mean())
+        assert 0 < trained.mean() < 1 and trained.mean() != prepared.parts[domain]["test"].y.mean()
+
+
+def test_one_domain_alone_knows_what_its_own_rows_show(prepared):
+    alone, train = prepared.only("films"), prepared.split.parts["films"]["train"]
+    assert set(alone.encoder.vocabularies["user"]) == set(MADE.frames["films"]["user"].iloc[train])
+    assert len(alone.encoder.vocabularies["user"]) < len(prepared.encoder.vocabularies["user"])
+    assert alone.split.hash == prepared.split.hash and list(alone.parts) == ["films"]
+    assert not [f for f in alone.schema.target_domain.features if f.of == "books"]
+    np.testing.assert_array_equal(alone.parts["films"]["test"].y, prepared.parts["films"]["test"].y)
+    assert list(alone.frame("films", "test", 5)["user"]) == list(prepared.frame("films", "test", 5)["user"])
+    assert alone.schema.domain("films").mean == prepared.schema.domain("films").mean
+
+
 def test_files_and_frames_give_the_same(prepared, tmp_path):
     folder = MADE.write(tmp_path / "data")
     schema = Schema.load(folder / "schema.yaml")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdrzoo.layers import MLP, Dice
+from cdrzoo.layers import MLP, Dice, first_output, head
+from cdrzoo.schema import Domain, Feature
 
 
 def test_hidden_layers_by_hand():
@@ -43,3 +44,16 @@ def test_configuration_round_trip():
     again = MLP.from_config(mlp.get_config())
     assert again.get_config() == mlp.get_config()
     assert [layer.get_config().get("activation") for layer in again.activations] == ["tanh", "linear"]
+
+
+def test_a_head_starts_at_what_the_training_labels_say():
+    feature = Feature("user", "id", "user", table="user")
+    clicks = Domain("films", (feature,), mean=0.8)
+    layer = head(clicks, name="films_head")
+    logit = layer(np.zeros((3, 5), "float32"))
+    np.testing.assert_allclose(1 / (1 + np.exp(-np.asarray(logit))), np.full((3, 1), 0.8), rtol=1e-6)
+    assert layer.name == "films_head" and logit.dtype == "float32"
+    ratings = Domain("films", (feature,), task="rating", mean=4.2)
+    np.testing.assert_allclose(head(ratings)(np.zeros((2, 5), "float32")), np.full((2, 1), 4.2), rtol=1e-6)
+    assert first_output(Domain("films", (feature,))) == 0.0
+    assert np.isfinite([first_output(Domain("films", (feature,), mean=m)) for m in (0.0, 1.0)]).all()
