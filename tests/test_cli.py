@@ -107,6 +107,71 @@ def test_an_interrupted_run_resumes_to_the_same_result(demo, run, tmp_path, monk
     pd.testing.assert_frame_equal(pd.read_csv(run / "history.csv"), pd.read_csv(folder / "history.csv"))
 
 
+TWO_STAGES = ["--set", "model=mkt", *FAST]
+TWO_STAGES += ["--set", "first.expert_units=[8]", "--set", "first.epochs=3", "--set", "first.dropout=0.2"]
+
+
+@pytest.fixture(scope="module")
+def two_stages(demo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "mkt"
+    assert cli.main(["train", str(demo / "run.yaml"), "--out", str(folder), *TWO_STAGES]) == 0
+    return folder
+
+
+def test_a_run_of_two_stages_reports_both_and_is_served(two_stages, tmp_path, capsys):
+    metrics = json.loads((two_stages / "metrics.json").read_text())
+    first = metrics["first"]
+    assert first == json.loads((two_stages / "first/metrics.json").read_text())
+    assert (first["model"], first["epochs"], metrics["epochs"]) == ("mem", 3, 2)
+    assert first["parameters"] < metrics["parameters"] and first["seconds"] < metrics["seconds"]
+    assert len(pd.read_csv(two_stages / "first/history.csv")) == 3
+    assert sorted(path.name for path in (two_stages / "first").iterdir()) == [
+        "history.csv",
+        "logs",
+        "metrics.json",
+        "model.keras",
+    ]
+    assert cli.main(["evaluate", str(two_stages)]) == 0
+    assert f"{metrics['test']['auc']:.6f}" in capsys.readouterr().out
+    assert cli.main(["export", str(two_stages), "--to", str(tmp_path / "films")]) == 0
+    assert cli.main(["verify", str(tmp_path / "films/1"), "--run", str(two_stages)]) == 0
+    rows = tmp_path / "rows.parquet"
+    pd.read_parquet(two_stages / "examples.parquet").to_parquet(rows)
+    assert cli.main(["predict", str(tmp_path / "films/1"), "--input", str(rows)]) == 0
+    card = json.loads((tmp_path / "films/1/assets.extra/model_card.json").read_text())
+    assert card["training"]["first"]["arguments"] == {"expert_units": [8], "dropout": 0.2}
+
+
+@pytest.mark.parametrize("stage", ["first", "."], ids=["stage one", "stage two"])
+def test_a_run_stopped_in_either_stage_resumes_to_the_same_result(
+    demo, two_stages, tmp_path, monkeypatch, stage
+):
+    folder = tmp_path / "stopped"
+
+    def interrupt(self, epoch, logs=None):
+        if epoch == 1 and self.folder == folder / stage / "logs":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Scalars, "on_epoch_end", interrupt)
+        assert cli.main(["train", str(demo / "run.yaml"), "--out", str(folder), *TWO_STAGES]) == 130
+    done = folder / "first/model.keras"
+    assert done.exists() == (stage != "first") and not (folder / "metrics.json").exists()
+    before = done.stat().st_mtime_ns if done.exists() else None
+    assert cli.main(["train", "--out", str(folder), "--resume"]) == 0
+    assert before in (None, done.stat().st_mtime_ns)
+    one, two = (json.loads((f / "metrics.json").read_text()) for f in (two_stages, folder))
+    assert one["test"] == two["test"] and one["first"]["test"] == two["first"]["test"]
+    for name in ("history.csv", "first/history.csv"):
+        pd.testing.assert_frame_equal(pd.read_csv(two_stages / name), pd.read_csv(folder / name))
+
+
+def test_a_first_stage_that_does_not_fit_fails_before_anything_is_written(demo, tmp_path, capsys):
+    command = ["train", str(demo / "run.yaml"), "--out", str(tmp_path / "x"), *TWO_STAGES]
+    assert cli.main([*command, "--set", "first.width=4"]) == 2
+    assert "another schema" in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
 def test_nothing_is_overwritten_unasked(demo, run, tmp_path, capsys):
     before = (run / "metrics.json").read_bytes()
     assert cli.main(["train", str(demo / "run.yaml"), "--out", str(run), *FAST]) == 2

@@ -145,16 +145,24 @@ def trials(config: RunConfig, number: int) -> list[dict[str, Any]]:
     """`number` draws from the search space, the same for every model; the first is the entry as it stands.
 
     A setting that a model does not have (dropout of LR, the sources' share for a model of the target alone) is left out
-    of its draws; the others keep their values.
+    of its draws; the others keep their values. A model of two stages has the same draw in both.
     """
     rng = np.random.default_rng(SEARCH_SEED)
-    absent = {"dropout"} - set(inspect.signature(models.card(config.model).load()).parameters)
-    absent |= {"source_ratio"} if config.domains == "target" else set()
     drawn: list[dict[str, Any]] = [{}]
     while len(drawn) < number:
         draw = {name: values[int(rng.integers(len(values)))] for name, values in SEARCH.items()}
-        drawn.append({name: value for name, value in draw.items() if name not in absent})
+        drawn.append(_settings(config, draw))
     return drawn[:number]
+
+
+def _settings(config: RunConfig, draw: Mapping[str, Any]) -> dict[str, Any]:
+    """What a draw changes: the settings that the model has, and those that its first stage has."""
+    absent = {"dropout"} - set(inspect.signature(models.card(config.model).load()).parameters)
+    absent |= {"source_ratio"} if config.domains == "target" else set()
+    settings = {name: value for name, value in draw.items() if name not in absent}
+    first = config.first_stage()
+    of_first = _settings(first, draw) if first else {}
+    return {**settings, **{f"first.{name}": value for name, value in of_first.items()}}
 
 
 @dataclass(frozen=True)
