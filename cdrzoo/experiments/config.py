@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import inspect
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,7 +78,7 @@ class RunConfig:
         schema: the schema.
         data: for every domain where its rows are: a path or a mapping (see `cdrzoo.data.prepare`).
         model: name of the model.
-        arguments: of the model's constructor, besides the schema.
+        arguments: of the model's constructor, besides the schema; of a run that is fine-tuned, of `for_new_domain`.
         domains: `all` or `target`: which domains the model trains on. Default: what the model is for.
         split: how rows are split (see `cdrzoo.data.prepare`).
         preparation: further arguments of `cdrzoo.data.prepare`.
@@ -86,8 +86,10 @@ class RunConfig:
         training: how it is trained.
         first: of a model of two stages: settings of the first by their plain names, as `with_changes` takes them.
             What is not named here is as it is for the second.
+        finetune: the folder of a finished run whose model is fine-tuned to this schema's target, a domain that it does
+            not know yet (see `cdrzoo.models.DACDR.for_new_domain`).
         seed: of the model's start, its dropout and the order of rows.
-        folder: what relative paths in `data` are relative to.
+        folder: what relative paths in `data` and `finetune` are relative to.
     """
 
     schema: Schema
@@ -100,6 +102,7 @@ class RunConfig:
     width: int | None = None
     training: Training = field(default_factory=Training)
     first: dict[str, Any] = field(default_factory=dict)
+    finetune: str | None = None
     seed: int = 0
     folder: str = "."
 
@@ -157,8 +160,10 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads back, with paths made absolute."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "folder"}
-        if not self.first:
-            del plain["first"]
+        plain["finetune"] = self._absolute(self.finetune)
+        for name in ("first", "finetune"):
+            if not plain[name]:
+                del plain[name]
         plain["schema"] = self.schema.to_dict()
         plain["training"] = dataclasses.asdict(self.training)
         plain["data"] = {name: self._absolute(source) for name, source in self.data.items()}
@@ -180,7 +185,7 @@ class RunConfig:
         )
 
     def files(self) -> list[pathlib.Path]:
-        """The files that the data is read from, as far as they exist."""
+        """The files that the data, and the model to fine-tune, are read from, as far as they exist."""
         found: list[str] = []
 
         def collect(source: Any) -> None:
@@ -194,6 +199,8 @@ class RunConfig:
 
         for source in self.data.values():
             collect(self._absolute(source))
+        if self.finetune:
+            found.append(f"{self._absolute(self.finetune)}/model.keras")
         return [pathlib.Path(path) for path in found if pathlib.Path(path).exists()]
 
     def with_changes(self, changes: Mapping[str, Any]) -> RunConfig:
@@ -201,7 +208,7 @@ class RunConfig:
 
         `{"learning_rate": 0.01, "width": 16, "dropout": 0.2}`: a name that neither the run nor its training knows is
         an argument of the model. `first.` before a name says that the first stage of a model of two is meant. Another
-        model than the configuration's starts without its arguments and its first stage's settings.
+        model than the configuration's starts without its arguments, its first stage's settings and what it fine-tunes.
         """
         other = changes.get("model", self.model) != self.model
         run, training = {}, {}
@@ -211,12 +218,12 @@ class RunConfig:
                 first[name.removeprefix("first.")] = value
             elif name in {f.name for f in dataclasses.fields(Training)}:
                 training[name] = value
-            elif name in ("model", "domains", "width", "seed"):
+            elif name in ("model", "domains", "width", "finetune", "seed"):
                 run[name] = value
             else:
                 arguments[name] = value
-        if other and "domains" not in run:
-            run["domains"] = None
+        if other:
+            run = {"domains": None, "finetune": None, **run}
         return dataclasses.replace(
             self,
             **run,
@@ -230,6 +237,16 @@ class RunConfig:
         after = models.card(self.model).after
         return self.with_changes({**self.first, "model": after}) if after else None
 
+    def constructor(self) -> Callable[..., Any]:
+        """What makes the model: its class, or `for_new_domain` of it if a trained one is fine-tuned."""
+        cls: Any = models.card(self.model).load()
+        if self.finetune and not hasattr(cls, "for_new_domain"):
+            raise InputError(
+                f"{cls.__name__} cannot be fine-tuned to a new domain: that takes a `for_new_domain`, as DACDR has. "
+                "Leave `finetune` out."
+            )
+        return cls.for_new_domain if self.finetune else cls
+
     def model_arguments(self) -> dict[str, Any]:
         """The model's arguments, checked against its constructor, as are those of its first stage.
 
@@ -238,7 +255,7 @@ class RunConfig:
         first = self.first_stage()
         if first:
             first.model_arguments()
-        parameters = inspect.signature(models.card(self.model).load()).parameters
-        allowed = [name for name in parameters if name not in ("schema", "pretrained", "kwargs")]
+        parameters = inspect.signature(self.constructor()).parameters
+        allowed = [name for name in parameters if name not in ("schema", "pretrained", "trained", "kwargs")]
         _known(f"The model {self.model!r}", self.arguments, allowed)
         return self.arguments

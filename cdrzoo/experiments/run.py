@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import pathlib
 import platform
 import shutil
@@ -52,15 +53,15 @@ class Fitted:
 
 
 def prepare(config: RunConfig, encoder: data.Encoder | None = None) -> data.Prepared:
-    """Reads, splits and encodes the rows that a configuration names."""
-    return data.prepare(
-        config.schema,
-        config.data,
-        split=config.split,
-        folder=config.folder,
-        encoder=encoder,
-        **config.preparation,
-    )
+    """Reads, splits and encodes the rows that a configuration names.
+
+    Without an `encoder` one is adapted; for a model that is fine-tuned, its own is extended by the new domain.
+    """
+    arguments = {"split": config.split, "folder": config.folder, **config.preparation}
+    if encoder is None and config.finetune:
+        known = data.Encoder.load(finetuned(config) / "encoder")
+        encoder = data.extend(known, data.prepare(config.schema, config.data, **arguments).encoder)
+    return data.prepare(config.schema, config.data, encoder=encoder, **arguments)
 
 
 def model_schema(config: RunConfig, prepared: data.Prepared) -> Schema:
@@ -73,13 +74,14 @@ def model_schema(config: RunConfig, prepared: data.Prepared) -> Schema:
 
 def build(config: RunConfig, prepared: data.Prepared, pretrained: Any = None) -> Any:
     """The model of a configuration, compiled; a second stage on a new first one unless a trained one is given."""
-    arguments = config.model_arguments()
+    arguments = dict(config.model_arguments())
     first = config.first_stage()
     if first:
-        pretrained = build(first, prepared) if pretrained is None else pretrained
-        arguments = {**arguments, "pretrained": pretrained}
+        arguments["pretrained"] = build(first, prepared) if pretrained is None else pretrained
+    if config.finetune:
+        arguments["trained"] = load(finetuned(config))[1]
     keras.utils.set_random_seed(config.seed)
-    model = models.card(config.model).load()(model_schema(config, prepared), **arguments)
+    model = config.constructor()(schema=model_schema(config, prepared), **arguments)
     training = config.training
     model.compile(
         optimizer=OPTIMIZERS[training.optimizer](
@@ -124,7 +126,7 @@ def fit(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbos
         }
         rows = prepared.train(
             {schema.target: training.batch_size, **sizes},
-            domains=tuple(model.training_domains),
+            domains=(schema.target,) if config.finetune else tuple(model.training_domains),
             seed=config.seed,
             epoch=training.epoch,
             initial_epoch=resume.next_epoch,
@@ -208,6 +210,7 @@ def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[
         "epochs": len(fitted.history["loss"]),
         "seconds": round(fitted.seconds + (fitted.first["seconds"] if fitted.first else 0), 2),
         "parameters": fitted.model.count_params(),
+        "trained_parameters": sum(math.prod(v.shape) for v in fitted.model.trainable_variables),
         **first,
         "split": {"name": prepared.split.name, "hash": prepared.split.hash},
         "selection": "best epoch on validation rows",
@@ -280,8 +283,14 @@ def train(
     import yaml
 
     folder = pathlib.Path(folder)
-    claim(folder, resume, overwrite)
     config.model_arguments()
+    if config.finetune:
+        old, new = finetuned(config).resolve(), folder.resolve()
+        if old == new or old in new.parents or new in old.parents:
+            raise InputError(
+                f"{folder} and the run that is fine-tuned, {old}, lie in one another. Choose another folder."
+            )
+    claim(folder, resume, overwrite)
     prepared = prepare(config)
     if resume:
         before = json.loads((folder / "split.json").read_text())
@@ -322,9 +331,20 @@ def keep(fitted: Fitted, result: dict[str, Any], folder: pathlib.Path) -> None:
     (folder / "metrics.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
-def load(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Encoder]:
-    """A finished run: its configuration, its model and its encoder."""
-    folder = pathlib.Path(folder)
+def finetuned(config: RunConfig) -> pathlib.Path:
+    """The folder of the finished run whose model a configuration fine-tunes."""
+    folder = pathlib.Path(config.folder, config.finetune or "")
+    check_finished(folder)
+    trained = RunConfig.load(folder / "config.yaml").model
+    if trained != config.model:
+        raise InputError(
+            f"`finetune` names a run of {trained}, the configuration's model is {config.model}. Set `model: {trained}`."
+        )
+    return folder
+
+
+def check_finished(folder: pathlib.Path) -> None:
+    """Raises an `InputError` if a folder does not hold a finished run."""
     if not (folder / "metrics.json").exists():
         begun = (folder / "config.yaml").exists()
         hint = (
@@ -333,6 +353,12 @@ def load(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Encoder]:
             else "Give the folder of `cdrzoo train`."
         )
         raise InputError(f"{folder} holds no finished run. {hint}")
+
+
+def load(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Encoder]:
+    """A finished run: its configuration, its model and its encoder."""
+    folder = pathlib.Path(folder)
+    check_finished(folder)
     config = RunConfig.load(folder / "config.yaml")
     config.model_arguments()  # imports the models that the file names
     return config, keras.models.load_model(folder / "model.keras"), data.Encoder.load(folder / "encoder")

@@ -85,6 +85,19 @@ def test_a_first_stage_is_set_as_the_second_but_for_what_is_said_of_it(tmp_path)
     assert two.model_arguments() == {"units": [8]}
 
 
+def test_what_is_finetuned_is_relative_to_the_file_and_belongs_to_its_model(tmp_path):
+    config(model="dacdr").schema.save(tmp_path / "schema.yaml")
+    given = {"schema": "schema.yaml", "data": DATA, "model": "dacdr", "finetune": "runs/old"}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({**given, "arguments": {"like": "films"}}))
+    one = RunConfig.load(tmp_path / "run.yaml")
+    assert one.to_dict()["finetune"] == str(tmp_path / "runs/old") and "finetune" not in config().to_dict()
+    assert one.model_arguments() == {"like": "films"}
+    assert one.with_changes({"model": "dnn"}).finetune is None
+    assert one.with_changes({"finetune": None}).finetune is None
+    with pytest.raises(InputError, match="unknown entry 'units'"):
+        one.with_changes({"units": [8]}).model_arguments()
+
+
 def test_a_first_stage_may_have_a_first_stage(monkeypatch):
     third = dataclasses.replace(models.card("mkt"), name="third", after="mkt")
     monkeypatch.setattr(models, "CARDS", (*models.CARDS, third))
