@@ -325,6 +325,10 @@ def _train(arguments: argparse.Namespace) -> None:
     result = run.train(
         config, arguments.out, resume=arguments.resume, overwrite=arguments.overwrite, verbose=verbose
     )
+    print(
+        f"{result['epochs']} epochs, {result['seconds']:.1f} s, {result['trained_parameters']:,} of "
+        f"{result['parameters']:,} parameters trained"
+    )
     _print_metrics(result["test"], f"test rows of {config.schema.target}, epoch {result['best_epoch']}")
     print(f"Run: {arguments.out}")
 

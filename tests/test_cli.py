@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from cdrzoo import callbacks, cli
 from cdrzoo.data import synthetic
-from cdrzoo.schema import Schema
+from cdrzoo.schema import Schema, Table
 
 FAST = ["--set", "epochs=2", "--set", "batch_size=64", "--set", "units=[8]"]
 
@@ -105,6 +107,181 @@ def test_an_interrupted_run_resumes_to_the_same_result(demo, run, tmp_path, monk
     one, two = (json.loads((f / "metrics.json").read_text()) for f in (run, folder))
     assert one["test"] == two["test"] and one["validation"] == two["validation"] and two["epochs"] == 2
     pd.testing.assert_frame_equal(pd.read_csv(run / "history.csv"), pd.read_csv(folder / "history.csv"))
+
+
+TWO_STAGES = ["--set", "model=mkt", *FAST]
+TWO_STAGES += ["--set", "first.expert_units=[8]", "--set", "first.epochs=3", "--set", "first.dropout=0.2"]
+
+
+@pytest.fixture(scope="module")
+def two_stages(demo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "mkt"
+    assert cli.main(["train", str(demo / "run.yaml"), "--out", str(folder), *TWO_STAGES]) == 0
+    return folder
+
+
+def test_a_run_of_two_stages_reports_both_and_is_served(two_stages, tmp_path, capsys):
+    metrics = json.loads((two_stages / "metrics.json").read_text())
+    first = metrics["first"]
+    assert first == json.loads((two_stages / "first/metrics.json").read_text())
+    assert (first["model"], first["epochs"], metrics["epochs"]) == ("mem", 3, 2)
+    assert first["parameters"] < metrics["parameters"] and first["seconds"] < metrics["seconds"]
+    assert len(pd.read_csv(two_stages / "first/history.csv")) == 3
+    assert sorted(path.name for path in (two_stages / "first").iterdir()) == [
+        "history.csv",
+        "logs",
+        "metrics.json",
+        "model.keras",
+    ]
+    assert cli.main(["evaluate", str(two_stages)]) == 0
+    assert f"{metrics['test']['auc']:.6f}" in capsys.readouterr().out
+    assert cli.main(["export", str(two_stages), "--to", str(tmp_path / "films")]) == 0
+    assert cli.main(["verify", str(tmp_path / "films/1"), "--run", str(two_stages)]) == 0
+    rows = tmp_path / "rows.parquet"
+    pd.read_parquet(two_stages / "examples.parquet").to_parquet(rows)
+    assert cli.main(["predict", str(tmp_path / "films/1"), "--input", str(rows)]) == 0
+    card = json.loads((tmp_path / "films/1/assets.extra/model_card.json").read_text())
+    assert card["training"]["first"]["arguments"] == {"expert_units": [8], "dropout": 0.2}
+
+
+@pytest.mark.parametrize("stage", ["first", "."], ids=["stage one", "stage two"])
+def test_a_run_stopped_in_either_stage_resumes_to_the_same_result(
+    demo, two_stages, tmp_path, monkeypatch, stage
+):
+    folder = tmp_path / "stopped"
+
+    def interrupt(self, epoch, logs=None):
+        if epoch == 1 and self.folder == folder / stage / "logs":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Scalars, "on_epoch_end", interrupt)
+        assert cli.main(["train", str(demo / "run.yaml"), "--out", str(folder), *TWO_STAGES]) == 130
+    done = folder / "first/model.keras"
+    assert done.exists() == (stage != "first") and not (folder / "metrics.json").exists()
+    before = done.stat().st_mtime_ns if done.exists() else None
+    assert cli.main(["train", "--out", str(folder), "--resume"]) == 0
+    assert before in (None, done.stat().st_mtime_ns)
+    one, two = (json.loads((f / "metrics.json").read_text()) for f in (two_stages, folder))
+    assert one["test"] == two["test"] and one["first"]["test"] == two["first"]["test"]
+    for name in ("history.csv", "first/history.csv"):
+        pd.testing.assert_frame_equal(pd.read_csv(two_stages / name), pd.read_csv(folder / name))
+
+
+def test_a_first_stage_that_does_not_fit_fails_before_anything_is_written(demo, tmp_path, capsys):
+    command = ["train", str(demo / "run.yaml"), "--out", str(tmp_path / "x"), *TWO_STAGES]
+    assert cli.main([*command, "--set", "first.width=4"]) == 2
+    assert "another schema" in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+@pytest.fixture(scope="module")
+def new_domain(demo, tmp_path_factory):
+    """A trained DACDR, `old`, and a run configuration that fine-tunes it to comics, which it does not know."""
+    folder = tmp_path_factory.mktemp("comics")
+    command = ["train", str(demo / "run.yaml"), "--model", "dacdr", "--out", str(folder / "old"), *FAST]
+    assert cli.main(command) == 0
+    old = Schema.load(folder / "old/schema.yaml")
+    known = [f for f in old.target_domain.features if f.of != "films"]
+    features = tuple(dataclasses.replace(f, table="comic") if f.name == "item" else f for f in known)
+    comics = dataclasses.replace(old.target_domain, name="comics", features=features)
+    Schema((*old.domains, comics), "comics", (*old.tables, Table("comic"))).save(folder / "schema.yaml")
+    log = pd.read_csv(demo / "films.csv").sample(frac=0.6, random_state=0)
+    log.assign(item="comic " + log["item"]).to_csv(folder / "comics.csv", index=False)
+    config = {
+        "schema": "schema.yaml",
+        "data": {"comics": "comics.csv", **{name: str(demo / f"{name}.csv") for name in ("books", "films")}},
+        "model": "dacdr",
+        "finetune": "old",
+        "training": {"epochs": 2, "batch_size": 64, "learning_rate": 0.01},
+    }
+    (folder / "run.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finetuned(new_domain):
+    assert cli.main(["train", str(new_domain / "run.yaml"), "--out", str(new_domain / "new")]) == 0
+    return new_domain / "new"
+
+
+def _files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_trained_model_is_finetuned_to_a_new_domain(new_domain, finetuned, capsys):
+    from cdrzoo.experiments import run
+
+    before = _files(new_domain / "old")
+    again = new_domain / "again"
+    assert cli.main(["train", str(new_domain / "run.yaml"), "--out", str(again)]) == 0
+    assert _files(new_domain / "old") == before
+    reported = json.loads((again / "metrics.json").read_text())
+    assert reported["test"] == json.loads((finetuned / "metrics.json").read_text())["test"]
+    out = capsys.readouterr().out
+    assert "test rows of comics" in out
+    assert f"{reported['trained_parameters']:,} of {reported['parameters']:,} parameters trained" in out
+
+    (config, old, encoder), (_, new, extended) = run.load(new_domain / "old"), run.load(finetuned)
+    rows = run.prepare(config, encoder).frame("films", "test")
+    for name, values in encoder.encode("films", rows).items():
+        np.testing.assert_array_equal(extended.encode("films", rows)[name], values)
+    x = {"films": encoder.encode("films", rows)}
+    np.testing.assert_array_equal(new(x)["films"], old(x)["films"])  # to the bit
+    assert reported["trained_parameters"] == new.trained_parameters
+    moved = {v.path for v in new.trainable_variables}
+    assert any("comic" in path for path in moved) and not any("films_view" in path for path in moved)
+
+
+def test_a_finetuned_run_is_evaluated_and_served(finetuned, tmp_path, capsys):
+    assert cli.main(["evaluate", str(finetuned)]) == 0
+    reported = json.loads((finetuned / "metrics.json").read_text())
+    assert f"{reported['test']['auc']:.6f}" in capsys.readouterr().out
+    assert cli.main(["export", str(finetuned), "--to", str(tmp_path / "comics")]) == 0
+    assert cli.main(["verify", str(tmp_path / "comics/1"), "--run", str(finetuned)]) == 0
+    rows = tmp_path / "rows.parquet"
+    pd.read_parquet(finetuned / "examples.parquet").to_parquet(rows)
+    assert cli.main(["predict", str(tmp_path / "comics/1"), "--input", str(rows)]) == 0
+
+
+def test_a_finetuning_that_was_stopped_resumes_to_the_same_result(
+    new_domain, finetuned, tmp_path, monkeypatch
+):
+    def interrupt(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Scalars, "on_epoch_end", interrupt)
+        assert cli.main(["train", str(new_domain / "run.yaml"), "--out", str(tmp_path / "x")]) == 130
+    assert cli.main(["train", "--out", str(tmp_path / "x"), "--resume"]) == 0
+    one, two = (json.loads((f / "metrics.json").read_text()) for f in (finetuned, tmp_path / "x"))
+    assert one["test"] == two["test"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "out", "message"),
+    [
+        (["model=cctl"], "x", "CCTL cannot be fine-tuned"),
+        (["finetune=nowhere"], "x", "no finished run"),
+        (["width=4"], "x", "8 wide"),
+        (["like=books"], "x", "must be one of films"),
+        (["units=[8]"], "x", "unknown entry 'units'"),
+        ([], "old", "lie in one another"),
+        ([], "old/new", "lie in one another"),
+    ],
+)
+def test_what_cannot_be_finetuned_is_named(new_domain, capsys, settings, out, message):
+    before = _files(new_domain / "old")
+    config = yaml.safe_load((new_domain / "run.yaml").read_text())
+    changes = dict(setting.split("=") for setting in settings)
+    config["model"] = changes.pop("model", config["model"])
+    (new_domain / "changed.yaml").write_text(yaml.safe_dump(config))
+    command = ["train", str(new_domain / "changed.yaml"), "--out", str(new_domain / out), "--overwrite"]
+    for name, value in changes.items():
+        command += ["--set", f"{name}={value}"]
+    assert cli.main(command) == 2
+    assert message in capsys.readouterr().err and not (new_domain / "x").exists()
+    assert _files(new_domain / "old") == before
 
 
 def test_nothing_is_overwritten_unasked(demo, run, tmp_path, capsys):

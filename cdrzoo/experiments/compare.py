@@ -88,7 +88,13 @@ def compare(
     if seeds < 1:
         raise InputError(f"`seeds` must be at least 1. Received: {seeds}.")
     for entry in entries:  # a misspelt argument fails before any long work
-        config.with_changes(entry.changes).model_arguments()
+        run = config.with_changes(entry.changes)
+        run.model_arguments()
+        if run.finetune not in (None, config.finetune):  # its vocabularies are not those of the shared rows
+            raise InputError(
+                f"{entry.label!r} fine-tunes {run.finetune}. Name it in the run configuration, whose rows all entries "
+                "share; an entry may say `finetune=null`."
+            )
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     store = _Store(folder / "results.jsonl", config)
@@ -144,17 +150,27 @@ def merit(validation: Mapping[str, float]) -> float:
 def trials(config: RunConfig, number: int) -> list[dict[str, Any]]:
     """`number` draws from the search space, the same for every model; the first is the entry as it stands.
 
-    A setting that a model does not have (dropout of LR, the sources' share for a model of the target alone) is left out
-    of its draws; the others keep their values.
+    A setting that a model does not have (dropout of LR, the sources' share for a model of the target alone, the width
+    of tables that are fine-tuned) is left out of its draws; the others keep their values. A model of two stages has the
+    same draw in both.
     """
     rng = np.random.default_rng(SEARCH_SEED)
-    absent = {"dropout"} - set(inspect.signature(models.card(config.model).load()).parameters)
-    absent |= {"source_ratio"} if config.domains == "target" else set()
     drawn: list[dict[str, Any]] = [{}]
     while len(drawn) < number:
         draw = {name: values[int(rng.integers(len(values)))] for name, values in SEARCH.items()}
-        drawn.append({name: value for name, value in draw.items() if name not in absent})
+        drawn.append(_settings(config, draw))
     return drawn[:number]
+
+
+def _settings(config: RunConfig, draw: Mapping[str, Any]) -> dict[str, Any]:
+    """What a draw changes: the settings that the model has, and those that its first stage has."""
+    absent = {"dropout"} - set(inspect.signature(config.constructor()).parameters)
+    absent |= {"source_ratio"} if config.domains == "target" or config.finetune else set()
+    absent |= {"width"} if config.finetune else set()
+    settings = {name: value for name, value in draw.items() if name not in absent}
+    first = config.first_stage()
+    of_first = _settings(first, draw) if first else {}
+    return {**settings, **{f"first.{name}": value for name, value in of_first.items()}}
 
 
 @dataclass(frozen=True)

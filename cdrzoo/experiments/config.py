@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import inspect
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,14 +78,18 @@ class RunConfig:
         schema: the schema.
         data: for every domain where its rows are: a path or a mapping (see `cdrzoo.data.prepare`).
         model: name of the model.
-        arguments: of the model's constructor, besides the schema.
+        arguments: of the model's constructor, besides the schema; of a run that is fine-tuned, of `for_new_domain`.
         domains: `all` or `target`: which domains the model trains on. Default: what the model is for.
         split: how rows are split (see `cdrzoo.data.prepare`).
         preparation: further arguments of `cdrzoo.data.prepare`.
         width: width of every table; default: as the schema says.
         training: how it is trained.
+        first: of a model of two stages: settings of the first by their plain names, as `with_changes` takes them.
+            What is not named here is as it is for the second.
+        finetune: the folder of a finished run whose model is fine-tuned to this schema's target, a domain that it does
+            not know yet (see `cdrzoo.models.DACDR.for_new_domain`).
         seed: of the model's start, its dropout and the order of rows.
-        folder: what relative paths in `data` are relative to.
+        folder: what relative paths in `data` and `finetune` are relative to.
     """
 
     schema: Schema
@@ -97,6 +101,8 @@ class RunConfig:
     preparation: dict[str, Any] = field(default_factory=dict)
     width: int | None = None
     training: Training = field(default_factory=Training)
+    first: dict[str, Any] = field(default_factory=dict)
+    finetune: str | None = None
     seed: int = 0
     folder: str = "."
 
@@ -113,6 +119,15 @@ class RunConfig:
         missing = [domain.name for domain in self.schema.domains if domain.name not in self.data]
         if missing:
             raise InputError(f"`data` says nothing of domain {missing[0]!r}. Add where its rows are.")
+        if self.first and not card.after:
+            raise InputError(f"{card.title} is trained in one stage; leave out what is set of a `first`.")
+        for name in ("model", "arguments", "training"):
+            if name in self.first:
+                raise InputError(
+                    f"`first` holds settings of the first stage, {card.after}, by their plain names, for example "
+                    f"{{learning_rate: 0.003, dropout: 0.2}}. Received: {name!r}."
+                )
+        self.first_stage()  # its mistakes are found now, too
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any], folder: str | pathlib.Path = ".") -> RunConfig:
@@ -131,6 +146,10 @@ class RunConfig:
         if isinstance(given.get("training"), Mapping):
             _known("`training`", given["training"], [f.name for f in dataclasses.fields(Training)])
             given["training"] = Training(**given["training"])
+        if not isinstance(given.get("first", {}), Mapping):
+            raise InputError(
+                f"`first` must be a mapping from setting to value. Received: {given['first']!r}."
+            )
         return cls(**given, folder=str(folder))
 
     @classmethod
@@ -141,6 +160,10 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads back, with paths made absolute."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "folder"}
+        plain["finetune"] = self._absolute(self.finetune)
+        for name in ("first", "finetune"):
+            if not plain[name]:
+                del plain[name]
         plain["schema"] = self.schema.to_dict()
         plain["training"] = dataclasses.asdict(self.training)
         plain["data"] = {name: self._absolute(source) for name, source in self.data.items()}
@@ -162,7 +185,7 @@ class RunConfig:
         )
 
     def files(self) -> list[pathlib.Path]:
-        """The files that the data is read from, as far as they exist."""
+        """The files that the data, and the model to fine-tune, are read from, as far as they exist."""
         found: list[str] = []
 
         def collect(source: Any) -> None:
@@ -176,40 +199,63 @@ class RunConfig:
 
         for source in self.data.values():
             collect(self._absolute(source))
+        if self.finetune:
+            found.append(f"{self._absolute(self.finetune)}/model.keras")
         return [pathlib.Path(path) for path in found if pathlib.Path(path).exists()]
 
     def with_changes(self, changes: Mapping[str, Any]) -> RunConfig:
         """A copy with some settings changed, by their plain names: of the run, its training, or the model's arguments.
 
         `{"learning_rate": 0.01, "width": 16, "dropout": 0.2}`: a name that neither the run nor its training knows is
-        an argument of the model. Another model than the configuration's starts without its arguments.
+        an argument of the model. `first.` before a name says that the first stage of a model of two is meant. Another
+        model than the configuration's starts without its arguments, its first stage's settings and what it fine-tunes.
         """
         other = changes.get("model", self.model) != self.model
-        run, training, arguments = {}, {}, {} if other else dict(self.arguments)
+        run, training = {}, {}
+        arguments, first = ({}, {}) if other else (dict(self.arguments), dict(self.first))
         for name, value in changes.items():
-            if name in {f.name for f in dataclasses.fields(Training)}:
+            if name.startswith("first."):
+                first[name.removeprefix("first.")] = value
+            elif name in {f.name for f in dataclasses.fields(Training)}:
                 training[name] = value
-            elif name in ("model", "domains", "width", "seed"):
+            elif name in ("model", "domains", "width", "finetune", "seed"):
                 run[name] = value
             else:
                 arguments[name] = value
-        if other and "domains" not in run:
-            run["domains"] = None
+        if other:
+            run = {"domains": None, "finetune": None, **run}
         return dataclasses.replace(
-            self, **run, arguments=arguments, training=dataclasses.replace(self.training, **training)
+            self,
+            **run,
+            arguments=arguments,
+            first=first,
+            training=dataclasses.replace(self.training, **training),
         )
 
+    def first_stage(self) -> RunConfig | None:
+        """The configuration of the stage that comes before the model's own, if it has one."""
+        after = models.card(self.model).after
+        return self.with_changes({**self.first, "model": after}) if after else None
+
+    def constructor(self) -> Callable[..., Any]:
+        """What makes the model: its class, or `for_new_domain` of it if a trained one is fine-tuned."""
+        cls: Any = models.card(self.model).load()
+        if self.finetune and not hasattr(cls, "for_new_domain"):
+            raise InputError(
+                f"{cls.__name__} cannot be fine-tuned to a new domain: that takes a `for_new_domain`, as DACDR has. "
+                "Leave `finetune` out."
+            )
+        return cls.for_new_domain if self.finetune else cls
+
     def model_arguments(self) -> dict[str, Any]:
-        """The model's arguments, checked against its constructor (this imports the model)."""
-        cls = models.card(self.model).load()
-        parameters = {
-            n: p for n, p in inspect.signature(cls).parameters.items() if n not in ("schema", "kwargs")
-        }
-        _known(f"The model {self.model!r}", self.arguments, list(parameters))
-        for name, parameter in parameters.items():
-            if parameter.default is parameter.empty and name not in self.arguments:
-                raise InputError(
-                    f"The model {self.model!r} is made with a trained first stage, its argument {name!r}. A run trains "
-                    "one stage; train the two with `fit` in Python, see the model's page in docs/models."
-                )
+        """The model's arguments, checked against its constructor, as are those of its first stage.
+
+        This imports the models.
+        """
+        first = self.first_stage()
+        if first:
+            first.model_arguments()
+        parameters = inspect.signature(self.constructor()).parameters
+        allowed = [name for name in parameters if name not in ("schema", "pretrained", "trained", "kwargs")]
+        _known(f"The model {self.model!r}", self.arguments, allowed)
         return self.arguments

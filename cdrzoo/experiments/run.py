@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import pathlib
 import platform
 import shutil
@@ -39,24 +40,28 @@ OPTIMIZERS = {"adam": optimizers.Adam, "adagrad": optimizers.Adagrad, "sgd": opt
 
 @dataclass
 class Fitted:
-    """What training gave: the model with the weights of its best epoch, and how it came to them."""
+    """What training gave: the model with the weights of its best epoch, and how it came to them.
+
+    `first` is what the first stage reported (see `summary`), if there was one.
+    """
 
     model: Any
     history: dict[str, list[float]]
     best_epoch: int
     seconds: float
+    first: dict[str, Any] | None = None
 
 
 def prepare(config: RunConfig, encoder: data.Encoder | None = None) -> data.Prepared:
-    """Reads, splits and encodes the rows that a configuration names."""
-    return data.prepare(
-        config.schema,
-        config.data,
-        split=config.split,
-        folder=config.folder,
-        encoder=encoder,
-        **config.preparation,
-    )
+    """Reads, splits and encodes the rows that a configuration names.
+
+    Without an `encoder` one is adapted; for a model that is fine-tuned, its own is extended by the new domain.
+    """
+    arguments = {"split": config.split, "folder": config.folder, **config.preparation}
+    if encoder is None and config.finetune:
+        known = data.Encoder.load(finetuned(config) / "encoder")
+        encoder = data.extend(known, data.prepare(config.schema, config.data, **arguments).encoder)
+    return data.prepare(config.schema, config.data, encoder=encoder, **arguments)
 
 
 def seen(config: RunConfig, prepared: data.Prepared) -> data.Prepared:
@@ -69,11 +74,16 @@ def model_schema(config: RunConfig, prepared: data.Prepared) -> Schema:
     return prepared.schema.with_width(config.width) if config.width else prepared.schema
 
 
-def build(config: RunConfig, schema: Schema) -> Any:
-    """The model of a configuration, compiled."""
-    arguments = config.model_arguments()
+def build(config: RunConfig, prepared: data.Prepared, pretrained: Any = None) -> Any:
+    """The model of a configuration, compiled; a second stage on a new first one unless a trained one is given."""
+    arguments = dict(config.model_arguments())
+    first = config.first_stage()
+    if first:
+        arguments["pretrained"] = build(first, prepared) if pretrained is None else pretrained
+    if config.finetune:
+        arguments["trained"] = load(finetuned(config))[1]
     keras.utils.set_random_seed(config.seed)
-    model = models.card(config.model).load()(schema, **arguments)
+    model = config.constructor()(schema=model_schema(config, prepared), **arguments)
     training = config.training
     model.compile(
         optimizer=OPTIMIZERS[training.optimizer](
@@ -86,13 +96,16 @@ def build(config: RunConfig, schema: Schema) -> Any:
 def fit(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbose: int | str = 0) -> Fitted:
     """Trains the model of a configuration; the epoch with the best validation metric is kept.
 
-    State for a resumed run, the best weights and the logs go to `folder`. If it holds the state of an interrupted run,
-    that run is continued, and ends as it would have without the interruption.
+    State for a resumed run, the best weights and the logs go to `folder`, the first stage of a model of two to
+    `folder/first`. If there is the state of an interrupted run, that run is continued, and ends as it would have
+    without the interruption.
     """
+    first = config.first_stage()
+    pretrained, reported = fit_first(first, prepared, folder / "first", verbose) if first else (None, None)
     training = config.training
     with _precision(training.mixed_precision):
-        schema = model_schema(config, prepared)
-        model = build(config, schema)
+        model = build(config, prepared, pretrained)
+        schema = model.schema
         monitor = training.monitor or ("val_auc" if schema.target_domain.task == "click" else "val_rmse")
         best = folder / "best.weights.h5"
         watching = {"monitor": monitor, "mode": metrics.better(monitor)}
@@ -115,11 +128,13 @@ def fit(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbos
         }
         rows = prepared.train(
             {schema.target: training.batch_size, **sizes},
-            domains=tuple(model.training_domains),
+            domains=(schema.target,) if config.finetune else tuple(model.training_domains),
             seed=config.seed,
             epoch=training.epoch,
             initial_epoch=resume.next_epoch,
         )
+        if verbose:
+            print(models.card(config.model).title)
         begin = time.perf_counter()
         history = model.fit(
             rows, epochs=training.epochs, callbacks=[*steps, resume], verbose=verbose, shuffle=False
@@ -133,7 +148,22 @@ def fit(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbos
             )
         chosen = int(np.nanargmax(watched) if watching["mode"] == "max" else np.nanargmin(watched))
         model.load_weights(best)
-    return Fitted(model, history.history, chosen, seconds)
+    return Fitted(model, history.history, chosen, seconds, reported)
+
+
+def fit_first(
+    config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbose: int | str = 0
+) -> tuple[Any, dict[str, Any]]:
+    """A trained first stage and what it reported; it is trained unless `folder` holds it already.
+
+    It is read back from its file in either case, so that a second stage starts from the same thing.
+    """
+    if not (folder / "metrics.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        fitted = fit(config, prepared, folder, verbose)
+        keep(fitted, summary(config, prepared, fitted), folder)
+    reported = json.loads((folder / "metrics.json").read_text())
+    return keras.models.load_model(folder / "model.keras"), reported
 
 
 def _first_rows(prepared: data.Prepared, schema: Schema) -> dict[str, dict[str, np.ndarray]]:
@@ -164,7 +194,11 @@ def evaluate(model: Any, prepared: data.Prepared, part: str = "test") -> dict[st
 
 
 def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[str, Any]:
-    """What a run reports: metrics of its chosen epoch, and what they were measured on and with."""
+    """What a run reports: metrics of its chosen epoch, and what they were measured on and with.
+
+    Of a model of two stages `first` is the same of its first stage, and `seconds` and `parameters` are those of both.
+    """
+    first = {"first": fitted.first} if fitted.first else {}
     return {
         "model": config.model,
         "domains": config.domains,
@@ -176,8 +210,10 @@ def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[
         "test": evaluate(fitted.model, prepared, "test"),
         "best_epoch": fitted.best_epoch + 1,
         "epochs": len(fitted.history["loss"]),
-        "seconds": round(fitted.seconds, 2),
+        "seconds": round(fitted.seconds + (fitted.first["seconds"] if fitted.first else 0), 2),
         "parameters": fitted.model.count_params(),
+        "trained_parameters": sum(math.prod(v.shape) for v in fitted.model.trainable_variables),
+        **first,
         "split": {"name": prepared.split.name, "hash": prepared.split.hash},
         "selection": "best epoch on validation rows",
         "versions": versions(),
@@ -236,7 +272,8 @@ def train(
     """Trains and evaluates a model; everything about it goes to a folder.
 
     The folder holds `config.yaml`, `schema.yaml`, `encoder/` (the vocabularies as text), `split.json`, `model.keras`,
-    `metrics.json`, `history.csv` and `logs/` (TensorBoard). A stopped run is continued with `resume=True`, with the
+    `metrics.json`, `history.csv` and `logs/` (TensorBoard). The first stage of a model of two has the last four in
+    `first/`, and is not trained again once it is done. A stopped run is continued with `resume=True`, with the
     configuration that stands in the folder, and ends as if it had not been stopped.
 
     Returns:
@@ -248,8 +285,14 @@ def train(
     import yaml
 
     folder = pathlib.Path(folder)
-    claim(folder, resume, overwrite)
     config.model_arguments()
+    if config.finetune:
+        old, new = finetuned(config).resolve(), folder.resolve()
+        if old == new or old in new.parents or new in old.parents:
+            raise InputError(
+                f"{folder} and the run that is fine-tuned, {old}, lie in one another. Choose another folder."
+            )
+    claim(folder, resume, overwrite)
     prepared = seen(config, prepare(config))
     if resume:
         before = json.loads((folder / "split.json").read_text())
@@ -260,9 +303,7 @@ def train(
                 f"now {prepared.split.hash[:12]}). Bring the old files back, or start anew with `--overwrite`."
             )
     else:
-        build(
-            config, model_schema(config, prepared)
-        )  # an argument that does not fit fails before anything is written
+        build(config, prepared)  # an argument that does not fit fails before anything is written
         folder.mkdir(parents=True, exist_ok=True)
         prepared.schema.save(folder / "schema.yaml")
         prepared.encoder.save(folder / "encoder")
@@ -272,29 +313,40 @@ def train(
         )
     fitted = fit(config, prepared, folder, verbose)
     result = summary(config, prepared, fitted)
-    fitted.model.save(folder / "model.keras")
     # A few raw rows go along, so that an export can be warmed up and proven without the data.
     prepared.frame(prepared.schema.target, "test", EXAMPLE_ROWS).to_parquet(folder / "examples.parquet")
-    _write_history(folder / "history.csv", fitted.history)
-    shutil.rmtree(folder / "state", ignore_errors=True)
-    (folder / "best.weights.h5").unlink(missing_ok=True)
-    (folder / "metrics.json").write_text(
-        json.dumps(result, indent=2) + "\n"
-    )  # last: its presence says "finished"
+    keep(fitted, result, folder)
     return result
 
 
-def _write_history(path: pathlib.Path, history: dict[str, list[float]]) -> None:
+def keep(fitted: Fitted, result: dict[str, Any], folder: pathlib.Path) -> None:
+    """Writes a trained model, its history and what it reports, in place of the state of its training."""
     import pandas as pd
 
-    frame = pd.DataFrame(history)
-    frame.insert(0, "epoch", range(1, len(frame) + 1))
-    frame.to_csv(path, index=False)
+    fitted.model.save(folder / "model.keras")
+    history = pd.DataFrame(fitted.history)
+    history.insert(0, "epoch", range(1, len(history) + 1))
+    history.to_csv(folder / "history.csv", index=False)
+    shutil.rmtree(folder / "state", ignore_errors=True)
+    (folder / "best.weights.h5").unlink(missing_ok=True)
+    # Last: its presence says "finished".
+    (folder / "metrics.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
-def load(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Encoder]:
-    """A finished run: its configuration, its model and its encoder."""
-    folder = pathlib.Path(folder)
+def finetuned(config: RunConfig) -> pathlib.Path:
+    """The folder of the finished run whose model a configuration fine-tunes."""
+    folder = pathlib.Path(config.folder, config.finetune or "")
+    check_finished(folder)
+    trained = RunConfig.load(folder / "config.yaml").model
+    if trained != config.model:
+        raise InputError(
+            f"`finetune` names a run of {trained}, the configuration's model is {config.model}. Set `model: {trained}`."
+        )
+    return folder
+
+
+def check_finished(folder: pathlib.Path) -> None:
+    """Raises an `InputError` if a folder does not hold a finished run."""
     if not (folder / "metrics.json").exists():
         begun = (folder / "config.yaml").exists()
         hint = (
@@ -303,8 +355,14 @@ def load(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Encoder]:
             else "Give the folder of `cdrzoo train`."
         )
         raise InputError(f"{folder} holds no finished run. {hint}")
+
+
+def load(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Encoder]:
+    """A finished run: its configuration, its model and its encoder."""
+    folder = pathlib.Path(folder)
+    check_finished(folder)
     config = RunConfig.load(folder / "config.yaml")
-    models.card(config.model).load()  # registers what the file names
+    config.model_arguments()  # imports the models that the file names
     return config, keras.models.load_model(folder / "model.keras"), data.Encoder.load(folder / "encoder")
 
 
@@ -326,7 +384,8 @@ def export_run(
         "metrics": {part: result[part] for part in ("validation", "test")},
         "training": {
             name: result[name]
-            for name in ("arguments", "width", "training", "seed", "best_epoch", "selection")
+            for name in ("arguments", "width", "training", "first", "seed", "best_epoch", "selection")
+            if name in result
         },
         "trained_with": result["versions"],
     }

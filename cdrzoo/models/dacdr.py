@@ -321,6 +321,8 @@ class DACDR(CrossDomainModel):
         """
         schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         new, like = schema.target, like or trained.schema.target
+        if like not in trained.targets:
+            raise InputError(f"`like` must be one of {', '.join(trained.targets)}. Received: {like!r}.")
         _check_new_domain(trained, schema)
         config = {**trained.get_config(), "schema": schema.to_dict(), "name": None}
         model = cls.from_config({**config, "targets": [*trained.targets, new], "finetune": new})
@@ -428,8 +430,9 @@ def _check_new_domain(trained: DACDR, schema: Schema) -> None:
     for table in trained.schema.tables:
         if table not in schema.tables:
             raise SchemaError(
-                f"Table {table.name!r} must stay what it was when the model was trained ({table.rows} rows, "
-                f"{table.width} wide). Keep its vocabulary: make the encoder with `cdrzoo.data.extend`."
+                f"Table {table.name!r} must stay what it was when the model was trained: {table.rows} rows, "
+                f"{table.width} wide. Give it that width, and keep its vocabulary: make the encoder with "
+                "`cdrzoo.data.extend`."
             )
     known = {f.name for read in trained._read.values() for f in read}
     for f in read_by_dacdr(schema.target_domain, trained.own_history):

@@ -91,9 +91,29 @@ def test_an_ablation_shares_the_search_of_its_model(config, runs, tmp_path):
     assert by_label["dnn:domains=all"] == "dnn:domains=all"
 
 
+def test_a_draw_of_a_two_stage_model_applies_to_both_and_its_variants_share_it(config, runs, tmp_path):
+    single = compare.trials(config.with_changes({"model": "cctl"}), 5)
+    two = compare.trials(config.with_changes({"model": "mkt"}), 5)
+    assert two == [{**draw, **{f"first.{name}": value for name, value in draw.items()}} for draw in single]
+    entries = [compare.Entry.parse(text) for text in ("mkt", "mkt:first.gamma=0:first.learning_rate=0.5")]
+    full, ablation = (r["changes"] for r in compare.compare(config, entries, tmp_path, seeds=1, search=8))
+    assert {**full, "first.gamma": 0, "first.learning_rate": 0.5} == ablation
+    assert full["learning_rate"] == full["first.learning_rate"]
+
+
+def test_draws_of_what_is_finetuned_keep_its_widths(config):
+    finetuned = config.with_changes({"model": "dacdr", "finetune": "runs/old"})
+    assert {name for draw in compare.trials(finetuned, 3) for name in draw} == {
+        "learning_rate",
+        "weight_decay",
+    }
+
+
 def test_mistakes_fail_before_anything_is_trained(config, runs, tmp_path):
     with pytest.raises(InputError, match="units"):
         compare.compare(config, [compare.Entry.parse("dnn:unit=3")], tmp_path)
+    with pytest.raises(InputError, match="finetune=null"):
+        compare.compare(config, [compare.Entry.parse("dacdr:finetune=runs/old")], tmp_path)
     with pytest.raises(InputError, match="the same"):
         compare.compare(config, [compare.Entry.parse("dnn"), compare.Entry.parse("dnn")], tmp_path)
     assert not runs

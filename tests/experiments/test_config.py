@@ -1,8 +1,11 @@
 """The run configuration: what a person writes is checked before any work, and comes back as it was."""
 
+import dataclasses
+
 import pytest
 import yaml
 
+from cdrzoo import models
 from cdrzoo.errors import InputError
 from cdrzoo.experiments.config import RunConfig, Training
 from tests.models.toys import toy_schema
@@ -65,5 +68,56 @@ def test_mistakes_are_named(given, message):
 def test_an_argument_the_model_does_not_have_is_named():
     with pytest.raises(InputError, match="Did you mean 'sync_every'"):
         config(arguments={"sync_evry": 10}).model_arguments()
-    with pytest.raises(InputError, match="trained first stage"):
-        config(model="mkt").model_arguments()
+    with pytest.raises(InputError, match="unknown entry 'pretrained'"):
+        config(model="mkt", arguments={"pretrained": "mem.keras"}).model_arguments()
+
+
+def test_a_first_stage_is_set_as_the_second_but_for_what_is_said_of_it(tmp_path):
+    two = config(model="mkt", first={"gamma": 0, "epochs": 7}, training=Training(batch_size=64), width=4)
+    two = two.with_changes({"first.learning_rate": 0.1, "learning_rate": 0.2, "units": [8]})
+    first = two.first_stage()
+    assert (first.model, first.arguments, first.width, first.first) == ("mem", {"gamma": 0}, 4, {})
+    assert first.training == Training(batch_size=64, epochs=7, learning_rate=0.1)
+    assert two.training == Training(batch_size=64, learning_rate=0.2) and two.arguments == {"units": [8]}
+    assert RunConfig.from_dict(two.to_dict()).first_stage().to_dict() == first.to_dict()
+    assert two.with_changes({"model": "cctl"}).first == {}
+    assert config(model="cctl").first_stage() is None and "first" not in config().to_dict()
+    assert two.model_arguments() == {"units": [8]}
+
+
+def test_what_is_finetuned_is_relative_to_the_file_and_belongs_to_its_model(tmp_path):
+    config(model="dacdr").schema.save(tmp_path / "schema.yaml")
+    given = {"schema": "schema.yaml", "data": DATA, "model": "dacdr", "finetune": "runs/old"}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({**given, "arguments": {"like": "films"}}))
+    one = RunConfig.load(tmp_path / "run.yaml")
+    assert one.to_dict()["finetune"] == str(tmp_path / "runs/old") and "finetune" not in config().to_dict()
+    assert one.model_arguments() == {"like": "films"}
+    assert one.with_changes({"model": "dnn"}).finetune is None
+    assert one.with_changes({"finetune": None}).finetune is None
+    with pytest.raises(InputError, match="unknown entry 'units'"):
+        one.with_changes({"units": [8]}).model_arguments()
+
+
+def test_a_first_stage_may_have_a_first_stage(monkeypatch):
+    third = dataclasses.replace(models.card("mkt"), name="third", after="mkt")
+    monkeypatch.setattr(models, "CARDS", (*models.CARDS, third))
+    chain = config(model="third", first={"dropout": 0.5, "first.gamma": 0})
+    assert chain.first_stage().arguments == {"dropout": 0.5}
+    assert chain.first_stage().first_stage().arguments == {"gamma": 0}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"model": "mkt", "first": {"epochs": 0}}, "at least 1"),
+        ({"model": "mkt", "first": {"training": {"epochs": 1}}}, "by their plain names"),
+        ({"model": "mkt", "first": {"model": "dnn"}}, "the first stage, mem"),
+        ({"model": "mkt", "first": ["gamma"]}, "must be a mapping"),
+        ({"model": "mkt", "first": {"domains": "target"}}, "learns from a source"),
+        ({"model": "mkt", "first": {"gama": 1}}, "'mem' has an unknown entry 'gama'. Did you mean 'gamma'"),
+        ({"model": "cctl", "first": {"epochs": 1}}, "trained in one stage"),
+    ],
+)
+def test_mistakes_in_a_first_stage_are_named(given, message):
+    with pytest.raises(InputError, match=message):
+        RunConfig.from_dict({"schema": toy_schema().to_dict(), "data": DATA, **given}).model_arguments()

@@ -9,6 +9,9 @@ from cdrzoo.schema import Domain, Feature, Schema, Table
 
 LENGTH = 30
 """Events a history keeps."""
+MIN_COUNT = 5
+"""An id that training rows hold less often is unknown. Most test users and many items are new: what stands for them
+must be trained, and it is trained by the rare ones."""
 TIME_SPLIT = {"by": "time", "fractions": [0.7, 0.1, 0.2]}
 
 
@@ -64,4 +67,4 @@ def pair(
         *(f.table for f in item_features if f.table is not None),
     ]
     names += ["rating"] if ratings else []
-    return Schema(domains, target, tuple(Table(name) for name in dict.fromkeys(names)))
+    return Schema(domains, target, tuple(Table(name, min_count=MIN_COUNT) for name in dict.fromkeys(names)))
