@@ -105,7 +105,9 @@ def _parser() -> argparse.ArgumentParser:
         "Train a model and evaluate it; everything about it goes to a run folder.\n\n"
         "  cdrzoo train demo/run.yaml --model cctl --set learning_rate=0.003 --set sync_every=100 --out runs/cctl\n\n"
         "The folder holds config.yaml, schema.yaml, encoder/ (vocabularies), model.keras, metrics.json, history.csv\n"
-        "logs/ (TensorBoard). A stopped run is continued with --resume and ends as if it had not been stopped.",
+        "logs/ (TensorBoard). A stopped run is continued with --resume and ends as if it had not been stopped.\n\n"
+        "A model of two stages trains both, the first in the folder first/; --set first.NAME=VALUE sets the first.\n"
+        "A configuration with `finetune: RUN` adds its target, a new domain, to the model of that run.",
     )
     train.add_argument(
         "config", type=pathlib.Path, nargs="?", help="run configuration (YAML); not with --resume"
@@ -180,7 +182,8 @@ def _settings(parser: argparse.ArgumentParser, model: bool = True) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of training (learning_rate, epochs, ...), of the run (width, seed) or of the model (repeat)",
+        help="a setting of training (learning_rate, epochs, ...), of the run (width, seed) or of the model; "
+        "first.NAME sets the first of two stages (repeat)",
     )
 
 

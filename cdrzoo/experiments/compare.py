@@ -131,13 +131,15 @@ def compare(
 def searched(config: RunConfig, entries: Sequence[Entry]) -> dict[str, Entry]:
     """`{label: the entry whose search it uses}`: variants of a model on the same domains share the first one's.
 
+    A model that is fine-tuned and one that is trained from scratch are searched apart.
+
     An ablation must differ from the full model in what it leaves out, and in nothing else.
     """
-    leaders: dict[tuple[str, str | None], Entry] = {}
+    leaders: dict[tuple[str | None, ...], Entry] = {}
     found = {}
     for entry in entries:
         run = config.with_changes(entry.changes)
-        found[entry.label] = leaders.setdefault((run.model, run.domains), entry)
+        found[entry.label] = leaders.setdefault((run.model, run.domains, run.finetune), entry)
     return found
 
 

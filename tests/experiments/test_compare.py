@@ -101,8 +101,10 @@ def test_a_draw_of_a_two_stage_model_applies_to_both_and_its_variants_share_it(c
     assert full["learning_rate"] == full["first.learning_rate"]
 
 
-def test_draws_of_what_is_finetuned_keep_its_widths(config):
+def test_what_is_finetuned_has_a_search_of_its_own_that_keeps_its_widths(config):
     finetuned = config.with_changes({"model": "dacdr", "finetune": "runs/old"})
+    entries = [compare.Entry.parse(text) for text in ("dacdr", "dacdr:finetune=null")]
+    assert list(compare.searched(finetuned, entries).values()) == entries
     assert {name for draw in compare.trials(finetuned, 3) for name in draw} == {
         "learning_rate",
         "weight_decay",
