@@ -1,8 +1,9 @@
 """Exact metrics of ranked and calibrated predictions, on NumPy arrays.
 
-Keras's own AUC is an approximation over thresholds; what is reported here is computed from the sorted scores. Every
-function takes flat arrays of `n` rows and gives a Python float; a value that is not defined (an AUC where only one
-class occurs, a mean over no rows) is NaN, never an error. Scores that are not finite are an error.
+Keras's own AUC is an approximation over thresholds; what is reported here is scikit-learn's, and what it lacks (AUC
+within users, calibration error) is computed as exactly. Every function takes flat arrays of `n` rows and gives a Python
+float; a value that is not defined (an AUC where only one class occurs, a mean over no rows) is NaN, never an error.
+Scores that are not finite are an error.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from sklearn import metrics as exact
 
 from cdrzoo.errors import InputError
 
@@ -43,7 +45,10 @@ def auc(labels: Any, scores: Any, weights: Any = None) -> float:
         weights: `[n]`, not negative; default 1 each.
     """
     labels, scores, weights = _click_arrays(labels, scores, weights)
-    return float(_auc_of_groups(np.zeros(len(labels), np.int64), 1, labels, scores, weights)[0])
+    counted = weights > 0
+    if len(np.unique(labels[counted])) < 2:
+        return float("nan")
+    return float(exact.roc_auc_score(labels[counted], scores[counted], sample_weight=weights[counted]))
 
 
 def gauc(labels: Any, scores: Any, users: Any, weights: Any = None) -> float:
@@ -74,8 +79,10 @@ def log_loss(labels: Any, scores: Any, weights: Any = None) -> float:
     """Mean of `-y ln p - (1 - y) ln(1 - p)`, natural logarithm, with `p` kept within `[CLIP, 1 - CLIP]`."""
     labels, scores, weights = _click_arrays(labels, scores, weights)
     _check_probabilities(scores)
+    if not weights.sum() > 0:
+        return float("nan")
     scores = np.clip(scores, CLIP, 1 - CLIP)
-    return _mean(-np.where(labels == 1, np.log(scores), np.log1p(-scores)), weights)
+    return float(exact.log_loss(labels, scores, sample_weight=weights, labels=[0, 1]))
 
 
 def ece(labels: Any, scores: Any, weights: Any = None, bins: int = 10, equal_mass: bool = False) -> float:
@@ -106,14 +113,12 @@ def ece(labels: Any, scores: Any, weights: Any = None, bins: int = 10, equal_mas
 
 def mae(labels: Any, scores: Any, weights: Any = None) -> float:
     """Mean absolute error."""
-    labels, scores, weights = _arrays(labels, scores, weights)
-    return _mean(np.abs(labels - scores), weights)
+    return _error(exact.mean_absolute_error, labels, scores, weights)
 
 
 def rmse(labels: Any, scores: Any, weights: Any = None) -> float:
     """Root of the mean squared error."""
-    labels, scores, weights = _arrays(labels, scores, weights)
-    return float(np.sqrt(_mean(np.square(labels - scores), weights)))
+    return float(np.sqrt(_error(exact.mean_squared_error, labels, scores, weights)))
 
 
 def evaluate(
@@ -233,8 +238,9 @@ def _check_probabilities(scores: np.ndarray) -> None:
         raise InputError(f"Scores of clicks must be probabilities from 0 to 1. Received: {wrong[0]:g}.")
 
 
-def _mean(values: np.ndarray, weights: np.ndarray) -> float:
-    return _ratio(float(np.sum(values * weights)), float(np.sum(weights)))
+def _error(function: Any, labels: Any, scores: Any, weights: Any) -> float:
+    labels, scores, weights = _arrays(labels, scores, weights)
+    return float(function(labels, scores, sample_weight=weights)) if weights.sum() > 0 else float("nan")
 
 
 def _ratio(top: float, bottom: float) -> float:
