@@ -328,12 +328,21 @@ def _train(arguments: argparse.Namespace) -> None:
     result = run.train(
         config, arguments.out, resume=arguments.resume, overwrite=arguments.overwrite, verbose=verbose
     )
-    print(
-        f"{result['epochs']} epochs, {result['seconds']:.1f} s, {result['trained_parameters']:,} of "
-        f"{result['parameters']:,} parameters trained"
-    )
+    _print_training(result)
     _print_metrics(result["test"], f"test rows of {config.schema.target}, epoch {result['best_epoch']}")
     print(f"Run: {arguments.out}")
+
+
+def _print_training(result: dict[str, Any]) -> None:
+    """A line for each stage, the first one first."""
+    seconds = result["seconds"]
+    if "first" in result:
+        _print_training(result["first"])
+        seconds -= result["first"]["seconds"]
+    print(
+        f"{result['model']}: {result['epochs']} epochs, {seconds:.1f} s, {result['trained_parameters']:,} of "
+        f"{result['parameters']:,} parameters trained"
+    )
 
 
 def _print_metrics(metrics: dict[str, float], title: str) -> None:

@@ -125,7 +125,8 @@ def test_a_run_of_two_stages_reports_both_and_is_served(two_stages, tmp_path, ca
     first = metrics["first"]
     assert first == json.loads((two_stages / "first/metrics.json").read_text())
     assert (first["model"], first["epochs"], metrics["epochs"]) == ("mem", 3, 2)
-    assert first["parameters"] < metrics["parameters"] and first["seconds"] < metrics["seconds"]
+    assert first["parameters"] == first["trained_parameters"] and first["seconds"] < metrics["seconds"]
+    assert first["parameters"] + metrics["trained_parameters"] == metrics["parameters"]
     assert len(pd.read_csv(two_stages / "first/history.csv")) == 3
     assert sorted(path.name for path in (two_stages / "first").iterdir()) == [
         "history.csv",
@@ -218,7 +219,7 @@ def test_a_trained_model_is_finetuned_to_a_new_domain(new_domain, finetuned, cap
     reported = json.loads((again / "metrics.json").read_text())
     assert reported["test"] == json.loads((finetuned / "metrics.json").read_text())["test"]
     out = capsys.readouterr().out
-    assert "test rows of comics" in out
+    assert "test rows of comics" in out and "dacdr: 2 epochs" in out
     assert f"{reported['trained_parameters']:,} of {reported['parameters']:,} parameters trained" in out
 
     (config, old, encoder), (_, new, extended) = run.load(new_domain / "old"), run.load(finetuned)

@@ -131,9 +131,8 @@ def compare(
 def searched(config: RunConfig, entries: Sequence[Entry]) -> dict[str, Entry]:
     """`{label: the entry whose search it uses}`: variants of a model on the same domains share the first one's.
 
-    A model that is fine-tuned and one that is trained from scratch are searched apart.
-
-    An ablation must differ from the full model in what it leaves out, and in nothing else.
+    An ablation must differ from the full model in what it leaves out, and in nothing else. A model that is fine-tuned
+    and one that is trained from scratch are no variants of each other.
     """
     leaders: dict[tuple[str | None, ...], Entry] = {}
     found = {}

@@ -196,7 +196,8 @@ def evaluate(model: Any, prepared: data.Prepared, part: str = "test") -> dict[st
 def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[str, Any]:
     """What a run reports: metrics of its chosen epoch, and what they were measured on and with.
 
-    Of a model of two stages `first` is the same of its first stage, and `seconds` and `parameters` are those of both.
+    Of a model of two stages `first` is the same of its first stage, `seconds` and `parameters` are those of both, and
+    the rest is the second's.
     """
     first = {"first": fitted.first} if fitted.first else {}
     return {
