@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import json
 import os
 import pathlib
@@ -97,6 +98,15 @@ def _parser() -> argparse.ArgumentParser:
     dataset.add_argument("data", type=pathlib.Path, help="folder with the dataset's files")
     dataset.add_argument("--source", help="source domain, where the dataset has several")
     dataset.add_argument("--target", help="target domain, where the dataset has several")
+    dataset.add_argument(
+        "--task", choices=("click", "rating"), help="what is predicted, where there are ratings"
+    )
+    dataset.add_argument(
+        "--cold-start",
+        type=float,
+        metavar="BETA",
+        help="hide this share of the shared users in the target; they are the test (see cdrzoo.data.cold_start)",
+    )
     dataset.add_argument("--out", type=pathlib.Path, required=True, help="folder to write to")
 
     train = command(
@@ -295,11 +305,19 @@ def _dataset(arguments: argparse.Namespace) -> None:
 
     if arguments.name not in datasets.__all__:
         raise InputError(f"There is no dataset {arguments.name!r}. Datasets: {', '.join(datasets.__all__)}.")
-    domains = {name: getattr(arguments, name) for name in ("source", "target") if getattr(arguments, name)}
-    found = getattr(datasets, arguments.name).pair(arguments.data.resolve(), **domains)
+    chosen = {name: value for name in ("source", "target", "task") if (value := getattr(arguments, name))}
+    pair = getattr(datasets, arguments.name).pair
+    if arguments.task and "task" not in inspect.signature(pair).parameters:
+        raise InputError(f"{arguments.name} has no ratings, its rows are clicks. Leave --task out.")
+    found = pair(arguments.data.resolve(), **chosen)
+    if arguments.cold_start is not None:
+        from cdrzoo.data.coldstart import protocol
+
+        found = {**found, **protocol(found["schema"], arguments.cold_start)}
     _new_folder(arguments.out)
     found["schema"].save(arguments.out / "schema.yaml")
-    _write_run(arguments.out, found["sources"], found["split"])
+    preparation = {"preparation": {"history": found["history"]}} if "history" in found else {}
+    _write_run(arguments.out, found["sources"], found["split"], **preparation)
     print(f"Wrote schema.yaml and run.yaml to {arguments.out}")
 
 

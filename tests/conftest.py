@@ -15,8 +15,8 @@ import pytest
 # Read by TensorFlow when it is imported, which is after this file.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# One thread adds numbers in one order, so that two trainings can be compared to the bit; and test processes side by side
-# would otherwise start a thread a core each and wait for one another.
+# One thread adds numbers in one order, so that two trainings can be compared to the bit; and test processes side by
+# side would otherwise start a thread a core each and wait for one another.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 

@@ -402,6 +402,29 @@ def test_what_is_not_there_is_said_in_a_line(arguments, tmp_path, monkeypatch, c
     assert error.startswith("error: ") and len(error.splitlines()) <= 2
 
 
+def test_a_dataset_under_the_cold_start_protocol(tmp_path, capsys):
+    from cdrzoo.experiments import run
+    from cdrzoo.experiments.config import RunConfig
+
+    for name, items in (("book", 4), ("music", 3)):
+        rows = [(user, (user + k) % items, 1 + (user * k) % 5) for user in range(20) for k in range(3)]
+        frame = pd.DataFrame(rows, columns=["user_id", "item_id", "rating"])
+        frame.to_csv(tmp_path / f"interactions_{name}.csv.gz", index=False)
+    arguments = ["dataset", "douban", str(tmp_path), "--cold-start", "0.5"]
+    assert cli.main([*arguments, "--out", str(tmp_path / "cold")]) == 0
+    config = RunConfig.load(tmp_path / "cold/run.yaml")
+    assert config.schema.target_domain.task == "rating" and config.preparation == {"history": "others"}
+    prepared = run.prepare(config)
+    parts = {part: set(rows.user) for part, rows in prepared.parts["music"].items()}
+    assert len(parts["test"]) == 10 and not parts["test"] & parts["train"]
+    assert not [f for d in config.schema.domains for f in d.features if f.of == "music"]
+    assert cli.main([*arguments, "--task", "click", "--out", str(tmp_path / "clicks")]) == 0
+    assert RunConfig.load(tmp_path / "clicks/run.yaml").schema.target_domain.threshold == 4
+    capsys.readouterr()
+    wrong = ["dataset", "amazon_food_kitchen", ".", "--task", "rating", "--out", str(tmp_path / "no")]
+    assert cli.main(wrong) == 2 and "Leave --task out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("setting", ["unit=3", "learning_rat=1", "epochs=0", "units"])
 def test_misspelt_settings_are_named(demo, tmp_path, capsys, setting):
     assert cli.main(["train", str(demo / "run.yaml"), "--out", str(tmp_path / "x"), "--set", setting]) == 2

@@ -55,22 +55,29 @@ def cold_start(
     Zhu et al., Personalized Transfer of User Preferences (WSDM 2022), section 4.1.3; Luo et al., Domain-Aware
     Cross-Attention (2024), section 4.2.
     """
+    hidden = protocol(schema, beta, valid=valid, time_aware=time_aware, seed=seed)
+    return prepare(
+        sources=sources, **hidden, include_ties=include_ties, seed=seed, folder=folder, encoder=encoder
+    )
+
+
+def protocol(
+    schema: Schema, beta: float, *, valid: float = 0.1, time_aware: bool = True, seed: int = 0
+) -> dict[str, Any]:
+    """The arguments of `prepare` that make the protocol, `schema`, `split` and `history`; see `cold_start`."""
     for name, share in (("beta", beta), ("valid", valid)):
         if not 0 < share < 1:
             raise DataError(f"`{name}` must be a share between 0 and 1, such as 0.2. Received: {share!r}.")
-    schema = without_histories_of(schema, schema.target)
     timed = time_aware and all(domain.time is not None for domain in schema.domains)
-    fractions = [(1 - beta) * (1 - valid), (1 - beta) * valid, beta]
-    return prepare(
-        schema,
-        sources,
-        split={"by": "users", "fractions": fractions, "seed": seed},
-        history="before" if timed else "others",
-        include_ties=include_ties,
-        seed=seed,
-        folder=folder,
-        encoder=encoder,
-    )
+    return {
+        "schema": without_histories_of(schema, schema.target),
+        "split": {
+            "by": "users",
+            "fractions": [(1 - beta) * (1 - valid), (1 - beta) * valid, beta],
+            "seed": seed,
+        },
+        "history": "before" if timed else "others",
+    }
 
 
 def without_histories_of(schema: Schema, domain: str) -> Schema:
