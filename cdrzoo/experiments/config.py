@@ -121,11 +121,11 @@ class RunConfig:
             raise InputError(f"`data` says nothing of domain {missing[0]!r}. Add where its rows are.")
         if self.first and not card.after:
             raise InputError(f"{card.title} is trained in one stage; leave out what is set of a `first`.")
-        for name in ("model", "arguments", "training"):
+        for name in ("model", "domains", "arguments", "training"):
             if name in self.first:
                 raise InputError(
                     f"`first` holds settings of the first stage, {card.after}, by their plain names, for example "
-                    f"{{learning_rate: 0.003, dropout: 0.2}}. Received: {name!r}."
+                    f"{{learning_rate: 0.003, dropout: 0.2}}; its domains are the second's. Received: {name!r}."
                 )
         self.first_stage()  # its mistakes are found now, too
 
@@ -235,7 +235,8 @@ class RunConfig:
     def first_stage(self) -> RunConfig | None:
         """The configuration of the stage that comes before the model's own, if it has one."""
         after = models.card(self.model).after
-        return self.with_changes({**self.first, "model": after}) if after else None
+        given = {**self.first, "model": after, "domains": self.domains}  # both stages see the same rows
+        return self.with_changes(given) if after else None
 
     def constructor(self) -> Callable[..., Any]:
         """What makes the model: its class, or `for_new_domain` of it if a trained one is fine-tuned."""

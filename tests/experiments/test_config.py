@@ -113,7 +113,7 @@ def test_a_first_stage_may_have_a_first_stage(monkeypatch):
         ({"model": "mkt", "first": {"training": {"epochs": 1}}}, "by their plain names"),
         ({"model": "mkt", "first": {"model": "dnn"}}, "the first stage, mem"),
         ({"model": "mkt", "first": ["gamma"]}, "must be a mapping"),
-        ({"model": "mkt", "first": {"domains": "target"}}, "learns from a source"),
+        ({"model": "mkt", "first": {"domains": "target"}}, "its domains are the second's"),
         ({"model": "mkt", "first": {"gama": 1}}, "'mem' has an unknown entry 'gama'. Did you mean 'gamma'"),
         ({"model": "cctl", "first": {"epochs": 1}}, "trained in one stage"),
     ],
