@@ -103,7 +103,7 @@ def compare(
         if search:
             leaders = searched(config, entries)
             tasks = [
-                Task("search", entry.label, {**entry.changes, **trial, "seed": SEARCH_SEED})
+                Task("search", entry.label, {**trial, **entry.changes, "seed": SEARCH_SEED})
                 for entry in entries
                 if leaders[entry.label] is entry
                 for trial in trials(config.with_changes(entry.changes), search)

@@ -69,7 +69,18 @@ class CrossDomainModel(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        """The model from its configuration; an argument that is a trained part (a model) is made anew first."""
+        """The model from its configuration; an argument that is a trained part (a model) is made anew first.
+
+        Its layers take the dtype policy that is set while they are made, so the model's own is set for that long.
+        """
+        own = keras.dtype_policies.get(config.get("dtype"))
+        if own != keras.config.dtype_policy():
+            before = keras.config.dtype_policy()
+            keras.config.set_dtype_policy(own)
+            try:
+                return cls.from_config(config, custom_objects)
+            finally:
+                keras.config.set_dtype_policy(before)
         parts = {
             name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
             for name in _arguments(cls)
