@@ -110,9 +110,9 @@ class FieldVectors(keras.layers.Layer):
         )  # matched ones first
         # An event is a step if any of its columns is known; a history's columns run in step.
         mask = ops.any(ops.stack([ops.not_equal(ids[f.name], PADDING) for f in histories], axis=0), axis=0)
-        keys = ops.concatenate([embedded[f.name] for f in histories], axis=-1)
         if of not in self.attentions:
-            return masked_mean(keys, mask)
+            return ops.concatenate([masked_mean(embedded[f.name], mask) for f in histories], axis=-1)
+        keys = ops.concatenate([embedded[f.name] for f in histories], axis=-1)
         query = ops.concatenate(
             [embedded[p] for p in (self._partners[f.name] for f in histories) if p], axis=-1
         )
