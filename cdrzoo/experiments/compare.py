@@ -187,16 +187,8 @@ class _Store:
     """Results on disk, a line each; a run that stands there with the same settings and data is not repeated."""
 
     def __init__(self, path: pathlib.Path, config: RunConfig):
-        self.path = path
-        shared = {
-            k: v
-            for k, v in config.to_dict().items()
-            if k not in ("model", "domains", "arguments", "width", "seed")
-        }
-        files = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in config.files()]
-        self.data = hashlib.sha256(
-            json.dumps([shared, files], sort_keys=True, default=str).encode()
-        ).hexdigest()[:16]
+        self.path, self.config = path, config
+        self.files = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in config.files()]
         self.done: dict[str, dict[str, Any]] = {}
         if path.exists():
             for line in path.read_text().splitlines():
@@ -204,7 +196,8 @@ class _Store:
                 self.done[with_key["key"]] = with_key
 
     def _key(self, task: Task) -> str:
-        return json.dumps([self.data, task.changes], sort_keys=True)
+        everything = [self.config.with_changes(task.changes).to_dict(), self.files]
+        return hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def run(
         self, tasks: Sequence[Task], pool: concurrent.futures.Executor | None

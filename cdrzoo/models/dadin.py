@@ -59,7 +59,8 @@ class DADIN(CrossDomainModel):
     Where the paper is silent or contradicts itself: the cross-entropies get their minus (eqs. 15-18); a is weighed with
     v_t (eq. 5 prints v_s twice); the bias of eq. 6 stands inside the exponential, as in MiNet, whose block it is; the
     bars of eq. 8 are brackets; L is that of eq. 22 and section 4.5 (eq. 21 is `alpha=2/3, class_weight=0.75`); the two
-    FC layers are `units` and one of the tables' width; context features count as the user's. With several sources each
+    FC layers are `units` and one of the tables' width, which is linear: with a ReLU there, above the ReLU of eq. 9, a
+    narrow model can die as a whole (it did: one score for all rows); context features count as the user's. With several sources each
     has its history, attention and interest weight; the classifiers tell the target from the rest, because the served
     domain is what must not stand out, and for one source this is the paper's form. The alignment is kept from
     diverging, which to the letter it does (`stable`).
@@ -148,7 +149,7 @@ class DADIN(CrossDomainModel):
         self.interest = InterestAttention(bias_outside) if interest_attention else None
         self.cross = BiInteraction() if bi_interaction else keras.layers.Flatten()
         if dnn:
-            self.deep = MLP((*units, width))
+            self.deep = MLP((*units, width), final_activation="linear")
         else:
             self.deep = keras.layers.Identity() if bi_interaction else keras.layers.Dense(width)
         self.agnostic = keras.layers.Dense(width, "relu", name="domain_agnostic") if domain_agnostic else None

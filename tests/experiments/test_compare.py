@@ -54,11 +54,12 @@ def test_every_seed_once_and_none_again_after_a_stop(config, runs, tmp_path):
     assert len(runs) == 4 + 1
 
 
-def test_another_batch_size_is_another_run(config, runs, tmp_path):
+def test_other_settings_are_another_run(config, runs, tmp_path):
     entry = [compare.Entry.parse("dnn")]
     compare.compare(config, entry, tmp_path, seeds=1)
     compare.compare(config.with_changes({"batch_size": 64}), entry, tmp_path, seeds=1)
-    assert len(runs) == 2
+    compare.compare(config.with_changes({"batch_size": 64, "units": [8]}), entry, tmp_path, seeds=1)
+    assert len(runs) == 3
 
 
 def test_search_gives_every_model_the_same_trials_and_chooses_on_validation(config, runs, tmp_path):

@@ -336,6 +336,20 @@ def test_mixed_precision_keeps_tables_and_scores_in_float32(case):
     assert all(np.isfinite(array).all() for array in _state(model))
 
 
+@each_case
+def test_a_file_is_loaded_under_the_policy_it_was_saved_under(case, tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = case.build()
+    x, _ = _both(model)
+    expected = {name: score.numpy() for name, score in model(x).items()}
+    model.save(tmp_path / "model.keras")
+    keras.config.set_dtype_policy("float32")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert keras.config.dtype_policy().name == "float32"
+    for name, score in loaded(x).items():
+        np.testing.assert_array_equal(score, expected[name])
+
+
 # Export ---------------------------------------------------------------------------------------------------------------
 
 

@@ -104,7 +104,10 @@ def forward(model, name, x):
     else:
         z = np.concatenate(m, -1)
     if model.dnn:
-        h_spec = oracle.mlp(model.deep, z)
+        *hidden, last = model.deep.dense
+        for layer in hidden:
+            z = relu(oracle.dense(layer, z))
+        h_spec = oracle.dense(last, z)
     else:
         h_spec = z if model.bi_interaction else oracle.dense(model.deep, z)
     h_da = relu(oracle.dense(model.agnostic, h_spec)) if model.domain_agnostic else h_spec
