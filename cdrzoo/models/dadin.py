@@ -56,14 +56,14 @@ class DADIN(CrossDomainModel):
     is minimised as a whole; L_y is the mean over the rows of all domains. `call` scores, so that only training knows
     the classifiers and an export of the target holds none of them.
 
-    Where the paper is silent or contradicts itself: the cross-entropies get their minus (eqs. 15-18); a is weighed with
-    v_t (eq. 5 prints v_s twice); the bias of eq. 6 stands inside the exponential, as in MiNet, whose block it is; the
-    bars of eq. 8 are brackets; L is that of eq. 22 and section 4.5 (eq. 21 is `alpha=2/3, class_weight=0.75`); the two
-    FC layers are `units` and one of the tables' width, which is linear: with a ReLU there, above the ReLU of eq. 9, a
-    narrow model can die as a whole (it did: one score for all rows); context features count as the user's. With several sources each
-    has its history, attention and interest weight; the classifiers tell the target from the rest, because the served
-    domain is what must not stand out, and for one source this is the paper's form. The alignment is kept from
-    diverging, which to the letter it does (`stable`).
+    Where the paper is silent or contradicts itself: the cross-entropies get their minus (eqs. 15-18); a is weighed
+    with v_t (eq. 5 prints v_s twice); the bias of eq. 6 stands inside the exponential, as in MiNet, whose block it is;
+    the bars of eq. 8 are brackets; L is that of eq. 22 and section 4.5 (eq. 21 is `alpha=2/3, class_weight=0.75`); the
+    two FC layers are `units` and one of the tables' width, which is linear: with a ReLU there, above the ReLU of eq.
+    9, a narrow model can die as a whole (it did: one score for all rows); context features count as the user's. With
+    several sources each has its history, attention and interest weight; the classifiers tell the target from the rest,
+    because the served domain is what must not stand out, and for one source this is the paper's form. The alignment is
+    kept from diverging, which to the letter it does (`stable`).
 
     Args:
         schema: the schema; tables of one width (d), an item feature in every domain, clicks (ratings with
