@@ -29,6 +29,9 @@ def target_scores(model: Any, data: Any) -> tuple[np.ndarray, np.ndarray, np.nda
     parts = []
     for x, y, *weights in data:
         scores = np.asarray(model.predict_on_batch({target: x[target]})[target])
+        scores = scores[
+            : len(y[target])
+        ]  # under a distribution strategy every replica scores the whole batch
         weight = weights[0].get(target) if weights and weights[0] else None
         weight = np.ones(len(scores)) if weight is None else weight
         parts.append([np.ravel(y[target]), np.ravel(scores), np.ravel(weight)])

@@ -170,28 +170,32 @@ REPLICAS = """
 import keras, numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from cdrzoo.callbacks import Evaluate
+from cdrzoo.data import prepare, synthetic
 from cdrzoo.errors import InputError
 from cdrzoo.models import CCTL, DNN
 from cdrzoo.optimizers import Adam
-from tests.models.toys import toy_dataset, toy_schema
 
-data = toy_dataset(toy_schema(), {"books": 16, "films": 8}, 4)
+made = synthetic.synthesize(0.5, users=80, source_rows=600, target_rows=200, source_items=20, target_items=15)
+prepared = prepare(made.schema, made.sources)
+schema = prepared.schema
 seen = []
 for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
     keras.utils.set_random_seed(1)
     with strategy.scope():
-        model = DNN(toy_schema(), units=(8, 4))
+        model = DNN(schema, units=(8, 4))
         model.compile(Adam(0.01), loss_weights={"books": 0.5})
-    logs = model.fit(data, epochs=2, verbose=0).history
+    data = prepared.train({"books": 16, "films": 8})
+    logs = model.fit(data, epochs=2, verbose=0, callbacks=[Evaluate(prepared.valid())]).history
     seen.append((logs, model.get_weights()))
-assert seen[0][0].keys() == seen[1][0].keys()
+assert "val_auc" in seen[0][0] and seen[0][0].keys() == seen[1][0].keys()
 for name in seen[0][0]:
     np.testing.assert_allclose(seen[0][0][name], seen[1][0][name], rtol=1e-4, err_msg=name)
 for one, two in zip(seen[0][1], seen[1][1]):
     np.testing.assert_allclose(one, two, atol=1e-5)
 with strategy.scope():
     try:
-        CCTL(toy_schema(), pooling="mean").compile(Adam(0.01))
+        CCTL(schema, pooling="mean").compile(Adam(0.01))
     except InputError as error:
         print("REFUSED", error)
 """
