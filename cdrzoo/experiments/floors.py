@@ -18,7 +18,7 @@ def floors(prepared: Prepared) -> dict[str, dict[str, float]]:
     - for ratings, `target mean`: the mean of the target's rows;
     - `item mean`: the item's mean label, drawn to the mean of all rows;
     - `+ user`: and the user's mean offset from that in the target;
-    - `+ source user`: and, for users with no such row, his mean offset from the item means of the source.
+    - `+ source user`: and, whether the former is there or not, his mean offset from the item means of the sources.
 
     Sums are clipped to [0, 1] for clicks.
     """
@@ -41,6 +41,7 @@ def floors(prepared: Prepared) -> dict[str, dict[str, float]]:
         sums, counts = sums + known.fillna(0.0), counts + known.notna()
     if prepared.schema.sources:
         from_source = sums / np.maximum(counts, 1)
+        scores["item + source user mean"] = of_items + from_source
         scores["item + user + source user mean"] = of_items + own.fillna(0.0) + from_source
     labels = prepared.parts[target.name]["test"].y[:, 0]
     users = prepared.parts[target.name]["test"].user
