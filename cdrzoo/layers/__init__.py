@@ -8,7 +8,14 @@ from cdrzoo.layers.cross_attention import CrossAttention, DomainAwareCrossAttent
 from cdrzoo.layers.crosses import BiInteraction, CrossNet
 from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.experts import CGC, PLE, mixture
-from cdrzoo.layers.fields import FieldVectors, SlotConcat, field_roles, field_widths, history_field
+from cdrzoo.layers.fields import (
+    FieldVectors,
+    RowVectors,
+    SlotConcat,
+    field_roles,
+    field_widths,
+    history_field,
+)
 from cdrzoo.layers.gates import GLU, FieldImportance, scale_fields
 from cdrzoo.layers.interests import FieldPooling, InterestAttention, ItemAttention
 from cdrzoo.layers.pooling import TargetAttention, masked_mean, masked_softmax, weighted_sum
@@ -32,6 +39,7 @@ __all__ = [
     "GradientReversal",
     "InterestAttention",
     "ItemAttention",
+    "RowVectors",
     "SlotConcat",
     "TargetAttention",
     "field_roles",

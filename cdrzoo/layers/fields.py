@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from cdrzoo.errors import SchemaError
+from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.pooling import TargetAttention, masked_mean
 from cdrzoo.schema import PADDING, Domain, Feature, Schema
 
@@ -172,6 +173,47 @@ class SlotConcat(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "schema": self.schema.to_dict()}
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class RowVectors(keras.layers.Layer):
+    """Every row as one vector, for networks that read all fields of all domains alike.
+
+    `FeatureEmbedding`, then one vector a field (`FieldVectors`), then the slots of all domains side by side
+    (`SlotConcat`).
+
+    Args:
+        schema: the schema.
+        pooling, attention_units: of histories, see `FieldVectors`.
+
+    Call arguments:
+        x: `{domain: {feature: tensor}}` of any of the schema's domains.
+        training: whether dropout and batch statistics are on.
+
+    Returns:
+        `{domain: [B, width]}`, of one width for all domains.
+    """
+
+    def __init__(self, schema, pooling: str = "mean", attention_units=(80, 40), **kwargs):
+        super().__init__(**kwargs)
+        self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        self.pooling = pooling
+        self.attention_units = tuple(attention_units)
+        self.embedding = FeatureEmbedding(self.schema)
+        self.fields = {
+            d.name: FieldVectors(self.schema, d.name, pooling, attention_units) for d in self.schema.domains
+        }
+        self.concat = SlotConcat(self.schema)
+
+    def call(self, x: Mapping[str, Mapping[str, Any]], training: bool = False) -> dict[str, Any]:
+        embedded = self.embedding(x)
+        return self.concat(
+            {name: self.fields[name](x[name], embedded[name], training=training) for name in x}
+        )
+
+    def get_config(self):
+        arguments = {"pooling": self.pooling, "attention_units": list(self.attention_units)}
+        return {**super().get_config(), "schema": self.schema.to_dict(), **arguments}
 
 
 def history_field(of: str) -> str:

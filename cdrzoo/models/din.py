@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat, head
+from cdrzoo.layers import MLP, RowVectors, head
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -34,18 +34,10 @@ class DIN(CrossDomainModel):
         self.units = units
         self.attention_units = attention_units
         self.dropout = dropout
-        self.embedding = FeatureEmbedding(self.schema)
-        self.fields = {
-            d.name: FieldVectors(self.schema, d.name, pooling="attention", attention_units=attention_units)
-            for d in self.schema.domains
-        }
-        self.concat = SlotConcat(self.schema)
+        self.rows = RowVectors(self.schema, "attention", attention_units)
         self.mlp = MLP(units, activation="dice", dropout=dropout)
         self.head = head(self.schema.target_domain)
 
     def call(self, x, training=False):
-        embedded = self.embedding(x)
-        rows = self.concat(
-            {name: self.fields[name](x[name], embedded[name], training=training) for name in x}
-        )
+        rows = self.rows(x, training=training)
         return self.scores({name: self.head(self.mlp(row, training=training)) for name, row in rows.items()})

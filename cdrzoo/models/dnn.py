@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat, head
+from cdrzoo.layers import MLP, RowVectors, head
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -32,15 +32,10 @@ class DNN(CrossDomainModel):
         super().__init__(schema, **kwargs)
         self.units = units
         self.dropout = dropout
-        self.embedding = FeatureEmbedding(self.schema)
-        self.fields = {d.name: FieldVectors(self.schema, d.name) for d in self.schema.domains}
-        self.concat = SlotConcat(self.schema)
+        self.rows = RowVectors(self.schema)
         self.mlp = MLP(units, dropout=dropout)
         self.head = head(self.schema.target_domain)
 
     def call(self, x, training=False):
-        embedded = self.embedding(x)
-        rows = self.concat(
-            {name: self.fields[name](x[name], embedded[name], training=training) for name in x}
-        )
+        rows = self.rows(x, training=training)
         return self.scores({name: self.head(self.mlp(row, training=training)) for name, row in rows.items()})

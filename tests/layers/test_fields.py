@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from cdrzoo.errors import SchemaError
-from cdrzoo.layers import FieldVectors, SlotConcat, field_roles, field_widths
+from cdrzoo.layers import FieldVectors, RowVectors, SlotConcat, field_roles, field_widths
 from cdrzoo.schema import Domain, Feature, Schema, Table
-from tests.models.toys import toy_schema
+from tests.models.toys import toy_rows, toy_schema
 
 
 def shop(*more, **tables) -> Schema:
@@ -205,3 +205,16 @@ def test_histories_of_two_widths_are_refused():
     fewer = Domain("films", tuple(f for f in films.features if f.name != "books_stars"))
     with pytest.raises(SchemaError, match="Field 'history_books' is 8 wide in one domain and 12 in 'books'"):
         SlotConcat(Schema((books, fewer), "films", schema.tables))
+
+
+def test_row_vectors_are_fields_side_by_side():
+    schema = toy_schema()
+    rows = RowVectors(schema, "attention", (5, 4))
+    x, _ = toy_rows(schema, {"books": 3, "films": 2})
+    found, embedded = rows(x), rows.embedding(x)
+    expected = rows.concat({name: rows.fields[name](x[name], embedded[name]) for name in x})
+    assert {name: row.shape[0] for name, row in found.items()} == {"books": 3, "films": 2}
+    for name in x:
+        np.testing.assert_array_equal(found[name], expected[name])
+    again = RowVectors.from_config(rows.get_config())
+    assert (again.pooling, again.attention_units, again.schema) == ("attention", (5, 4), schema)

@@ -21,14 +21,14 @@ def model():
 
 
 def vectors(model, x):
-    embedded = model.embedding(x)
-    return model.fields["films"](x["films"], embedded["films"])
+    embedded = model.rows.embedding(x)
+    return model.rows.fields["films"](x["films"], embedded["films"])
 
 
 def test_equals_the_numpy_version(model):
     oracle.randomise(model)
     x, _ = toy_rows(model.schema, {"films": 20})
-    fields = oracle.fields(model.fields["films"], oracle.tables(model.embedding), x["films"])
+    fields = oracle.fields(model.rows.fields["films"], oracle.tables(model.rows.embedding), x["films"])
     order = ("user", "age", "item", "genre", "device", "history_films", "history_books")
     row = np.concatenate(
         [*(fields[f] for f in order), np.zeros((20, 5)), np.tile([1.0, 0.0], (20, 1))], axis=-1
@@ -41,12 +41,12 @@ def test_equals_the_numpy_version(model):
 
 def test_zero_attention_weights_and_an_output_bias_of_one_give_the_sum(model):
     oracle.randomise(model)
-    for attention in model.fields["films"].attentions.values():
+    for attention in model.rows.fields["films"].attentions.values():
         for variable in attention.trainable_variables:
             variable.assign(tf.zeros_like(variable))
         attention.score.bias.assign([1.0])
     x, _ = toy_rows(model.schema, {"films": 20})
-    tables = oracle.tables(model.embedding)
+    tables = oracle.tables(model.rows.embedding)
     rows = {k: v.numpy() for k, v in x["films"].items()}
     listed = [("seen", "film"), ("genres", "genre"), ("stars", "stars")]
     expected = np.concatenate(
@@ -78,7 +78,7 @@ def test_the_candidate_steers_the_attention(model):
 
 def test_dice_learns_statistics_in_training_only(model):
     x, y = toy_rows(model.schema, {"films": 20, "books": 20})
-    dices = [model.mlp.activations[0], model.fields["films"].attentions["films"].activations[0]]
+    dices = [model.mlp.activations[0], model.rows.fields["films"].attentions["films"].activations[0]]
     before = [dice.moving_mean.numpy() for dice in dices]
     model(x)
     assert all((dice.moving_mean.numpy() == b).all() for dice, b in zip(dices, before))
@@ -91,5 +91,5 @@ def test_dice_keeps_its_statistics_in_float32_under_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = DIN(toy_schema().only("films"), units=(4,), attention_units=(3,))
     model.build()
-    dices = [model.mlp.activations[0], model.fields["films"].attentions["films"].activations[0]]
+    dices = [model.mlp.activations[0], model.rows.fields["films"].attentions["films"].activations[0]]
     assert {v.dtype for dice in dices for v in dice.variables} == {"float32"}

@@ -25,7 +25,7 @@ def test_equals_the_numpy_version_on_both_domains(model):
     scores = model(x)
     widths = {"age": 1, "price": 1, "history_films": 12, "history_books": 12}
     for index, name in enumerate(("books", "films")):
-        fields = oracle.fields(model.fields[name], oracle.tables(model.embedding), x[name])
+        fields = oracle.fields(model.rows.fields[name], oracle.tables(model.rows.embedding), x[name])
         slots = [fields.get(slot, np.zeros((len(scores[name]), widths.get(slot, 4)))) for slot in SLOTS]
         domain = np.tile(np.eye(2)[index], (len(scores[name]), 1))
         z = oracle.dense(model.head, oracle.mlp(model.mlp, np.concatenate([*slots, domain], axis=-1)))
@@ -41,7 +41,7 @@ def test_one_domain_needs_no_one_hot_and_no_empty_slots():
 def test_a_row_reads_its_own_features_alone(model):
     x, _ = toy_rows(model.schema, {"films": 20})
     before = model(x)["films"]
-    book = model.embedding.table("word")
+    book = model.rows.embedding.table("word")
     book.assign(book + 1.0)
     np.testing.assert_array_equal(model(x)["films"], before)
 
