@@ -22,6 +22,7 @@ class ModelCard:
         paper: where it was published.
         needs: what it needs from the schema.
         domains: which domains it trains on unless told otherwise: `target` or `all`.
+        paired: whether it trains on batches whose i-th rows, in all domains, are one user's.
         after: of a second stage: the name of the first, whose trained model is its argument `pretrained`.
         module: the module of the class; default `name`.
     """
@@ -33,6 +34,7 @@ class ModelCard:
     paper: str
     needs: str
     domains: str
+    paired: bool = False
     after: str | None = None
     module: str | None = None
 
@@ -109,6 +111,16 @@ CARDS = (
         "features that all domains list; features of their own are aligned",
         "all",
         after="mem",
+    ),
+    ModelCard(
+        "mlp_pp",
+        "MLPPlusPlus",
+        "MLP++",
+        "cross-domain",
+        "Hu et al., CIKM 2018",
+        "a user table both domains share",
+        "all",
+        paired=True,
     ),
 )
 

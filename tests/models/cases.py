@@ -22,6 +22,8 @@ class Case:
         schema: gives the schema.
         parts: gives arguments that are trained models, from the schema.
         unmoved: `{part of a variable's path: reason}` of trainable variables that training does not move.
+        learns: the feature whose parity the labels follow, one that the model reads. `None`: labels alone are not what
+            it learns from.
         without_effect: `{argument: reason}` of arguments that change nothing which these tests can see.
     """
 
@@ -31,6 +33,7 @@ class Case:
     schema: Callable[[], Schema] = toy_schema
     parts: Callable[[Schema], dict[str, Any]] = lambda schema: {}
     unmoved: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    learns: str | None = "genre"
     without_effect: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def build(self, schema: Schema | None = None, **changes: Any) -> Any:
@@ -158,4 +161,5 @@ CASES = (
         },
         # It scores its target alone: what the sources hold reaches it through the histories in the target's rows.
     ),
+    Case("mlp_pp", arguments={"units": (8, 6)}, changes={"units": (8, 5), "dropout": 0.5}),
 )
