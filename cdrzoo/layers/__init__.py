@@ -11,6 +11,7 @@ from cdrzoo.layers.experts import CGC, PLE, mixture
 from cdrzoo.layers.fields import FieldVectors, SlotConcat, field_roles, field_widths, history_field
 from cdrzoo.layers.gates import GLU, FieldImportance, scale_fields
 from cdrzoo.layers.interests import FieldPooling, InterestAttention, ItemAttention
+from cdrzoo.layers.pairs import crossed, step
 from cdrzoo.layers.pooling import TargetAttention, masked_mean, masked_softmax, weighted_sum
 from cdrzoo.layers.towers import MLP, first_output, head
 
@@ -34,6 +35,7 @@ __all__ = [
     "ItemAttention",
     "SlotConcat",
     "TargetAttention",
+    "crossed",
     "field_roles",
     "field_widths",
     "first_output",
@@ -43,5 +45,6 @@ __all__ = [
     "masked_softmax",
     "mixture",
     "scale_fields",
+    "step",
     "weighted_sum",
 ]

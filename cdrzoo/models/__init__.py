@@ -122,6 +122,16 @@ CARDS = (
         "all",
         paired=True,
     ),
+    ModelCard(
+        "csn",
+        "CSN",
+        "Cross-stitch network",
+        "cross-domain",
+        "Misra et al., CVPR 2016",
+        "a user table both domains share",
+        "all",
+        paired=True,
+    ),
 )
 
 

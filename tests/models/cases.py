@@ -162,4 +162,5 @@ CASES = (
         # It scores its target alone: what the sources hold reaches it through the histories in the target's rows.
     ),
     Case("mlp_pp", arguments={"units": (8, 6)}, changes={"units": (8, 5), "dropout": 0.5}),
+    Case("csn", arguments={"units": (8, 6)}, changes={"units": (8, 5), "dropout": 0.5}),
 )
