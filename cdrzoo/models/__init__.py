@@ -132,6 +132,16 @@ CARDS = (
         "all",
         paired=True,
     ),
+    ModelCard(
+        "conet",
+        "CoNet",
+        "CoNet; with `lasso` sparse CoNet",
+        "cross-domain",
+        "Hu et al., CIKM 2018",
+        "a user table both domains share; the same histories in all",
+        "all",
+        paired=True,
+    ),
 )
 
 

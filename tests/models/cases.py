@@ -163,4 +163,9 @@ CASES = (
     ),
     Case("mlp_pp", arguments={"units": (8, 6)}, changes={"units": (8, 5), "dropout": 0.5}),
     Case("csn", arguments={"units": (8, 6)}, changes={"units": (8, 5), "dropout": 0.5}),
+    Case(
+        "conet",
+        arguments={"units": (8, 6, 5)},
+        changes={"units": (8, 6, 4), "cross_layers": 1, "lasso": 0.01, "dropout": 0.5},
+    ),
 )
