@@ -11,6 +11,15 @@ from cdrzoo.layers.experts import CGC, PLE, mixture
 from cdrzoo.layers.fields import FieldVectors, SlotConcat, field_roles, field_widths, history_field
 from cdrzoo.layers.gates import GLU, FieldImportance, scale_fields
 from cdrzoo.layers.interests import FieldPooling, InterestAttention, ItemAttention
+from cdrzoo.layers.mappings import (
+    Factorization,
+    PersonalBridge,
+    UserMapping,
+    bridged,
+    check_first_stage,
+    item_history,
+    rows_of_target,
+)
 from cdrzoo.layers.pairs import crossed, step
 from cdrzoo.layers.pooling import TargetAttention, masked_mean, masked_softmax, weighted_sum
 from cdrzoo.layers.towers import MLP, first_output, head
@@ -21,6 +30,9 @@ __all__ = [
     "MLP",
     "PLE",
     "BiInteraction",
+    "UserMapping",
+    "PersonalBridge",
+    "Factorization",
     "CrossAttention",
     "CrossNet",
     "Dice",
@@ -36,6 +48,10 @@ __all__ = [
     "SlotConcat",
     "TargetAttention",
     "crossed",
+    "rows_of_target",
+    "item_history",
+    "check_first_stage",
+    "bridged",
     "field_roles",
     "field_widths",
     "first_output",

@@ -142,6 +142,24 @@ CARDS = (
         "all",
         paired=True,
     ),
+    ModelCard(
+        "mf",
+        "MF",
+        "Matrix factorisation of each domain, the first stage of EMCDR and PTUPCDR",
+        "cross-domain",
+        "Koren et al., 2009",
+        "ids of users and items, of one width; a vocabulary of users all domains share",
+        "all",
+    ),
+    ModelCard(
+        "cmf",
+        "CMF",
+        "Collective matrix factorisation",
+        "cross-domain",
+        "Singh and Gordon, KDD 2008",
+        "ids of users and items, of one width; a vocabulary of users all domains share",
+        "all",
+    ),
 )
 
 

@@ -168,4 +168,6 @@ CASES = (
         arguments={"units": (8, 6, 5)},
         changes={"units": (8, 6, 4), "cross_layers": 1, "lasso": 0.01, "dropout": 0.5},
     ),
+    Case("mf", changes={"base": "gmf", "factorization": "bias-free"}, learns="item"),
+    Case("cmf", changes={"factorization": "bias-free"}, learns="item"),
 )
