@@ -160,6 +160,16 @@ CARDS = (
         "ids of users and items, of one width; a vocabulary of users all domains share",
         "all",
     ),
+    ModelCard(
+        "emcdr",
+        "EMCDR",
+        "Embedding and mapping",
+        "cross-domain",
+        "Man et al., IJCAI 2017",
+        "ids of users and items, of one width; a vocabulary of users all domains share",
+        "all",
+        after="mf",
+    ),
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from cdrzoo.models import card
 from cdrzoo.schema import Schema
+from tests.models.factors import trained
 from tests.models.toys import toy_schema, twin_schema
 
 
@@ -170,4 +171,10 @@ CASES = (
     ),
     Case("mf", changes={"base": "gmf", "factorization": "bias-free"}, learns="item"),
     Case("cmf", changes={"factorization": "bias-free"}, learns="item"),
+    Case(
+        "emcdr",
+        changes={"mapping": "mlp"},
+        parts=lambda schema: {"pretrained": trained(schema)},
+        learns=None,
+    ),
 )
