@@ -170,6 +170,16 @@ CARDS = (
         "all",
         after="mf",
     ),
+    ModelCard(
+        "ptupcdr",
+        "PTUPCDR",
+        "Personalised transfer of user preferences",
+        "cross-domain",
+        "Zhu et al., WSDM 2022",
+        "what MF needs, and histories of the source's items in the target's rows",
+        "all",
+        after="mf",
+    ),
 )
 
 

@@ -177,4 +177,10 @@ CASES = (
         parts=lambda schema: {"pretrained": trained(schema)},
         learns=None,
     ),
+    Case(
+        "ptupcdr",
+        changes={"meta_units": 7},
+        parts=lambda schema: {"pretrained": trained(schema)},
+        learns=None,
+    ),
 )
