@@ -13,12 +13,16 @@ from cdrzoo.layers.gates import GLU, FieldImportance, scale_fields
 from cdrzoo.layers.interests import FieldPooling, InterestAttention, ItemAttention
 from cdrzoo.layers.mappings import (
     Factorization,
+    MetricFactors,
     PersonalBridge,
     UserMapping,
     bridged,
     check_first_stage,
+    hinge,
+    in_ball,
     item_history,
     rows_of_target,
+    squared_distance,
 )
 from cdrzoo.layers.pairs import crossed, step
 from cdrzoo.layers.pooling import TargetAttention, masked_mean, masked_softmax, weighted_sum
@@ -31,6 +35,7 @@ __all__ = [
     "PLE",
     "BiInteraction",
     "UserMapping",
+    "MetricFactors",
     "PersonalBridge",
     "Factorization",
     "CrossAttention",
@@ -49,6 +54,9 @@ __all__ = [
     "TargetAttention",
     "crossed",
     "rows_of_target",
+    "hinge",
+    "in_ball",
+    "squared_distance",
     "item_history",
     "check_first_stage",
     "bridged",

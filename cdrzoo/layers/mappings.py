@@ -229,6 +229,106 @@ class Factorization(Keyed):
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
+class MetricFactors(Keyed):
+    """Users and items of every domain as points of the unit ball, near to each other where they go together.
+
+        e <- e / max(1, |e|),    z = a - b |u - i|^2
+
+    No gradient reaches the points through z: a hinge puts them where they belong, and a and b turn distances into
+    labels; they start at the mean label (for clicks its logit) and at 0. Of each item of a source it keeps some users
+    who liked it (user n at place n mod `readers`, the latest one staying), for inference over a user's neighbourhood.
+
+    Args:
+        schema: the schema; users of one table, tables of users and items of one width.
+        readers: how many users of an item are kept; default 8.
+
+    Call arguments and returns: see `Factorization`.
+
+    Reference: Kang et al., Semi-Supervised Learning for Cross-Domain Recommendation to Cold-Start Users (CIKM 2019).
+    """
+
+    def __init__(self, schema, readers=8, **kwargs):
+        schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        keys = keys_alone(schema)
+        start = keras.initializers.RandomNormal(stddev=0.5 / math.sqrt(keys.tables[0].width))
+        super().__init__(keys, start, **kwargs)
+        self.schema, self.readers = schema, readers
+
+    def build(self, input_shape=None):
+        super().build(input_shape)
+        self.a, self.b, self.liked_by = {}, {}, {}
+        for d in self.schema.domains:
+            start = keras.initializers.Constant(first_output(d))
+            self.a[d.name] = self.add_weight(name=f"{d.name}_a", shape=(), initializer=start, autocast=False)
+            self.b[d.name] = self.add_weight(
+                name=f"{d.name}_b", shape=(), initializer="zeros", autocast=False
+            )
+        for d in self.schema.sources:
+            shape = (self.keys.table(self.items[d.name].table).rows, self.readers)
+            self.liked_by[d.name] = self.add_weight(
+                name=f"{d.name}_liked_by",
+                shape=shape,
+                dtype="int32",
+                initializer="zeros",
+                trainable=False,
+                autocast=False,
+            )
+
+    def user(self, domain: str, ids: Any) -> Any:
+        """Points of users as a domain knows them, `[*ids.shape, width]`."""
+        return in_ball(self.embedding.lookup(self.users[domain].table, ids, domain))
+
+    def item(self, domain: str, ids: Any) -> Any:
+        """Points of a domain's items, `[*ids.shape, width]`."""
+        return in_ball(self.embedding.lookup(self.items[domain].table, ids, domain))
+
+    def note_readers(self, domain: str, users: Any, items: Any, liked: Any) -> None:
+        """Remembers who liked which item of a source; rows that are not liked go to the row of padding, as nobody."""
+        if domain in self.liked_by:
+            users = tf.where(liked, tf.cast(users, tf.int32), 0)
+            items = tf.where(liked & (users > 0), tf.cast(items, tf.int32), 0)
+            users = tf.where(items > 0, users, 0)
+            at = tf.stack([items, users % self.readers], axis=-1)
+            self.liked_by[domain].value.scatter_nd_update(at, users)
+
+    def readers_of(self, domain: str, items: Any) -> Any:
+        """Rows of users who liked these items of a source, `[*items.shape, readers]`; 0 where there are fewer."""
+        return tf.nn.embedding_lookup(self.liked_by[domain].value, tf.cast(items, tf.int32))
+
+    def call(self, rows, domain, training=False):
+        row = self.schema.domain(domain)
+        users, items = rows[key(row, "user").name], rows[key(row, "item").name]
+        if training:
+            self.note(domain, users)
+        distance = squared_distance(self.user(domain, users), self.item(domain, items))
+        return (self.a[domain] - self.b[domain] * ops.stop_gradient(distance))[:, None]
+
+    def get_config(self):
+        return {**super().get_config(), "schema": self.schema.to_dict(), "readers": self.readers}
+
+
+def in_ball(e: Any) -> Any:
+    """e / max(1, |e|): what stands outside of the unit ball, on its surface."""
+    return e / ops.sqrt(ops.maximum(ops.sum(ops.square(e), axis=-1, keepdims=True), 1.0))
+
+
+def squared_distance(one: Any, other: Any) -> Any:
+    """|one - other|^2 over the last axis."""
+    return ops.sum(ops.square(one - other), axis=-1)
+
+
+def hinge(margin: float, user: Any, near: Any, far: Any, weight: Any) -> Any:
+    """The weighted mean of [margin + |user - near|^2 - |user - far|^2]_+; 0 where nothing has weight.
+
+    Args:
+        user, near, far: `[B, k]`.
+        weight: `[B]`.
+    """
+    loss = ops.relu(margin + squared_distance(user, near) - squared_distance(user, far))
+    return ops.sum(weight * loss) / ops.maximum(ops.sum(weight), 1e-7)
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
 class UserMapping(keras.layers.Layer):
     """One function for all users, from their vectors in a source to those in the target.
 

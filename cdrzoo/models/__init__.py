@@ -180,6 +180,26 @@ CARDS = (
         "all",
         after="mf",
     ),
+    ModelCard(
+        "cml",
+        "CML",
+        "Collaborative metric learning, the first stage of SSCDR",
+        "cross-domain",
+        "Hsieh et al., WWW 2017",
+        "ids of users and items, of one width; a vocabulary of users all domains share",
+        "all",
+        module="sscdr",
+    ),
+    ModelCard(
+        "sscdr",
+        "SSCDR",
+        "Semi-supervised mapping",
+        "cross-domain",
+        "Kang et al., CIKM 2019",
+        "what CML needs, and histories of the source's items in the target's rows",
+        "all",
+        after="cml",
+    ),
 )
 
 

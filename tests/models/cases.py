@@ -183,4 +183,11 @@ CASES = (
         parts=lambda schema: {"pretrained": trained(schema)},
         learns=None,
     ),
+    Case("cml", changes={"margin": 0.5, "readers": 3}, learns=None),
+    Case(
+        "sscdr",
+        changes={"mapping": "linear", "unsupervised_weight": 1.0, "hops": 1},
+        parts=lambda schema: {"pretrained": trained(schema, "cml")},
+        learns=None,
+    ),
 )

@@ -20,4 +20,8 @@ def trained(schema, name="mf", **arguments):
         known[8:12] = True  # some both,
         known[12:14] = False  # some nobody
         seen_by.assign(known)
+    for readers in getattr(model.factors, "liked_by", {}).values():
+        liked_by = np.random.default_rng(3).integers(0, 30, readers.shape)
+        liked_by[0] = 0  # padding
+        readers.assign(liked_by)
     return model
