@@ -131,6 +131,7 @@ def fit(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbos
             domains=(schema.target,) if config.finetune else tuple(model.training_domains),
             seed=config.seed,
             epoch=training.epoch,
+            paired=models.card(config.model).paired,
             initial_epoch=resume.next_epoch,
         )
         if verbose:

@@ -18,6 +18,20 @@ from cdrzoo.layers.fields import (
 )
 from cdrzoo.layers.gates import GLU, FieldImportance, scale_fields
 from cdrzoo.layers.interests import FieldPooling, InterestAttention, ItemAttention
+from cdrzoo.layers.mappings import (
+    Factorization,
+    MetricFactors,
+    PersonalBridge,
+    UserMapping,
+    bridged,
+    check_first_stage,
+    hinge,
+    in_ball,
+    item_history,
+    rows_of_target,
+    squared_distance,
+)
+from cdrzoo.layers.pairs import crossed, step
 from cdrzoo.layers.pooling import TargetAttention, masked_mean, masked_softmax, weighted_sum
 from cdrzoo.layers.towers import MLP, first_output, head
 
@@ -27,6 +41,10 @@ __all__ = [
     "MLP",
     "PLE",
     "BiInteraction",
+    "UserMapping",
+    "MetricFactors",
+    "PersonalBridge",
+    "Factorization",
     "CrossAttention",
     "CrossNet",
     "Dice",
@@ -42,6 +60,14 @@ __all__ = [
     "RowVectors",
     "SlotConcat",
     "TargetAttention",
+    "crossed",
+    "rows_of_target",
+    "hinge",
+    "in_ball",
+    "squared_distance",
+    "item_history",
+    "check_first_stage",
+    "bridged",
     "field_roles",
     "field_widths",
     "first_output",
@@ -51,5 +77,6 @@ __all__ = [
     "masked_softmax",
     "mixture",
     "scale_fields",
+    "step",
     "weighted_sum",
 ]

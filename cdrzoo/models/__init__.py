@@ -22,6 +22,7 @@ class ModelCard:
         paper: where it was published.
         needs: what it needs from the schema.
         domains: which domains it trains on unless told otherwise: `target` or `all`.
+        paired: whether it trains on batches whose i-th rows, in all domains, are one user's.
         after: of a second stage: the name of the first, whose trained model is its argument `pretrained`.
         module: the module of the class; default `name`.
     """
@@ -33,6 +34,7 @@ class ModelCard:
     paper: str
     needs: str
     domains: str
+    paired: bool = False
     after: str | None = None
     module: str | None = None
 
@@ -109,6 +111,94 @@ CARDS = (
         "features that all domains list; features of their own are aligned",
         "all",
         after="mem",
+    ),
+    ModelCard(
+        "mlp_pp",
+        "MLPPlusPlus",
+        "MLP++",
+        "cross-domain",
+        "Hu et al., CIKM 2018",
+        "a user table both domains share",
+        "all",
+        paired=True,
+    ),
+    ModelCard(
+        "csn",
+        "CSN",
+        "Cross-stitch network",
+        "cross-domain",
+        "Misra et al., CVPR 2016",
+        "a user table both domains share",
+        "all",
+        paired=True,
+    ),
+    ModelCard(
+        "conet",
+        "CoNet",
+        "CoNet; with `lasso` sparse CoNet",
+        "cross-domain",
+        "Hu et al., CIKM 2018",
+        "a user table both domains share; the same histories in all",
+        "all",
+        paired=True,
+    ),
+    ModelCard(
+        "mf",
+        "MF",
+        "Matrix factorisation of each domain, the first stage of EMCDR and PTUPCDR",
+        "cross-domain",
+        "Koren et al., 2009",
+        "ids of users and items, of one width; a vocabulary of users all domains share",
+        "all",
+    ),
+    ModelCard(
+        "cmf",
+        "CMF",
+        "Collective matrix factorisation",
+        "cross-domain",
+        "Singh and Gordon, KDD 2008",
+        "ids of users and items, of one width; a vocabulary of users all domains share",
+        "all",
+    ),
+    ModelCard(
+        "emcdr",
+        "EMCDR",
+        "Embedding and mapping",
+        "cross-domain",
+        "Man et al., IJCAI 2017",
+        "ids of users and items, of one width; a vocabulary of users all domains share",
+        "all",
+        after="mf",
+    ),
+    ModelCard(
+        "ptupcdr",
+        "PTUPCDR",
+        "Personalised transfer of user preferences",
+        "cross-domain",
+        "Zhu et al., WSDM 2022",
+        "what MF needs, and histories of the source's items in the target's rows",
+        "all",
+        after="mf",
+    ),
+    ModelCard(
+        "cml",
+        "CML",
+        "Collaborative metric learning, the first stage of SSCDR",
+        "cross-domain",
+        "Hsieh et al., WWW 2017",
+        "ids of users and items, of one width; a vocabulary of users all domains share",
+        "all",
+        module="sscdr",
+    ),
+    ModelCard(
+        "sscdr",
+        "SSCDR",
+        "Semi-supervised mapping",
+        "cross-domain",
+        "Kang et al., CIKM 2019",
+        "what CML needs, and histories of the source's items in the target's rows",
+        "all",
+        after="cml",
     ),
 )
 

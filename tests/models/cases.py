@@ -8,6 +8,7 @@ from typing import Any
 
 from cdrzoo.models import card
 from cdrzoo.schema import Schema
+from tests.models.factors import trained
 from tests.models.toys import toy_schema, twin_schema
 
 
@@ -22,6 +23,8 @@ class Case:
         schema: gives the schema.
         parts: gives arguments that are trained models, from the schema.
         unmoved: `{part of a variable's path: reason}` of trainable variables that training does not move.
+        learns: the feature whose parity the labels follow, one that the model reads. `None`: labels alone are not what
+            it learns from.
         without_effect: `{argument: reason}` of arguments that change nothing which these tests can see.
     """
 
@@ -31,6 +34,7 @@ class Case:
     schema: Callable[[], Schema] = toy_schema
     parts: Callable[[Schema], dict[str, Any]] = lambda schema: {}
     unmoved: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    learns: str | None = "genre"
     without_effect: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def build(self, schema: Schema | None = None, **changes: Any) -> Any:
@@ -157,5 +161,33 @@ CASES = (
             "finetune": "films",
         },
         # It scores its target alone: what the sources hold reaches it through the histories in the target's rows.
+    ),
+    Case("mlp_pp", arguments={"units": (8, 6)}, changes={"units": (8, 5), "dropout": 0.5}),
+    Case("csn", arguments={"units": (8, 6)}, changes={"units": (8, 5), "dropout": 0.5}),
+    Case(
+        "conet",
+        arguments={"units": (8, 6, 5)},
+        changes={"units": (8, 6, 4), "cross_layers": 1, "lasso": 0.01, "dropout": 0.5},
+    ),
+    Case("mf", changes={"base": "gmf", "factorization": "bias-free"}, learns="item"),
+    Case("cmf", changes={"factorization": "bias-free"}, learns="item"),
+    Case(
+        "emcdr",
+        changes={"mapping": "mlp"},
+        parts=lambda schema: {"pretrained": trained(schema)},
+        learns=None,
+    ),
+    Case(
+        "ptupcdr",
+        changes={"meta_units": 7},
+        parts=lambda schema: {"pretrained": trained(schema)},
+        learns=None,
+    ),
+    Case("cml", changes={"margin": 0.5, "readers": 3}, learns=None),
+    Case(
+        "sscdr",
+        changes={"mapping": "linear", "unsupervised_weight": 1.0, "hops": 1},
+        parts=lambda schema: {"pretrained": trained(schema, "cml")},
+        learns=None,
     ),
 )

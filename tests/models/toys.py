@@ -130,12 +130,14 @@ def toy_rows(schema: Schema, rows: dict[str, int], seed: int = 0, missing: bool 
     return keras.tree.map_structure(tf.constant, x), keras.tree.map_structure(tf.constant, y)
 
 
-def toy_dataset(schema: Schema, rows: dict[str, int], batches: int, seed: int = 0) -> tf.data.Dataset:
-    """Batches of a learnable task: the label follows the parity of the genre."""
+def toy_dataset(
+    schema: Schema, rows: dict[str, int], batches: int, seed: int = 0, learns: str = "genre"
+) -> tf.data.Dataset:
+    """Batches of a learnable task: the label follows the parity of a feature."""
     parts = []
     for i in range(batches):
         x, y = toy_rows(schema, rows, seed * 1000 + i)
-        y = {name: tf.cast(x[name]["genre"][:, None] % 2, "float32") for name in y}
+        y = {name: tf.cast(x[name][learns][:, None] % 2, "float32") for name in y}
         parts.append((x, y))
     stacked = keras.tree.map_structure(lambda *p: tf.stack(p), *parts)
     return tf.data.Dataset.from_tensor_slices(stacked)

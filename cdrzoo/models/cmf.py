@@ -1,0 +1,45 @@
+"""CMF: matrix factorisations of all domains at once, in which a user has one vector."""
+
+from __future__ import annotations
+
+import keras
+
+from cdrzoo.layers import Factorization
+from cdrzoo.models.base import CrossDomainModel
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class CMF(CrossDomainModel):
+    """Collective matrix factorisation.
+
+        biased:     z_d = mu_d + b_u + b_i + p_u . q_i        bias-free:     z_d = p_u . q_i
+        L = sum_d alpha_d L_d
+
+    Users share p_u and b_u in all domains; items, and mu, are each domain's own. y = z for ratings, sigmoid(z) for
+    clicks. The weights alpha_d are `loss_weights` of `compile` (default 1 each); regularisation is the optimizer's
+    `weight_decay`. The paper has no biases: a bare product is a weak model of ratings, so they are the default and the
+    other is asked for by name.
+
+    A user who is new to the target is served with the vector that his rows in the source have trained: users of all
+    domains are one vocabulary, so the id in a request finds it.
+
+    Args:
+        schema: the schema; users of one table, tables of users and items of one width.
+        factorization: `"biased"` (default) or `"bias-free"`.
+
+    Call arguments and returns: see `CrossDomainModel`.
+
+    Reference: Singh and Gordon, Relational Learning via Collective Matrix Factorization (KDD 2008), section 3.
+    """
+
+    def __init__(self, schema, factorization="biased", **kwargs):
+        super().__init__(schema, **kwargs)
+        self.factorization = factorization
+        self.factors = Factorization(self.schema, "mf", factorization, shared_users=True, name="factors")
+
+    def call(self, x, training=False):
+        return self.scores({name: self.factors(x[name], domain=name, training=training) for name in x})
+
+    @property
+    def serving_features(self):
+        return self.factors.read(self.schema.target_domain.features, self.schema.target)

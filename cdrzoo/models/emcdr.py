@@ -1,0 +1,103 @@
+"""EMCDR: factorise both domains, then learn the function from users' vectors in the one to those in the other."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from cdrzoo.layers import Factorization, UserMapping, bridged, check_first_stage, rows_of_target
+from cdrzoo.models.base import CrossDomainModel, frozen
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class EMCDR(CrossDomainModel):
+    """Embedding and mapping.
+
+    First stage: a matrix factorisation of each domain (`MF`). Second stage, this model: of users whom both domains have
+    trained, the function f from their vectors in the source to those in the target; the factors rest.
+
+        min_f  mean_u || f(u^S) - u^T ||^2,      f linear (u A) or an MLP (`UserMapping`)                 (eqs. 4-6)
+
+    Serving, for a user whom the target has not trained: z = s(f(u^S), v^T), s being the first stage's; with biases u
+    is [p_u | b_u], so f maps a user's bias too. A request holds his raw id and the item's, no more: domains share the
+    vocabulary of users, so the id finds his row in the source's table, and the first stage keeps which domain has
+    trained which rows (`bridged`; they are part of an export). Users whom the target has trained are served with their
+    own vector. Of several sources each has its f, and what they map is averaged over those that know the user.
+
+        mf = MF(schema);          mf.compile(...);     mf.fit(rows of all domains)
+        emcdr = EMCDR(schema, mf);   emcdr.compile(...);   emcdr.fit(rows of the target)
+
+    The mean is over the target's training rows, so a user counts as often as he has rated there: vectors of users with
+    few ratings are noise (the paper counts users alike). No user whose target rows are held out has been trained in the
+    target, so none enters it.
+
+    Args:
+        schema: the schema of the first stage.
+        pretrained: a trained `MF`.
+        mapping: f: `"linear"` (default) or `"mlp"` (k, 2k with tanh, k).
+
+    Call arguments: `{target: {feature: tensor}}`, see `CrossDomainModel`.
+
+    Returns:
+        `{target: float32 [B, 1]}`.
+
+    Logged while training: `mapping_loss`, which is minimised, and `<target>_loss`, which is not.
+
+    Reference: Man et al., Cross-Domain Recommendation: An Embedding and Mapping Approach (IJCAI 2017), section 4.
+    """
+
+    def __init__(self, schema, pretrained, mapping="linear", **kwargs):
+        super().__init__(schema, **kwargs)
+        check_first_stage(pretrained, Factorization, self.schema, "MF")
+        self.pretrained = frozen(pretrained)
+        self.mapping = mapping
+        self.maps = {s.name: UserMapping(mapping, name=f"map_{s.name}") for s in self.schema.sources}
+
+    @property
+    def training_domains(self):
+        return (self.schema.target,)
+
+    @property
+    def serving_features(self):
+        return self.pretrained.serving_features
+
+    def call(self, x, training=False):
+        target, factors = self.schema.target, self.pretrained.factors
+        rows = rows_of_target(x, target)
+        own, warm, mapped, known = self._vectors(rows)
+        user = bridged(own, warm, list(mapped.values()), list(known.values()))
+        item = factors.item(target, rows[factors.items[target].name])
+        return self.scores({target: factors.match(target, user, item)})
+
+    def _vectors(self, rows):
+        """u^T and whether it is trained; by source f(u^S) and whether u^S is trained."""
+        target, factors = self.schema.target, self.pretrained.factors
+        users = rows[factors.users[target].name]
+        mapped = {s: f(factors.user(s, users)) for s, f in self.maps.items()}
+        known = {s: factors.knows(s, users) for s in self.maps}
+        return factors.user(target, users), factors.knows(target, users), mapped, known
+
+    def mapping_loss(self, x, sample_weight=None):
+        """The squared distance of f(u^S) and u^T, a mean over the rows of users whom both domains have trained."""
+        target = self.schema.target
+        own, warm, mapped, known = self._vectors(x[target])
+        weight = (sample_weight or {}).get(target)
+        weight = (
+            ops.ones_like(own[:, 0]) if weight is None else ops.reshape(ops.cast(weight, "float32"), (-1,))
+        )
+        loss = 0.0
+        for source, vector in mapped.items():
+            counts = weight * ops.cast(warm & known[source], "float32")
+            distance = ops.sum(ops.square(vector - own), axis=-1)
+            loss = loss + ops.sum(counts * distance) / ops.maximum(ops.sum(counts), 1e-7)
+        return loss
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        losses = {n: loss * replicas for n, loss in self.domain_losses(y, y_pred, sample_weight).items()}
+        loss = self.mapping_loss(x, sample_weight)
+        self.report(
+            losses, {"mapping_loss": loss}, weight=ops.cast(ops.shape(y[self.schema.target])[0], "float32")
+        )
+        return loss / replicas

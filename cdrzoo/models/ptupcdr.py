@@ -1,0 +1,91 @@
+"""PTUPCDR: every user has a function of his own from his vector in the source to that in the target."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from cdrzoo.layers import (
+    Factorization,
+    PersonalBridge,
+    bridged,
+    check_first_stage,
+    item_history,
+    rows_of_target,
+)
+from cdrzoo.models.base import CrossDomainModel, frozen
+from cdrzoo.schema import PADDING
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class PTUPCDR(CrossDomainModel):
+    """Personalised transfer of user preferences.
+
+    First stage: a factorisation of each domain (`MF`, whose `base` is one of the paper's three: mf, gmf, dnn). Second
+    stage, this model: a meta network reads what a user liked in the source and makes his bridge to the target
+    (`PersonalBridge`); it learns from the target's ratings, and the factors rest.
+
+        p_u = sum_j softmax_j(MLP(v_j^S)) v_j^S                 v_j: items of his history in the source   (eqs. 1-3)
+        M_u = reshape(MLP(p_u)),   u^ = u^S M_u                                                           (eqs. 4-7)
+        L   = mean over the target's ratings (r - s(u^, v^T))^2   (for clicks: cross-entropy)             (eq. 8)
+
+    s is the first stage's; with biases u is [p_u | b_u] and v [q_i | b_i], and the bridge carries a user's bias too.
+
+    Training scores every user whom a source has trained by his bridge. Serving does it for users whom the target has
+    not trained; others have their own vector. A request holds the raw ids of user and item and the user's history in
+    the source: domains share the vocabulary of users, so the id finds his row in the source's table, and the history's
+    ids find the rows of the source's items; the first stage keeps which domain has trained which rows (they are part of
+    an export). Of several sources each has its bridge, and what they map is averaged over those that know the user.
+
+        mf = MF(schema, base="gmf");   mf.compile(...);        mf.fit(rows of all domains)
+        ptupcdr = PTUPCDR(schema, mf);   ptupcdr.compile(...);   ptupcdr.fit(rows of the target)
+
+    The paper's histories list what a user rated above 3, the last 20: `history_min_label: 4` in the source's data and
+    `length: 20`. Its code counts unknown ids as steps and gives an empty history uniform attention over padding; here
+    padding never counts, and a user without history has the bridge of p_u = 0.
+
+    Args:
+        schema: the schema of the first stage; the target's rows list the source's items as a history.
+        pretrained: a trained `MF`.
+        meta_units: width of the meta network's hidden layer; default 50.
+
+    Call arguments: `{target: {feature: tensor}}`, see `CrossDomainModel`.
+
+    Returns:
+        `{target: float32 [B, 1]}`.
+
+    Reference: Zhu et al., Personalized Transfer of User Preferences for Cross-domain Recommendation (WSDM 2022),
+    section 3.
+    """
+
+    def __init__(self, schema, pretrained, meta_units=50, **kwargs):
+        super().__init__(schema, **kwargs)
+        check_first_stage(pretrained, Factorization, self.schema, "MF")
+        self.pretrained = frozen(pretrained)
+        self.meta_units = meta_units
+        self.histories = {s.name: item_history(self.schema, s.name).name for s in self.schema.sources}
+        self.bridges = {s: PersonalBridge(meta_units, name=f"bridge_{s}") for s in self.histories}
+
+    @property
+    def training_domains(self):
+        return (self.schema.target,)
+
+    @property
+    def serving_features(self):
+        read = {f.name for f in self.pretrained.serving_features} | set(self.histories.values())
+        return tuple(f for f in self.schema.target_domain.features if f.name in read)
+
+    def call(self, x, training=False):
+        target, factors = self.schema.target, self.pretrained.factors
+        rows = rows_of_target(x, target)
+        users = rows[factors.users[target].name]
+        mapped, known = [], []
+        for source, bridge in self.bridges.items():
+            history = rows[self.histories[source]]
+            liked = factors.item(source, history)
+            mapped.append(bridge(factors.user(source, users), liked, ops.not_equal(history, PADDING)))
+            known.append(factors.knows(source, users))
+        warm = factors.knows(target, users)
+        user = bridged(factors.user(target, users), warm & (not training), mapped, known)
+        item = factors.item(target, rows[factors.items[target].name])
+        return self.scores({target: factors.match(target, user, item)})

@@ -1,0 +1,27 @@
+"""Small worlds for what maps users between domains."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cdrzoo.models import card
+
+
+def trained(schema, name="mf", **arguments):
+    """A first stage in which each domain knows half of its users, and no number is like another's."""
+    from tests.models import oracle
+
+    model = card(name).load()(schema, **arguments)
+    model.build()
+    oracle.randomise(model, seed=5)
+    for domain, seen_by in model.factors.seen.items():
+        known = np.arange(seen_by.shape[0]) % 2 == (0 if domain == schema.target else 1)
+        known[1:8] = domain != schema.target  # some only the source knows,
+        known[8:12] = True  # some both,
+        known[12:14] = False  # some nobody
+        seen_by.assign(known)
+    for readers in getattr(model.factors, "liked_by", {}).values():
+        liked_by = np.random.default_rng(3).integers(0, 30, readers.shape)
+        liked_by[0] = 0  # padding
+        readers.assign(liked_by)
+    return model
