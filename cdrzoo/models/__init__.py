@@ -64,6 +64,33 @@ CARDS = (
         "din", "DIN", "Deep Interest Network", "single-domain", "Zhou et al., KDD 2018", "histories", "target"
     ),
     ModelCard(
+        "shared_bottom",
+        "SharedBottom",
+        "Shared-Bottom",
+        "multi-domain",
+        "Caruana, Machine Learning 1997",
+        "any feature",
+        "all",
+    ),
+    ModelCard(
+        "mmoe",
+        "MMoE",
+        "Multi-gate mixture-of-experts",
+        "multi-domain",
+        "Ma et al., KDD 2018",
+        "any feature",
+        "all",
+    ),
+    ModelCard(
+        "ple",
+        "PLE",
+        "Progressive layered extraction",
+        "multi-domain",
+        "Tang et al., RecSys 2020",
+        "any feature",
+        "all",
+    ),
+    ModelCard(
         "cctl",
         "CCTL",
         "Collaborative cross-domain transfer learning",

@@ -58,6 +58,35 @@ CASES = (
         changes={"units": (8, 5), "attention_units": (5, 3), "dropout": 0.5},
     ),
     Case(
+        "shared_bottom",
+        arguments={"units": (8, 6), "tower_units": (5,)},
+        changes={"units": (8, 5), "tower_units": (4,), "pooling": "attention", "dropout": 0.5},
+    ),
+    Case(
+        "mmoe",
+        arguments={"expert_units": (8, 6), "tower_units": (5,)},
+        changes={
+            "expert_units": (8, 5),
+            "experts": 2,
+            "tower_units": (4,),
+            "pooling": "attention",
+            "dropout": 0.5,
+        },
+    ),
+    Case(
+        "ple",
+        arguments={"expert_units": (8, 6), "tower_units": (5,)},
+        changes={
+            "expert_units": (8, 5),
+            "levels": 1,
+            "specific_experts": 2,
+            "shared_experts": 2,
+            "tower_units": (4,),
+            "pooling": "attention",
+            "dropout": 0.5,
+        },
+    ),
+    Case(
         "cctl",
         arguments={"units": (8, 6), "pooling": "mean", "selector_units": (5,), "sync_every": 2},
         changes={
