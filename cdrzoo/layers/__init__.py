@@ -6,6 +6,7 @@ from cdrzoo.layers.activations import Dice
 from cdrzoo.layers.adversarial import DomainAlignment, GradientReversal
 from cdrzoo.layers.cross_attention import CrossAttention, DomainAwareCrossAttention
 from cdrzoo.layers.crosses import BiInteraction, CrossNet
+from cdrzoo.layers.domains import PartitionedNormalization, StarDense
 from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.experts import CGC, PLE, mixture
 from cdrzoo.layers.fields import FieldVectors, SlotConcat, field_roles, field_widths, history_field
@@ -32,7 +33,9 @@ __all__ = [
     "GradientReversal",
     "InterestAttention",
     "ItemAttention",
+    "PartitionedNormalization",
     "SlotConcat",
+    "StarDense",
     "TargetAttention",
     "field_roles",
     "field_widths",

@@ -91,6 +91,15 @@ CARDS = (
         "all",
     ),
     ModelCard(
+        "star",
+        "STAR",
+        "Star topology adaptive recommender",
+        "multi-domain",
+        "Sheng et al., CIKM 2021",
+        "any feature",
+        "all",
+    ),
+    ModelCard(
         "cctl",
         "CCTL",
         "Collaborative cross-domain transfer learning",

@@ -87,6 +87,11 @@ CASES = (
         },
     ),
     Case(
+        "star",
+        arguments={"units": (8, 6), "aux_units": (5,)},
+        changes={"units": (8, 5), "aux_units": (4,), "pooling": "attention", "dropout": 0.5},
+    ),
+    Case(
         "cctl",
         arguments={"units": (8, 6), "pooling": "mean", "selector_units": (5,), "sync_every": 2},
         changes={
