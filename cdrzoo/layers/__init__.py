@@ -11,7 +11,7 @@ from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.experts import CGC, PLE, mixture
 from cdrzoo.layers.fields import FieldVectors, SlotConcat, field_roles, field_widths, history_field
 from cdrzoo.layers.gates import GLU, FieldImportance, scale_fields
-from cdrzoo.layers.interests import FieldPooling, InterestAttention, ItemAttention
+from cdrzoo.layers.interests import FieldPooling, InterestAttention, ItemAttention, history_steps
 from cdrzoo.layers.pooling import TargetAttention, masked_mean, masked_softmax, weighted_sum
 from cdrzoo.layers.towers import MLP, first_output, head
 
@@ -42,6 +42,7 @@ __all__ = [
     "first_output",
     "head",
     "history_field",
+    "history_steps",
     "masked_mean",
     "masked_softmax",
     "mixture",

@@ -100,6 +100,15 @@ CARDS = (
         "all",
     ),
     ModelCard(
+        "minet",
+        "MiNet",
+        "Mixed interest network",
+        "cross-domain",
+        "Ouyang et al., CIKM 2020",
+        "items and users in all domains, histories in the target's rows",
+        "all",
+    ),
+    ModelCard(
         "cctl",
         "CCTL",
         "Collaborative cross-domain transfer learning",

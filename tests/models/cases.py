@@ -92,6 +92,11 @@ CASES = (
         changes={"units": (8, 5), "aux_units": (4,), "pooling": "attention", "dropout": 0.5},
     ),
     Case(
+        "minet",
+        arguments={"units": (8, 6), "attention_units": 5, "rank": 3},
+        changes={"units": (8, 5), "attention_units": 4, "rank": 2, "dropout": 0.5},
+    ),
+    Case(
         "cctl",
         arguments={"units": (8, 6), "pooling": "mean", "selector_units": (5,), "sync_every": 2},
         changes={
