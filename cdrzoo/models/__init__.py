@@ -100,6 +100,15 @@ CARDS = (
         "all",
     ),
     ModelCard(
+        "dann",
+        "DANN",
+        "Domain-adversarial neural network",
+        "cross-domain",
+        "Ganin et al., JMLR 2016",
+        "any feature",
+        "all",
+    ),
+    ModelCard(
         "minet",
         "MiNet",
         "Mixed interest network",

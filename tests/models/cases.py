@@ -92,6 +92,20 @@ CASES = (
         changes={"units": (8, 5), "aux_units": (4,), "pooling": "attention", "dropout": 0.5},
     ),
     Case(
+        "dann",
+        arguments={"units": (16, 8), "tower_units": (6,), "domain_units": (4,)},
+        changes={
+            "units": (16, 7),
+            "tower_units": (5,),
+            "domain_units": (3,),
+            "reversal": 0.5,
+            "reversal_warmup": 0,
+            "stable": False,
+            "pooling": "attention",
+            "dropout": 0.5,
+        },
+    ),
+    Case(
         "minet",
         arguments={"units": (8, 6), "attention_units": 5, "rank": 3},
         changes={"units": (8, 5), "attention_units": 4, "rank": 2, "dropout": 0.5},
