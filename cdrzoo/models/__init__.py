@@ -118,6 +118,15 @@ CARDS = (
         "all",
     ),
     ModelCard(
+        "mv_dnn",
+        "MVDNN",
+        "Multi-view DNN",
+        "cross-domain",
+        "Elkahky et al., WWW 2015",
+        "items and users in all domains",
+        "all",
+    ),
+    ModelCard(
         "cctl",
         "CCTL",
         "Collaborative cross-domain transfer learning",

@@ -110,6 +110,7 @@ CASES = (
         arguments={"units": (8, 6), "attention_units": 5, "rank": 3},
         changes={"units": (8, 5), "attention_units": 4, "rank": 2, "dropout": 0.5},
     ),
+    Case("mv_dnn", arguments={"units": (8, 6)}, changes={"units": (8, 5), "dropout": 0.5}),
     Case(
         "cctl",
         arguments={"units": (8, 6), "pooling": "mean", "selector_units": (5,), "sync_every": 2},
