@@ -6,6 +6,7 @@ from cdrzoo.layers.activations import Dice
 from cdrzoo.layers.adversarial import DomainAlignment, GradientReversal
 from cdrzoo.layers.cross_attention import CrossAttention, DomainAwareCrossAttention
 from cdrzoo.layers.crosses import BiInteraction, CrossNet
+from cdrzoo.layers.domains import PartitionedNormalization, StarDense
 from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.experts import CGC, PLE, mixture
 from cdrzoo.layers.fields import (
@@ -17,7 +18,7 @@ from cdrzoo.layers.fields import (
     history_field,
 )
 from cdrzoo.layers.gates import GLU, FieldImportance, scale_fields
-from cdrzoo.layers.interests import FieldPooling, InterestAttention, ItemAttention
+from cdrzoo.layers.interests import FieldPooling, InterestAttention, ItemAttention, history_steps
 from cdrzoo.layers.mappings import (
     Factorization,
     MetricFactors,
@@ -36,47 +37,50 @@ from cdrzoo.layers.pooling import TargetAttention, masked_mean, masked_softmax, 
 from cdrzoo.layers.towers import MLP, first_output, head
 
 __all__ = [
-    "CGC",
-    "GLU",
-    "MLP",
-    "PLE",
     "BiInteraction",
-    "UserMapping",
-    "MetricFactors",
-    "PersonalBridge",
-    "Factorization",
+    "CGC",
     "CrossAttention",
     "CrossNet",
     "Dice",
     "DomainAlignment",
     "DomainAwareCrossAttention",
+    "Factorization",
     "FeatureEmbedding",
     "FieldImportance",
     "FieldPooling",
     "FieldVectors",
+    "GLU",
     "GradientReversal",
     "InterestAttention",
     "ItemAttention",
+    "MLP",
+    "MetricFactors",
+    "PLE",
+    "PartitionedNormalization",
+    "PersonalBridge",
     "RowVectors",
     "SlotConcat",
+    "StarDense",
     "TargetAttention",
-    "crossed",
-    "rows_of_target",
-    "hinge",
-    "in_ball",
-    "squared_distance",
-    "item_history",
-    "check_first_stage",
+    "UserMapping",
     "bridged",
+    "check_first_stage",
+    "crossed",
     "field_roles",
     "field_widths",
     "first_output",
     "head",
+    "hinge",
     "history_field",
+    "history_steps",
+    "in_ball",
+    "item_history",
     "masked_mean",
     "masked_softmax",
     "mixture",
+    "rows_of_target",
     "scale_fields",
+    "squared_distance",
     "step",
     "weighted_sum",
 ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from cdrzoo.errors import InputError
+from cdrzoo.layers.towers import MLP
 
 
 @ops.custom_gradient
@@ -108,6 +110,7 @@ class DomainAlignment(keras.layers.Layer):
         strength: lambda of the reversal.
         warmup: training steps over which lambda rises, see `GradientReversal`.
         stable: `False` is the paper to the letter.
+        units: hidden layers of each classifier (ReLU); default none: they are linear, as printed above.
 
     Call arguments:
         h: `[n, width]`, of the rows of all domains.
@@ -132,6 +135,7 @@ class DomainAlignment(keras.layers.Layer):
         strength: float = 1.0,
         warmup: int = 0,
         stable: bool = True,
+        units: Sequence[int] = (),
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)  # probabilities stay exact under mixed precision
@@ -144,16 +148,22 @@ class DomainAlignment(keras.layers.Layer):
         self.conditional = conditional
         self.threshold = threshold
         self.stable = stable
+        self.units = tuple(units)
         self.reversal = GradientReversal(strength, warmup, dtype=self.dtype_policy)
         names = ["domain"] * marginal + ["class1", "class0"] * conditional
         self.classifiers = {
             name: keras.layers.Dense(1, name=f"{name}_classifier", dtype=self.dtype_policy) for name in names
         }
+        self.hidden = {
+            name: MLP(self.units, name=f"{name}_hidden", dtype=self.dtype_policy) for name in names if units
+        }
 
     def build(self, h_shape):
         self.reversal.build(h_shape)
+        for hidden in self.hidden.values():
+            hidden.build(h_shape)
         for classifier in self.classifiers.values():
-            classifier.build(h_shape)
+            classifier.build((*h_shape[:-1], (h_shape[-1], *self.units)[-1]))
         if self.threshold == "base_rate":
             # Debiased as Adam's moments are: the first steps count fully, whatever the click rate is.
             state: dict[str, Any] = {"trainable": False, "autocast": False, "dtype": "float32"}
@@ -178,11 +188,14 @@ class DomainAlignment(keras.layers.Layer):
 
     def _loss(self, name: str, h, target, chosen):
         """The mean cross-entropy of one classifier over the chosen rows."""
-        classifier, weights = self.classifiers[name], self._weights(target, chosen)
+        weights = self._weights(target, chosen)
         if self.stable:
-            now = ops.sum(weights * _cross_entropy(target, classifier(ops.stop_gradient(h))))
+            now = ops.sum(weights * _cross_entropy(target, self._logit(name, ops.stop_gradient(h))))
             h = ops.where(now < math.log(2), h, ops.stop_gradient(h))
-        return ops.sum(weights * _cross_entropy(target, classifier(h)))
+        return ops.sum(weights * _cross_entropy(target, self._logit(name, h)))
+
+    def _logit(self, name: str, h):
+        return self.classifiers[name](self.hidden[name](h) if self.units else h)
 
     def _weights(self, target, chosen):
         """What each row counts: the sum is 1, or 0 where a class has nothing to tell apart."""
@@ -195,7 +208,7 @@ class DomainAlignment(keras.layers.Layer):
 
     def domain_logit(self, h):
         """The global classifier's logit that a row is of the target, float32 `[n, 1]`."""
-        return ops.cast(self.classifiers["domain"](h), "float32")
+        return ops.cast(self._logit("domain", h), "float32")
 
     def _positive(self, probability, label, training: bool):
         if self.threshold == "label":
@@ -221,6 +234,7 @@ class DomainAlignment(keras.layers.Layer):
             "strength": self.reversal.initial_strength,
             "warmup": self.reversal.warmup,
             "stable": self.stable,
+            "units": list(self.units),
         }
 
 

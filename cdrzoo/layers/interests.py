@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,7 +12,7 @@ from cdrzoo.errors import SchemaError
 from cdrzoo.layers._xla import fused
 from cdrzoo.layers.fields import history_field
 from cdrzoo.layers.pooling import masked_mean, masked_softmax, weighted_sum
-from cdrzoo.schema import PADDING, Schema
+from cdrzoo.schema import PADDING, Feature, Schema
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -96,39 +96,66 @@ class ItemAttention(keras.layers.Layer):
     computed as relu(r_t (W_r + diag(q) W_rq) + (q W_q + p W_p)), whose bracket costs once a row. Steps that the mask
     leaves out weigh exactly 0; a row without a valid step gives zeros.
 
+    The product compares column by column. Where the items of a history are not described as the candidate is (those of
+    another domain), a matrix of low rank brings them to it first: (r_t M) * q, M = H_a H_b. What is pooled is r_t.
+
     Args:
-        units: rows of W. Default: the width of the items.
+        units: rows of W. Default: the width of the candidate.
+        rank: of the transfer matrix M; default: there is none.
+        matched: without M: how many leading columns of r and q are compared; default all.
 
     Call arguments:
-        query: q, `[B, d]`.
-        profile: p, `[B, d]`.
-        keys: r, `[B, n, d]`.
+        query: q, `[B, Dq]`.
+        profile: p, `[B, Dp]`.
+        keys: r, `[B, n, Dr]`.
         mask: bool `[B, n]`.
         training: whether this is a training step.
 
     Returns:
-        The pooled history `[B, d]` and the weights `[B, n]`.
+        The pooled history `[B, Dr]` and the weights `[B, n]`.
 
     Reference: Kong et al., DADIN, 2023, section 3.2.2; Ouyang et al., MiNet (CIKM 2020), section 2.5.
     """
 
-    def __init__(self, units: int | None = None, **kwargs):
+    def __init__(
+        self, units: int | None = None, rank: int | None = None, matched: int | None = None, **kwargs
+    ):
         super().__init__(**kwargs)
         self.units = units
+        self.rank = rank
+        self.matched = matched
 
-    def build(self, query_shape, *shapes):
-        width = query_shape[-1]
-        units = self.units or width
-        self.kernel = self.add_weight(name="kernel", shape=(4 * width, units), initializer="glorot_uniform")
+    def build(self, query_shape, profile_shape=None, keys_shape=None):
+        q = query_shape[-1]
+        p, r = (q if shape is None else shape[-1] for shape in (profile_shape, keys_shape))
+        self.product = q if self.rank else self.matched or q
+        units = self.units or q
+        self.rows = (r, r + q, r + q + p)  # of the kernel: r, q, p, r * q
+        shape = (self.rows[-1] + self.product, units)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform")
         self.score = self.add_weight(name="score", shape=(units, 1), initializer="glorot_uniform")
+        if self.rank:
+            self.transfer_in = self.add_weight(
+                name="transfer_in", shape=(r, self.rank), initializer="glorot_uniform"
+            )
+            self.transfer_out = self.add_weight(
+                name="transfer_out", shape=(self.rank, q), initializer="glorot_uniform"
+            )
 
     def call(self, query, profile, keys, mask, training=False):
         size = None if None in keys.shape[:2] else keys.shape[0] * keys.shape[1] * self.kernel.shape[1]
 
         def attend(query, profile, keys, mask):
-            w_r, w_q, w_p, w_rq = ops.split(self.kernel, 4, axis=0)
+            w_r, w_q, w_p, w_rq = ops.split(self.kernel, self.rows, axis=0)
             row = ops.expand_dims(ops.matmul(query, w_q) + ops.matmul(profile, w_p), 1)
-            hidden = ops.relu(ops.matmul(keys, w_r + ops.expand_dims(query, 2) * w_rq) + row)
+            product = ops.expand_dims(query[:, : self.product], 2) * w_rq
+            if self.rank:
+                product = ops.matmul(self.transfer_in, ops.matmul(self.transfer_out, product))
+            if product.shape[1] == keys.shape[2]:
+                of_step = ops.matmul(keys, w_r + product)
+            else:
+                of_step = ops.matmul(keys, w_r) + ops.matmul(keys[..., : self.product], product)
+            hidden = ops.relu(of_step + row)
             weights = masked_softmax(ops.squeeze(ops.matmul(hidden, self.score), -1), mask)
             return weighted_sum(weights, keys), weights
 
@@ -138,7 +165,8 @@ class ItemAttention(keras.layers.Layer):
         return None  # the steps end here
 
     def get_config(self):
-        return {**super().get_config(), "units": self.units}
+        arguments = {"units": self.units, "rank": self.rank, "matched": self.matched}
+        return {**super().get_config(), **arguments}
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -153,9 +181,11 @@ class InterestAttention(keras.layers.Layer):
 
     Args:
         bias_outside: the printed form: exp(g^T relu(V c)) + b.
+        units: rows of V. Default: the width of the candidate.
+        starts: where the b_i start; default 0.
 
     Call arguments:
-        fields: m, `[B, F, d]`.
+        fields: m, `[B, F, d]`, or a list of F vectors of widths of their own, `[B, d_i]`.
 
     Returns:
         v, `[B, F - 1]`.
@@ -163,26 +193,59 @@ class InterestAttention(keras.layers.Layer):
     Reference: Kong et al., DADIN, 2023, section 3.2.3; Ouyang et al., MiNet (CIKM 2020), section 2.6.
     """
 
-    def __init__(self, bias_outside: bool = False, **kwargs):
+    def __init__(
+        self,
+        bias_outside: bool = False,
+        units: int | None = None,
+        starts: Sequence[float] | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.bias_outside = bias_outside
+        self.units = units
+        self.starts = None if starts is None else tuple(starts)
 
     def build(self, input_shape):
-        _, fields, width = input_shape
+        if isinstance(input_shape[0], (list, tuple)):
+            widths = [shape[-1] for shape in input_shape]
+        else:
+            widths = [input_shape[2]] * input_shape[1]
+        fields, units = len(widths), self.units or widths[0]
         options: dict[str, Any] = {"use_bias": False, "dtype": self.dtype_policy}
-        self.hidden = [keras.layers.Dense(width, "relu", name=f"v_{i}", **options) for i in range(1, fields)]
+        self.hidden = [keras.layers.Dense(units, "relu", name=f"v_{i}", **options) for i in range(1, fields)]
         self.score = [keras.layers.Dense(1, name=f"g_{i}", **options) for i in range(1, fields)]
         for hidden, score in zip(self.hidden, self.score):
-            hidden.build((None, fields * width))
-            score.build((None, width))
-        self.bias = self.add_weight(name="bias", shape=(fields - 1,), initializer="zeros")
+            hidden.build((None, sum(widths)))
+            score.build((None, units))
+        starts = keras.initializers.Constant(0.0 if self.starts is None else list(self.starts))
+        self.bias = self.add_weight(name="bias", shape=(fields - 1,), initializer=starts)
 
     def call(self, fields):
-        c = ops.reshape(fields, (-1, fields.shape[1] * fields.shape[2]))
+        if isinstance(fields, (list, tuple)):
+            c = ops.concatenate(fields, axis=-1)
+        else:
+            c = ops.reshape(fields, (-1, fields.shape[1] * fields.shape[2]))
         exponent = ops.concatenate([g(v(c)) for v, g in zip(self.hidden, self.score)], axis=-1)
         if self.bias_outside:
             return ops.exp(ops.minimum(exponent, 10.0)) + self.bias
         return ops.exp(ops.minimum(exponent + self.bias, 10.0))
 
     def get_config(self):
-        return {**super().get_config(), "bias_outside": self.bias_outside}
+        starts = None if self.starts is None else list(self.starts)
+        arguments = {"bias_outside": self.bias_outside, "units": self.units, "starts": starts}
+        return {**super().get_config(), **arguments}
+
+
+def history_steps(histories: Sequence[Feature], ids: Mapping[str, Any], embedded: Mapping[str, Any]) -> Any:
+    """The steps of histories that run in step, their columns side by side.
+
+    Args:
+        histories: the histories of one domain, in the order that is wanted.
+        ids: the row as it came, `{feature: tensor}`.
+        embedded: the same features after `FeatureEmbedding`.
+
+    Returns:
+        The steps `[B, n, width]` and, as a step counts if any of its columns is known, their mask, bool `[B, n]`.
+    """
+    known = ops.stack([ops.not_equal(ids[f.name], PADDING) for f in histories], axis=0)
+    return ops.concatenate([embedded[f.name] for f in histories], axis=-1), ops.any(known, axis=0)

@@ -256,3 +256,18 @@ def test_configuration_and_mistakes():
         DomainAlignment(threshold="median")
     with pytest.raises(InputError, match="at least 0"):
         GradientReversal(-1.0)
+
+
+def test_classifiers_may_have_hidden_layers():
+    h, p = rows()
+    layer = made(stable=False, units=(4, 3))
+    for name, weight in (("domain", 1.0), ("class1", p), ("class0", 1 - p)):
+        z = (weight * h).astype("float64")
+        for dense in layer.hidden[name].dense:
+            z = np.maximum(z @ np.asarray(dense.kernel, "float64") + np.asarray(dense.bias, "float64"), 0)
+        kernel, bias = (np.asarray(v, "float64") for v in layer.classifiers[name].weights)
+        e = cross_entropy(TARGET, z @ kernel + bias)
+        chosen = {"domain": p < 2, "class1": p >= 0.5, "class0": p < 0.5}[name]
+        assert float(layer(h, p, TARGET)[f"{name}_loss"]) == pytest.approx(e[chosen].mean(), rel=1e-5)
+    assert layer.domain_logit(h).shape == (N, 1)
+    assert DomainAlignment.from_config(layer.get_config()).get_config() == layer.get_config()

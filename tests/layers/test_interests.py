@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cdrzoo.errors import SchemaError
-from cdrzoo.layers import FeatureEmbedding, FieldPooling, InterestAttention, ItemAttention
+from cdrzoo.layers import FeatureEmbedding, FieldPooling, InterestAttention, ItemAttention, history_steps
 from cdrzoo.schema import Schema
 from tests.models.toys import toy_rows, toy_schema
 
@@ -122,6 +122,41 @@ def test_padded_steps_do_not_matter_and_gradients_are_finite():
     np.testing.assert_array_equal(results[0][0][1], 0)  # nothing valid
 
 
+@pytest.mark.parametrize(
+    ("rank", "matched", "wide"), [(2, None, 5), (None, 2, 5), (None, 2, 3), (None, None, 3)]
+)
+def test_item_attention_over_items_that_are_described_otherwise(rank, matched, wide):
+    """(r M) * q with M = H_a H_b, or the product of the leading columns alone; q, p and r have their own widths."""
+    q, p, r, mask = normal(B, D), normal(B, 4), normal(B, STEPS, wide), setting()[-1]
+    layer = ItemAttention(6, rank=rank, matched=matched)
+    layer(q, p, r, mask)
+    for v in layer.trainable_variables:
+        v.assign(RNG.normal(size=v.shape) * 0.5)
+    out, beta = layer(q, p, r, mask)
+    kernel, score = (np.asarray(v, "float64") for v in (layer.kernel, layer.score))
+    if rank:
+        assert layer.transfer_in.shape == (wide, rank) and layer.transfer_out.shape == (rank, D)
+        m = np.asarray(layer.transfer_in, "float64") @ np.asarray(layer.transfer_out, "float64")
+        product = (r @ m) * q[:, None]
+    else:
+        product = r[..., : matched or D] * q[:, None, : matched or D]
+    joined = np.concatenate([r, *(np.repeat(v[:, None], STEPS, 1) for v in (q, p)), product], axis=-1)
+    e = np.exp((np.maximum(joined @ kernel, 0) @ score)[..., 0]) * mask
+    expected = e / np.maximum(e.sum(1, keepdims=True), 1e-300)
+    np.testing.assert_allclose(beta, expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(out, np.einsum("bt,btd->bd", expected, r), rtol=1e-3, atol=1e-4)
+
+
+def test_a_transfer_by_the_identity_is_no_transfer():
+    q, p, r, mask = setting()
+    plain, transfer = ItemAttention(6), ItemAttention(6, rank=D)
+    plain(q, p, r, mask), transfer(q, p, r, mask)
+    transfer.kernel.assign(plain.kernel), transfer.score.assign(plain.score)
+    transfer.transfer_in.assign(np.eye(D)), transfer.transfer_out.assign(np.eye(D))
+    for one, other in zip(plain(q, p, r, mask), transfer(q, p, r, mask)):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 # Interest attention -------------------------------------------------------------------------------------------------
 
 
@@ -152,6 +187,31 @@ def test_only_a_bias_inside_keeps_interest_weights_positive():
         assert (np.asarray(layer(m)) > 0).all() == (not outside)
 
 
+def test_interests_may_have_widths_of_their_own():
+    m = [normal(B, 3), normal(B, 2), normal(B, 5)]
+    layer = InterestAttention(units=4, starts=(1.0, 0.0))
+    np.testing.assert_array_equal(layer(m).shape, (B, 2))
+    np.testing.assert_array_equal(layer.bias, [1.0, 0.0])
+    c = np.concatenate(m, axis=1)
+    for i in range(2):
+        hidden = np.maximum(c @ np.asarray(layer.hidden[i].kernel), 0)
+        assert hidden.shape == (B, 4)
+        expected = np.exp((hidden @ np.asarray(layer.score[i].kernel))[:, 0] + (1.0, 0.0)[i])
+        np.testing.assert_allclose(layer(m)[:, i], expected, rtol=1e-4)
+
+
+def test_steps_of_histories_side_by_side():
+    schema = toy_schema()
+    x, _ = toy_rows(schema, {"films": 6})
+    embedded = FeatureEmbedding(schema)(x)["films"]
+    histories = schema.target_domain.histories("books")[::-1]
+    steps, mask = history_steps(histories, x["films"], embedded)
+    expected = [np.asarray(embedded[f"books_{name}"]) for name in ("stars", "genres", "seen")]
+    np.testing.assert_array_equal(steps, np.concatenate(expected, axis=-1))
+    known = [np.asarray(x["films"][f.name]) != 0 for f in histories]
+    np.testing.assert_array_equal(mask, np.any(known, axis=0))
+
+
 def test_exponents_are_cut():
     m = normal(B, 4, D)
     layer = InterestAttention()
@@ -161,7 +221,12 @@ def test_exponents_are_cut():
 
 
 def test_configurations():
-    for layer in (ItemAttention(5), InterestAttention(True), FieldPooling(toy_schema())):
+    for layer in (
+        ItemAttention(5, rank=2),
+        ItemAttention(matched=3),
+        InterestAttention(True, 4, (1.0, 0.0)),
+        FieldPooling(toy_schema()),
+    ):
         config = layer.get_config()
         assert keras.tree.map_structure(
             str, type(layer).from_config(config).get_config()

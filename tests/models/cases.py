@@ -62,6 +62,60 @@ CASES = (
         changes={"units": (8, 5), "attention_units": (5, 3), "dropout": 0.5},
     ),
     Case(
+        "shared_bottom",
+        arguments={"units": (8, 6), "tower_units": (5,)},
+        changes={"units": (8, 5), "tower_units": (4,), "pooling": "attention", "dropout": 0.5},
+    ),
+    Case(
+        "mmoe",
+        arguments={"expert_units": (8, 6), "tower_units": (5,)},
+        changes={
+            "expert_units": (8, 5),
+            "experts": 2,
+            "tower_units": (4,),
+            "pooling": "attention",
+            "dropout": 0.5,
+        },
+    ),
+    Case(
+        "ple",
+        arguments={"expert_units": (8, 6), "tower_units": (5,)},
+        changes={
+            "expert_units": (8, 5),
+            "levels": 1,
+            "specific_experts": 2,
+            "shared_experts": 2,
+            "tower_units": (4,),
+            "pooling": "attention",
+            "dropout": 0.5,
+        },
+    ),
+    Case(
+        "star",
+        arguments={"units": (8, 6), "aux_units": (5,)},
+        changes={"units": (8, 5), "aux_units": (4,), "pooling": "attention", "dropout": 0.5},
+    ),
+    Case(
+        "dann",
+        arguments={"units": (16, 8), "tower_units": (6,), "domain_units": (4,)},
+        changes={
+            "units": (16, 7),
+            "tower_units": (5,),
+            "domain_units": (3,),
+            "reversal": 0.5,
+            "reversal_warmup": 0,
+            "stable": False,
+            "pooling": "attention",
+            "dropout": 0.5,
+        },
+    ),
+    Case(
+        "minet",
+        arguments={"units": (8, 6), "attention_units": 5, "rank": 3},
+        changes={"units": (8, 5), "attention_units": 4, "rank": 2, "dropout": 0.5},
+    ),
+    Case("mv_dnn", arguments={"units": (8, 6)}, changes={"units": (8, 5), "dropout": 0.5}),
+    Case(
         "cctl",
         arguments={"units": (8, 6), "pooling": "mean", "selector_units": (5,), "sync_every": 2},
         changes={

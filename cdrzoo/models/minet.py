@@ -1,0 +1,155 @@
+"""MiNet: what a user always likes, what he just did here and what he just did elsewhere, weighed for each candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from cdrzoo.errors import SchemaError
+from cdrzoo.layers import (
+    MLP,
+    FeatureEmbedding,
+    FieldVectors,
+    InterestAttention,
+    ItemAttention,
+    head,
+    history_field,
+    history_steps,
+)
+from cdrzoo.models.base import CrossDomainModel
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class MiNet(CrossDomainModel):
+    """Mixed Interest Network.
+
+    A row of the target has a candidate q, a user p (his long-term interest) and recent behaviours in the target and in
+    the source, r. Item attention gives the short-term interests a_t and a_s, M being a matrix of low rank that brings
+    the source's items to the target's candidate; interest attention weighs all three:
+
+        w_j  = v^T relu(V [r_j | q | p | r_j * q]),   a_t = sum_j softmax_j(w) r_j         in a_s: (r_j M) * q
+        v_*  = exp(g_*^T relu(G_* [q | p | a_t | a_s]) + b_*)
+        y_t  = sigmoid(MLP_t([q | v_u p | v_t a_t | v_s a_s])),   y_s = sigmoid(MLP_s([q_s | p_s]))
+
+    L = L_t + L_s; the source's rows have no history and share with the target what the schema lets them share: tables.
+
+    q is what the row lists of role item, side by side, p all else but histories (context counts as the user's). r_j is
+    what the histories of one domain list of an event, the columns that have a partner in q first; in the target's own
+    history these are compared with it. With several sources each has its attention, weight and network. Padded steps
+    weigh 0: the authors' code lets them take part in the softmax. The networks have biases, as everywhere here; the
+    attentions have none.
+
+    Args:
+        schema: the schema; item and user (or context) features in all domains, and histories in the target's rows.
+        units: hidden layers of each network; default `(256, 128)` (the authors' code).
+        attention_units: width of both attentions; default 64 (the authors' code).
+        rank: of M; default 10 (the authors' code).
+        dropout: share of each hidden layer that is dropped in training; default 0.
+
+    Call arguments and returns: see `CrossDomainModel`.
+
+    Reference: Ouyang et al., MiNet: Mixed Interest Network for Cross-Domain Click-Through Rate Prediction (CIKM 2020),
+    section 2.
+    """
+
+    def __init__(self, schema, units=(256, 128), attention_units=64, rank=10, dropout=0.0, **kwargs):
+        super().__init__(schema, **kwargs)
+        self.units = units
+        self.attention_units = attention_units
+        self.rank = rank
+        self.dropout = dropout
+        target, domains = self.schema.target_domain, self.schema.domains
+        self._check()
+        self.embedding = FeatureEmbedding(self.schema)
+        self.fields = {d.name: FieldVectors(self.schema, d.name) for d in domains}
+        ordered = {
+            of: own_partners_first(self.fields[target.name].compared(of))
+            for of in (d.name for d in (target, *self.schema.sources) if target.histories(d.name))
+        }
+        self.histories = {of: [target.feature(name) for name in names] for of, (names, _) in ordered.items()}
+        partners = ordered[target.name][1] if target.name in ordered else []
+        matched = sum(self.fields[target.name].widths[p] for p in partners)
+        self.item = {
+            of: ItemAttention(
+                attention_units,
+                rank=None if of == target.name and matched else rank,
+                matched=matched if of == target.name and matched else None,
+                name=f"{of}_attention",
+            )
+            for of in self.histories
+        }
+        self.interest = InterestAttention(
+            units=attention_units, starts=(1.0, *[0.0] * len(self.histories)), name="interest"
+        )
+        roles = {d.name: self.fields[d.name].roles for d in domains}
+        self.candidate = {d: [f for f, role in roles[d].items() if role == "item"] for d in roles}
+        self.candidate[target.name].sort(key=lambda f: partners.index(f) if f in partners else len(partners))
+        self.profile = {d: [f for f, r in roles[d].items() if r in ("user", "context")] for d in roles}
+        self.networks = {d.name: MLP(units, dropout=dropout, name=f"{d.name}_network") for d in domains}
+        self.heads = {d.name: head(d, name=f"{d.name}_head") for d in domains}
+
+    def _check(self) -> None:
+        for domain in self.schema.domains:
+            for roles in (("item",), ("user", "context")):
+                if not any(domain.with_role(role) for role in roles):
+                    raise SchemaError(
+                        f"MiNet asks what a user thinks of a candidate, but domain {domain.name!r} lists no feature of "
+                        f"role {' or '.join(roles)}. Add one."
+                    )
+        if not self.schema.target_domain.histories():
+            raise SchemaError(
+                f"MiNet reads recent behaviours, but domain {self.schema.target!r} lists no history. Add one: "
+                "role: history, of: DOMAIN."
+            )
+
+    def call(self, x, training=False):
+        embedded = self.embedding(x)
+        logits = {}
+        for name in x:
+            q, p = self._sides(name, x[name], embedded[name])
+            row = [q, p]
+            if name == self.schema.target:
+                interests, weights = self._interests(q, p, x[name], embedded[name], training)
+                row = [q, *(weights[:, i : i + 1] * one for i, one in enumerate(interests))]
+            h = self.networks[name](ops.concatenate(row, axis=-1), training=training)
+            logits[name] = self.heads[name](h)
+        return self.scores(logits)
+
+    def _sides(self, name, ids, embedded):
+        """The candidate and the user, `[B, width]` each."""
+        fields = self.fields[name](ids, embedded)
+        q, p = (
+            ops.concatenate([fields[field] for field in side], axis=-1)
+            for side in (self.candidate[name], self.profile[name])
+        )
+        return q, p
+
+    def _interests(self, q, p, ids, embedded, training=False):
+        """p and the short-term interests, and what each weighs, `[B, number of interests]`."""
+        interests = [p]
+        for of, histories in self.histories.items():
+            steps, mask = history_steps(histories, ids, embedded)
+            interests.append(self.item[of](q, p, steps, mask, training=training)[0])
+        return interests, self.interest([q, *interests])
+
+    def interest_weights(self, x) -> dict[str, Any]:
+        """v of the target's rows, `{"user" | "history_<domain>": float32 [B]}`."""
+        ids = x[self.schema.target]
+        embedded = self.embedding({self.schema.target: ids})[self.schema.target]
+        q, p = self._sides(self.schema.target, ids, embedded)
+        _, weights = self._interests(q, p, ids, embedded)
+        names = ("user", *map(history_field, self.histories))
+        return {name: ops.cast(weights[:, i], "float32") for i, name in enumerate(names)}
+
+
+def own_partners_first(pairs: Sequence[tuple[str, str | None]]) -> tuple[list[str], list[str]]:
+    """The histories, those with a feature of the candidate to be compared with first; and these features, in order."""
+    partners: dict[str, str] = {}
+    for history, partner in pairs:
+        if partner is not None:
+            partners.setdefault(partner, history)
+    names = list(partners.values())
+    return [*names, *(name for name, _ in pairs if name not in names)], list(partners)

@@ -1,0 +1,74 @@
+"""MMoE: experts that all domains share, mixed by a gate of each."""
+
+from __future__ import annotations
+
+import keras
+
+from cdrzoo.layers import CGC, MLP, FeatureEmbedding, FieldVectors, SlotConcat, head
+from cdrzoo.models.base import CrossDomainModel
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class MMoE(CrossDomainModel):
+    """Multi-gate Mixture-of-Experts, whose tasks are the domains.
+
+    f_i = Expert_i(x),   g = softmax(W_d x),   h = sum_i g_i f_i
+    z   = w_d Tower_d(h) + b_d,   y = sigmoid(z)        d: the row's domain
+
+    x is the row of DNN (`SlotConcat`: fields of one name are one slot, what a domain does not list is zeros). Gates
+    have no bias. One expert makes every gate 1: `SharedBottom`.
+
+    Args:
+        schema: the schema.
+        expert_units: hidden layers of an expert; default `(256, 128)`.
+        experts: their number; default 3 (Guan et al., 2024, who compare with it).
+        tower_units: hidden layers of a tower; default `(32,)`.
+        pooling: of histories, `"mean"` (default) or `"attention"` (DIN's, of each domain).
+        dropout: share of each hidden layer that is dropped in training; default 0.
+
+    Call arguments and returns: see `CrossDomainModel`.
+
+    Reference: Ma et al., Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts
+    (KDD 2018), section 4.2.
+    """
+
+    def __init__(
+        self,
+        schema,
+        expert_units=(256, 128),
+        experts=3,
+        tower_units=(32,),
+        pooling="mean",
+        dropout=0.0,
+        **kwargs,
+    ):
+        super().__init__(schema, **kwargs)
+        self.expert_units = expert_units
+        self.experts = experts
+        self.tower_units = tower_units
+        self.pooling = pooling
+        self.dropout = dropout
+        domains = [d.name for d in self.schema.domains]
+        self.embedding = FeatureEmbedding(self.schema)
+        self.fields = {d: FieldVectors(self.schema, d, pooling=pooling) for d in domains}
+        self.concat = SlotConcat(self.schema)
+        self.mixture = CGC(domains, expert_units, specific=0, shared=experts, dropout=dropout, name="mixture")
+        self.towers = {d: MLP(tower_units, dropout=dropout, name=f"{d}_tower") for d in domains}
+        self.heads = {d: head(self.schema.domain(d), name=f"{d}_head") for d in domains}
+
+    def call(self, x, training=False):
+        logits = {}
+        for name, row in self._rows(x, training).items():
+            mixed, _, _ = self.mixture({name: row}, row, training=training)
+            logits[name] = self.heads[name](self.towers[name](mixed[name], training=training))
+        return self.scores(logits)
+
+    def _rows(self, x, training=False):
+        embedded = self.embedding(x)
+        return self.concat(
+            {name: self.fields[name](x[name], embedded[name], training=training) for name in x}
+        )
+
+    def gates(self, x):
+        """How much each expert weighs, `{domain: float32 [B, experts]}`; every row sums to 1."""
+        return {name: self.mixture.weights_of(name, row) for name, row in self._rows(x).items()}

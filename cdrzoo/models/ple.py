@@ -1,0 +1,79 @@
+"""PLE: experts of each domain beside experts of all, in levels."""
+
+from __future__ import annotations
+
+import keras
+
+from cdrzoo import layers
+from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat, head
+from cdrzoo.models.base import CrossDomainModel
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo", name="PLEModel")  # "PLE" is the layer
+class PLE(CrossDomainModel):
+    """Progressive Layered Extraction, whose tasks are the domains.
+
+    On each level, E_d being the experts of domain d, which read x_d, and E_s the shared ones, which read x_s:
+
+        x_d <- softmax(W_d x_d) . [E_d(x_d) | E_s(x_s)]
+        x_s <- softmax(W_s x_s) . [E_d(x_d) of every domain d | E_s(x_s)]        (not on the last level)
+        z    = w_d Tower_d(x_d) + b_d,   y = sigmoid(z)                          d: the row's domain
+
+    Below, every x is the row of DNN (`SlotConcat`: fields of one name are one slot, what a domain does not list is
+    zeros). Gates have no bias. No experts of the domains make it an MMoE, and one expert in all a `SharedBottom`.
+
+    Args:
+        schema: the schema.
+        expert_units: hidden layers of an expert; default `(256, 128)`.
+        levels: default 2; one is the paper's CGC.
+        specific_experts, shared_experts: of each domain and of all, on each level; default 1 and 1.
+        tower_units: hidden layers of a tower; default `(32,)`.
+        pooling: of histories, `"mean"` (default) or `"attention"` (DIN's, of each domain).
+        dropout: share of each hidden layer that is dropped in training; default 0.
+
+    Call arguments and returns: see `CrossDomainModel`.
+
+    Reference: Tang et al., Progressive Layered Extraction: A Novel Multi-Task Learning Model for Personalized
+    Recommendations (RecSys 2020), section 4.
+    """
+
+    def __init__(
+        self,
+        schema,
+        expert_units=(256, 128),
+        levels=2,
+        specific_experts=1,
+        shared_experts=1,
+        tower_units=(32,),
+        pooling="mean",
+        dropout=0.0,
+        **kwargs,
+    ):
+        super().__init__(schema, **kwargs)
+        self.expert_units = expert_units
+        self.levels = levels
+        self.specific_experts = specific_experts
+        self.shared_experts = shared_experts
+        self.tower_units = tower_units
+        self.pooling = pooling
+        self.dropout = dropout
+        domains = [d.name for d in self.schema.domains]
+        self.embedding = FeatureEmbedding(self.schema)
+        self.fields = {d: FieldVectors(self.schema, d, pooling=pooling) for d in domains}
+        self.concat = SlotConcat(self.schema)
+        self.extraction = layers.PLE(
+            domains, expert_units, levels, specific_experts, shared_experts, dropout, name="extraction"
+        )
+        self.towers = {d: MLP(tower_units, dropout=dropout, name=f"{d}_tower") for d in domains}
+        self.heads = {d: head(self.schema.domain(d), name=f"{d}_head") for d in domains}
+
+    def call(self, x, training=False):
+        embedded = self.embedding(x)
+        rows = self.concat(
+            {name: self.fields[name](x[name], embedded[name], training=training) for name in x}
+        )
+        logits = {}
+        for name, row in rows.items():
+            h, _ = self.extraction(row, task=name, training=training)
+            logits[name] = self.heads[name](self.towers[name](h, training=training))
+        return self.scores(logits)

@@ -1,0 +1,55 @@
+"""Shared-Bottom: one network under a tower for each domain."""
+
+from __future__ import annotations
+
+import keras
+
+from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat, head
+from cdrzoo.models.base import CrossDomainModel
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class SharedBottom(CrossDomainModel):
+    """Hard parameter sharing: the rows of all domains pass one network, then the tower of their own domain.
+
+    h = MLP(x),   z = w_d Tower_d(h) + b_d,   y = sigmoid(z)        d: the row's domain
+
+    x is the row of DNN (`SlotConcat`: fields of one name are one slot, what a domain does not list is zeros).
+
+    Args:
+        schema: the schema.
+        units: hidden layers of the bottom; default `(256, 128)`: with a tower, the network of `DNN`.
+        tower_units: hidden layers of a tower; default `(32,)`.
+        pooling: of histories, `"mean"` (default) or `"attention"` (DIN's, of each domain).
+        dropout: share of each hidden layer that is dropped in training; default 0.
+
+    Call arguments and returns: see `CrossDomainModel`.
+
+    Reference: Caruana, Multitask Learning (Machine Learning, 1997); Ruder, An Overview of Multi-Task Learning in Deep
+    Neural Networks (2017), section 3.1.
+    """
+
+    def __init__(self, schema, units=(256, 128), tower_units=(32,), pooling="mean", dropout=0.0, **kwargs):
+        super().__init__(schema, **kwargs)
+        self.units = units
+        self.tower_units = tower_units
+        self.pooling = pooling
+        self.dropout = dropout
+        domains = [d.name for d in self.schema.domains]
+        self.embedding = FeatureEmbedding(self.schema)
+        self.fields = {d: FieldVectors(self.schema, d, pooling=pooling) for d in domains}
+        self.concat = SlotConcat(self.schema)
+        self.bottom = MLP(units, dropout=dropout, name="bottom")
+        self.towers = {d: MLP(tower_units, dropout=dropout, name=f"{d}_tower") for d in domains}
+        self.heads = {d: head(self.schema.domain(d), name=f"{d}_head") for d in domains}
+
+    def call(self, x, training=False):
+        embedded = self.embedding(x)
+        rows = self.concat(
+            {name: self.fields[name](x[name], embedded[name], training=training) for name in x}
+        )
+        logits = {}
+        for name, row in rows.items():
+            h = self.towers[name](self.bottom(row, training=training), training=training)
+            logits[name] = self.heads[name](h)
+        return self.scores(logits)

@@ -1,0 +1,76 @@
+"""STAR: one network of all domains times one of each, behind a normalization of each."""
+
+from __future__ import annotations
+
+import keras
+
+from cdrzoo.layers import (
+    MLP,
+    FeatureEmbedding,
+    FieldVectors,
+    PartitionedNormalization,
+    SlotConcat,
+    StarDense,
+    first_output,
+)
+from cdrzoo.models.base import CrossDomainModel
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class STAR(CrossDomainModel):
+    """Star Topology Adaptive Recommender.
+
+    With p the row's domain, x the row of DNN (`SlotConcat`: fields of one name are one slot, what a domain does not
+    list is zeros, and the one-hot of the domain stands beside them), * the product element by element:
+
+        h_0 = PN_p(x)                                                       `PartitionedNormalization`
+        h_l = relu(h_{l-1} (W_l * W_l,p) + b_l + b_l,p)                     `StarDense`; the last one linear: s_m
+        s_a = w MLP(x) + b                                                  the auxiliary network
+        y   = sigmoid(s_m + s_a)
+
+    The auxiliary network reads the domain: the first matrix of its MLP times the one-hot is the domain's embedding.
+
+    Args:
+        schema: the schema.
+        units: hidden layers; default `(256, 128, 32)`, those of `DNN`.
+        aux_units: hidden layers of the auxiliary network; default `(32,)`.
+        pooling: of histories, `"mean"` (default) or `"attention"` (DIN's, of each domain).
+        dropout: share of each hidden layer that is dropped in training; default 0.
+
+    Call arguments and returns: see `CrossDomainModel`.
+
+    Reference: Sheng et al., One Model to Serve All: Star Topology Adaptive Recommender for Multi-Domain CTR Prediction
+    (CIKM 2021), section 3.
+    """
+
+    def __init__(self, schema, units=(256, 128, 32), aux_units=(32,), pooling="mean", dropout=0.0, **kwargs):
+        super().__init__(schema, **kwargs)
+        self.units = units
+        self.aux_units = aux_units
+        self.pooling = pooling
+        self.dropout = dropout
+        domains = [d.name for d in self.schema.domains]
+        starts = [first_output(d) for d in self.schema.domains]
+        self.embedding = FeatureEmbedding(self.schema)
+        self.fields = {d: FieldVectors(self.schema, d, pooling=pooling) for d in domains}
+        self.concat = SlotConcat(self.schema)
+        self.normalization = PartitionedNormalization(domains, name="normalization")
+        self.star = [StarDense(width, domains, "relu", name=f"star_{i}") for i, width in enumerate(units)]
+        self.dropouts = [keras.layers.Dropout(dropout) for _ in units]
+        self.output_layer = StarDense(1, domains, starts=starts, dtype="float32", name="output_layer")
+        self.auxiliary = MLP(aux_units, dropout=dropout, name="auxiliary")
+        self.auxiliary_output = keras.layers.Dense(1, dtype="float32", name="auxiliary_output")
+
+    def call(self, x, training=False):
+        embedded = self.embedding(x)
+        rows = self.concat(
+            {name: self.fields[name](x[name], embedded[name], training=training) for name in x}
+        )
+        logits = {}
+        for name, row in rows.items():
+            h = self.normalization(row, domain=name, training=training)
+            for layer, drop in zip(self.star, self.dropouts):
+                h = drop(layer(h, domain=name), training=training)
+            auxiliary = self.auxiliary_output(self.auxiliary(row, training=training))
+            logits[name] = self.output_layer(h, domain=name) + auxiliary
+        return self.scores(logits)
