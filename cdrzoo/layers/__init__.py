@@ -5,13 +5,17 @@ from __future__ import annotations
 from cdrzoo.layers.activations import Dice
 from cdrzoo.layers.adversarial import DomainAlignment, GradientReversal
 from cdrzoo.layers.cross_attention import CrossAttention, DomainAwareCrossAttention
-from cdrzoo.layers.crosses import BiInteraction, CrossNet
+from cdrzoo.layers.crosses import BiInteraction, CrossNet, fm_term
 from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.experts import CGC, PLE, mixture
 from cdrzoo.layers.fields import (
+    FieldStack,
     FieldVectors,
+    FirstOrder,
     RowVectors,
     SlotConcat,
+    compared_feature,
+    events,
     field_roles,
     field_widths,
     history_field,
@@ -35,16 +39,21 @@ __all__ = [
     "FeatureEmbedding",
     "FieldImportance",
     "FieldPooling",
+    "FieldStack",
     "FieldVectors",
+    "FirstOrder",
     "GradientReversal",
     "InterestAttention",
     "ItemAttention",
     "RowVectors",
     "SlotConcat",
     "TargetAttention",
+    "compared_feature",
+    "events",
     "field_roles",
     "field_widths",
     "first_output",
+    "fm_term",
     "head",
     "history_field",
     "masked_mean",

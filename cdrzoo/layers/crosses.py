@@ -40,13 +40,34 @@ class BiInteraction(keras.layers.Layer):
     def call(self, fields):
         if self.weighted:
             fields = self.c * fields
-        return 0.5 * (ops.square(ops.sum(fields, axis=1)) - ops.sum(ops.square(fields), axis=1))
+        return _sum_of_pairs(fields)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], input_shape[2])
 
     def get_config(self):
         return {**super().get_config(), "weighted": self.weighted}
+
+
+def _sum_of_pairs(fields: Any) -> Any:
+    """The element-wise products of all pairs of fields, added up, in time linear in their number."""
+    return 0.5 * (ops.square(ops.sum(fields, axis=1)) - ops.sum(ops.square(fields), axis=1))
+
+
+def fm_term(fields: Any) -> Any:
+    """The second-order term of a factorization machine: sum_{i<j} <e_i, e_j>.
+
+    Several values of one field come here as their mean: there are no pairs within a field.
+
+    Args:
+        fields: e, `[B, F, d]`.
+
+    Returns:
+        float32 `[B, 1]`.
+
+    Reference: Rendle, Factorization Machines (ICDM 2010), lemma 3.1.
+    """
+    return ops.sum(_sum_of_pairs(ops.cast(fields, "float32")), axis=-1, keepdims=True)
 
 
 CROSSES = ("dcn", "literal", "dcn_v2")

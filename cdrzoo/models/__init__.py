@@ -64,6 +64,15 @@ CARDS = (
         "din", "DIN", "Deep Interest Network", "single-domain", "Zhou et al., KDD 2018", "histories", "target"
     ),
     ModelCard(
+        "fm",
+        "FM",
+        "Factorization machine",
+        "single-domain",
+        "Rendle, ICDM 2010",
+        "tables of one width",
+        "target",
+    ),
+    ModelCard(
         "cctl",
         "CCTL",
         "Collaborative cross-domain transfer learning",

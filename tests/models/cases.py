@@ -158,4 +158,5 @@ CASES = (
         },
         # It scores its target alone: what the sources hold reaches it through the histories in the target's rows.
     ),
+    Case("fm", changes={}),
 )
