@@ -73,6 +73,15 @@ CARDS = (
         "target",
     ),
     ModelCard(
+        "deepfm",
+        "DeepFM",
+        "DeepFM",
+        "single-domain",
+        "Guo et al., IJCAI 2017",
+        "tables of one width",
+        "target",
+    ),
+    ModelCard(
         "cctl",
         "CCTL",
         "Collaborative cross-domain transfer learning",

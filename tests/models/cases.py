@@ -159,4 +159,5 @@ CASES = (
         # It scores its target alone: what the sources hold reaches it through the histories in the target's rows.
     ),
     Case("fm", changes={}),
+    Case("deepfm", arguments={"units": (8, 6), "dropout": 0.0}, changes={"units": (8, 5), "dropout": 0.5}),
 )

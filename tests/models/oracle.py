@@ -132,6 +132,16 @@ def first_order(layer, name, rows):
     return z
 
 
+def slots(layer, name, values):
+    """The row `[B, width]` of a `SlotConcat`: every slot, zeros where the domain has none, and which domain it is."""
+    size = len(next(iter(values.values())))
+    row = [values.get(slot, np.zeros((size, width))) for slot, width in layer.widths.items()]
+    domains = [d.name for d in layer.schema.domains]
+    if len(domains) > 1:
+        row.append(np.tile(np.eye(len(domains))[domains.index(name)], (size, 1)))
+    return np.concatenate(row, axis=-1)
+
+
 def pairs(fields):
     """Products of all pairs i < j of fields, in the order (0, 1), (0, 2), ..: `[B, P, d]`."""
     indices = itertools.combinations(range(fields.shape[1]), 2)
