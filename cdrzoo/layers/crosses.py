@@ -145,7 +145,7 @@ class CIN(keras.layers.Layer):
     Returns:
         `[B, sum(units)]`.
 
-    Reference: Lian et al., xDeepFM (KDD 2018), eqs. 6-8.
+    Reference: Lian et al., xDeepFM (KDD 2018), section 3.2, eqs. 6 and 7.
     """
 
     def __init__(self, units: Sequence[int], **kwargs):
@@ -196,7 +196,7 @@ class BilinearInteraction(keras.layers.Layer):
     Raises:
         InputError: for another form.
 
-    Reference: Huang et al., FiBiNET (RecSys 2019), section 3.4, eqs. 5-7.
+    Reference: Huang et al., FiBiNET (RecSys 2019), section 3, "Bilinear-Interaction Layer".
     """
 
     def __init__(self, form: str = "interaction", **kwargs):

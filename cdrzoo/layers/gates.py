@@ -118,7 +118,7 @@ class SqueezeExcitation(keras.layers.Layer):
     Returns:
         v, `[B, F, d]`.
 
-    Reference: Huang et al., FiBiNET (RecSys 2019), section 3.3, eqs. 1-4.
+    Reference: Huang et al., FiBiNET (RecSys 2019), section 3, "SENET Layer".
     """
 
     def __init__(self, reduction: int = 3, **kwargs):
