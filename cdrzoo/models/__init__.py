@@ -82,6 +82,15 @@ CARDS = (
         "target",
     ),
     ModelCard(
+        "nfm",
+        "NFM",
+        "Neural factorization machine",
+        "single-domain",
+        "He & Chua, SIGIR 2017",
+        "tables of one width",
+        "target",
+    ),
+    ModelCard(
         "cctl",
         "CCTL",
         "Collaborative cross-domain transfer learning",
