@@ -91,6 +91,15 @@ CARDS = (
         "target",
     ),
     ModelCard(
+        "dcn",
+        "DCN",
+        "Deep & Cross Network V2",
+        "single-domain",
+        "Wang et al., WWW 2021",
+        "any feature; the package tensorflow-recommenders",
+        "target",
+    ),
+    ModelCard(
         "cctl",
         "CCTL",
         "Collaborative cross-domain transfer learning",

@@ -165,4 +165,15 @@ CASES = (
         arguments={"units": (8,), "dropout": 0.0},
         changes={"units": (7,), "batch_norm": False, "dropout": 0.5},
     ),
+    Case(
+        "dcn",
+        arguments={"units": (8, 6)},
+        changes={
+            "cross": "dcn",
+            "cross_layers": 1,
+            "structure": "parallel",
+            "units": (8, 5),
+            "dropout": 0.5,
+        },
+    ),
 )
