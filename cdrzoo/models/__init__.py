@@ -100,6 +100,15 @@ CARDS = (
         "target",
     ),
     ModelCard(
+        "fibinet",
+        "FiBiNET",
+        "FiBiNET",
+        "single-domain",
+        "Huang et al., RecSys 2019",
+        "tables of one width",
+        "target",
+    ),
+    ModelCard(
         "cctl",
         "CCTL",
         "Collaborative cross-domain transfer learning",

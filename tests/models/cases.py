@@ -176,4 +176,9 @@ CASES = (
             "dropout": 0.5,
         },
     ),
+    Case(
+        "fibinet",
+        arguments={"units": (8, 6), "dropout": 0.0},
+        changes={"units": (8, 5), "bilinear": "each", "reduction": 2, "dropout": 0.5},
+    ),
 )
