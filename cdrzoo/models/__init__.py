@@ -109,6 +109,15 @@ CARDS = (
         "target",
     ),
     ModelCard(
+        "xdeepfm",
+        "XDeepFM",
+        "xDeepFM",
+        "single-domain",
+        "Lian et al., KDD 2018",
+        "tables of one width",
+        "target",
+    ),
+    ModelCard(
         "cctl",
         "CCTL",
         "Collaborative cross-domain transfer learning",

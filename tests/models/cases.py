@@ -181,4 +181,9 @@ CASES = (
         arguments={"units": (8, 6), "dropout": 0.0},
         changes={"units": (8, 5), "bilinear": "each", "reduction": 2, "dropout": 0.5},
     ),
+    Case(
+        "xdeepfm",
+        arguments={"units": (8, 6), "cin_units": (5, 4), "dropout": 0.0},
+        changes={"units": (8, 5), "cin_units": (5, 3), "dropout": 0.5},
+    ),
 )
