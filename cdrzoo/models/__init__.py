@@ -118,6 +118,15 @@ CARDS = (
         "target",
     ),
     ModelCard(
+        "afm",
+        "AFM",
+        "Attentional factorization machine",
+        "single-domain",
+        "Xiao et al., IJCAI 2017",
+        "tables of one width",
+        "target",
+    ),
+    ModelCard(
         "cctl",
         "CCTL",
         "Collaborative cross-domain transfer learning",

@@ -186,4 +186,5 @@ CASES = (
         arguments={"units": (8, 6), "cin_units": (5, 4), "dropout": 0.0},
         changes={"units": (8, 5), "cin_units": (5, 3), "dropout": 0.5},
     ),
+    Case("afm", arguments={"dropout": 0.0}, changes={"attention_units": 3, "dropout": 0.5}),
 )
