@@ -127,6 +127,15 @@ CARDS = (
         "target",
     ),
     ModelCard(
+        "youtube_dnn",
+        "YouTubeDNN",
+        "YouTube DNN",
+        "single-domain",
+        "Covington et al., RecSys 2016",
+        "any feature",
+        "target",
+    ),
+    ModelCard(
         "cctl",
         "CCTL",
         "Collaborative cross-domain transfer learning",

@@ -187,4 +187,5 @@ CASES = (
         changes={"units": (8, 5), "cin_units": (5, 3), "dropout": 0.5},
     ),
     Case("afm", arguments={"dropout": 0.0}, changes={"attention_units": 3, "dropout": 0.5}),
+    Case("youtube_dnn", arguments={"units": (8, 6)}, changes={"units": (8, 5), "dropout": 0.5}),
 )
