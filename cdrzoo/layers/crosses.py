@@ -287,7 +287,7 @@ class CrossProducts(keras.layers.Layer):
         out = {}
         for name, rows in x.items():
             out[name] = dict(rows)
-            for cross, history, candidate in self._crosses[name]:
+            for cross, history, candidate in self._crosses[self.schema.domain(name).name]:
                 a = ops.cast(rows[history.name], "int64")
                 b = ops.expand_dims(ops.cast(rows[candidate.name], "int64"), 1)
                 row = 1 + ops.mod(a * self.schema.table(candidate.table).rows + b, self.prime)
