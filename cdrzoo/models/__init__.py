@@ -82,6 +82,15 @@ CARDS = (
         "target",
     ),
     ModelCard(
+        "wide_deep",
+        "WideDeep",
+        "Wide & Deep",
+        "single-domain",
+        "Cheng et al., DLRS 2016",
+        "any feature; histories to cross with the candidate",
+        "target",
+    ),
+    ModelCard(
         "nfm",
         "NFM",
         "Neural factorization machine",

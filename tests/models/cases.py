@@ -161,6 +161,11 @@ CASES = (
     Case("fm", changes={}),
     Case("deepfm", arguments={"units": (8, 6), "dropout": 0.0}, changes={"units": (8, 5), "dropout": 0.5}),
     Case(
+        "wide_deep",
+        arguments={"units": (8, 6), "buckets": 97},
+        changes={"units": (8, 5), "buckets": 50, "dropout": 0.5},
+    ),
+    Case(
         "nfm",
         arguments={"units": (8,), "dropout": 0.0},
         changes={"units": (7,), "batch_norm": False, "dropout": 0.5},
