@@ -5,19 +5,31 @@ from __future__ import annotations
 from cdrzoo.layers.activations import Dice
 from cdrzoo.layers.adversarial import DomainAlignment, GradientReversal
 from cdrzoo.layers.cross_attention import CrossAttention, DomainAwareCrossAttention
-from cdrzoo.layers.crosses import BiInteraction, CrossNet
+from cdrzoo.layers.crosses import (
+    CIN,
+    BiInteraction,
+    BilinearInteraction,
+    CrossNet,
+    CrossProducts,
+    PairAttention,
+    fm_term,
+)
 from cdrzoo.layers.domains import PartitionedNormalization, StarDense
 from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.experts import CGC, PLE, mixture
 from cdrzoo.layers.fields import (
+    FieldStack,
     FieldVectors,
+    FirstOrder,
     RowVectors,
     SlotConcat,
+    compared_feature,
+    events,
     field_roles,
     field_widths,
     history_field,
 )
-from cdrzoo.layers.gates import GLU, FieldImportance, scale_fields
+from cdrzoo.layers.gates import GLU, FieldImportance, SqueezeExcitation, scale_fields
 from cdrzoo.layers.interests import FieldPooling, InterestAttention, ItemAttention, history_steps
 from cdrzoo.layers.mappings import (
     Factorization,
@@ -38,9 +50,12 @@ from cdrzoo.layers.towers import MLP, first_output, head
 
 __all__ = [
     "BiInteraction",
+    "BilinearInteraction",
     "CGC",
+    "CIN",
     "CrossAttention",
     "CrossNet",
+    "CrossProducts",
     "Dice",
     "DomainAlignment",
     "DomainAwareCrossAttention",
@@ -48,7 +63,9 @@ __all__ = [
     "FeatureEmbedding",
     "FieldImportance",
     "FieldPooling",
+    "FieldStack",
     "FieldVectors",
+    "FirstOrder",
     "GLU",
     "GradientReversal",
     "InterestAttention",
@@ -56,19 +73,24 @@ __all__ = [
     "MLP",
     "MetricFactors",
     "PLE",
+    "PairAttention",
     "PartitionedNormalization",
     "PersonalBridge",
     "RowVectors",
     "SlotConcat",
+    "SqueezeExcitation",
     "StarDense",
     "TargetAttention",
     "UserMapping",
     "bridged",
     "check_first_stage",
+    "compared_feature",
     "crossed",
+    "events",
     "field_roles",
     "field_widths",
     "first_output",
+    "fm_term",
     "head",
     "hinge",
     "history_field",

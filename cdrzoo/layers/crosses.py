@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from cdrzoo.errors import InputError
+from cdrzoo.layers.fields import compared_feature
+from cdrzoo.layers.pooling import masked_softmax, weighted_sum
+from cdrzoo.schema import Feature, Schema, Table
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -40,13 +46,257 @@ class BiInteraction(keras.layers.Layer):
     def call(self, fields):
         if self.weighted:
             fields = self.c * fields
-        return 0.5 * (ops.square(ops.sum(fields, axis=1)) - ops.sum(ops.square(fields), axis=1))
+        return _sum_of_pairs(fields)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], input_shape[2])
 
     def get_config(self):
         return {**super().get_config(), "weighted": self.weighted}
+
+
+def _sum_of_pairs(fields: Any) -> Any:
+    """The element-wise products of all pairs of fields, added up, in time linear in their number."""
+    return 0.5 * (ops.square(ops.sum(fields, axis=1)) - ops.sum(ops.square(fields), axis=1))
+
+
+def fm_term(fields: Any) -> Any:
+    """The second-order term of a factorization machine: sum_{i<j} <e_i, e_j>.
+
+    Several values of one field come here as their mean: there are no pairs within a field.
+
+    Args:
+        fields: e, `[B, F, d]`.
+
+    Returns:
+        float32 `[B, 1]`.
+
+    Reference: Rendle, Factorization Machines (ICDM 2010), lemma 3.1.
+    """
+    return ops.sum(_sum_of_pairs(ops.cast(fields, "float32")), axis=-1, keepdims=True)
+
+
+def _pairs(left: Any, right: Any) -> Any:
+    """left_i * right_j for all pairs i < j of fields, in the order (0, 1), (0, 2), ..: `[B, F (F - 1) / 2, d]`."""
+    first, second = (index.astype("int32") for index in np.triu_indices(right.shape[1], 1))
+    return ops.take(left, first, axis=1) * ops.take(right, second, axis=1)
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class PairAttention(keras.layers.Layer):
+    """Attention-based pooling of the element-wise products of all pairs of fields.
+
+        p_ij = e_i * e_j,   a'_ij = h^T relu(W p_ij + b),   a = softmax(a'),   out = sum_{i<j} a_ij p_ij
+
+    The softmax is over the pairs of fields that the row has: a field that is zeros (a missing id, an empty history) is
+    one of the features whose x_i is 0, which the paper's sums leave out. A row without a pair gives zeros.
+
+    Args:
+        units: rows of W. Default: the width of the fields.
+
+    Call arguments:
+        fields: e, `[B, F, d]`.
+
+    Returns:
+        The pooled pairs `[B, d]` and the weights, float32 `[B, F (F - 1) / 2]`.
+
+    Reference: Xiao et al., Attentional Factorization Machines (IJCAI 2017), eqs. 4 and 5.
+    """
+
+    def __init__(self, units: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape):
+        width = input_shape[-1]
+        units = self.units or width
+        self.kernel = self.add_weight(name="kernel", shape=(width, units), initializer="glorot_uniform")
+        self.bias = self.add_weight(name="bias", shape=(units,), initializer="zeros")
+        self.score = self.add_weight(name="score", shape=(units, 1), initializer="glorot_uniform")
+
+    def call(self, fields):
+        products = _pairs(fields, fields)
+        present = ops.cast(ops.any(ops.not_equal(fields, 0), axis=-1, keepdims=True), "int32")
+        mask = ops.squeeze(_pairs(present, present), -1) > 0
+        hidden = ops.relu(ops.matmul(products, self.kernel) + self.bias)
+        scores = ops.cast(ops.squeeze(ops.matmul(hidden, self.score), -1), "float32")
+        weights = masked_softmax(scores, mask)
+        return weighted_sum(ops.cast(weights, products.dtype), products), weights
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class CIN(keras.layers.Layer):
+    """Compressed interaction network: crosses of whole fields, one degree higher with every layer.
+
+        X^k_h = sum_{i, j} W^{k,h}_ij (X^0_i * X^{k-1}_j),   p^k_h = sum_d X^k_{h,d},   out = [p^1 | .. | p^T]
+
+    with X^0 the fields. There is no activation, which the paper finds best, and all maps of a layer go to the output
+    and to the next layer.
+
+    Args:
+        units: H_k, the maps of each layer.
+
+    Call arguments:
+        fields: `[B, F, d]`.
+
+    Returns:
+        `[B, sum(units)]`.
+
+    Reference: Lian et al., xDeepFM (KDD 2018), section 3.2, eqs. 6 and 7.
+    """
+
+    def __init__(self, units: Sequence[int], **kwargs):
+        super().__init__(**kwargs)
+        self.units = tuple(units)
+
+    def build(self, input_shape):
+        fields = input_shape[1]
+        # Row i * H_{k-1} + j of a kernel belongs to field i and map j.
+        self.kernels = [
+            self.add_weight(name=f"kernel_{k}", shape=(fields * before, maps), initializer="glorot_uniform")
+            for k, (before, maps) in enumerate(zip((fields, *self.units), self.units))
+        ]
+
+    def call(self, fields):
+        first = maps = ops.transpose(fields, (0, 2, 1))  # the columns cross each by itself: [B, d, F]
+        pooled = []
+        for kernel in self.kernels:
+            products = ops.expand_dims(first, 3) * ops.expand_dims(maps, 2)
+            maps = ops.matmul(ops.reshape(products, (-1, first.shape[1], kernel.shape[0])), kernel)
+            pooled.append(ops.sum(maps, axis=1))
+        return ops.concatenate(pooled, axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+BILINEAR = ("all", "each", "interaction")
+"""What has a matrix of its own in `BilinearInteraction`: nothing, each field, each pair of fields."""
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class BilinearInteraction(keras.layers.Layer):
+    """Products of all pairs of fields, the first of which went through a matrix.
+
+        p_ij = (v_i W) * v_j,  i < j
+
+    Args:
+        form: `"all"` (one W), `"each"` (W_i for each field but the last, which is never the first of a pair) or
+            `"interaction"` (W_ij for each pair); default `"interaction"`.
+
+    Call arguments:
+        fields: v, `[B, F, d]`.
+
+    Returns:
+        `[B, F (F - 1) / 2, d]`; pairs in the order (0, 1), (0, 2), ..
+
+    Raises:
+        InputError: for another form.
+
+    Reference: Huang et al., FiBiNET (RecSys 2019), section 3, "Bilinear-Interaction Layer".
+    """
+
+    def __init__(self, form: str = "interaction", **kwargs):
+        super().__init__(**kwargs)
+        if form not in BILINEAR:
+            raise InputError(
+                f"The form of a bilinear interaction must be one of {', '.join(BILINEAR)}. Received: {form!r}."
+            )
+        self.form = form
+
+    def build(self, input_shape):
+        _, fields, width = input_shape
+        count = {"all": 1, "each": fields - 1, "interaction": fields * (fields - 1) // 2}[self.form]
+        # Every matrix starts as a dense layer's does: the number of matrices is no fan.
+        limit = (3 / width) ** 0.5
+        start = keras.initializers.RandomUniform(-limit, limit)
+        self.kernel = self.add_weight(name="kernel", shape=(count, width, width), initializer=start)
+
+    def call(self, fields):
+        first, second = (index.astype("int32") for index in np.triu_indices(fields.shape[1], 1))
+        if self.form == "interaction":
+            left = ops.einsum("bpd,pde->bpe", ops.take(fields, first, axis=1), self.kernel)
+            return left * ops.take(fields, second, axis=1)
+        if self.form == "each":
+            left = ops.einsum("bfd,fde->bfe", fields[:, :-1], self.kernel)
+        else:
+            left = ops.matmul(fields, self.kernel[0])
+        return _pairs(left, fields)
+
+    def get_config(self):
+        return {**super().get_config(), "form": self.form}
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class CrossProducts(keras.layers.Layer):
+    """Cross-product transformations: each event of a history together with the candidate, as one id.
+
+        phi_(a, b) = 1 if the history lists a and the candidate is b
+
+    which is the paper's AND(user_installed_app, impression_app). Crossed is every history with the feature of the
+    candidate that it is compared with (`compared_feature`). A pair is a row of a table of at most `buckets` rows, which
+    pairs share (by the remainder of their number) where there are more of them.
+
+    Args:
+        schema: the schema.
+        buckets: rows of the table of each pair of tables; default 100,000.
+
+    Attributes:
+        crossed: the schema with these features, several `ids` each, called `<history>_x_<feature>`.
+
+    Call arguments:
+        x: `{domain: {feature: tensor}}` of any of the domains.
+
+    Returns:
+        The same with the further features.
+
+    Reference: Cheng et al., Wide & Deep Learning for Recommender Systems (DLRS 2016), section 3.1, eq. 1.
+    """
+
+    def __init__(self, schema, buckets: int = 100_000, **kwargs):
+        super().__init__(**{"autocast": False, **kwargs})
+        self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        if isinstance(buckets, bool) or not isinstance(buckets, int) or buckets < 3:
+            raise InputError(f"`buckets` must be a whole number of at least 3. Received: {buckets!r}.")
+        self.buckets = buckets
+        # Row 0 is padding. Numbers of pairs run through the rows of a prime number of buckets evenly.
+        self.prime = next(
+            n for n in range(buckets - 1, 1, -1) if all(n % m for m in range(2, int(n**0.5) + 1))
+        )
+        self._crosses: dict[str, list[tuple[str, Feature, Feature]]] = {}
+        domains, tables = [], list(self.schema.tables)
+        for domain in self.schema.domains:
+            pairs = [
+                (f"{history.name}_x_{partner}", history, domain.feature(partner))
+                for history in domain.histories()
+                if (partner := compared_feature(self.schema, domain, history))
+            ]
+            more = [
+                Feature(name, "ids", "context", "int64", f"{one.table}_x_{two.table}", one.length)
+                for name, one, two in pairs
+            ]
+            tables += [Table(f.table, width=1, rows=self.prime + 1) for f in more]
+            domains.append(dataclasses.replace(domain, features=(*domain.features, *more)))
+            self._crosses[domain.name] = pairs
+        self.crossed = Schema(tuple(domains), self.schema.target, tuple(tables))
+
+    def call(self, x):
+        out = {}
+        for name, rows in x.items():
+            out[name] = dict(rows)
+            for cross, history, candidate in self._crosses[self.schema.domain(name).name]:
+                a = ops.cast(rows[history.name], "int64")
+                b = ops.expand_dims(ops.cast(rows[candidate.name], "int64"), 1)
+                row = 1 + ops.mod(a * self.schema.table(candidate.table).rows + b, self.prime)
+                both = ops.logical_and(a > 0, b > 0)
+                out[name][cross] = ops.cast(ops.where(both, row, ops.zeros_like(row)), "int32")
+        return out
+
+    def get_config(self):
+        return {**super().get_config(), "schema": self.schema.to_dict(), "buckets": self.buckets}
 
 
 CROSSES = ("dcn", "literal", "dcn_v2")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ from keras import ops
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.pooling import TargetAttention, masked_mean
+from cdrzoo.layers.towers import first_output
 from cdrzoo.schema import PADDING, Domain, Feature, Schema
 
 
@@ -54,23 +56,12 @@ class FieldVectors(keras.layers.Layer):
         row = self.schema.domain(domain)
         self.roles = field_roles(row)
         self._histories = {f.of: row.histories(f.of) for f in row.histories()}
-        self._partners = {f.name: self._partner(row, f) for f in row.histories()}
+        self._partners = {f.name: compared_feature(self.schema, row, f) for f in row.histories()}
         self.attentions = {
             of: TargetAttention(self.attention_units, name=f"attention_{of}")
             for of, histories in self._histories.items()
             if pooling == "attention" and any(self._partners[f.name] for f in histories)
         }
-
-    def _partner(self, row: Domain, history: Feature) -> str | None:
-        """The candidate's feature that the history is compared with."""
-        listed = {f.name for f in self.schema.domain(history.of).features if f.column == history.field}
-        width = self.schema.table(history.table).width
-        candidates = [
-            f for f in row.with_role("item") if f.kind == "id" and self.schema.table(f.table).width == width
-        ]
-        # Two features of the candidate may look up one table: the one that the history lists goes first.
-        best = min(candidates, key=lambda f: (f.table != history.table, f.name not in listed), default=None)
-        return best.name if best and (best.table == history.table or best.name in listed) else None
 
     def compared(self, of: str) -> tuple[tuple[str, str | None], ...]:
         """What the attention over the histories of `of` compares: pairs of a history and the candidate's feature."""
@@ -109,8 +100,7 @@ class FieldVectors(keras.layers.Layer):
         histories = sorted(
             self._histories[of], key=lambda f: self._partners[f.name] is None
         )  # matched ones first
-        # An event is a step if any of its columns is known; a history's columns run in step.
-        mask = ops.any(ops.stack([ops.not_equal(ids[f.name], PADDING) for f in histories], axis=0), axis=0)
+        mask = events(histories, ids)
         if of not in self.attentions:
             return ops.concatenate([masked_mean(embedded[f.name], mask) for f in histories], axis=-1)
         keys = ops.concatenate([embedded[f.name] for f in histories], axis=-1)
@@ -214,6 +204,175 @@ class RowVectors(keras.layers.Layer):
     def get_config(self):
         arguments = {"pooling": self.pooling, "attention_units": list(self.attention_units)}
         return {**super().get_config(), "schema": self.schema.to_dict(), **arguments}
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class FieldStack(keras.layers.Layer):
+    """Every feature of a row as one vector, all of one width: what products of fields are made from.
+
+        e_i = x_i v_i
+
+    v_i is the row of the table that an id looks up (x_i = 1), the mean of such rows for several ids or for the events
+    of a history, and for a number (x_i its value) a vector of its own. A feature that several domains list is one
+    field. A field is zeros where the row has nothing there: the id is missing, the history empty, the feature one that
+    the row's domain does not list. With more than one domain, the domain itself is the last field.
+
+    Args:
+        schema: the schema; all tables of one width.
+
+    Call arguments:
+        ids: the rows as they came, `{domain: {feature: tensor}}`; says which steps are padding.
+        embedded: the same after `FeatureEmbedding`.
+
+    Returns:
+        `{domain: [B, F, width]}`; fields in the target's order, then those that only sources list.
+
+    Raises:
+        SchemaError: when tables have different widths.
+
+    Reference: Rendle, Factorization Machines (ICDM 2010), section III; Guo et al., DeepFM (IJCAI 2017), section 2.1.
+    """
+
+    def __init__(self, schema, **kwargs):
+        super().__init__(**kwargs)
+        self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        widths = {table.name: table.width for table in self.schema.tables}
+        if len(set(widths.values())) != 1:
+            said = ", ".join(f"{name} {width}" for name, width in widths.items()) or "none"
+            raise SchemaError(
+                f"Fields are multiplied with each other, so all tables need one width. Received: {said}. Set one "
+                "`width`, for example with `schema.with_width(16)`."
+            )
+        self.width = next(iter(widths.values()))
+        domains = (self.schema.target_domain, *self.schema.sources)
+        self.slots = {f.name: f.kind for domain in domains for f in domain.features}
+        self.numbers = [name for name, kind in self.slots.items() if kind == "number"]
+
+    def build(self, input_shape=None):
+        if self.numbers:
+            self.number_vectors = self.add_weight(
+                name="number_vectors", shape=(len(self.numbers), self.width), initializer="uniform"
+            )
+        if len(self.schema.domains) > 1:
+            self.domain_vectors = self.add_weight(
+                name="domain_vectors", shape=(len(self.schema.domains), self.width), initializer="uniform"
+            )
+
+    def call(self, ids: Mapping[str, Any], embedded: Mapping[str, Any]) -> dict[str, Any]:
+        stacks = {}
+        for index, domain in enumerate(self.schema.domains):
+            if domain.name not in ids:
+                continue
+            given = {
+                f.name: self._vector(domain, f, ids[domain.name], embedded[domain.name])
+                for f in domain.features
+            }
+            zeros = ops.zeros_like(next(iter(given.values())))
+            fields = [given.get(name, zeros) for name in self.slots]
+            if len(self.schema.domains) > 1:
+                fields.append(zeros + self.domain_vectors[index])
+            stacks[domain.name] = ops.stack(fields, axis=1)
+        return stacks
+
+    def _vector(self, domain: Domain, feature: Feature, ids, embedded):
+        vector = embedded[feature.name]
+        if feature.kind == "number":
+            return vector * self.number_vectors[self.numbers.index(feature.name)]
+        if feature.kind == "ids":
+            steps = domain.histories(feature.of) if feature.role == "history" else (feature,)
+            return masked_mean(vector, events(steps, ids))
+        return vector
+
+    def get_config(self):
+        return {**super().get_config(), "schema": self.schema.to_dict()}
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class FirstOrder(keras.layers.Layer):
+    """The linear part of a model: a weight for each value of a feature, their mean for several values, one a number.
+
+        z = w_0 + sum_i w_i[x_i] + sum_j w_j x_j
+
+    Features of one table do not share weights: having seen an item is not the same as being offered it. With several
+    domains, features of one name share theirs where they look up one table, and each domain has its own w_0, which
+    starts at `first_output`. All others start at 0, so that a value never seen weighs nothing. Computes in float32.
+
+    Args:
+        schema: the schema; widths of tables do not matter.
+
+    Call arguments:
+        x: `{domain: {feature: tensor}}` of any of the schema's domains.
+
+    Returns:
+        `{domain: float32 [B, 1]}`.
+    """
+
+    def __init__(self, schema, **kwargs):
+        super().__init__(**{"dtype": "float32", **kwargs})
+        self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        one_hot = _one_table_a_feature(self.schema)
+        self.embedding = FeatureEmbedding(one_hot, initializer="zeros", dtype=self.dtype_policy)
+        self.fields = {
+            d.name: FieldVectors(one_hot, d.name, dtype=self.dtype_policy) for d in one_hot.domains
+        }
+
+    def build(self, input_shape=None):
+        self.bias = self.add_weight(
+            name="bias",
+            shape=(len(self.schema.domains),),
+            initializer=keras.initializers.Constant([first_output(d) for d in self.schema.domains]),
+        )
+        numbers = {f.name for d in self.schema.domains for f in d.features if f.kind == "number"}
+        self.numbers = {
+            name: self.add_weight(name=name, shape=(), initializer="zeros") for name in sorted(numbers)
+        }
+
+    def call(self, x):
+        embedded = self.embedding(x)
+        sums = {}
+        for index, domain in enumerate(self.schema.domains):
+            if domain.name in x:
+                fields = self.fields[domain.name](x[domain.name], embedded[domain.name])
+                terms = [weights * self.numbers.get(name, 1.0) for name, weights in fields.items()]
+                sums[domain.name] = (
+                    ops.sum(ops.concatenate(terms, axis=-1), axis=-1, keepdims=True) + self.bias[index]
+                )
+        return sums
+
+    def get_config(self):
+        return {**super().get_config(), "schema": self.schema.to_dict()}
+
+
+def _one_table_a_feature(schema: Schema) -> Schema:
+    """The schema with a table of width 1 for each feature."""
+
+    def named(feature: Feature) -> Feature:
+        if feature.table is None:
+            return feature
+        return dataclasses.replace(feature, table=f"{feature.name}_{feature.table}")
+
+    domains = [dataclasses.replace(d, features=tuple(map(named, d.features))) for d in schema.domains]
+    tables = {named(f).table: schema.table(f.table) for d in schema.domains for f in d.features if f.table}
+    return Schema(
+        tuple(domains),
+        schema.target,
+        tuple(dataclasses.replace(table, name=name, width=1) for name, table in tables.items()),
+    )
+
+
+def compared_feature(schema: Schema, row: Domain, history: Feature) -> str | None:
+    """The feature of the candidate that a history in its row is compared with, if there is one."""
+    listed = {f.name for f in schema.domain(history.of).features if f.column == history.field}
+    width = schema.table(history.table).width
+    candidates = [f for f in row.with_role("item") if f.kind == "id" and schema.table(f.table).width == width]
+    # Two features of the candidate may look up one table: the one that the history lists goes first.
+    best = min(candidates, key=lambda f: (f.table != history.table, f.name not in listed), default=None)
+    return best.name if best and (best.table == history.table or best.name in listed) else None
+
+
+def events(histories: Sequence[Feature], ids: Mapping[str, Any]) -> Any:
+    """Which steps of sequences that run in step are events, bool `[B, n]`: those of which any column is known."""
+    return ops.any(ops.stack([ops.not_equal(ids[f.name], PADDING) for f in histories], axis=0), axis=0)
 
 
 def history_field(of: str) -> str:

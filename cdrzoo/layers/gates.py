@@ -101,6 +101,44 @@ class FieldImportance(keras.layers.Layer):
         return {**super().get_config(), **arguments}
 
 
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class SqueezeExcitation(keras.layers.Layer):
+    """SENET: each field times a weight that is read off the means of all fields.
+
+        s_i = mean_d e_{i,d},   A = relu(W_2 relu(W_1 s)),   v_i = A_i e_i
+
+    without biases. A weight may be 0: the row does without that field.
+
+    Args:
+        reduction: r; W_1 leaves max(1, F / r) of F means; default 3.
+
+    Call arguments:
+        fields: e, `[B, F, d]`.
+
+    Returns:
+        v, `[B, F, d]`.
+
+    Reference: Huang et al., FiBiNET (RecSys 2019), section 3, "SENET Layer".
+    """
+
+    def __init__(self, reduction: int = 3, **kwargs):
+        super().__init__(**kwargs)
+        self.reduction = reduction
+
+    def build(self, input_shape):
+        fields = input_shape[1]
+        squeezed = max(1, fields // self.reduction)
+        self.squeeze = self.add_weight(name="squeeze", shape=(fields, squeezed), initializer="glorot_uniform")
+        self.excite = self.add_weight(name="excite", shape=(squeezed, fields), initializer="glorot_uniform")
+
+    def call(self, fields):
+        weights = ops.relu(ops.matmul(ops.mean(fields, axis=-1), self.squeeze))
+        return fields * ops.expand_dims(ops.relu(ops.matmul(weights, self.excite)), -1)
+
+    def get_config(self):
+        return {**super().get_config(), "reduction": self.reduction}
+
+
 def scale_fields(v: Any, p: Any, widths: Sequence[int]) -> Any:
     """Every field multiplied by its weight.
 

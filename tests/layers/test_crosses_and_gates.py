@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from cdrzoo.errors import InputError
-from cdrzoo.layers import GLU, CrossNet, FieldImportance, scale_fields
+from cdrzoo.layers import GLU, CrossNet, FieldImportance, SqueezeExcitation, scale_fields
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 4)).astype("float32")
@@ -146,3 +146,23 @@ def test_importance_by_hand():
 def test_every_column_of_a_field_gets_its_weight():
     v = tf.constant([[1.0, 2.0, 3.0, 4.0]])
     np.testing.assert_array_equal(scale_fields(v, tf.constant([[2.0, 0.5]]), (1, 3)), [[2.0, 1.0, 1.5, 2.0]])
+
+
+def test_squeeze_and_excitation_by_hand():
+    layer = SqueezeExcitation(reduction=2)
+    e = tf.constant([[[1.0, 3.0], [-4.0, 0.0], [5.0, 5.0]]])  # means 2, -2, 5; one squeezed unit
+    layer.build(e.shape)
+    layer.squeeze.assign([[1.0], [0.5], [0.0]])
+    layer.excite.assign([[3.0, -1.0, 0.5]])
+    # relu(2 - 1) = 1; weights relu(3, -1, 0.5) = (3, 0, 0.5)
+    np.testing.assert_allclose(layer(e), [[[3, 9], [0, 0], [2.5, 2.5]]])
+    np.testing.assert_array_equal(layer(-e), tf.zeros_like(e))  # relu(-1) = 0
+    assert SqueezeExcitation.from_config(layer.get_config()).reduction == 2
+
+
+@pytest.mark.parametrize(("fields", "squeezed"), [(2, 1), (3, 1), (7, 2), (12, 4)])
+def test_what_is_left_of_the_means(fields, squeezed):
+    layer = SqueezeExcitation()
+    layer.build((None, fields, 4))
+    assert layer.squeeze.shape == (fields, squeezed) and layer.excite.shape == (squeezed, fields)
+    assert len(layer.weights) == 2  # no bias

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from cdrzoo.errors import SchemaError
-from cdrzoo.layers import FieldVectors, RowVectors, SlotConcat, field_roles, field_widths
+from cdrzoo.layers import (
+    FeatureEmbedding,
+    FieldStack,
+    FieldVectors,
+    FirstOrder,
+    RowVectors,
+    SlotConcat,
+    field_roles,
+    field_widths,
+)
 from cdrzoo.schema import Domain, Feature, Schema, Table
 from tests.models.toys import toy_rows, toy_schema
 
@@ -218,3 +228,99 @@ def test_row_vectors_are_fields_side_by_side():
         np.testing.assert_array_equal(found[name], expected[name])
     again = RowVectors.from_config(rows.get_config())
     assert (again.pooling, again.attention_units, again.schema) == ("attention", (5, 4), schema)
+
+
+def two_shops() -> Schema:
+    """Domains with a feature in common, and each with one of its own."""
+    return Schema(
+        target="b",
+        tables=(Table("t", 2, rows=4), Table("s", 2, rows=4)),
+        domains=(
+            Domain(
+                "a",
+                (Feature("own", "id", "item", table="s"), Feature("both", "id", "user", table="t")),
+                mean=0.5,
+            ),
+            Domain(
+                "b", (Feature("both", "id", "user", table="t"), Feature("price", "number", "item")), mean=0.25
+            ),
+        ),
+    )
+
+
+def test_a_stack_by_hand():
+    layer = FieldStack(two_shops())
+    embedded = {
+        "b": {"both": tf.constant([[1.0, 2.0]]), "price": tf.constant([[3.0]])},
+        "a": {"own": tf.constant([[4.0, 5.0]]), "both": tf.constant([[6.0, 7.0]])},
+    }
+    ids = {
+        "b": {"both": tf.constant([1]), "price": tf.constant([3.0])},
+        "a": {"own": tf.constant([1]), "both": tf.constant([1])},
+    }
+    layer(ids, embedded)
+    layer.number_vectors.assign([[1.0, -1.0]])
+    layer.domain_vectors.assign([[8.0, 8.0], [9.0, 9.0]])
+    out = layer(ids, embedded)
+    # both, price, own, the domain
+    np.testing.assert_array_equal(out["b"], [[[1, 2], [3, -3], [0, 0], [9, 9]]])
+    np.testing.assert_array_equal(out["a"], [[[6, 7], [0, 0], [4, 5], [8, 8]]])
+    np.testing.assert_array_equal(layer({"a": ids["a"]}, embedded)["a"], out["a"])
+
+
+def test_the_stack_of_one_domain_has_no_field_of_the_domain():
+    schema = toy_schema().only("films")
+    x, _ = toy_rows(schema, {"films": 6})
+    layer = FieldStack(schema)
+    out = layer(x, FeatureEmbedding(schema)(x))["films"]
+    assert list(layer.slots) == [f.name for f in schema.target_domain.features]
+    assert out.shape == (6, 8, 4) and len(layer.weights) == 1
+
+
+def test_the_histories_of_a_stack_are_fields_each_and_run_in_step():
+    schema = toy_schema().only("films")
+    x, _ = toy_rows(schema, {"films": 3}, missing=False)
+    rows = dict(x["films"])
+    # The second event lacks its stars and counts as an event all the same.
+    rows["films_seen"] = tf.constant([[2, 3, 0, 0, 0]] * 3)
+    rows["films_genres"] = tf.constant([[4, 5, 0, 0, 0]] * 3)
+    rows["films_stars"] = tf.constant([[6, 0, 0, 0, 0]] * 3)
+    embedding = FeatureEmbedding(schema)
+    stack = FieldStack(schema)
+    out = stack({"films": rows}, embedding({"films": rows}))["films"]
+    at = {name: index for index, name in enumerate(stack.slots)}
+    film, stars = embedding.table("film").numpy(), embedding.table("stars").numpy()
+    np.testing.assert_allclose(out[0, at["films_seen"]], (film[2] + film[3]) / 2, rtol=1e-5)
+    np.testing.assert_allclose(out[0, at["films_stars"]], stars[6] / 2, rtol=1e-5)
+
+
+def test_a_stack_needs_one_width():
+    with pytest.raises(SchemaError, match=r"one width. Received: item 4, category 3.*with_width\(16\)"):
+        FieldStack(shop())
+
+
+def test_first_order_weights_start_at_the_mean_label_and_by_hand():
+    layer = FirstOrder(two_shops())
+    x = {
+        "b": {"both": tf.constant([2, 0]), "price": tf.constant([3.0, 1.0])},
+        "a": {"own": tf.constant([1]), "both": tf.constant([2])},
+    }
+    out = layer(x)
+    np.testing.assert_allclose(out["b"], [[np.log(1 / 3)]] * 2, rtol=1e-6)  # the logit of 0.25
+    np.testing.assert_allclose(out["a"], [[0]])
+    layer.bias.assign([0.5, 0.25])
+    layer.numbers["price"].assign(2.0)
+    layer.embedding.table("both_t").assign([[0], [1], [2], [3]])
+    layer.embedding.table("own_s").assign([[0], [10], [20], [30]])
+    out = layer(x)
+    np.testing.assert_allclose(out["b"], [[0.25 + 2 + 2 * 3], [0.25 + 2]])
+    np.testing.assert_allclose(out["a"], [[0.5 + 2 + 10]])
+
+
+def test_first_order_sums_stay_in_float32():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    schema = two_shops()
+    layer = FirstOrder(schema)
+    assert layer.compute_dtype == layer.embedding.compute_dtype == "float32"
+    assert FirstOrder.from_config(layer.get_config()).get_config() == layer.get_config()
+    assert FieldStack.from_config(FieldStack(schema).get_config()).slots == FieldStack(schema).slots

@@ -244,4 +244,39 @@ CASES = (
         parts=lambda schema: {"pretrained": trained(schema, "cml")},
         learns=None,
     ),
+    Case("fm", changes={}),
+    Case("deepfm", arguments={"units": (8, 6), "dropout": 0.0}, changes={"units": (8, 5), "dropout": 0.5}),
+    Case(
+        "wide_deep",
+        arguments={"units": (8, 6), "buckets": 97},
+        changes={"units": (8, 5), "buckets": 50, "dropout": 0.5},
+    ),
+    Case(
+        "nfm",
+        arguments={"units": (8,), "dropout": 0.0},
+        changes={"units": (7,), "batch_norm": False, "dropout": 0.5},
+    ),
+    Case(
+        "dcn",
+        arguments={"units": (8, 6)},
+        changes={
+            "cross": "dcn",
+            "cross_layers": 1,
+            "structure": "parallel",
+            "units": (8, 5),
+            "dropout": 0.5,
+        },
+    ),
+    Case(
+        "fibinet",
+        arguments={"units": (8, 6), "dropout": 0.0},
+        changes={"units": (8, 5), "bilinear": "each", "reduction": 2, "dropout": 0.5},
+    ),
+    Case(
+        "xdeepfm",
+        arguments={"units": (8, 6), "cin_units": (5, 4), "dropout": 0.0},
+        changes={"units": (8, 5), "cin_units": (5, 3), "dropout": 0.5},
+    ),
+    Case("afm", arguments={"dropout": 0.0}, changes={"attention_units": 3, "dropout": 0.5}),
+    Case("youtube_dnn", arguments={"units": (8, 6)}, changes={"units": (8, 5), "dropout": 0.5}),
 )

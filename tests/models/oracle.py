@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 
@@ -84,6 +86,66 @@ def fields(layer, tables, rows, training=False) -> dict[str, np.ndarray]:
                 pooled = attention(layer.attentions[feature.of], query, keys, mask, training)
             out[f"history_{feature.of}"] = pooled
     return out
+
+
+def stack(layer, embedding, name, rows):
+    """The fields `[B, F, d]` of a domain's rows: the slots of a `FieldStack`, and with several domains the domain."""
+    schema, domain = layer.schema, layer.schema.domain(name)
+    look, size = tables(embedding, name), len(next(iter(rows.values())))
+    out = []
+    for slot in layer.slots:
+        feature = {f.name: f for f in domain.features}.get(slot)
+        if feature is None:
+            vector = np.zeros((size, layer.width))
+        elif feature.kind == "number":
+            vector = array(rows[slot])[:, None] * array(layer.number_vectors)[layer.numbers.index(slot)]
+        elif feature.kind == "id":
+            vector = look[feature.table][array(rows[slot])]
+        else:
+            beside = domain.histories(feature.of) if feature.role == "history" else [feature]
+            steps = np.any([array(rows[f.name]) != 0 for f in beside], axis=0)
+            vector = mean(look[feature.table][array(rows[slot])], steps)
+        out.append(vector)
+    if len(schema.domains) > 1:
+        index = [d.name for d in schema.domains].index(name)
+        out.append(np.tile(array(layer.domain_vectors)[index], (size, 1)))
+    return np.stack(out, axis=1)
+
+
+def first_order(layer, name, rows):
+    """w_0 + sum_i w_i + sum_j w_j x_j, several values weighing their mean; `layer`: a `FirstOrder`."""
+    domain = layer.schema.domain(name)
+    z = np.full(
+        (len(next(iter(rows.values()))), 1),
+        array(layer.bias)[[d.name for d in layer.schema.domains].index(name)],
+    )
+    for f in domain.features:
+        value = array(rows[f.name])
+        if f.kind == "number":
+            z = z + value[:, None] * float(layer.numbers[f.name])
+            continue
+        weights = array(layer.embedding.table(f"{f.name}_{f.table}", name))[value]
+        if f.kind == "ids":
+            beside = domain.histories(f.of) if f.role == "history" else [f]
+            weights = mean(weights, np.any([array(rows[b.name]) != 0 for b in beside], axis=0))
+        z = z + weights
+    return z
+
+
+def slots(layer, name, values):
+    """The row `[B, width]` of a `SlotConcat`: every slot, zeros where the domain has none, and which domain it is."""
+    size = len(next(iter(values.values())))
+    row = [values.get(slot, np.zeros((size, width))) for slot, width in layer.widths.items()]
+    domains = [d.name for d in layer.schema.domains]
+    if len(domains) > 1:
+        row.append(np.tile(np.eye(len(domains))[domains.index(name)], (size, 1)))
+    return np.concatenate(row, axis=-1)
+
+
+def pairs(fields):
+    """Products of all pairs i < j of fields, in the order (0, 1), (0, 2), ..: `[B, P, d]`."""
+    indices = itertools.combinations(range(fields.shape[1]), 2)
+    return np.stack([fields[:, i] * fields[:, j] for i, j in indices], axis=1)
 
 
 def mlp(layer, x, activation=lambda s: np.maximum(s, 0)):

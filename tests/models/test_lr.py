@@ -34,11 +34,11 @@ def weigh(model, **weights):
     """Sets the weights of features, of numbers and `bias`."""
     for name, value in weights.items():
         variable = {
-            "bias": model.bias,
-            **model.numbers,
-            "user": model.embedding.table("user_user"),
-            "item": model.embedding.table("item_film"),
-            "seen": model.embedding.table("seen_film"),
+            "bias": model.linear.bias,
+            **model.linear.numbers,
+            "user": model.linear.embedding.table("user_user"),
+            "item": model.linear.embedding.table("item_film"),
+            "seen": model.linear.embedding.table("seen_film"),
         }[name]
         variable.assign(np.reshape(value, variable.shape))
 
@@ -58,8 +58,8 @@ def test_equals_the_dot_product_with_the_one_hot_row():
     model.build()
     oracle.randomise(model)
     x, _ = toy_rows(model.schema, {"films": 20})
-    w = [oracle.array(model.embedding.table(t))[:, 0] for t in ("user_user", "item_film", "seen_film")]
-    weights = np.concatenate([*w, [float(model.numbers["age"]), *oracle.array(model.bias)]])
+    w = [oracle.array(model.linear.embedding.table(t))[:, 0] for t in ("user_user", "item_film", "seen_film")]
+    weights = np.concatenate([*w, [float(model.linear.numbers["age"]), *oracle.array(model.linear.bias)]])
     rows = {k: oracle.array(v) for k, v in x["films"].items()}
     one_hot = np.zeros((20, len(weights)))
     for i in range(20):
@@ -73,13 +73,13 @@ def test_equals_the_dot_product_with_the_one_hot_row():
 
 def test_an_item_and_its_history_have_weights_of_their_own():
     model = LR(small_schema())
-    assert model.embedding.table("item_film") is not model.embedding.table("seen_film")
+    assert model.linear.embedding.table("item_film") is not model.linear.embedding.table("seen_film")
 
 
 def test_domains_share_the_weights_of_a_shared_feature_and_not_the_bias():
     model = LR(toy_schema())
     model.build()
-    assert model.bias.shape == (2,)
+    assert model.linear.bias.shape == (2,)
     names = sorted(v.name for v in model.weights)
     assert names.count("user_user") == 1 and names.count("genre_genre") == 1
     assert {"item_book", "item_film", "age", "price"} <= set(names)

@@ -1,0 +1,48 @@
+"""AFM: a factorization machine whose pairs of fields are weighed by attention."""
+
+from __future__ import annotations
+
+import keras
+
+from cdrzoo.layers import FeatureEmbedding, FieldStack, FirstOrder, PairAttention
+from cdrzoo.models.base import CrossDomainModel
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class AFM(CrossDomainModel):
+    """Attentional factorization machine.
+
+    z = w_0 + sum_i w_i x_i + p^T sum_{i<j} a_ij (e_i * e_j),  a = softmax_ij(h^T relu(W (e_i * e_j) + b))
+    y = sigmoid(z)
+
+    The softmax is over the pairs of fields that the row has (`PairAttention`). What the fields are, and what several
+    domains share: see `FieldStack`. The paper's L2 penalty on W is left to the optimizer's weight decay.
+
+    Args:
+        schema: the schema; all tables of one width.
+        attention_units: rows of W; default: the width of the tables.
+        dropout: share of the pooled vector that is dropped in training; default 0.5 (the authors' code).
+
+    Call arguments and returns: see `CrossDomainModel`.
+
+    Reference: Xiao et al., Attentional Factorization Machines (IJCAI 2017), eqs. 4-6.
+    """
+
+    def __init__(self, schema, attention_units=None, dropout=0.5, **kwargs):
+        super().__init__(schema, **kwargs)
+        self.attention_units = attention_units
+        self.dropout = dropout
+        self.linear = FirstOrder(self.schema)
+        self.embedding = FeatureEmbedding(self.schema)
+        self.fields = FieldStack(self.schema)
+        self.attention = PairAttention(attention_units)
+        self.drop = keras.layers.Dropout(dropout)
+        self.head = keras.layers.Dense(1, use_bias=False, dtype="float32", name="head")  # w_0 is the bias
+
+    def call(self, x, training=False):
+        linear, fields = self.linear(x), self.fields(x, self.embedding(x))
+        logits = {}
+        for name, e in fields.items():
+            pooled, _ = self.attention(e)
+            logits[name] = linear[name] + self.head(self.drop(pooled, training=training))
+        return self.scores(logits)

@@ -1,0 +1,37 @@
+"""FM: factorization machine."""
+
+from __future__ import annotations
+
+import keras
+
+from cdrzoo.layers import FeatureEmbedding, FieldStack, FirstOrder, fm_term
+from cdrzoo.models.base import CrossDomainModel
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class FM(CrossDomainModel):
+    """Factorization machine: a weight for each value, and for each pair of values the product of their vectors.
+
+    z = w_0 + sum_i w_i x_i + sum_{i<j} <v_i, v_j> x_i x_j,  y = sigmoid(z)  (y = z for ratings)
+
+    A field of several values (a history) enters the pairs as the mean of their vectors, so that its values make no
+    pairs among themselves. With a schema of several domains one machine reads the rows of all of them and the domain
+    is one more field (`FieldStack`).
+
+    Args:
+        schema: the schema; all tables of one width.
+
+    Call arguments and returns: see `CrossDomainModel`.
+
+    Reference: Rendle, Factorization Machines (ICDM 2010), eq. 1.
+    """
+
+    def __init__(self, schema, **kwargs):
+        super().__init__(schema, **kwargs)
+        self.linear = FirstOrder(self.schema)
+        self.embedding = FeatureEmbedding(self.schema)
+        self.fields = FieldStack(self.schema)
+
+    def call(self, x, training=False):
+        linear, fields = self.linear(x), self.fields(x, self.embedding(x))
+        return self.scores({name: linear[name] + fm_term(fields[name]) for name in x})

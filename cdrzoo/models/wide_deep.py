@@ -1,0 +1,61 @@
+"""Wide & Deep: a linear model with cross products of ids, and an MLP over embeddings, trained jointly."""
+
+from __future__ import annotations
+
+import keras
+
+from cdrzoo.layers import (
+    MLP,
+    CrossProducts,
+    FeatureEmbedding,
+    FieldVectors,
+    FirstOrder,
+    SlotConcat,
+)
+from cdrzoo.models.base import CrossDomainModel
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class WideDeep(CrossDomainModel):
+    """Wide & Deep learning: memorisation by a linear model, generalisation by an MLP, one loss.
+
+    z = w_wide [x, phi(x)] + w_deep MLP([e_1 | .. | e_n]) + b,  y = sigmoid(z)
+
+    x are the row's ids and numbers, phi(x) its cross products: each event of a history with the candidate
+    (`CrossProducts`), whose weights enter as their mean, as all weights of several values do. The wide weights start at
+    0. The paper trains the wide part by FTRL with L1 and the deep part by AdaGrad; here one optimizer trains both.
+
+    With a schema of several domains one network reads the rows of all of them (`SlotConcat`).
+
+    Args:
+        schema: the schema.
+        units: hidden layers; default `(1024, 512, 256)` (figure 4).
+        buckets: rows of the table of each kind of cross product; default 100,000.
+        dropout: share of each hidden layer that is dropped in training; default 0.
+
+    Call arguments and returns: see `CrossDomainModel`.
+
+    Reference: Cheng et al., Wide & Deep Learning for Recommender Systems (DLRS 2016), eqs. 1-3.
+    """
+
+    def __init__(self, schema, units=(1024, 512, 256), buckets=100_000, dropout=0.0, **kwargs):
+        super().__init__(schema, **kwargs)
+        self.units = units
+        self.buckets = buckets
+        self.dropout = dropout
+        self.cross = CrossProducts(self.schema, buckets)
+        self.wide = FirstOrder(self.cross.crossed)
+        self.embedding = FeatureEmbedding(self.schema)
+        self.fields = {d.name: FieldVectors(self.schema, d.name) for d in self.schema.domains}
+        self.concat = SlotConcat(self.schema)
+        self.mlp = MLP(units, dropout=dropout)
+        self.head = keras.layers.Dense(
+            1, use_bias=False, dtype="float32", name="head"
+        )  # b is in the wide part
+
+    def call(self, x, training=False):
+        wide, embedded = self.wide(self.cross(x)), self.embedding(x)
+        rows = self.concat({name: self.fields[name](x[name], embedded[name]) for name in x})
+        return self.scores(
+            {name: wide[name] + self.head(self.mlp(row, training=training)) for name, row in rows.items()}
+        )
