@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from cdrzoo.errors import InputError
-from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat, crossed, head, step
+from cdrzoo.layers import MLP, RowVectors, crossed, head, step
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -62,9 +62,7 @@ class CoNet(CrossDomainModel):
         self.lasso = lasso
         self.dropout = dropout
         names = [d.name for d in self.schema.domains]
-        self.embedding = FeatureEmbedding(self.schema)
-        self.fields = {name: FieldVectors(self.schema, name) for name in names}
-        self.concat = SlotConcat(self.schema)
+        self.rows = RowVectors(self.schema)
         self.towers = {name: MLP(units, dropout=dropout, name=f"{name}_tower") for name in names}
         self.heads = {d.name: head(d, name=f"{d.name}_head") for d in self.schema.domains}
         start = keras.initializers.RandomNormal(stddev=0.01)
@@ -78,13 +76,12 @@ class CoNet(CrossDomainModel):
 
     def build(self, input_shape=None):
         super().build(input_shape)
-        widths = [sum(self.concat.widths.values()) + len(self.towers), *self.units]
+        widths = [sum(self.rows.concat.widths.values()) + len(self.towers), *self.units]
         for name, dense in self.cross.items():
             dense.build((None, widths[int(name.rpartition("_")[2])]))
 
     def call(self, x, training=False):
-        embedded = self.embedding(x)
-        a = self.concat({name: self.fields[name](x[name], embedded[name], training=training) for name in x})
+        a = self.rows(x, training=training)
         connected = crossed(x, training)
         for layer in range(len(self.units)):
             said = self._said(layer, a) if connected and layer < self.cross_layers else {}

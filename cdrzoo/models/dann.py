@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from cdrzoo.errors import SchemaError
-from cdrzoo.layers import MLP, DomainAlignment, FeatureEmbedding, FieldVectors, SlotConcat, head
+from cdrzoo.layers import MLP, DomainAlignment, RowVectors, head
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -82,11 +82,7 @@ class DANN(CrossDomainModel):
         self.stable = stable
         self.pooling = pooling
         self.dropout = dropout
-        self.embedding = FeatureEmbedding(self.schema)
-        self.fields = {
-            d.name: FieldVectors(self.schema, d.name, pooling=pooling) for d in self.schema.domains
-        }
-        self.concat = SlotConcat(self.schema)
+        self.rows = RowVectors(self.schema, pooling)
         self.extractor = MLP(units, dropout=dropout, name="extractor")
         self.tower = MLP(tower_units, dropout=dropout, name="tower")
         self.head = head(self.schema.target_domain)
@@ -112,10 +108,7 @@ class DANN(CrossDomainModel):
 
     def states(self, x, training=False) -> dict[str, Any]:
         """h, `{domain: [B, units[-1]]}`: what must not tell the domain."""
-        embedded = self.embedding(x)
-        rows = self.concat(
-            {name: self.fields[name](x[name], embedded[name], training=training) for name in x}
-        )
+        rows = self.rows(x, training=training)
         return {name: self.extractor(row, training=training) for name, row in rows.items()}
 
     def auxiliary_losses(self, x, y, y_pred, sample_weight, training):

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from cdrzoo.errors import InputError
-from cdrzoo.layers import MLP, CrossNet, FeatureEmbedding, FieldVectors, SlotConcat, head
+from cdrzoo.layers import MLP, CrossNet, RowVectors, head
 from cdrzoo.models.base import CrossDomainModel
 
 STRUCTURES = ("stacked", "parallel")
@@ -59,16 +59,13 @@ class DCN(CrossDomainModel):
         self.structure = structure
         self.units = units
         self.dropout = dropout
-        self.embedding = FeatureEmbedding(self.schema)
-        self.fields = {d.name: FieldVectors(self.schema, d.name) for d in self.schema.domains}
-        self.concat = SlotConcat(self.schema)
+        self.rows = RowVectors(self.schema)
         self.crosses = CrossNet(cross_layers, cross)
         self.mlp = MLP(units, dropout=dropout)
         self.head = head(self.schema.target_domain)
 
     def call(self, x, training=False):
-        embedded = self.embedding(x)
-        rows = self.concat({name: self.fields[name](x[name], embedded[name]) for name in x})
+        rows = self.rows(x)
         logits = {}
         for name, row in rows.items():
             crossed = self.crosses(row)

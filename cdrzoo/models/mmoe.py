@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from cdrzoo.layers import CGC, MLP, FeatureEmbedding, FieldVectors, SlotConcat, head
+from cdrzoo.layers import CGC, MLP, RowVectors, head
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -49,26 +49,18 @@ class MMoE(CrossDomainModel):
         self.pooling = pooling
         self.dropout = dropout
         domains = [d.name for d in self.schema.domains]
-        self.embedding = FeatureEmbedding(self.schema)
-        self.fields = {d: FieldVectors(self.schema, d, pooling=pooling) for d in domains}
-        self.concat = SlotConcat(self.schema)
+        self.rows = RowVectors(self.schema, pooling)
         self.mixture = CGC(domains, expert_units, specific=0, shared=experts, dropout=dropout, name="mixture")
         self.towers = {d: MLP(tower_units, dropout=dropout, name=f"{d}_tower") for d in domains}
         self.heads = {d: head(self.schema.domain(d), name=f"{d}_head") for d in domains}
 
     def call(self, x, training=False):
         logits = {}
-        for name, row in self._rows(x, training).items():
+        for name, row in self.rows(x, training=training).items():
             mixed, _, _ = self.mixture({name: row}, row, training=training)
             logits[name] = self.heads[name](self.towers[name](mixed[name], training=training))
         return self.scores(logits)
 
-    def _rows(self, x, training=False):
-        embedded = self.embedding(x)
-        return self.concat(
-            {name: self.fields[name](x[name], embedded[name], training=training) for name in x}
-        )
-
     def gates(self, x):
         """How much each expert weighs, `{domain: float32 [B, experts]}`; every row sums to 1."""
-        return {name: self.mixture.weights_of(name, row) for name, row in self._rows(x).items()}
+        return {name: self.mixture.weights_of(name, row) for name, row in self.rows(x).items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat, head
+from cdrzoo.layers import MLP, RowVectors, head
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -36,18 +36,13 @@ class SharedBottom(CrossDomainModel):
         self.pooling = pooling
         self.dropout = dropout
         domains = [d.name for d in self.schema.domains]
-        self.embedding = FeatureEmbedding(self.schema)
-        self.fields = {d: FieldVectors(self.schema, d, pooling=pooling) for d in domains}
-        self.concat = SlotConcat(self.schema)
+        self.rows = RowVectors(self.schema, pooling)
         self.bottom = MLP(units, dropout=dropout, name="bottom")
         self.towers = {d: MLP(tower_units, dropout=dropout, name=f"{d}_tower") for d in domains}
         self.heads = {d: head(self.schema.domain(d), name=f"{d}_head") for d in domains}
 
     def call(self, x, training=False):
-        embedded = self.embedding(x)
-        rows = self.concat(
-            {name: self.fields[name](x[name], embedded[name], training=training) for name in x}
-        )
+        rows = self.rows(x, training=training)
         logits = {}
         for name, row in rows.items():
             h = self.towers[name](self.bottom(row, training=training), training=training)

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from cdrzoo.layers import (
-    MLP,
-    FeatureEmbedding,
-    FieldVectors,
-    PartitionedNormalization,
-    SlotConcat,
-    StarDense,
-    first_output,
-)
+from cdrzoo.layers import MLP, PartitionedNormalization, RowVectors, StarDense, first_output
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -51,9 +43,7 @@ class STAR(CrossDomainModel):
         self.dropout = dropout
         domains = [d.name for d in self.schema.domains]
         starts = [first_output(d) for d in self.schema.domains]
-        self.embedding = FeatureEmbedding(self.schema)
-        self.fields = {d: FieldVectors(self.schema, d, pooling=pooling) for d in domains}
-        self.concat = SlotConcat(self.schema)
+        self.rows = RowVectors(self.schema, pooling)
         self.normalization = PartitionedNormalization(domains, name="normalization")
         self.star = [StarDense(width, domains, "relu", name=f"star_{i}") for i, width in enumerate(units)]
         self.dropouts = [keras.layers.Dropout(dropout) for _ in units]
@@ -62,10 +52,7 @@ class STAR(CrossDomainModel):
         self.auxiliary_output = keras.layers.Dense(1, dtype="float32", name="auxiliary_output")
 
     def call(self, x, training=False):
-        embedded = self.embedding(x)
-        rows = self.concat(
-            {name: self.fields[name](x[name], embedded[name], training=training) for name in x}
-        )
+        rows = self.rows(x, training=training)
         logits = {}
         for name, row in rows.items():
             h = self.normalization(row, domain=name, training=training)

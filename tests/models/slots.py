@@ -12,7 +12,7 @@ from tests.models import oracle
 def row(model, name, rows) -> np.ndarray:
     """The fields of all domains side by side, the target's first, zeros for what the row lacks, and the one-hot."""
     schema = model.schema
-    fields = oracle.fields(model.fields[name], oracle.tables(model.embedding, name), rows)
+    fields = oracle.fields(model.rows.fields[name], oracle.tables(model.rows.embedding, name), rows)
     widths: dict[str, int] = {}
     for domain in (schema.target_domain, *schema.sources):
         widths.update({k: w for k, w in field_widths(schema, domain).items() if k not in widths})

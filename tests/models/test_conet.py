@@ -26,10 +26,10 @@ def built(schema=None, **arguments):
 
 def rows_of(model, x):
     """Every domain's rows in the same columns, with its one-hot."""
-    tables, rows = oracle.tables(model.embedding), {}
+    tables, rows = oracle.tables(model.rows.embedding), {}
     widths = {"age": 1, "price": 1, "history_films": 12, "history_books": 12}
     for index, name in enumerate(("books", "films")):
-        fields, n = oracle.fields(model.fields[name], tables, x[name]), len(x[name]["user"])
+        fields, n = oracle.fields(model.rows.fields[name], tables, x[name]), len(x[name]["user"])
         slots = [fields.get(slot, np.zeros((n, widths.get(slot, 4)))) for slot in SLOTS]
         rows[name] = np.concatenate([*slots, np.tile(np.eye(2)[index], (n, 1))], axis=-1)
     return rows

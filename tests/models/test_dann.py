@@ -56,7 +56,7 @@ def test_it_scores_as_a_dnn_of_the_same_weights():
     model = make()
     dnn = DNN(model.schema, units=(9, 7, 5))
     dnn.build()
-    dnn.embedding.set_weights(model.embedding.get_weights())
+    dnn.rows.embedding.set_weights(model.rows.embedding.get_weights())
     dnn.mlp.set_weights([*model.extractor.get_weights(), *model.tower.get_weights()])
     dnn.head.set_weights(model.head.get_weights())
     x, _ = toy_rows(model.schema, ROWS)
@@ -129,8 +129,8 @@ def test_the_extractor_climbs_where_the_classifier_descends():
     model = make()
     x, y = batch
     with tf.GradientTape() as tape:
-        h = model.extractor(model.concat(_fields(model, x))["films"])
-        other = model.extractor(model.concat(_fields(model, x))["books"])
+        h = model.extractor(model.rows.concat(_fields(model, x))["films"])
+        other = model.extractor(model.rows.concat(_fields(model, x))["books"])
         rows, target = tf.concat([other, h], 0), tf.constant([[0.0]] * 20 + [[1.0]] * 20)
         z = model.alignment.classifiers["domain"](model.alignment.hidden["domain"](rows))
         loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(target, z))
@@ -141,8 +141,8 @@ def test_the_extractor_climbs_where_the_classifier_descends():
 
 
 def _fields(model, x):
-    embedded = model.embedding(x)
-    return {name: model.fields[name](x[name], embedded[name]) for name in x}
+    embedded = model.rows.embedding(x)
+    return {name: model.rows.fields[name](x[name], embedded[name]) for name in x}
 
 
 def test_lambda_rises_in_training_and_can_be_set():

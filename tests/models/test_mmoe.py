@@ -38,7 +38,7 @@ def test_one_expert_is_a_shared_bottom():
     model = make(experts=1)
     bottom = SharedBottom(model.schema, units=(9, 7), tower_units=(5,))
     bottom.build()
-    bottom.embedding.set_weights(model.embedding.get_weights())
+    bottom.rows.embedding.set_weights(model.rows.embedding.get_weights())
     bottom.bottom.set_weights(model.mixture.shared_experts[0].get_weights())
     for name in ROWS:
         bottom.towers[name].set_weights(model.towers[name].get_weights())

@@ -54,7 +54,7 @@ def test_one_shared_expert_alone_is_a_shared_bottom():
     model = make(levels=1, specific_experts=0)
     bottom = SharedBottom(model.schema, units=(9, 7), tower_units=(5,))
     bottom.build()
-    bottom.embedding.set_weights(model.embedding.get_weights())
+    bottom.rows.embedding.set_weights(model.rows.embedding.get_weights())
     bottom.bottom.set_weights(model.extraction.extractors[0].shared_experts[0].get_weights())
     for name in ROWS:
         bottom.towers[name].set_weights(model.towers[name].get_weights())

@@ -59,7 +59,7 @@ def test_one_domain_without_a_bottom_of_its_own_is_a_dnn():
     model = make(schema)
     dnn = DNN(schema, units=(9, 7, 5))
     dnn.build()
-    dnn.embedding.set_weights(model.embedding.get_weights())
+    dnn.rows.embedding.set_weights(model.rows.embedding.get_weights())
     dnn.mlp.set_weights([*model.bottom.get_weights(), *model.towers["films"].get_weights()])
     dnn.head.set_weights(model.heads["films"].get_weights())
     x, _ = toy_rows(schema, {"films": 12})
