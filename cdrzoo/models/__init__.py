@@ -137,6 +137,16 @@ CARDS = (
         after="source_dnn",
     ),
     ModelCard(
+        "ctnet",
+        "CTNet",
+        "Continual transfer network",
+        "cross-domain",
+        "Liu et al., WWW 2023",
+        "a feature that each source and the target list",
+        "all",
+        after="source_dnn",
+    ),
+    ModelCard(
         "mv_dnn",
         "MVDNN",
         "Multi-view DNN",

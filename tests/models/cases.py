@@ -122,6 +122,12 @@ CASES = (
         changes={"train_embeddings": False},
         parts=lambda schema: {"pretrained": card("source_dnn").load()(schema, **SOURCE_SIZES)},
     ),
+    Case(
+        "ctnet",
+        arguments={"units": (7, 6)},
+        changes={"units": (8, 5), "dropout": 0.5},
+        parts=lambda schema: {"pretrained": card("source_dnn").load()(schema, **SOURCE_SIZES)},
+    ),
     Case("mv_dnn", arguments={"units": (8, 6)}, changes={"units": (8, 5), "dropout": 0.5}),
     Case(
         "cctl",
