@@ -51,6 +51,7 @@ class Elsewhere:
     schema: Callable[[], Schema]
 
 
+SOURCE_SIZES = {"units": (8, 6)}
 MEM_SIZES = {"expert_units": (8, 6), "tower_units": (5,), "align_units": 6, "pooling": "mean"}
 
 CASES = (
@@ -113,6 +114,23 @@ CASES = (
         "minet",
         arguments={"units": (8, 6), "attention_units": 5, "rank": 3},
         changes={"units": (8, 5), "attention_units": 4, "rank": 2, "dropout": 0.5},
+    ),
+    Case(
+        "source_dnn",
+        arguments=SOURCE_SIZES,
+        changes={"units": (8, 5), "dropout": 0.5},
+        unmoved={"device": "the target alone looks this table up, and the sources' rows are trained on"},
+    ),
+    Case(
+        "finetuned_dnn",
+        changes={"train_embeddings": False},
+        parts=lambda schema: {"pretrained": card("source_dnn").load()(schema, **SOURCE_SIZES)},
+    ),
+    Case(
+        "ctnet",
+        arguments={"units": (7, 6)},
+        changes={"units": (8, 5), "dropout": 0.5},
+        parts=lambda schema: {"pretrained": card("source_dnn").load()(schema, **SOURCE_SIZES)},
     ),
     Case("mv_dnn", arguments={"units": (8, 6)}, changes={"units": (8, 5), "dropout": 0.5}),
     Case(

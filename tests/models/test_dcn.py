@@ -50,7 +50,7 @@ def test_without_weights_in_its_crosses_it_is_the_dnn():
         variable.assign(np.zeros(variable.shape))
     twin = DNN(model.schema, units=(9, 7))
     twin.build()
-    for part in ("embedding", "mlp", "head"):
+    for part in ("rows", "mlp", "head"):
         getattr(twin, part).set_weights(getattr(model, part).get_weights())
     x, _ = toy_rows(model.schema, {"books": 30, "films": 20})
     for name, scores in twin(x).items():
