@@ -133,9 +133,10 @@ class Factorization(Keyed):
         mf:  s = p_u . q_i       gmf:  s = w . (p_u * q_i)       dnn:  s = (p_u W + c) . q_i
 
     A user's vector is [p_u | b_u], so that what maps it to another domain maps his bias, too; an item's is
-    [q_i | b_i]. mu starts at the mean label (for clicks at its logit). Without biases the numbers of a vector start
-    around sqrt(mean label / width), so that a product starts at the mean label of ratings; started at 0 it would begin
-    as a rating of 0. w starts at 1 and W at the identity: all bases start as a plain product.
+    [q_i | b_i]. mu is learnt as a difference to the mean label (for clicks its logit). Without biases so are the
+    numbers of a vector, to sqrt(mean label / width): a product starts at the mean label of ratings, where it would
+    begin as a rating of 0; and weight decay draws to the mean label, not to 0. w starts at 1 and W at the identity:
+    all bases start as a plain product.
 
     Args:
         schema: the schema; users of one table, tables of users and items of one width.
@@ -163,8 +164,8 @@ class Factorization(Keyed):
         keys = keys_alone(schema, shared_users, further=int(kind == "biased"))
         self.width = keys.tables[0].width - int(kind == "biased")
         mean = schema.target_domain.mean if schema.target_domain.task == "rating" else None
-        start = math.sqrt(max(mean or 0.0, 0.0) / self.width) if kind == "bias-free" else 0.0
-        super().__init__(keys, keras.initializers.RandomUniform(start - 0.05, start + 0.05), **kwargs)
+        super().__init__(keys, "uniform", **kwargs)
+        self.centre = math.sqrt(max(mean or 0.0, 0.0) / self.width) if kind == "bias-free" else 0.0
         self.schema, self.base, self.kind, self.shared_users = schema, base, kind, shared_users
 
     @property
@@ -177,10 +178,8 @@ class Factorization(Keyed):
         self.mu, self.w, self.W, self.c = {}, {}, {}, {}
         for d in self.schema.domains:
             if self.kind == "biased":
-                start = keras.initializers.Constant(first_output(d))
-                self.mu[d.name] = self.add_weight(
-                    name=f"{d.name}_mu", shape=(), initializer=start, autocast=False
-                )
+                name = f"{d.name}_mu"
+                self.mu[d.name] = self.add_weight(name=name, shape=(), initializer="zeros", autocast=False)
             if self.base == "gmf":
                 self.w[d.name] = self.add_weight(
                     name=f"{d.name}_w", shape=(self.width,), initializer="ones", autocast=False
@@ -196,7 +195,7 @@ class Factorization(Keyed):
 
     def user(self, domain: str, ids: Any) -> Any:
         """Vectors of users as a domain knows them, `[B, vector_width]`."""
-        u = self.embedding.lookup(self.users[domain].table, ids, domain)
+        u = self.embedding.lookup(self.users[domain].table, ids, domain) + self.centre
         if self.base != "dnn":
             return u
         p, bias = u[:, : self.width], u[:, self.width :]
@@ -204,7 +203,7 @@ class Factorization(Keyed):
 
     def item(self, domain: str, ids: Any) -> Any:
         """Vectors of a domain's items, `[*ids.shape, vector_width]`."""
-        return self.embedding.lookup(self.items[domain].table, ids, domain)
+        return self.embedding.lookup(self.items[domain].table, ids, domain) + self.centre
 
     def match(self, domain: str, user: Any, item: Any) -> Any:
         """z of vectors of users, which may come from another domain, and of this domain's items: `[B, 1]`."""
@@ -213,7 +212,8 @@ class Factorization(Keyed):
             products = products * self.w[domain]
         z = ops.sum(products, axis=-1, keepdims=True)
         if self.kind == "biased":
-            z = z + user[:, self.width :] + item[:, self.width :] + self.mu[domain]
+            mu = first_output(self.schema.domain(domain)) + self.mu[domain]
+            z = z + user[:, self.width :] + item[:, self.width :] + mu
         return z
 
     def call(self, rows, domain, training=False):
@@ -235,8 +235,9 @@ class MetricFactors(Keyed):
         e <- e / max(1, |e|),    z = a - b |u - i|^2
 
     No gradient reaches the points through z: a hinge puts them where they belong, and a and b turn distances into
-    labels; they start at the mean label (for clicks its logit) and at 0. Of each item of a source it keeps some users
-    who liked it (user n at place n mod `readers`, the latest one staying), for inference over a user's neighbourhood.
+    labels; a is learnt as a difference to the mean label (for clicks its logit), and both start at 0. Of each item of a
+    source it keeps some users who liked it (user n at place n mod `readers`, the latest one staying), for inference
+    over a user's neighbourhood.
 
     Args:
         schema: the schema; users of one table, tables of users and items of one width.
@@ -258,8 +259,9 @@ class MetricFactors(Keyed):
         super().build(input_shape)
         self.a, self.b, self.liked_by = {}, {}, {}
         for d in self.schema.domains:
-            start = keras.initializers.Constant(first_output(d))
-            self.a[d.name] = self.add_weight(name=f"{d.name}_a", shape=(), initializer=start, autocast=False)
+            self.a[d.name] = self.add_weight(
+                name=f"{d.name}_a", shape=(), initializer="zeros", autocast=False
+            )
             self.b[d.name] = self.add_weight(
                 name=f"{d.name}_b", shape=(), initializer="zeros", autocast=False
             )
@@ -301,7 +303,8 @@ class MetricFactors(Keyed):
         if training:
             self.note(domain, users)
         distance = squared_distance(self.user(domain, users), self.item(domain, items))
-        return (self.a[domain] - self.b[domain] * ops.stop_gradient(distance))[:, None]
+        a = first_output(row) + self.a[domain]
+        return (a - self.b[domain] * ops.stop_gradient(distance))[:, None]
 
     def get_config(self):
         return {**super().get_config(), "schema": self.schema.to_dict(), "readers": self.readers}

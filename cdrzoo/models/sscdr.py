@@ -134,8 +134,7 @@ class SSCDR(CrossDomainModel):
         self.hops = hops
         self.histories = {s.name: item_history(self.schema, s.name).name for s in self.schema.sources}
         self.maps = {s: UserMapping(mapping, name=f"map_{s}") for s in self.histories}
-        start = keras.initializers.Constant(first_output(self.schema.target_domain))
-        self.a = self.add_weight(shape=(), initializer=start, autocast=False, name="a")
+        self.a = self.add_weight(shape=(), initializer="zeros", autocast=False, name="a")
         self.b = self.add_weight(shape=(), initializer="zeros", autocast=False, name="b")
         self.seed_generator = keras.random.SeedGenerator()
 
@@ -156,7 +155,8 @@ class SSCDR(CrossDomainModel):
         warm = factors.knows(target, users)
         point = bridged(factors.user(target, users), warm & (not training), mapped, known)
         distance = squared_distance(point, factors.item(target, rows[factors.items[target].name]))
-        return self.scores({target: (self.a - self.b * ops.stop_gradient(distance))[:, None]})
+        a = first_output(self.schema.target_domain) + self.a
+        return self.scores({target: (a - self.b * ops.stop_gradient(distance))[:, None]})
 
     def carried(self, source: str, points):
         """f of points of a source, in the unit ball."""
