@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from cdrzoo.errors import InputError
-from cdrzoo.layers import MLP, CrossNet, FeatureEmbedding, FieldVectors, SlotConcat, head
+from cdrzoo.layers import MLP, CrossNet, RowVectors, head
 from cdrzoo.models.base import CrossDomainModel
 
 STRUCTURES = ("stacked", "parallel")
@@ -20,7 +20,7 @@ class DCN(CrossDomainModel):
     x_0 = [e_1 | .. | e_n],  x_{l+1} = x_0 * (x_l W_l + b_l) + x_l
     "stacked": z = w MLP(x_L) + b;  "parallel": z = w [x_L | MLP(x_0)] + b;  y = sigmoid(z)
 
-    With a schema of several domains one network reads the rows of all of them (`SlotConcat`).
+    With a schema of several domains one network reads the rows of all of them (`RowVectors`).
 
     Args:
         schema: the schema.
@@ -59,18 +59,14 @@ class DCN(CrossDomainModel):
         self.structure = structure
         self.units = units
         self.dropout = dropout
-        self.embedding = FeatureEmbedding(self.schema)
-        self.fields = {d.name: FieldVectors(self.schema, d.name) for d in self.schema.domains}
-        self.concat = SlotConcat(self.schema)
+        self.rows = RowVectors(self.schema)
         self.crosses = CrossNet(cross_layers, cross)
         self.mlp = MLP(units, dropout=dropout)
         self.head = head(self.schema.target_domain)
 
     def call(self, x, training=False):
-        embedded = self.embedding(x)
-        rows = self.concat({name: self.fields[name](x[name], embedded[name]) for name in x})
         logits = {}
-        for name, row in rows.items():
+        for name, row in self.rows(x).items():
             crossed = self.crosses(row)
             if self.structure == "stacked":
                 last = self.mlp(crossed, training=training)

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from cdrzoo.layers import (
-    MLP,
-    CrossProducts,
-    FeatureEmbedding,
-    FieldVectors,
-    FirstOrder,
-    SlotConcat,
-)
+from cdrzoo.layers import MLP, CrossProducts, FirstOrder, RowVectors
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -25,7 +18,7 @@ class WideDeep(CrossDomainModel):
     (`CrossProducts`), whose weights enter as their mean, as all weights of several values do. The wide weights start at
     0. The paper trains the wide part by FTRL with L1 and the deep part by AdaGrad; here one optimizer trains both.
 
-    With a schema of several domains one network reads the rows of all of them (`SlotConcat`).
+    With a schema of several domains one network reads the rows of all of them (`RowVectors`).
 
     Args:
         schema: the schema.
@@ -45,17 +38,14 @@ class WideDeep(CrossDomainModel):
         self.dropout = dropout
         self.cross = CrossProducts(self.schema, buckets)
         self.wide = FirstOrder(self.cross.crossed)
-        self.embedding = FeatureEmbedding(self.schema)
-        self.fields = {d.name: FieldVectors(self.schema, d.name) for d in self.schema.domains}
-        self.concat = SlotConcat(self.schema)
+        self.rows = RowVectors(self.schema)
         self.mlp = MLP(units, dropout=dropout)
         self.head = keras.layers.Dense(
             1, use_bias=False, dtype="float32", name="head"
         )  # b is in the wide part
 
     def call(self, x, training=False):
-        wide, embedded = self.wide(self.cross(x)), self.embedding(x)
-        rows = self.concat({name: self.fields[name](x[name], embedded[name]) for name in x})
+        wide, rows = self.wide(self.cross(x)), self.rows(x)
         return self.scores(
             {name: wide[name] + self.head(self.mlp(row, training=training)) for name, row in rows.items()}
         )

@@ -29,8 +29,8 @@ def test_equals_the_numpy_version_on_both_domains(cross, structure):
     weights = [oracle.array(v) for v in model.crosses.trainable_variables]
     order = sorted(weights, key=lambda w: w.ndim == 1) if cross == "dcn" else [*weights[::2], *weights[1::2]]
     for name, rows in x.items():
-        fields = oracle.fields(model.fields[name], oracle.tables(model.embedding), rows)
-        first = crossed = oracle.slots(model.concat, name, fields)
+        fields = oracle.fields(model.rows.fields[name], oracle.tables(model.rows.embedding), rows)
+        first = crossed = oracle.slots(model.rows.concat, name, fields)
         for w, b in zip(order[:2], order[2:]):
             if cross == "dcn":
                 crossed = first * (crossed @ w) + b + crossed
@@ -50,7 +50,7 @@ def test_without_weights_in_its_crosses_it_is_the_dnn():
         variable.assign(np.zeros(variable.shape))
     twin = DNN(model.schema, units=(9, 7))
     twin.build()
-    for part in ("embedding", "mlp", "head"):
+    for part in ("rows", "mlp", "head"):
         getattr(twin, part).set_weights(getattr(model, part).get_weights())
     x, _ = toy_rows(model.schema, {"books": 30, "films": 20})
     for name, scores in twin(x).items():

@@ -37,8 +37,8 @@ def test_equals_the_numpy_version_on_both_domains(model):
                 rows[cross] = np.where((a > 0) & (b > 0), pair, 0)
                 assert model.cross.crossed.domain(name).feature(cross).table == f"{one}_x_{two}"
         wide = oracle.first_order(model.wide, name, rows)
-        fields = oracle.fields(model.fields[name], oracle.tables(model.embedding), rows)
-        deep = oracle.mlp(model.mlp, oracle.slots(model.concat, name, fields))
+        fields = oracle.fields(model.rows.fields[name], oracle.tables(model.rows.embedding), rows)
+        deep = oracle.mlp(model.mlp, oracle.slots(model.rows.concat, name, fields))
         z = wide + oracle.dense(model.head, deep)
         np.testing.assert_allclose(scores[name], oracle.sigmoid(z), atol=1e-5)
 
