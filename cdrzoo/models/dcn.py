@@ -20,7 +20,7 @@ class DCN(CrossDomainModel):
     x_0 = [e_1 | .. | e_n],  x_{l+1} = x_0 * (x_l W_l + b_l) + x_l
     "stacked": z = w MLP(x_L) + b;  "parallel": z = w [x_L | MLP(x_0)] + b;  y = sigmoid(z)
 
-    With a schema of several domains one network reads the rows of all of them (`SlotConcat`).
+    With a schema of several domains one network reads the rows of all of them (`RowVectors`).
 
     Args:
         schema: the schema.
@@ -65,9 +65,8 @@ class DCN(CrossDomainModel):
         self.head = head(self.schema.target_domain)
 
     def call(self, x, training=False):
-        rows = self.rows(x)
         logits = {}
-        for name, row in rows.items():
+        for name, row in self.rows(x).items():
             crossed = self.crosses(row)
             if self.structure == "stacked":
                 last = self.mlp(crossed, training=training)

@@ -18,7 +18,7 @@ class WideDeep(CrossDomainModel):
     (`CrossProducts`), whose weights enter as their mean, as all weights of several values do. The wide weights start at
     0. The paper trains the wide part by FTRL with L1 and the deep part by AdaGrad; here one optimizer trains both.
 
-    With a schema of several domains one network reads the rows of all of them (`SlotConcat`).
+    With a schema of several domains one network reads the rows of all of them (`RowVectors`).
 
     Args:
         schema: the schema.
@@ -45,8 +45,7 @@ class WideDeep(CrossDomainModel):
         )  # b is in the wide part
 
     def call(self, x, training=False):
-        wide = self.wide(self.cross(x))
-        rows = self.rows(x)
+        wide, rows = self.wide(self.cross(x)), self.rows(x)
         return self.scores(
             {name: wide[name] + self.head(self.mlp(row, training=training)) for name, row in rows.items()}
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat, head
+from cdrzoo.layers import MLP, RowVectors, head
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -21,7 +21,7 @@ class YouTubeDNN(CrossDomainModel):
     network (a softmax over the catalogue) is another model.
 
     Args:
-        schema: the schema; with one domain `DNN-single`, with several `DNN-multi` (`SlotConcat`).
+        schema: the schema; with one domain `DNN-single`, with several `DNN-multi` (`RowVectors`).
         units: hidden layers; default `(1024, 512, 256)` (section 4.3, table 1).
         dropout: share of each hidden layer that is dropped in training; default 0.
 
@@ -35,26 +35,26 @@ class YouTubeDNN(CrossDomainModel):
         super().__init__(schema, **kwargs)
         self.units = units
         self.dropout = dropout
-        self.embedding = FeatureEmbedding(self.schema)
-        self.fields = {d.name: FieldVectors(self.schema, d.name) for d in self.schema.domains}
-        self.concat = SlotConcat(self.schema)
+        self.rows = RowVectors(self.schema)
         self.numbers = sorted({f.name for d in self.schema.domains for f in d.features if f.kind == "number"})
         self.mlp = MLP(units, dropout=dropout)
         self.head = head(self.schema.target_domain)
 
     def call(self, x, training=False):
-        embedded = self.embedding(x)
-        fields = {name: self.fields[name](x[name], embedded[name]) for name in x}
         logits = {}
-        for name, row in self.concat(fields).items():
-            row = ops.concatenate([row, *self._powers(fields[name], row)], axis=-1)
+        for name, row in self.rows(x).items():
+            row = ops.concatenate([row, *self._powers(x[name], row)], axis=-1)
             logits[name] = self.head(self.mlp(row, training=training))
         return self.scores(logits)
 
-    def _powers(self, fields, row):
+    def _powers(self, features, row):
         """q^2 and sqrt(q) of every number, `[B, 1]` each; zeros where the row's domain does not list it."""
-        zeros = ops.zeros_like(row[:, :1])
-        quantiles = [
-            0.5 * (1.0 + ops.erf(fields[name] / 2**0.5)) if name in fields else zeros for name in self.numbers
-        ]
-        return [power(q) for q in quantiles for power in (ops.square, ops.sqrt)]
+        columns = []
+        for name in self.numbers:
+            if name in features:
+                number = ops.expand_dims(ops.cast(features[name], row.dtype), -1)
+                q = 0.5 * (1.0 + ops.erf(number / 2**0.5))
+            else:
+                q = ops.zeros_like(row[:, :1])
+            columns += [ops.square(q), ops.sqrt(q)]
+        return columns

@@ -24,8 +24,8 @@ def test_equals_the_numpy_version_on_both_domains(model):
     x, _ = toy_rows(model.schema, {"books": 30, "films": 20})
     scores = model(x)
     for name, rows in x.items():
-        fields = oracle.fields(model.fields[name], oracle.tables(model.embedding), rows)
-        row = [oracle.slots(model.concat, name, fields)]
+        fields = oracle.fields(model.rows.fields[name], oracle.tables(model.rows.embedding), rows)
+        row = [oracle.slots(model.rows.concat, name, fields)]
         for number in ("age", "price"):
             value = rows[number].numpy() if number in rows else None
             q = [
