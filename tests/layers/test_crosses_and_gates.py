@@ -68,7 +68,8 @@ def test_another_form_is_refused():
 
 
 def test_the_matrix_cross_says_what_it_needs(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow_recommenders", None)  # as if it were not installed
+    for name in ("tensorflow_recommenders", "tensorflow_recommenders.layers.feature_interaction.dcn"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
     with pytest.raises(InputError, match=r"pip install tensorflow-recommenders==0.7.3"):
         CrossNet(2, "dcn_v2")
 

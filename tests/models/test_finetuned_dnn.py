@@ -90,7 +90,7 @@ def test_it_is_a_dnn():
     model = first_stage(schema)
     dnn = DNN(schema, units=(9, 7))
     dnn.build()
-    dnn.embedding.set_weights(model.embedding.get_weights())
+    dnn.rows.embedding.set_weights(model.embedding.get_weights())
     dnn.mlp.set_weights([w for layer in model.hidden for w in layer.get_weights()])
     dnn.head.set_weights(model.head.get_weights())
     x, _ = toy_rows(schema, {"films": 15})
