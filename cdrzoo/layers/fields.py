@@ -236,14 +236,7 @@ class FieldStack(keras.layers.Layer):
     def __init__(self, schema, **kwargs):
         super().__init__(**kwargs)
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
-        widths = {table.name: table.width for table in self.schema.tables}
-        if len(set(widths.values())) != 1:
-            said = ", ".join(f"{name} {width}" for name, width in widths.items()) or "none"
-            raise SchemaError(
-                f"Fields are multiplied with each other, so all tables need one width. Received: {said}. Set one "
-                "`width`, for example with `schema.with_width(16)`."
-            )
-        self.width = next(iter(widths.values()))
+        self.width = one_width(self.schema, "multiplied with each other")
         domains = (self.schema.target_domain, *self.schema.sources)
         self.slots = {f.name: f.kind for domain in domains for f in domain.features}
         self.numbers = [name for name, kind in self.slots.items() if kind == "number"]
@@ -373,6 +366,18 @@ def compared_feature(schema: Schema, row: Domain, history: Feature) -> str | Non
 def events(histories: Sequence[Feature], ids: Mapping[str, Any]) -> Any:
     """Which steps of sequences that run in step are events, bool `[B, n]`: those of which any column is known."""
     return ops.any(ops.stack([ops.not_equal(ids[f.name], PADDING) for f in histories], axis=0), axis=0)
+
+
+def one_width(schema: Schema, why: str) -> int:
+    """The width that all tables share; a `SchemaError` where they differ. `why`: what is done to the fields."""
+    widths = {table.name: table.width for table in schema.tables}
+    if len(set(widths.values())) != 1:
+        said = ", ".join(f"{name} {width}" for name, width in widths.items()) or "none"
+        raise SchemaError(
+            f"Fields are {why}, so all tables need one width. Received: {said}. Set one `width`, for example with "
+            "`schema.with_width(16)`."
+        )
+    return next(iter(widths.values()))
 
 
 def history_field(of: str) -> str:

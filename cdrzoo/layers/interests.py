@@ -8,9 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from cdrzoo.errors import SchemaError
 from cdrzoo.layers._xla import fused
-from cdrzoo.layers.fields import history_field
+from cdrzoo.layers.fields import history_field, one_width
 from cdrzoo.layers.pooling import masked_mean, masked_softmax, weighted_sum
 from cdrzoo.schema import PADDING, Feature, Schema
 
@@ -47,14 +46,7 @@ class FieldPooling(keras.layers.Layer):
     def __init__(self, schema, **kwargs):
         super().__init__(**kwargs)
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
-        widths = {table.name: table.width for table in self.schema.tables}
-        if len(set(widths.values())) != 1:
-            said = ", ".join(f"{name} {width}" for name, width in widths.items()) or "none"
-            raise SchemaError(
-                f"Fields are added up, so all tables need one width. Received: {said}. Set one `width`, for "
-                "example with `schema.with_width(16)`."
-            )
-        self.width = next(iter(widths.values()))
+        self.width = one_width(self.schema, "added up")
         self.numbers = sorted({f.name for d in self.schema.domains for f in d.features if f.kind == "number"})
 
     def build(self, input_shape=None):
