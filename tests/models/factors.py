@@ -20,8 +20,9 @@ def trained(schema, name="mf", **arguments):
         known[8:12] = True  # some both,
         known[12:14] = False  # some nobody
         seen_by.assign(known)
-    for readers in getattr(model.factors, "liked_by", {}).values():
-        liked_by = np.random.default_rng(3).integers(0, 30, readers.shape)
+    for domain, readers in getattr(model.factors, "liked_by", {}).items():
+        users = model.factors.keys.table(model.factors.users[domain].table).rows
+        liked_by = np.random.default_rng(3).integers(0, users, readers.shape)
         liked_by[0] = 0  # padding
         readers.assign(liked_by)
     return model
