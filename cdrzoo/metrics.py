@@ -68,8 +68,8 @@ def gauc(labels: Any, scores: Any, users: Any, weights: Any = None) -> float:
     """
     labels, scores, weights = _click_arrays(labels, scores, weights)
     users = _flat("users", users, len(labels))
-    codes, count = _codes(users)
-    areas = _auc_of_groups(codes, count, labels, scores, weights)
+    codes, count = codes_of(users)
+    areas = auc_of_groups(codes, count, labels, scores, weights)
     impressions = np.bincount(codes, weights, minlength=count)
     both = np.isfinite(areas)
     return _ratio(float(np.sum(areas[both] * impressions[both])), float(np.sum(impressions[both])))
@@ -165,7 +165,7 @@ def evaluate(
     return result
 
 
-def _auc_of_groups(
+def auc_of_groups(
     codes: np.ndarray, count: int, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """AUC of each of `count` groups, `[count]`, in one sort; NaN where a group lacks a class."""
@@ -189,7 +189,8 @@ def _auc_of_groups(
         return np.where(positives * negatives > 0, won / (positives * negatives), np.nan)
 
 
-def _codes(keys: np.ndarray) -> tuple[np.ndarray, int]:
+def codes_of(keys: np.ndarray) -> tuple[np.ndarray, int]:
+    """Keys as whole numbers from 0 in order of appearance, and how many differ."""
     import pandas
 
     codes, unique = pandas.factorize(keys, use_na_sentinel=False)  # hashes: faster than sorting strings

@@ -21,7 +21,7 @@ from cdrzoo import models
 from cdrzoo.errors import InputError
 from cdrzoo.experiments.catalogue import SEARCH
 from cdrzoo.experiments.config import RunConfig
-from cdrzoo.experiments.stats import paired
+from cdrzoo.experiments.stats import holm, paired
 
 SEARCH_SEED = 1000
 """Seed of the trials of a search; the seeds that are reported start at 0."""
@@ -274,7 +274,8 @@ def table(
 
     Args:
         results: of `compare`.
-        against: label that the others are tested against, by a paired t-test over seeds on the first metric.
+        against: label that the others are tested against, by a paired t-test over seeds on the first metric. Beside
+            its p-value stands that of Holm's correction for having tested all the others.
         floors: simple baselines, `{name: {metric: value}}`, put first.
     """
     columns = COLUMNS["click" if "auc" in results[0]["result"]["test"] else "rating"]
@@ -283,29 +284,39 @@ def table(
     for line in results:
         by_label.setdefault(line["label"], {})[line["changes"]["seed"]] = line["result"]
     rows = []
+    p_values: dict[str, float] = {}
     for name, found in (floors or {}).items():
         cells = {title: f"{found[m]:.4f}" if m in found else "" for m, title in columns.items()}
-        rows.append(
-            {"model": name, **cells, **dict.fromkeys(("difference", "p", "parameters", "seconds"), "")}
-        )
+        empty = dict.fromkeys(("difference", "p", "p, Holm", "parameters", "seconds"), "")
+        rows.append({"model": name, **cells, **empty})
     for label, runs in by_label.items():
         row = {"model": label}
         for metric, title in columns.items():
             values = np.array([run["test"][metric] for run in runs.values()])
             spread = f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else ""
             row[title] = f"{values.mean():.4f}{spread}"
-        row["difference"] = row["p"] = ""
+        row["difference"] = row["p"] = row["p, Holm"] = ""
         if label != against and against in by_label:
             both = sorted(set(runs) & set(by_label[against]))
             test = paired(
                 [runs[s]["test"][first] for s in both], [by_label[against][s]["test"][first] for s in both]
             )
             row["difference"] = f"{test.difference:+.4f}"
-            row["p"] = "< 0.001" if test.p < 0.001 else f"{test.p:.3f}" if np.isfinite(test.p) else test.note
+            row["p"] = p_text(test.p) or test.note
+            p_values[label] = test.p
         row["parameters"] = f"{next(iter(runs.values()))['parameters']:,}"
         row["seconds"] = f"{np.mean([run['seconds'] for run in runs.values()]):.1f}"
         rows.append(row)
+    corrected = dict(zip(p_values, holm(list(p_values.values()))))
+    for row in rows:
+        if row["model"] in corrected:
+            row["p, Holm"] = p_text(corrected[row["model"]])
     return rows
+
+
+def p_text(p: float) -> str:
+    """A p-value for a table; empty where there is none."""
+    return "" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def markdown(rows: Sequence[Mapping[str, str]]) -> str:

@@ -1,13 +1,15 @@
-"""Paired comparison of two models over the same seeds."""
+"""Paired comparison of two models: over seeds, over test rows, and over both."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from cdrzoo import metrics
 from cdrzoo.errors import InputError
 
 
@@ -50,21 +52,15 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
     Raises:
         InputError: the two are not equally long.
     """
-    one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if one.shape != two.shape or one.ndim != 1:
-        raise InputError(
-            f"A paired test wants one number a seed of both models. Received: {one.size} and {two.size}. "
-            "Run both with the same seeds."
-        )
-    both = np.isfinite(one) & np.isfinite(two)
-    differences = (one - two)[both]
+    one, two = _pairs(first, second)
+    differences = one - two
     seeds, nan = len(differences), float("nan")
     mean = float(differences.mean()) if seeds else nan
     if seeds < 2:
         return Paired(seeds, mean, nan, nan, nan, nan, nan, "fewer than two seeds")
     std = float(differences.std(ddof=1))
     # Rounding alone makes equal differences of numbers near 1 vary by about 1e-16.
-    if np.ptp(differences) <= 1e-12 * max(1.0, float(np.abs(one[both]).max())):
+    if np.ptp(differences) <= 1e-12 * max(1.0, float(np.abs(one).max())):
         if abs(mean) <= 1e-12:
             return Paired(seeds, mean, 0.0, mean, mean, 0.0, 1.0)
         return Paired(seeds, mean, 0.0, nan, nan, nan, nan, "the difference does not vary over seeds")
@@ -74,6 +70,18 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Paired:
     reach = float(stats.t.ppf(0.975, seeds - 1)) * error
     t = mean / error
     return Paired(seeds, mean, std, mean - reach, mean + reach, t, float(2 * stats.t.sf(abs(t), seeds - 1)))
+
+
+def _pairs(first: Sequence[float], second: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs of which both numbers are finite."""
+    one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if one.shape != two.shape or one.ndim != 1:
+        raise InputError(
+            f"A paired test wants one number a seed of both models. Received: {one.size} and {two.size}. "
+            "Run both with the same seeds."
+        )
+    both = np.isfinite(one) & np.isfinite(two)
+    return one[both], two[both]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -90,3 +98,257 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, float(p[i]) * (len(order) - rank)))
         corrected[i] = largest
     return corrected.tolist()
+
+
+def wilcoxon(first: Sequence[float], second: Sequence[float]) -> float:
+    """Two-sided p-value of Wilcoxon's signed-rank test over seeds; it asks for no normal distribution.
+
+    Pairs as in `paired`; differences of zero are left out. It is exact for few seeds, and with `n` of them no p-value
+    is below `2 / 2**n`: six seeds are the fewest that can fall below 0.05. 1 where all differences are zero, NaN
+    without a pair.
+
+    Reference:
+        Wilcoxon, "Individual Comparisons by Ranking Methods", Biometrics Bulletin 1, 1945; `scipy.stats.wilcoxon`.
+    """
+    one, two = _pairs(first, second)
+    differences = one - two
+    if not len(differences):
+        return float("nan")
+    if not differences.any():
+        return 1.0
+    from scipy import stats
+
+    return float(stats.wilcoxon(differences).pvalue)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of two scorers on the same rows, and `first - second` with what is uncertain about it.
+
+    Args:
+        first: the metric of the first, the mean over seeds.
+        second: of the second.
+        difference: `first - second`.
+        rows_error: its standard error over other test rows (or users).
+        seeds_error: its standard error over other trainings; NaN with one seed, whose noise nobody knows.
+        low: lower end of the 95 % confidence interval; NaN where there is none.
+        high: its upper end.
+        p: two-sided p-value; NaN where there is none.
+    """
+
+    first: float
+    second: float
+    difference: float
+    rows_error: float
+    seeds_error: float
+    low: float
+    high: float
+    p: float
+
+
+def _difference(
+    first: float, second: float, rows: float, rows_df: float, seeds: float = math.nan, seeds_df: float = 0
+) -> Difference:
+    """Interval and p-value from the two standard errors, with the degrees of freedom of Welch and Satterthwaite."""
+    from scipy import stats
+
+    variances = [(rows**2, rows_df)] + ([(seeds**2, seeds_df)] if np.isfinite(seeds) else [])
+    variance = sum(v for v, _ in variances)
+    low = high = p = math.nan
+    if rows_df > 0 and variance > 0:
+        shared = sum(v**2 / df for v, df in variances)
+        freedom = variance**2 / shared if shared else math.inf
+        error = math.sqrt(variance)
+        reach = float(stats.t.ppf(0.975, freedom)) * error
+        low, high = first - second - reach, first - second + reach
+        p = float(2 * stats.t.sf(abs(first - second) / error, freedom))
+    elif rows_df > 0 and first == second:
+        low, high, p = 0.0, 0.0, 1.0  # the same on every row
+    return Difference(first, second, first - second, rows, seeds, low, high, p)
+
+
+def delong(labels: Any, first: Any, second: Any) -> Difference:
+    """DeLong's test of the difference of two AUCs on the same rows, which must be independent of one another.
+
+    A positive row's placement is the share of the negatives below it (ties count half), a negative's the share of the
+    positives above it; the covariance of the two scorers' placements gives that of their AUCs. O(n log n).
+
+    Args:
+        labels: `[n]`, 0 or 1, at least two rows of each class.
+        first: `[n]`, scores of one model.
+        second: `[n]`, of the other.
+
+    Reference:
+        DeLong et al., "Comparing the Areas under Two or More Correlated Receiver Operating Characteristic Curves",
+        Biometrics 44, 1988; by ranks: Sun and Xu, "Fast Implementation of DeLong's Algorithm", IEEE Signal Processing
+        Letters 21, 2014, algorithm 2.
+    """
+    from scipy.stats import rankdata
+
+    positive = np.asarray(labels) == 1
+    m, n = int(positive.sum()), int((~positive).sum())
+    if min(m, n) < 2:
+        raise InputError(f"DeLong's test wants two rows of each class. Received: {m} positive, {n} negative.")
+    above, below, areas = [], [], []
+    for scores in (np.asarray(first, np.float64), np.asarray(second, np.float64)):
+        ranks = rankdata(scores)
+        above.append((ranks[positive] - rankdata(scores[positive])) / n)
+        below.append(1 - (ranks[~positive] - rankdata(scores[~positive])) / m)
+        areas.append(float(above[-1].mean()))
+    contrast = np.array([1.0, -1.0])
+    variance = contrast @ (np.cov(above) / m + np.cov(below) / n) @ contrast
+    return _difference(areas[0], areas[1], math.sqrt(max(variance, 0.0)), math.inf)
+
+
+RESAMPLES = 500
+"""Default number of resamples: the standard error is then known to about 3 %."""
+
+_CELLS = 2_000_000
+"""Numbers a batch of resamples may hold."""
+
+
+def bootstrap(
+    labels: Any,
+    first: Any,
+    second: Any,
+    task: str = "click",
+    users: Any = None,
+    groups: Mapping[str, Any] | None = None,
+    weights: Any = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """Differences of every metric of two models on the same rows, by a paired bootstrap.
+
+    Users are drawn with replacement, each with all of his rows, and both models are measured on what was drawn; rows of
+    one user are alike, and an interval that took them for independent would be too narrow. The standard deviation over
+    resamples is the error over rows. With several trainings the metric is the mean over them, and their own spread is
+    the error over seeds; the interval covers both (it counts what rows and seeds do together twice, and so is wide
+    rather than narrow).
+
+    Args:
+        labels: `[n]`, 0 or 1 for clicks, values for ratings.
+        first: `[n]` scores of one model, or `[seeds, n]`.
+        second: the same of the other; its i-th training belongs to the first's.
+        task: `"click"` (auc, gauc, log_loss, ece) or `"rating"` (mae, rmse).
+        users: `[n]`, who is drawn; default: each row by itself, and no gauc.
+        groups: `{name: [n] booleans}`: the same for some of the rows, as `metric@name`.
+        weights: `[n]`, not negative; default 1 each.
+        resamples: how many.
+        seed: of the draws.
+
+    Returns:
+        `{metric: Difference}`, named as those of `cdrzoo.metrics.evaluate`.
+
+    Reference:
+        Field and Welsh, "Bootstrapping Clustered Data", Journal of the Royal Statistical Society B 69, 2007, section 2
+        (draws of whole clusters).
+    """
+    labels = np.asarray(labels, np.float64)
+    scores = [np.atleast_2d(np.asarray(each, np.float64)) for each in (first, second)]
+    if scores[0].shape != scores[1].shape or scores[0].shape[1] != len(labels):
+        raise InputError(
+            f"Both models must score each of the {len(labels)} rows, in as many trainings. "
+            f"Received: {scores[0].shape} and {scores[1].shape}."
+        )
+    weights = np.ones(len(labels)) if weights is None else np.asarray(weights, np.float64)
+    cluster = np.arange(len(labels)) if users is None else metrics.codes_of(np.asarray(users))[0]
+    masks = {"": np.ones(len(labels), bool)}
+    masks |= {f"@{name}": np.asarray(mask, bool) for name, mask in (groups or {}).items()}
+    parts = {}
+    for name, mask in masks.items():
+        if mask.any():
+            drawn, own = np.unique(cluster[mask], return_inverse=True)
+            rows = (labels[mask], weights[mask], own, len(drawn))
+            both = [[_Sample(task, *rows, s[mask], users is not None) for s in each] for each in scores]
+            parts[name] = drawn, both
+    random = np.random.default_rng(seed)
+    clusters = int(cluster.max()) + 1 if len(cluster) else 0
+    found: dict[str, list[np.ndarray]] = {}
+    step = max(1, _CELLS // max(len(labels), clusters, 1))
+    for low in range(0, resamples, step):
+        times = min(step, resamples - low)
+        places = random.integers(clusters, size=(times, clusters)) + clusters * np.arange(times)[:, None]
+        counts = np.bincount(places.ravel(), minlength=times * clusters).reshape(times, clusters)
+        for name, (drawn, both) in parts.items():
+            own_counts = counts[:, drawn].astype(np.float64)
+            for metric, values in _lifts(both, own_counts).items():
+                found.setdefault(f"{metric}{name}", []).append(values.mean(axis=1))
+    result = {}
+    for name, (drawn, both) in parts.items():
+        once = np.ones((1, len(drawn)))
+        for metric, values in _lifts(both, once).items():
+            size = len(drawn)
+            over_rows = np.concatenate(found[f"{metric}{name}"])
+            defined = over_rows[np.isfinite(over_rows)]
+            # The variance of a resample is (size - 1) / size of what it estimates.
+            error = (
+                float(defined.std(ddof=1)) * math.sqrt(size / (size - 1))
+                if len(defined) > 1 < size
+                else math.nan
+            )
+            seeds = values.shape[1]
+            over_seeds = float(values.std(ddof=1)) / math.sqrt(seeds) if seeds > 1 else math.nan
+            one, two = (float(np.mean([s.metrics(once)[metric] for s in each])) for each in both)
+            result[f"{metric}{name}"] = _difference(one, two, error, size - 1, over_seeds, seeds - 1)
+    return result
+
+
+def _lifts(both: Sequence[Sequence[_Sample]], counts: np.ndarray) -> dict[str, np.ndarray]:
+    """`{metric: [resamples, seeds]}` of first minus second."""
+    one, two = ([sample.metrics(counts) for sample in each] for each in both)
+    return {metric: np.stack([a[metric] - b[metric] for a, b in zip(one, two)], axis=1) for metric in one[0]}
+
+
+class _Sample:
+    """What one model scored, summed up so that its metrics under any numbers of draws are cheap.
+
+    All but the AUC are ratios of sums over users. For the AUC the rows are sorted once.
+    """
+
+    def __init__(self, task, labels, weights, cluster, clusters, scores, by_user):
+        def sums(values):
+            return np.bincount(cluster, weights * values, minlength=clusters)
+
+        self.task = task
+        self.weight = sums(np.ones(len(labels)))
+        if task == "rating":
+            self.absolute, self.squared = sums(np.abs(scores - labels)), sums((scores - labels) ** 2)
+            return
+        inside = np.clip(scores, metrics.CLIP, 1 - metrics.CLIP)
+        self.loss = sums(-np.where(labels == 1, np.log(inside), np.log1p(-inside)))
+        bins = np.searchsorted(np.linspace(0, 1, 11)[1:-1], scores, side="right")
+        self.gaps = np.stack([sums((labels - scores) * (bins == b)) for b in range(10)], axis=1)
+        self.area = None
+        if by_user:
+            areas = metrics.auc_of_groups(cluster, clusters, labels, scores, weights)
+            self.area = np.nan_to_num(areas), np.isfinite(areas)
+        order = np.argsort(scores, kind="stable")
+        self.starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
+        self.cluster = cluster[order]
+        self.positive, self.negative = (weights * labels)[order], (weights * (1 - labels))[order]
+
+    def metrics(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """`{metric: [resamples]}` when user u is drawn `counts[:, u]` times; NaN where it is not defined."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rows = counts @ self.weight
+            if self.task == "rating":
+                return {
+                    "mae": counts @ self.absolute / rows,
+                    "rmse": np.sqrt(counts @ self.squared / rows),
+                }
+            found = {"auc": self._auc(counts)}
+            if self.area is not None:
+                area, defined = self.area
+                found["gauc"] = counts @ (self.weight * area) / (counts @ (self.weight * defined))
+            found["log_loss"] = counts @ self.loss / rows
+            found["ece"] = np.abs(counts @ self.gaps).sum(axis=1) / rows
+            return found
+
+    def _auc(self, counts: np.ndarray) -> np.ndarray:
+        drawn = counts[:, self.cluster]
+        # Rows of equal scores are one block: its positives beat the negatives below it, and half of its own.
+        positive = np.add.reduceat(drawn * self.positive, self.starts, axis=1)
+        negative = np.add.reduceat(drawn * self.negative, self.starts, axis=1)
+        below = np.cumsum(negative, axis=1) - negative / 2
+        return (positive * below).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))

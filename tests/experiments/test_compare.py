@@ -138,6 +138,9 @@ def test_table_by_hand():
     assert rows[1]["AUC"] == "0.6100 ± 0.0141" and rows[1]["difference"] == ""
     # Differences 0.03 and 0.05: mean 0.04, std 0.01414, t = 4 with one degree of freedom, p = 1 - 2/pi atan(4).
     assert rows[2]["difference"] == "+0.0400" and rows[2]["p"] == "0.156"
+    assert rows[2]["p, Holm"] == "0.156"  # one test: nothing to correct
+    third = [line("lr", 0, 0.63), line("lr", 1, 0.67)]
+    assert [row["p, Holm"] for row in compare.table(results + third, "dnn")] == ["", "0.312", "0.312"]
     assert rows[2]["parameters"] == "1,234" and rows[2]["seconds"] == "2.0"
     text = compare.markdown(rows).splitlines()
     assert text[0].startswith("| model | AUC |") and text[2].startswith("| item mean | 0.5500 |")

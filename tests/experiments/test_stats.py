@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from cdrzoo import metrics
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import stats
 
@@ -59,3 +60,182 @@ def test_holm_by_hand():
     corrected = stats.holm([0.02, math.nan])
     assert corrected[0] == pytest.approx(0.02) and math.isnan(corrected[1])
     assert stats.holm([]) == []
+
+
+# Wilcoxon ---------------------------------------------------------------------------------------------------------
+
+
+def test_wilcoxon_by_hand():
+    # Five differences of one sign: of the 2^5 equally likely sign patterns two are as extreme, 2 / 32.
+    assert stats.wilcoxon([2, 4, 6, 8, 10], [1, 2, 3, 4, 5]) == pytest.approx(0.0625)
+    # Signed ranks 1, -2, 3, 4: W- = 2. Subsets of {1, 2, 3, 4} that sum to at most 2: {}, {1}, {2}; twice 3 / 16.
+    assert stats.wilcoxon([1, 0, 3, 4], [0, 2, 0, 0]) == pytest.approx(0.375)
+    assert stats.wilcoxon([1, 2], [1, 2]) == 1.0
+    assert math.isnan(stats.wilcoxon([math.nan], [1.0]))
+
+
+# DeLong -----------------------------------------------------------------------------------------------------------
+
+
+def scored(seed, rows=300, noise=1.0, users=None, user_effect=0.0):
+    """Labels, users and two scorers that are equally good: the same signal, noise of their own."""
+    rng = np.random.default_rng(seed)
+    user = np.arange(rows) if users is None else rng.integers(users, size=rows)
+    tendency = 0.4 if users is None else rng.beta(1.0, 1.5, rows)[user]
+    labels = (rng.random(rows) < tendency).astype(int)
+    effects = user_effect * rng.normal(size=(2, rows))[:, user]
+    one, two = labels + noise * rng.normal(size=(2, rows)) + effects
+    return labels, user, 1 / (1 + np.exp(-one)), 1 / (1 + np.exp(-two))
+
+
+def plain_delong(labels, one, two):
+    """DeLong et al. (1988), equations 3 to 6, pair by pair."""
+
+    def psi(x, y):
+        return 1.0 if y < x else 0.5 if y == x else 0.0
+
+    areas, v10, v01 = [], [], []
+    for scores in (one, two):
+        x, y = scores[labels == 1], scores[labels == 0]
+        pairs = np.array([[psi(a, b) for b in y] for a in x])
+        areas.append(pairs.mean())
+        v10.append(pairs.mean(axis=1))
+        v01.append(pairs.mean(axis=0))
+    s10 = np.cov(v10) / len(v10[0])
+    s01 = np.cov(v01) / len(v01[0])
+    both = s10 + s01
+    return areas[0] - areas[1], math.sqrt(both[0, 0] + both[1, 1] - 2 * both[0, 1])
+
+
+@pytest.mark.parametrize("decimals", [1, 6])  # with ties and without
+def test_delong_is_the_definition(decimals):
+    labels, _, one, two = scored(0, rows=60)
+    one, two = one.round(decimals), two.round(decimals)
+    difference, error = plain_delong(labels, one, two)
+    found = stats.delong(labels, one, two)
+    assert found.difference == pytest.approx(difference) and found.rows_error == pytest.approx(error)
+    assert found.first == pytest.approx(
+        scipy_stats.mannwhitneyu(one[labels == 1], one[labels == 0])[0]
+        / ((labels == 1).sum() * (labels == 0).sum())
+    )
+    assert found.p == pytest.approx(2 * scipy_stats.norm.sf(abs(difference / error)))
+    assert found.high - found.low == pytest.approx(2 * scipy_stats.norm.ppf(0.975) * error)
+
+
+def test_delong_by_hand():
+    # Positives placed at (1, 1, 1/2) and (1/2, 1, 1), negatives at (2/3, 1) and (1, 2/3): AUC 5/6 both.
+    labels, one, two = [1, 1, 1, 0, 0], [5, 4, 2, 3, 1], [2, 5, 4, 1, 3]
+    found = stats.delong(labels, one, two)
+    assert found.first == pytest.approx(5 / 6) and found.second == pytest.approx(5 / 6)
+    # Differences of placements: (1/2, 0, -1/2), variance 1/4, over 3; (-1/3, 1/3), variance 2/9, over 2.
+    assert found.rows_error == pytest.approx(math.sqrt(1 / 12 + 1 / 9)) and found.p == pytest.approx(1.0)
+    with pytest.raises(InputError, match="1 positive, 2 negative"):
+        stats.delong([1, 0, 0], [1, 2, 3], [1, 2, 3])
+
+
+# Bootstrap --------------------------------------------------------------------------------------------------------
+
+
+def test_bootstrap_metrics_are_those_of_the_metrics_module():
+    labels, users, one, two = scored(1, users=40)
+    one = one.round(1)  # ties
+    weights = np.random.default_rng(0).choice([0.0, 1.0, 2.5], len(labels))
+    groups = {"few": users < 5, "none": users < 0}
+    found = stats.bootstrap(labels, one, two, "click", users, groups, weights, resamples=3)
+    for which, scores in (("first", one), ("second", two)):
+        expected = metrics.evaluate(labels, scores, "click", users, groups, weights)
+        assert set(found) == {name for name in expected if not name.endswith("@none")}
+        for name, difference in found.items():
+            assert getattr(difference, which) == pytest.approx(expected[name]), name
+    found = stats.bootstrap(labels * 3.0, one * 3, two * 3, "rating", resamples=3)
+    expected = metrics.evaluate(labels * 3.0, one * 3, "rating")
+    assert {name: d.first for name, d in found.items()} == pytest.approx(expected)
+
+
+def test_resamples_are_what_they_say():
+    """The AUC of counted rows is the AUC of the rows written out as often."""
+    labels, users, one, _ = scored(2, rows=80, users=9)
+    sample = stats._Sample("click", labels, np.ones(80), users, 9, one.round(1), True)
+    counts = np.random.default_rng(0).integers(0, 3, (4, 9))
+    got = sample.metrics(counts.astype(float))
+    for i, times in enumerate(counts):
+        rows = np.repeat(np.arange(80), times[users])
+        copies = np.concatenate([np.arange(n) for n in times[users]])  # a user drawn twice is two users
+        expected = metrics.evaluate(
+            labels[rows], one.round(1)[rows], "click", [f"{u}-{c}" for u, c in zip(users[rows], copies)]
+        )
+        assert {name: values[i] for name, values in got.items()} == pytest.approx(expected)
+
+
+def test_errors_over_rows_are_scipys_and_delongs():
+    labels, _, one, two = scored(3, rows=400)
+    found = stats.bootstrap(labels, one, two, resamples=2000)
+    assert found["auc"].rows_error == pytest.approx(stats.delong(labels, one, two).rows_error, rel=0.06)
+    loss = [-np.where(labels == 1, np.log(s), np.log1p(-s)) for s in (one, two)]
+    scipys = scipy_stats.bootstrap((loss[0] - loss[1],), np.mean, n_resamples=2000)
+    assert found["log_loss"].rows_error == pytest.approx(scipys.standard_error, rel=0.1)
+
+
+def test_errors_over_users_are_scipys():
+    labels, users, one, two = scored(4, rows=300, users=40, user_effect=1.0)
+    rows_of = [np.flatnonzero(users == user) for user in range(40)]
+
+    def lift(drawn):
+        rows = np.concatenate([rows_of[user] for user in drawn.astype(int)])
+        return metrics.auc(labels[rows], one[rows]) - metrics.auc(labels[rows], two[rows])
+
+    scipys = scipy_stats.bootstrap((np.arange(40),), lift, n_resamples=150, vectorized=False)
+    found = stats.bootstrap(labels, one, two, users=users, resamples=2000)["auc"]
+    assert found.rows_error == pytest.approx(scipys.standard_error * math.sqrt(40 / 39), rel=0.25)
+
+
+def test_trainings_widen_the_interval_by_their_own_spread():
+    labels, users, one, two = scored(5, users=60)
+    single = stats.bootstrap(labels, one, two, users=users)["auc"]
+    same = stats.bootstrap(labels, [one] * 3, [two] * 3, users=users)["auc"]
+    assert (same.seeds_error, same.low, same.high) == (
+        0.0,
+        pytest.approx(single.low),
+        pytest.approx(single.high),
+    )
+    assert math.isnan(single.seeds_error)
+    others = [scored(5, users=60, noise=noise)[2] for noise in (0.7, 1.0, 1.4)]
+    mixed = stats.bootstrap(labels, others, [two] * 3, users=users)["auc"]
+    lifts = [metrics.auc(labels, scores) - metrics.auc(labels, two) for scores in others]
+    assert mixed.difference == pytest.approx(np.mean(lifts))
+    error = np.std(lifts, ddof=1) / math.sqrt(3)
+    assert mixed.seeds_error == pytest.approx(error)
+    # Welch and Satterthwaite: 59 degrees of freedom of users, 2 of trainings.
+    rows = mixed.rows_error
+    freedom = (rows**2 + error**2) ** 2 / (rows**4 / 59 + error**4 / 2)
+    reach = scipy_stats.t.ppf(0.975, freedom) * math.hypot(rows, error)
+    assert mixed.high - mixed.difference == pytest.approx(reach)
+
+
+def test_where_there_is_nothing_to_say():
+    labels, users, one, two = scored(6, users=30)
+    same = stats.bootstrap(labels, one, one, users=users)["auc"]
+    assert (same.difference, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
+    alone = stats.bootstrap(labels, one, two, users=np.zeros(len(labels)))["auc"]
+    assert math.isnan(alone.low) and math.isnan(alone.p) and np.isfinite(alone.difference)
+    with pytest.raises(InputError, match="each of the 300 rows"):
+        stats.bootstrap(labels, one, two[:5])
+
+
+def alarms(repeats, **arguments):
+    """How often two equally good scorers are said to differ, of `repeats` logs: (by user, by row)."""
+    by = {"user": 0, "row": 0}
+    for seed in range(repeats):
+        labels, users, one, two = scored(1000 + seed, **arguments)
+        by["user"] += stats.bootstrap(labels, one, two, users=users, resamples=200)["auc"].p < 0.05
+        by["row"] += stats.bootstrap(labels, one, two, resamples=200)["auc"].p < 0.05
+    return by["user"], by["row"]
+
+
+def test_false_alarms_keep_their_level():
+    """Equal true AUCs, 400 logs: as many alarms as chance allows at 5 %. Rows taken as independent give more."""
+    repeats = 400
+    low, high = scipy_stats.binom.ppf([0.001, 0.999], repeats, 0.05)
+    by_user, by_row = alarms(repeats, rows=400, users=50, user_effect=1.0)
+    assert low <= by_user <= high, by_user
+    assert by_row > high, by_row
