@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import inspect
-import json
 import os
 import pathlib
 import re
@@ -155,6 +154,23 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--jobs", type=int, default=1, help="processes")
     compare.add_argument("--against", help="model of the paired test (default: dnn, on the target alone)")
     _settings(compare, model=False)
+
+    transfer = command(
+        "transfer",
+        _transfer,
+        "Measure what the sources gave a run, against its twin trained on the target alone; lift in total and by\n"
+        "group, and a verdict: helps, no difference, harms. Trains the twin, and further seeds of both.\n\n"
+        "  cdrzoo transfer runs/cctl --out runs/cctl_transfer\n\n"
+        "The folder holds report.html, transfer.json, scores.parquet (test rows and scores) and runs/. A stopped\n"
+        "report goes on where it stopped.",
+    )
+    transfer.add_argument("folder", type=pathlib.Path, help="folder of a run that saw a source")
+    transfer.add_argument("--twin", type=pathlib.Path, help="run of the target alone; default: trained")
+    transfer.add_argument("--out", type=pathlib.Path, required=True, help="folder of the report")
+    transfer.add_argument("--seeds", type=int, default=3, help="trainings of each model (default 3)")
+    transfer.add_argument(
+        "--by", action="append", default=[], metavar="COLUMN", help="group by a column, too (repeat)"
+    )
 
     export = command(
         "export", _export, "Export the model of a run as a SavedModel that takes the target's raw features."
@@ -373,14 +389,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     _start_tensorflow()
     from cdrzoo.experiments import run
 
-    config, model, encoder = run.load(arguments.folder)
-    prepared = run.prepare(config, encoder)
-    recorded = json.loads((arguments.folder / "split.json").read_text())["hash"]
-    if prepared.split.hash != recorded:
-        raise InputError(
-            f"The data of {arguments.folder} has changed since training: its split was {recorded[:12]}, now it is "
-            f"{prepared.split.hash[:12]}. Bring the old files back."
-        )
+    config, model, prepared = run.reload(arguments.folder)
     _print_metrics(
         run.evaluate(model, prepared, arguments.part), f"{arguments.part} rows of {config.schema.target}"
     )
@@ -419,6 +428,26 @@ def _progress(items: Any, total: int, title: str) -> Any:
     from rich.progress import track
 
     return track(items, description=title, total=total)
+
+
+def _transfer(arguments: argparse.Namespace) -> None:
+    _start_tensorflow()
+    from cdrzoo.experiments import transfer
+
+    result = transfer.transfer(
+        arguments.folder,
+        arguments.out,
+        twin=arguments.twin,
+        seeds=arguments.seeds,
+        by=arguments.by,
+        verbose=1 if sys.stdout.isatty() else 0,
+    )
+    print(transfer.sentence(result))
+    print(transfer.scope(result))
+    print(
+        f"Groups: {result['lower']} of {len(result['groups'])} are worse off, {result['harmed']} beyond chance "
+        "(after Holm's correction)."
+    )
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -193,7 +193,10 @@ class Prepared:
         return columns
 
     def groups(self, part: str) -> pd.DataFrame:
-        """For each of the target's rows: `user`, and how many training rows that user has in target and sources."""
+        """For each of the target's rows: `user`, and how many training rows he has in the target and in the sources.
+
+        Where the rows have items `item_rows`, too: the target's training rows of the item.
+        """
         target = self.schema.target
         users = self.parts[target][part].user
         if users is None:
@@ -206,7 +209,13 @@ class Prepared:
             found = pd.Series(trained if trained is not None else [], dtype=users.dtype).value_counts()
             counts[domain] = found.reindex(users, fill_value=0).to_numpy(np.int64)
         sources = sum((n for domain, n in counts.items() if domain != target), np.zeros(len(users), np.int64))
-        return pd.DataFrame({"user": users, "target_rows": counts[target], "source_rows": sources})
+        found = {"user": users, "target_rows": counts[target], "source_rows": sources}
+        items = self._logs[target].item
+        if items is not None:
+            at = self.split.parts[target]
+            seen = pd.Series(items[at["train"]]).value_counts()
+            found["item_rows"] = seen.reindex(items[at[part]], fill_value=0).to_numpy(np.int64)
+        return pd.DataFrame(found)
 
     def write(self, folder: str | pathlib.Path) -> None:
         """Writes every part to `DOMAIN/PART.parquet` as examples, drawn negatives included, and `split.json`."""

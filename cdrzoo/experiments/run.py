@@ -368,6 +368,23 @@ def load(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Encoder]:
     return config, keras.models.load_model(folder / "model.keras"), data.Encoder.load(folder / "encoder")
 
 
+def reload(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Prepared]:
+    """A finished run: its configuration, its model, and its rows as they were.
+
+    Raises:
+        InputError: the run is not finished, or its data has changed since.
+    """
+    config, model, encoder = load(folder)
+    prepared = prepare(config, encoder)
+    recorded = json.loads((pathlib.Path(folder) / "split.json").read_text())["hash"]
+    if prepared.split.hash != recorded:
+        raise InputError(
+            f"The data of {folder} has changed since training: its split was {recorded[:12]}, now it is "
+            f"{prepared.split.hash[:12]}. Bring the old files back."
+        )
+    return config, model, prepared
+
+
 def export_run(
     folder: str | pathlib.Path, to: str | pathlib.Path, version: int | None = None
 ) -> pathlib.Path:

@@ -25,6 +25,8 @@ class ModelCard:
         paired: whether it trains on batches whose i-th rows, in all domains, are one user's.
         after: of a second stage: the name of the first, whose trained model is its argument `pretrained`.
         module: the module of the class; default `name`.
+        twin: of a cross-domain model without an argument `pooling`: the model of the target alone that it is most
+            like, `din` if it attends to histories, else `dnn`.
     """
 
     name: str
@@ -37,6 +39,7 @@ class ModelCard:
     paired: bool = False
     after: str | None = None
     module: str | None = None
+    twin: str = "dnn"
 
     def load(self) -> type:
         """The model's class (this imports TensorFlow)."""
@@ -190,6 +193,7 @@ CARDS = (
         "Luo et al., ICASSP 2024",
         "histories of a source in the target's rows",
         "all",
+        twin="din",
     ),
     ModelCard(
         "cctl",
@@ -228,6 +232,7 @@ CARDS = (
         "Kong et al., 2023",
         "tables of one width; histories of every domain in the rows of all",
         "all",
+        twin="din",
     ),
     ModelCard(
         "dann",
@@ -246,6 +251,7 @@ CARDS = (
         "Ouyang et al., CIKM 2020",
         "items and users in all domains, histories in the target's rows",
         "all",
+        twin="din",
     ),
     ModelCard(
         "source_dnn",

@@ -121,6 +121,10 @@ def test_groups_count_training_rows(prepared):
     films = pd.Series(prepared.parts["films"]["train"].user).value_counts()
     assert list(groups["source_rows"]) == [books.get(user, 0) for user in groups["user"]]
     assert list(groups["target_rows"]) == [films.get(user, 0) for user in groups["user"]]
+    items = prepared.frame("films", "train")["item"].value_counts()
+    assert list(groups["item_rows"]) == [
+        items.get(item, 0) for item in prepared.frame("films", "test")["item"]
+    ]
     assert (groups["target_rows"] == 0).any() and (groups["source_rows"] == 0).any()
 
 
