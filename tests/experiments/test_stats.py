@@ -205,11 +205,20 @@ def test_trainings_widen_the_interval_by_their_own_spread():
     assert mixed.difference == pytest.approx(np.mean(lifts))
     error = np.std(lifts, ddof=1) / math.sqrt(3)
     assert mixed.seeds_error == pytest.approx(error)
-    # Welch and Satterthwaite: 59 degrees of freedom of users, 2 of trainings.
-    rows = mixed.rows_error
-    freedom = (rows**2 + error**2) ** 2 / (rows**4 / 59 + error**4 / 2)
-    reach = scipy_stats.t.ppf(0.975, freedom) * math.hypot(rows, error)
+    # Each error with its own t: 59 degrees of freedom of users, 2 of trainings.
+    t = scipy_stats.t.ppf(0.975, [59, 2])
+    reach = math.hypot(t[0] * mixed.rows_error, t[1] * error)
     assert mixed.high - mixed.difference == pytest.approx(reach)
+
+
+def test_the_p_value_belongs_to_the_interval():
+    """The interval's end is 0 where p is 0.05, and with one error p is Student's."""
+    end = math.hypot(0.01 * scipy_stats.t.ppf(0.975, 59), 0.02 * scipy_stats.t.ppf(0.975, 2))
+    found = stats._difference(0.5 + end, 0.5, (0.01, 59), (0.02, 2))
+    assert found.low == pytest.approx(0.0, abs=1e-12) and found.p == pytest.approx(0.05)
+    single = stats._difference(0.53, 0.5, (0.01, 59))
+    assert single.p == pytest.approx(2 * scipy_stats.t.sf(3, 59)) and math.isnan(single.seeds_error)
+    assert stats._difference(9.0, 0.5, (0.01, 59)).p == stats._TINY
 
 
 def test_where_there_is_nothing_to_say():
