@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import inspect
+import json
 import os
 import pathlib
 import re
@@ -171,6 +172,15 @@ def _parser() -> argparse.ArgumentParser:
     transfer.add_argument(
         "--by", action="append", default=[], metavar="COLUMN", help="group by a column, too (repeat)"
     )
+
+    report = command(
+        "report",
+        _report,
+        "Write one HTML page of a run, a comparison or a transfer report: curves, tables, calibration, what the model\n"
+        "attends to. Figures are inline; it is read without a network (needs: pip install 'cdrzoo[report]').",
+    )
+    report.add_argument("folder", type=pathlib.Path, help="folder of cdrzoo train, compare or transfer")
+    report.add_argument("--out", type=pathlib.Path, help="file to write; default: report.html in the folder")
 
     export = command(
         "export", _export, "Export the model of a run as a SavedModel that takes the target's raw features."
@@ -418,9 +428,20 @@ def _compare(arguments: argparse.Namespace) -> None:
     )
     from cdrzoo.experiments import floors, run
 
-    rows = compare.table(results, arguments.against or "dnn", floors.floors(run.prepare(config)))
-    text = compare.markdown(rows)
+    against, simple = arguments.against or "dnn", floors.floors(run.prepare(config))
+    text = compare.markdown(compare.table(results, against, simple))
     (arguments.out / "table.md").write_text(text)
+    settings = [
+        part for name in ("models", "seeds", "search") for part in (f"--{name}", getattr(arguments, name))
+    ]
+    changed = [part for change in arguments.set for part in ("--set", change)]
+    about = {
+        "command": list(map(str, ["compare", arguments.config, *settings, *changed, "--out", arguments.out])),
+        "config": config.to_dict(),
+        "against": against,
+        "floors": simple,
+    }
+    (arguments.out / "comparison.json").write_text(json.dumps(about, indent=2, default=str) + "\n")
     print(text)
 
 
@@ -448,6 +469,15 @@ def _transfer(arguments: argparse.Namespace) -> None:
         f"Groups: {result['lower']} of {len(result['groups'])} are worse off, {result['harmed']} beyond chance "
         "(after Holm's correction)."
     )
+    _report(argparse.Namespace(folder=arguments.out, out=None))
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    if not (arguments.folder / "results.jsonl").exists():  # a comparison's figures are of numbers alone
+        _start_tensorflow()
+    from cdrzoo.experiments import report
+
+    print(f"Report: {report.report(arguments.folder, arguments.out)}")
 
 
 def _export(arguments: argparse.Namespace) -> None:

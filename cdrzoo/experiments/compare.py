@@ -21,7 +21,7 @@ from cdrzoo import models
 from cdrzoo.errors import InputError
 from cdrzoo.experiments.catalogue import SEARCH
 from cdrzoo.experiments.config import RunConfig
-from cdrzoo.experiments.stats import holm, paired
+from cdrzoo.experiments.stats import Paired, holm, paired
 
 SEARCH_SEED = 1000
 """Seed of the trials of a search; the seeds that are reported start at 0."""
@@ -279,39 +279,50 @@ def table(
         floors: simple baselines, `{name: {metric: value}}`, put first.
     """
     columns = COLUMNS["click" if "auc" in results[0]["result"]["test"] else "rating"]
-    first = next(iter(columns))
-    by_label: dict[str, dict[int, Mapping[str, Any]]] = {}
-    for line in results:
-        by_label.setdefault(line["label"], {})[line["changes"]["seed"]] = line["result"]
+    found = tests(results, against)
+    corrected = dict(zip(found, holm([test.p for test in found.values()])))
     rows = []
-    p_values: dict[str, float] = {}
-    for name, found in (floors or {}).items():
-        cells = {title: f"{found[m]:.4f}" if m in found else "" for m, title in columns.items()}
+    for name, floor in (floors or {}).items():
+        cells = {title: f"{floor[m]:.4f}" if m in floor else "" for m, title in columns.items()}
         empty = dict.fromkeys(("difference", "p", "p, Holm", "parameters", "seconds"), "")
         rows.append({"model": name, **cells, **empty})
-    for label, runs in by_label.items():
+    for label, runs in _by_label(results).items():
         row = {"model": label}
         for metric, title in columns.items():
             values = np.array([run["test"][metric] for run in runs.values()])
             spread = f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else ""
             row[title] = f"{values.mean():.4f}{spread}"
         row["difference"] = row["p"] = row["p, Holm"] = ""
-        if label != against and against in by_label:
-            both = sorted(set(runs) & set(by_label[against]))
-            test = paired(
-                [runs[s]["test"][first] for s in both], [by_label[against][s]["test"][first] for s in both]
-            )
+        if label in found:
+            test = found[label]
             row["difference"] = f"{test.difference:+.4f}"
             row["p"] = p_text(test.p) or test.note
-            p_values[label] = test.p
+            row["p, Holm"] = p_text(corrected[label])
         row["parameters"] = f"{next(iter(runs.values()))['parameters']:,}"
         row["seconds"] = f"{np.mean([run['seconds'] for run in runs.values()]):.1f}"
         rows.append(row)
-    corrected = dict(zip(p_values, holm(list(p_values.values()))))
-    for row in rows:
-        if row["model"] in corrected:
-            row["p, Holm"] = p_text(corrected[row["model"]])
     return rows
+
+
+def tests(results: Sequence[Mapping[str, Any]], against: str) -> dict[str, Paired]:
+    """`{label: paired t-test over seeds}` of every other label against one, on the first metric of `COLUMNS`."""
+    by_label = _by_label(results)
+    metric = next(iter(COLUMNS["click" if "auc" in results[0]["result"]["test"] else "rating"]))
+    found = {}
+    for label, runs in by_label.items():
+        if label != against and against in by_label:
+            both = sorted(set(runs) & set(by_label[against]))
+            found[label] = paired(
+                *([of[seed]["test"][metric] for seed in both] for of in (runs, by_label[against]))
+            )
+    return found
+
+
+def _by_label(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, Mapping[str, Any]]]:
+    by_label: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for line in results:
+        by_label.setdefault(line["label"], {})[line["changes"]["seed"]] = line["result"]
+    return by_label
 
 
 def p_text(p: float) -> str:

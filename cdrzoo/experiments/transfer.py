@@ -364,6 +364,13 @@ def _score(folder: pathlib.Path, prepared: Any) -> np.ndarray:
     return scores
 
 
+def label(described: Mapping[str, Any]) -> str:
+    """What a model of a report is called: its class, and its domains where that alone does not say."""
+    card = models.card(described["model"])
+    where = {"target": ", target alone", "all": "" if card.domains == "all" else ", all domains"}
+    return card.cls + where[described["domains"]]
+
+
 def sentence(result: Mapping[str, Any]) -> str:
     """The verdict in words, with the figures it rests on."""
     lift = result["lift"][result["metric"]]
@@ -373,9 +380,9 @@ def sentence(result: Mapping[str, Any]) -> str:
         "no difference": "makes no difference that the test rows show",
     }
     return (
-        f"{result['model']['title']}: transfer from {', '.join(result['sources'])} to {result['target']} "
+        f"{label(result['model'])}: transfer from {', '.join(result['sources'])} to {result['target']} "
         f"{says[result['verdict']]}. {result['metric'].upper()} {lift['first']:.4f} against {lift['second']:.4f} of "
-        f"{result['twin']['title']} on the target alone: {lift['difference']:+.4f}, 95 % interval "
+        f"{label(result['twin'])}: {lift['difference']:+.4f}, 95 % interval "
         f"{lift['low']:+.4f} to {lift['high']:+.4f}."
     )
 
