@@ -53,7 +53,7 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; color: #1d2127;
   background: #fff; }
-main { max-width: 64rem; margin: 0 auto; padding: 1rem; }
+main { max-width: 68rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0; }
 h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; padding-bottom: .2rem; border-bottom: 2px solid #e3e6ea; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
@@ -64,22 +64,27 @@ p { margin: .4rem 0; max-width: 46rem; }
 .helps { border-color: #1a7f4b; background: #eef7f2; } .harms { border-color: #b3261e; background: #fcf0ef; }
 .better { color: #1a7f4b; } .worse { color: #b3261e; }
 .wide { overflow-x: auto; margin: .5rem 0; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e6ea; }
+table { border-collapse: separate; border-spacing: 0; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e6ea; }
 th { font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 td.text { text-align: left; }
-.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: .6rem; }
-figure { margin: 0; break-inside: avoid; } figure.large { max-width: 46rem; }
+.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: .8rem .6rem; }
+.panels figure { display: flex; flex-direction: column; } .panels figcaption { order: -1; }
+figure { margin: 0; break-inside: avoid; } figure.large { max-width: 38rem; }
 figcaption { color: #5a616b; font-size: .85rem; }
 figure svg { display: block; width: 100%; height: auto; }
 pre { background: #f4f5f7; padding: .6rem .8rem; overflow-x: auto; font-size: .8rem; line-height: 1.4; }
+@media (max-width: 40rem) {
+  th:first-child, td:first-child { white-space: normal; overflow-wrap: anywhere; max-width: 9rem; }
+}
 @media print {
   @page { margin: 14mm; }
   body { font-size: 10pt; } main { max-width: none; padding: 0; }
   h2, h3 { break-after: avoid; } tr, .verdict { break-inside: avoid; }
   .wide { overflow: visible; } table { font-size: 7.5pt; } th, td { padding: .15rem .35rem; }
-  .panels { grid-template-columns: repeat(3, 1fr); }
+  .panels { grid-template-columns: repeat(4, 1fr); }
+  figure.large { max-width: 12cm; }
   pre { white-space: pre-wrap; font-size: 7pt; }
 }
 """
@@ -247,9 +252,10 @@ def _transfer_page(folder: pathlib.Path) -> str:
             "group": f"{g['by']}: {g['group']}",
             "users": "" if g["users"] is None else f"{g['users']:,}",
             "rows": f"{g['rows']:,}",
-            **{f"lift in {TITLES[name]}": _signed(name, d["difference"]) for name, d in g["lift"].items()},
-            f"interval of {TITLES[metric]}": f"{g['lift'][metric]['low']:+.4f} to {g['lift'][metric]['high']:+.4f}",
+            TITLES[metric]: _signed(metric, g["lift"][metric]["difference"]),
+            "95 % interval": f"{g['lift'][metric]['low']:+.4f} to {g['lift'][metric]['high']:+.4f}",
             "p, Holm": compare.p_text(g["p_holm"]),
+            **{TITLES[n]: _signed(n, d["difference"]) for n, d in g["lift"].items() if n != metric},
         }
         for g in result["groups"]
     ]
@@ -292,6 +298,7 @@ def _transfer_page(folder: pathlib.Path) -> str:
                 f"Lift in {TITLES[metric]} and its 95 % interval; groups are by training rows",
             ),
             _table(groups) if groups else "",
+            _quiet(f"Lifts, with the interval and the corrected p of {TITLES[metric]}."),
         ),
         _section("Every training", _table(seeds), _quiet(f"{TITLES[metric]} on the test rows.")),
     ]
@@ -362,7 +369,7 @@ def _curves(folder: pathlib.Path) -> str:
                 axes.xaxis.get_major_locator().set_params(integer=True)
 
             name = term if stage == "." else f"first stage: {term}"
-            panels.append(_figure(draw, 1.7, name, small=True))
+            panels.append(_figure(draw, 1.5, name, small=True))
     return f'<div class="panels">{"".join(panels)}</div>' + _quiet(
         "Blue: logged while training; orange: on validation rows. The dotted line is the epoch that was kept."
     )
@@ -387,7 +394,7 @@ def _calibration(curves: Mapping[str, Sequence[Mapping[str, float]]], caption: s
         axes.set_ylabel("share of clicks")
         axes.legend(frameon=False)
 
-    return _section("Calibration", _figure(draw, 3.4, caption, width=4.6))
+    return _section("Calibration", _figure(draw, 3.4, caption))
 
 
 def _looks(folder: pathlib.Path, calibration: bool = True) -> list[str]:
@@ -453,7 +460,7 @@ def _look(values: Mapping[str, np.ndarray], quantity: str, clicked: np.ndarray |
         for name, v in values.items()
         for column in (range(v.shape[1]) if v.ndim > 1 else [None])
     }
-    split = (
+    split: dict[str, Any] = (
         {"with a click": clicked, "without": ~clicked}
         if clicked is not None and quantity == "interest_weights"
         else {"": slice(None)}
@@ -567,9 +574,7 @@ def _height(lines: int) -> float:
     return 0.9 + 0.26 * lines
 
 
-def _figure(
-    draw: Callable[[Any], None], height: float, caption: str, small: bool = False, width: float = 7.0
-) -> str:
+def _figure(draw: Callable[[Any], None], height: float, caption: str, small: bool = False) -> str:
     """What `draw` puts on axes, as inline SVG with selectable text."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -584,19 +589,18 @@ def _figure(
         "legend.fontsize": 8,
     }
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(2.6 if small else width, height), layout="constrained")
+        figure = Figure(figsize=(2.2 if small else 4.8, height), layout="constrained")
         draw(figure.subplots())
         stream = io.StringIO()
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+        figure.savefig(
+            stream,
+            format="svg",
+            transparent=True,
+            metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")),
+        )
     text = stream.getvalue()
     svg = text[text.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{_escape(caption)}" ', 1)
-    kind = (
-        ""
-        if small
-        else f' class="large" style="max-width: {width * 6.5:.0f}rem"'
-        if width < 7
-        else ' class="large"'
-    )
+    kind = "" if small else ' class="large"'
     return f"<figure{kind}>{svg}<figcaption>{_escape(caption)}</figcaption></figure>"
 
 
@@ -669,7 +673,7 @@ def _signed(metric: str, difference: float) -> str:
 
 
 def _interval(difference: float, low: float, high: float) -> str:
-    return f"{difference:+.4f}" + (f" ({low:+.4f} to {high:+.4f})" if np.isfinite(low) else "")
+    return f"{difference:+.4f}" + (f" ({low:.4f}, {high:.4f})" if np.isfinite(low) else "")
 
 
 def _table(rows: Sequence[Mapping[str, str]], text: bool = False) -> str:

@@ -280,7 +280,7 @@ def transfer(
             seed = settings.seed + i
             folders[role].append(out / "runs" / f"{role}-seed-{seed}")
             _train(settings.with_changes({"seed": seed}), folders[role][-1], verbose)
-    rows = _rows(prepared, by)
+    rows = test_rows(prepared, by)
     scores = {
         "model": np.stack([_score(each, prepared) for each in folders["model"]]),
         "twin": np.stack([_score(each, run.reload(folders["twin"][0])[2]) for each in folders["twin"]]),
@@ -338,8 +338,8 @@ def _described(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def _rows(prepared: Any, by: Sequence[str]) -> pd.DataFrame:
-    """The target's test rows: user, label, weight, and what they are grouped by."""
+def test_rows(prepared: Any, by: Sequence[str] = ()) -> pd.DataFrame:
+    """The target's test rows: user, label, weight, and what they are grouped by, as `measure` takes them."""
     part = prepared.parts[prepared.schema.target]["test"]
     rows = prepared.groups("test") if part.user is not None else pd.DataFrame(index=range(len(part.y)))
     rows["label"] = part.y[:, 0].astype(np.float64)

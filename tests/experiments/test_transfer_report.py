@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import pathlib
+import tempfile
+
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy import stats as scipy_stats
 
+from cdrzoo import callbacks, cli
+from cdrzoo.data import synthetic
 from cdrzoo.errors import InputError
-from cdrzoo.experiments import transfer
+from cdrzoo.experiments import run, transfer
 from cdrzoo.experiments.config import RunConfig, Training
 from tests.models.toys import toy_schema
 
@@ -140,3 +147,116 @@ def test_the_calibration_curve_by_hand():
     scores = np.array([0.9, 0.1, 0.2, 0.8])
     found = transfer.calibration([1, 0, 1, 1], scores, np.ones(4), bins=2)
     assert [(round(p["score"], 9), p["label"], p["rows"]) for p in found] == [(0.15, 0.5, 2), (0.85, 1.0, 2)]
+
+
+# With trainings ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A small run of both domains, and what it was made from."""
+    folder = tmp_path_factory.mktemp("demo")
+    made = synthetic.synthesize(users=80, source_rows=800, target_rows=400, source_items=30, target_items=20)
+    made.write(folder)
+    training = {"epochs": 1, "batch_size": 64}
+    config = {"schema": "schema.yaml", "data": DATA, "model": "dnn", "domains": "all", "training": training}
+    (folder / "run.yaml").write_text(yaml.safe_dump({**config, "arguments": {"units": [4]}}))
+    assert cli.main(["train", str(folder / "run.yaml"), "--out", str(folder / "run")]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reported(demo):
+    pytest.importorskip("matplotlib")
+    command = ["transfer", str(demo / "run"), "--seeds", "2", "--by", "device", "--out", str(demo / "report")]
+    assert cli.main(command) == 0
+    return demo / "report", command
+
+
+def test_a_report_of_a_run(reported, demo, capsys, monkeypatch):
+    folder, command = reported
+    result = json.loads((folder / "transfer.json").read_text())
+    assert sorted(path.name for path in (folder / "runs").iterdir()) == [
+        "model-seed-1",
+        "twin-seed-0",
+        "twin-seed-1",
+    ]
+    assert result["twin"]["domains"] == "target" and result["twin"]["arguments"] == {"units": [4]}
+    tests = {
+        role: [json.loads((pathlib.Path(run) / "metrics.json").read_text())["test"] for run in runs]
+        for role, runs in result["runs"].items()
+    }
+    for name, lift in result["lift"].items():  # a run that is scored again scores as it did
+        assert lift["first"] == pytest.approx(np.mean([test[name] for test in tests["model"]]), abs=1e-6)
+        assert lift["second"] == pytest.approx(np.mean([test[name] for test in tests["twin"]]), abs=1e-6)
+    rows = pd.read_parquet(folder / "scores.parquet")
+    assert len(rows) == result["rows"] and {"model 0", "model 1", "twin 0", "twin 1", "device"} <= set(rows)
+    assert {group["by"] for group in result["groups"]} >= {"device", "user in a source"}
+    page = (folder / "report.html").read_text()
+    assert result["verdict"].capitalize() in page and "Lift by group" in page and "Calibration" in page
+
+    def no_training(*arguments, **settings):
+        raise AssertionError("what is trained is not trained again")
+
+    monkeypatch.setattr(run, "train", no_training)
+    assert cli.main(command) == 0
+    assert json.loads((folder / "transfer.json").read_text()) == result
+    assert transfer.sentence(result) in capsys.readouterr().out
+    # The twin as it stands there can be named, and a run can be reported on by itself.
+    again = ["transfer", str(demo / "run"), "--twin", str(folder / "runs" / "twin-seed-0"), "--seeds", "1"]
+    assert cli.main([*again, "--out", str(demo / "given")]) == 0
+    assert "NOT the chance of training" in capsys.readouterr().out
+    assert cli.main(["report", str(demo / "run"), "--out", str(demo / "run.html")]) == 0
+    assert "Learning curves" in (demo / "run.html").read_text()
+
+
+def test_mistakes_are_named_before_anything_is_trained(demo, reported, tmp_path, capsys, monkeypatch):
+    folder, _ = reported
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    twin = str(folder / "runs" / "twin-seed-0")
+    for arguments, message in (
+        (["--seeds", "0"], "at least 1"),
+        (["--by", "colour"], "no column 'colour'"),
+        (["--twin", str(demo / "run")], "saw sources, too"),
+        (["--out", str(tmp_path / "mine")], "no transfer report"),
+    ):
+        out = [] if "--out" in arguments else ["--out", str(tmp_path / "new")]
+        assert cli.main(["transfer", str(demo / "run"), *arguments, *out]) == 2
+        assert message in capsys.readouterr().err and not (tmp_path / "new").exists()
+    assert cli.main(["transfer", twin, "--out", str(tmp_path / "new")]) == 2
+    assert "saw the target alone" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_planted_transfer_is_found_by_training():
+    """Tastes that carry over help a DNN of both domains, opposite ones harm it; equal trainings do not differ."""
+    scores, rows = {}, {}
+    for planted in (1.0, -1.0):
+        made = synthetic.synthesize(
+            planted, users=300, source_rows=8000, target_rows=3000, source_items=60, target_items=40
+        )
+        config = RunConfig(
+            schema=made.schema,
+            data=made.sources,
+            model="dnn",
+            domains="all",
+            arguments={"units": [16]},
+            split={"by": "time", "fractions": [0.4, 0.1, 0.5]},
+            training=Training(batch_size=128, epochs=5, learning_rate=0.003, source_ratio=4.0),
+        )
+        prepared = run.prepare(config)
+        rows[planted] = transfer.test_rows(prepared)
+        for domains, seeds in (("all", 2), ("target", 4 if planted == 1.0 else 2)):
+            for seed in range(seeds):
+                settings = config.with_changes({"domains": domains, "seed": seed})
+                seen = run.seen(settings, prepared)
+                with tempfile.TemporaryDirectory() as folder:
+                    model = run.fit(settings, seen, pathlib.Path(folder)).model
+                found = callbacks.target_scores(model, seen.test())[1]
+                scores.setdefault((planted, domains), []).append(found)
+    for planted, expected in ((1.0, "helps"), (-1.0, "harms")):
+        twins = scores[planted, "target"][:2]
+        assert transfer.measure(rows[planted], scores[planted, "all"], twins)["verdict"] == expected
+    one, two = scores[1.0, "target"][:2], scores[1.0, "target"][2:]
+    assert transfer.measure(rows[1.0], one, two)["verdict"] == "no difference"

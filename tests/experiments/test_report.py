@@ -1,0 +1,139 @@
+"""The HTML page: whole and valid by itself, with the numbers it was given."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cdrzoo.errors import InputError
+from cdrzoo.experiments import report
+
+pytest.importorskip("matplotlib")
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+class Page(html.parser.HTMLParser):
+    """Reads a page as a browser does that has no network: what it would fetch, what is not closed, what it says."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.fetched, self.titles, self.figures = [], [], [], 0
+        self.tags, self.text = set(), ""
+        self.feed(text)
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.figures += tag == "figure"
+        for name, value in attributes:
+            if name in ("src", "srcset", "data", "action") or (
+                name.endswith("href") and not value.startswith("#")
+            ):
+                self.fetched.append(value)
+            self.fetched += [
+                url for url in re.findall(r"url\(([^)]*)\)", value or "") if not url.startswith("#")
+            ]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "h2":
+            self.titles.append(data)
+        if "style" in self.open:
+            assert "url(" not in data and "@import" not in data or "svg" in self.open
+        self.text += data
+
+
+def alone(text):
+    """The page, after it has proven to need nothing else: no script, nothing to fetch."""
+    page = Page(text)
+    assert not page.fetched and not page.tags & {"script", "link", "iframe", "img"}
+    assert 'name="viewport"' in text and "@media print" in text
+    return page
+
+
+@pytest.fixture
+def comparison(tmp_path):
+    """A folder of `cdrzoo compare`: two models, two seeds, and an older run of one with other settings."""
+
+    def line(label, seed, auc, **changes):
+        test = {"auc": auc, "gauc": 0.5, "log_loss": 0.7, "ece": 0.1}
+        result = {"test": test, "parameters": 1234, "seconds": 2.0, "versions": {"cdrzoo": "9.9"}}
+        result["split"] = {"name": "time", "hash": "0123456789abcdef" * 2}
+        changes = {"model": label.partition(":")[0], "seed": seed, **changes}
+        return json.dumps({"key": "k", "stage": "seed", "label": label, "changes": changes, "result": result})
+
+    lines = [line("dnn", 0, 0.1), line("dnn", 0, 0.60), line("dnn", 1, 0.62)]
+    lines += [line("cctl:pooling=mean", 0, 0.63, learning_rate=0.003), line("cctl:pooling=mean", 1, 0.67)]
+    (tmp_path / "results.jsonl").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_a_comparison(comparison):
+    path = report.report(comparison)
+    assert path == comparison / "report.html"
+    page = alone(path.read_text())
+    assert page.titles == ["AUC of every seed", "Against dnn", "Table", "Settings", "Made with"]
+    assert page.figures == 2 and "2 models, 4 runs" in page.text
+    for cell in ("0.6100 ± 0.0141", "+0.0400 (-0.0871, 0.1671)", "0.156", "0.003", "cdrzoo 9.9"):
+        assert cell in page.text, cell
+    assert path.read_text() == report.report(comparison).read_text()  # the same numbers are the same page
+
+
+def test_names_are_escaped(comparison):
+    text = (comparison / "results.jsonl").read_text().replace("cctl:pooling=mean", "cctl:x=<b>&amp")
+    (comparison / "results.jsonl").write_text(text)
+    out = comparison / "elsewhere.html"
+    assert report.report(comparison, out) == out
+    assert "<b>" not in out.read_text() and "cctl:x=<b>&amp" in alone(out.read_text()).text
+
+
+def test_what_there_is_nothing_to_report_on(tmp_path):
+    with pytest.raises(InputError, match="nothing to report on"):
+        report.report(tmp_path)
+
+
+def test_attention_by_how_long_ago_by_hand():
+    # The first row has steps 1 and 2 of three (padded behind), the second all three.
+    weights = np.array([[0.2, 0.8, 0.0], [0.5, 0.2, 0.3]])
+    np.testing.assert_allclose(report._by_recency(weights), [(0.8 + 0.3) / 2, (0.2 + 0.2) / 2, 0.5])
+    assert len(report._by_recency(np.zeros((2, 3)))) == 0
+
+
+@pytest.mark.parametrize(
+    ("quantity", "given", "names"),
+    [
+        ("interest_weights", {"films": {"user": [0.5, 0.4], "history_books": [0.1, 0.2]}}, ["films, user"]),
+        ("attention_weights", {"films": {"books": (np.eye(2), np.eye(2))}}, ["films, books, alpha"]),
+        ("gate_activity", {"common": np.full((2, 3), 0.25)}, ["common (mean 0.25)"]),
+        ("feature_importance", {"minutes": [0.5, 1.5]}, ["minutes"]),
+        ("gates", {"films": np.full((2, 2), 0.5)}, ["films, 1", "films, 2"]),
+    ],
+)
+def test_what_a_model_attends_to_is_drawn(quantity, given, names):
+    figure = report._look(dict(report._flat(given)), quantity, np.array([True, False]))
+    page = alone(report._page("A <title>", [figure]))
+    for name in names:
+        assert name in page.text
+    assert ("with a click" in page.text) == (quantity == "interest_weights")
+    assert quantity in report.LOOKS
+
+
+def test_selector_weights_over_time():
+    rows = [[epoch, "books", low, low + 0.5, 10 * epoch] for epoch in (1, 2) for low in (0.0, 0.5)]
+    text = report._selector(pd.DataFrame(rows, columns=["epoch", "name", "low", "high", "count"]))
+    assert "Rows of books" in Page(text).text
