@@ -178,7 +178,8 @@ def _comparison_page(folder: pathlib.Path) -> str:
         for label in labels
         for line in [next(r for r in results if r["label"] == label)]
     ]
-    settings = pd.DataFrame(chosen).fillna("").astype(str).to_dict("records")
+    names = dict.fromkeys(name for row in chosen for name in row)
+    settings = [{name: str(row.get(name, "")) for name in names} for row in chosen]
     searched = sum(line["stage"] == "search" for line in lines)
     parts = [
         _lead(
