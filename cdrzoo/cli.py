@@ -26,6 +26,7 @@ A first session, on logs that it makes itself:
   cdrzoo schema check demo/schema.yaml --data books=demo/books.csv --data films=demo/films.csv
   cdrzoo train demo/run.yaml --model cctl --out runs/cctl
   cdrzoo compare demo/run.yaml --models dnn,cctl --seeds 3 --out runs/compare
+  cdrzoo transfer runs/cctl --out runs/transfer   did the source help?
   cdrzoo export runs/cctl --to saved_models/films
   cdrzoo verify saved_models/films/1 --run runs/cctl
   cdrzoo predict saved_models/films/1 --input demo/requests.csv
@@ -168,7 +169,9 @@ def _parser() -> argparse.ArgumentParser:
     transfer.add_argument("folder", type=pathlib.Path, help="folder of a run that saw a source")
     transfer.add_argument("--twin", type=pathlib.Path, help="run of the target alone; default: trained")
     transfer.add_argument("--out", type=pathlib.Path, required=True, help="folder of the report")
-    transfer.add_argument("--seeds", type=int, default=3, help="trainings of each model (default 3)")
+    transfer.add_argument(
+        "--seeds", type=int, default=3, help="trainings of each model; 1: a verdict on these two alone"
+    )
     transfer.add_argument(
         "--by", action="append", default=[], metavar="COLUMN", help="group by a column, too (repeat)"
     )
@@ -452,6 +455,9 @@ def _progress(items: Any, total: int, title: str) -> Any:
 
 
 def _transfer(arguments: argparse.Namespace) -> None:
+    from cdrzoo.experiments.report import check_matplotlib
+
+    check_matplotlib()  # before the trainings, not after
     _start_tensorflow()
     from cdrzoo.experiments import transfer
 

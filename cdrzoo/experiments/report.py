@@ -104,12 +104,7 @@ def report(folder: str | pathlib.Path, out: str | pathlib.Path | None = None) ->
         InputError: the folder is none of these, matplotlib is missing, or the data of a run has changed.
     """
     folder = pathlib.Path(folder)
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            "A report draws with matplotlib. Install it: pip install 'cdrzoo[report]'."
-        ) from error
+    check_matplotlib()
     pages: dict[str, Callable[[pathlib.Path], str]] = {
         "transfer.json": _transfer_page,
         "results.jsonl": _comparison_page,
@@ -124,6 +119,16 @@ def report(folder: str | pathlib.Path, out: str | pathlib.Path | None = None) ->
     raise InputError(
         f"{folder} holds nothing to report on. Give the folder of a finished `cdrzoo train`, `compare` or `transfer`."
     )
+
+
+def check_matplotlib() -> None:
+    """Raises an `InputError` if what draws the figures is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "A report draws with matplotlib. Install it: pip install 'cdrzoo[report]'."
+        ) from error
 
 
 # The pages --------------------------------------------------------------------------------------------------------
