@@ -9,6 +9,7 @@ import math
 import pathlib
 import platform
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import tensorflow as tf
 
 import cdrzoo
 from cdrzoo import callbacks, data, metrics, models, optimizers
+from cdrzoo.data.protocols import user_groups
 from cdrzoo.errors import InputError
 from cdrzoo.experiments.config import RunConfig
 from cdrzoo.export import export
@@ -184,13 +186,16 @@ def _precision(mixed: bool) -> Iterator[None]:
 
 
 def evaluate(model: Any, prepared: data.Prepared, part: str = "test") -> dict[str, float]:
-    """Exact metrics of the target's rows of a part, in total and for users without and with training rows there."""
+    """Exact metrics of the target's rows of a part, in total and for groups of users.
+
+    `cold` and `warm` are users without and with training rows in the target; the others are MKT's (`user_groups`).
+    """
     target = model.schema.target
     batches = prepared.test(EVALUATION_ROWS) if part == "test" else prepared.valid(EVALUATION_ROWS)
     labels, scores, weights = callbacks.target_scores(model, batches)
     users = prepared.parts[target][part].user
     seen = None if users is None else prepared.groups(part)["target_rows"].to_numpy()
-    groups = None if seen is None else {"cold": seen == 0, "warm": seen > 0}
+    groups = None if seen is None else {"cold": seen == 0, "warm": seen > 0, **user_groups(seen)}
     return metrics.evaluate(labels, scores, model.schema.target_domain.task, users, groups, weights)
 
 
@@ -223,14 +228,33 @@ def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a number depends on."""
+    """Versions of what a number depends on; of cdrzoo itself the commit, too, where it runs from a checkout."""
     return {
-        "cdrzoo": cdrzoo.__version__,
+        "cdrzoo": _OWN_VERSION,
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "numpy": np.__version__,
     }
+
+
+def _own_version() -> str:
+    git = [
+        "git",
+        "-C",
+        str(pathlib.Path(__file__).parents[2]),
+        "describe",
+        "--always",
+        "--dirty",
+        "--exclude=*",
+    ]
+    if not (pathlib.Path(__file__).parents[2] / ".git").exists() or shutil.which("git") is None:
+        return cdrzoo.__version__
+    found = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    return f"{cdrzoo.__version__}+{found}" if found else cdrzoo.__version__
+
+
+_OWN_VERSION = _own_version()  # now: the files may change while the process works
 
 
 # Run folders ------------------------------------------------------------------------------------------------------
