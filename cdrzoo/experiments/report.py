@@ -76,7 +76,7 @@ figcaption { color: #5a616b; font-size: .85rem; }
 figure svg { display: block; width: 100%; height: auto; }
 pre { background: #f4f5f7; padding: .6rem .8rem; overflow-x: auto; font-size: .8rem; line-height: 1.4; }
 @media (max-width: 40rem) {
-  th:first-child, td:first-child { white-space: normal; overflow-wrap: anywhere; max-width: 9rem; }
+  th:first-child, td:first-child { white-space: normal; overflow-wrap: break-word; min-width: 6.5rem; max-width: 9rem; }
 }
 @media print {
   @page { margin: 14mm; }
@@ -516,6 +516,7 @@ def _selector(rows: pd.DataFrame) -> str:
             axes.plot(epochs, middle.sum(axis=0), color=ORANGE, marker=".", label="mean")
             axes.set_xlabel("epoch")
             axes.set_ylabel("weight p")
+            axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend(frameon=False)
             axes.figure.colorbar(mesh, ax=axes, label="share of rows")
 

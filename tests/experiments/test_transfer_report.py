@@ -105,7 +105,7 @@ def log(seed, lift=0.0, rows=800, users=100, trainings=1, training_noise=0.0):
 
 @pytest.mark.parametrize(("lift", "expected"), [(1.0, "helps"), (-0.9, "harms")])
 def test_planted_transfer_is_found(lift, expected):
-    result = transfer.measure(*log(0, lift, trainings=2, training_noise=0.05))
+    result = transfer.measure(*log(0, lift, trainings=3, training_noise=0.05))
     assert result["verdict"] == expected and result["metric"] == "auc"
     assert result["rows"] == 800 and result["users"] == 100
     worse = len(result["groups"]) if lift < 0 else 0
