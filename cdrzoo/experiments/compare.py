@@ -184,11 +184,13 @@ class Task:
 
 
 class _Store:
-    """Results on disk, a line each; a run that stands there with the same settings and data is not repeated."""
+    """Results on disk, a line each; a run that stands there with the same settings and data is not repeated.
+
+    The key of a line is made of the settings and of what the data files hold, so that results go on on another machine.
+    """
 
     def __init__(self, path: pathlib.Path, config: RunConfig):
         self.path, self.config = path, config
-        self.files = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in config.files()]
         self.done: dict[str, dict[str, Any]] = {}
         if path.exists():
             for line in path.read_text().splitlines():
@@ -196,7 +198,7 @@ class _Store:
                 self.done[with_key["key"]] = with_key
 
     def _key(self, task: Task) -> str:
-        everything = [self.config.with_changes(task.changes).to_dict(), self.files]
+        everything = self.config.with_changes(task.changes).identity()
         return hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def run(

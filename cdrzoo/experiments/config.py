@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import glob
+import hashlib
 import inspect
 import pathlib
 from collections.abc import Callable, Mapping
@@ -15,6 +18,26 @@ from cdrzoo.errors import InputError
 from cdrzoo.schema import Schema, load_mapping
 
 OPTIMIZERS = ("adam", "adagrad", "sgd")
+
+
+def _contents(path: pathlib.Path) -> list[tuple[str, str]]:
+    """Names and content hashes of the files of a path, be it a file, a folder, a pattern, or a run's folder."""
+    if (path / "model.keras").exists():
+        found = [path / "model.keras"]
+    elif path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.is_file())
+    else:
+        found = sorted(map(pathlib.Path, glob.glob(str(path)))) if not path.exists() else [path]
+    return [(f.name, _sha256(f, f.stat().st_size, f.stat().st_mtime_ns)) for f in found] or [(path.name, "")]
+
+
+@functools.lru_cache
+def _sha256(file: pathlib.Path, size: int, changed: int) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while part := stream.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _known(what: str, given: Mapping[str, Any], allowed: list[str]) -> None:
@@ -159,49 +182,37 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads back, with paths made absolute."""
+        return self._plain(lambda path: str(path.resolve()))
+
+    def identity(self) -> dict[str, Any]:
+        """The same wherever the files lie: they are named by their names and what they hold in place of their paths.
+
+        Two runs with one identity are one run, whichever machine they ran on.
+        """
+        return self._plain(_contents)
+
+    def _plain(self, place: Callable[[pathlib.Path], Any]) -> dict[str, Any]:
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "folder"}
-        plain["finetune"] = self._absolute(self.finetune)
+        if self.finetune:
+            plain["finetune"] = place(pathlib.Path(self.folder, self.finetune))
         for name in ("first", "finetune"):
             if not plain[name]:
                 del plain[name]
         plain["schema"] = self.schema.to_dict()
         plain["training"] = dataclasses.asdict(self.training)
-        plain["data"] = {name: self._absolute(source) for name, source in self.data.items()}
+        plain["data"] = {name: self._placed(source, place) for name, source in self.data.items()}
         return plain
 
-    def _absolute(self, source: Any) -> Any:
+    def _placed(self, source: Any, place: Callable[[pathlib.Path], Any]) -> Any:
         if isinstance(source, Mapping):
             change = {
-                "path": self._absolute,
-                "join": lambda js: [{**j, "path": self._absolute(j["path"])} for j in js],
+                "path": lambda path: self._placed(path, place),
+                "join": lambda js: [{**j, "path": self._placed(j["path"], place)} for j in js],
             }
             return {key: change[key](value) if key in change else value for key, value in source.items()}
         if isinstance(source, (list, tuple)):
-            return [self._absolute(each) for each in source]
-        return (
-            str((pathlib.Path(self.folder) / source).resolve())
-            if isinstance(source, (str, pathlib.Path))
-            else source
-        )
-
-    def files(self) -> list[pathlib.Path]:
-        """The files that the data, and the model to fine-tune, are read from, as far as they exist."""
-        found: list[str] = []
-
-        def collect(source: Any) -> None:
-            if isinstance(source, Mapping):
-                collect([source.get("path", []), *(each.get("path", []) for each in source.get("join", []))])
-            elif isinstance(source, (list, tuple)):
-                for each in source:
-                    collect(each)
-            elif isinstance(source, str):
-                found.append(source)
-
-        for source in self.data.values():
-            collect(self._absolute(source))
-        if self.finetune:
-            found.append(f"{self._absolute(self.finetune)}/model.keras")
-        return [pathlib.Path(path) for path in found if pathlib.Path(path).exists()]
+            return [self._placed(each, place) for each in source]
+        return place(pathlib.Path(self.folder, source)) if isinstance(source, (str, pathlib.Path)) else source
 
     def with_changes(self, changes: Mapping[str, Any]) -> RunConfig:
         """A copy with some settings changed, by their plain names: of the run, its training, or the model's arguments.

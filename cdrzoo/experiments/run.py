@@ -9,6 +9,7 @@ import math
 import pathlib
 import platform
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -223,14 +224,33 @@ def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a number depends on."""
+    """Versions of what a number depends on; of cdrzoo itself the commit, too, where it runs from a checkout."""
     return {
-        "cdrzoo": cdrzoo.__version__,
+        "cdrzoo": _OWN_VERSION,
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "numpy": np.__version__,
     }
+
+
+def _own_version() -> str:
+    git = [
+        "git",
+        "-C",
+        str(pathlib.Path(__file__).parents[2]),
+        "describe",
+        "--always",
+        "--dirty",
+        "--exclude=*",
+    ]
+    if not (pathlib.Path(__file__).parents[2] / ".git").exists() or shutil.which("git") is None:
+        return cdrzoo.__version__
+    found = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    return f"{cdrzoo.__version__}+{found}" if found else cdrzoo.__version__
+
+
+_OWN_VERSION = _own_version()  # now: the files may change while the process works
 
 
 # Run folders ------------------------------------------------------------------------------------------------------

@@ -62,6 +62,30 @@ def test_other_settings_are_another_run(config, runs, tmp_path):
     assert len(runs) == 3
 
 
+def test_results_go_on_where_the_same_files_lie_elsewhere(runs, tmp_path):
+    entry, key = [compare.Entry.parse("dnn")], lambda text: json.loads(text)["key"]
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        for name in ("books", "films"):
+            (tmp_path / place / f"{name}.csv").write_text(f"user,item\n{name},1\n")
+    sources = {"books": {"path": "books.csv", "negatives": {"per_positive": 1}}, "films": ["films.csv"]}
+    configs = [
+        RunConfig(toy_schema(), sources, "dnn", folder=str(tmp_path / place)) for place in ("here", "there")
+    ]
+    results = tmp_path / "results" / "results.jsonl"
+    for config in configs:
+        compare.compare(config, entry, results.parent, seeds=1)
+    assert len(runs) == 1
+    (tmp_path / "there" / "films.csv").write_text("user,item\nfilms,2\n")  # as long, but another content
+    compare.compare(configs[1], entry, results.parent, seeds=1)
+    (tmp_path / "there" / "films.csv").rename(tmp_path / "there" / "movies.csv")
+    renamed = RunConfig(
+        toy_schema(), {**sources, "films": "movies.csv"}, "dnn", folder=str(tmp_path / "there")
+    )
+    compare.compare(renamed, entry, results.parent, seeds=1)
+    assert len(set(map(key, results.read_text().splitlines()))) == len(runs) == 3
+
+
 def test_search_gives_every_model_the_same_trials_and_chooses_on_validation(config, runs, tmp_path):
     entries = [compare.Entry.parse("dnn"), compare.Entry.parse("lr")]
     results = compare.compare(config, entries, tmp_path, seeds=1, search=6)
