@@ -52,7 +52,8 @@ def prepare(
             - `weight`: the column of sample weights.
             - `history_min_label`: only rows whose raw label is at least this are listed in histories.
 
-        split: `time`, `last`, `random`, `given`, or a mapping `{by: time, fractions: [0.7, 0.1, 0.2]}`; see `splits`.
+        split: `time`, `last`, `random`, `resample`, `given`, or a mapping `{by: time, fractions: [0.7, 0.1, 0.2]}`; see
+            `splits`.
         include_ties: histories also list what happened at the row's own time (the row itself excepted).
         history: `before` (strictly before the row's time), or `others`, for logs without time: every other
             *training* event of the user.
@@ -73,7 +74,7 @@ def prepare(
         if log.source.negatives is not None:
             arguments = {**arguments, f"negatives of {domain}": {**log.source.negatives, "seed": seed}}
     # Where held-out rows do not all come after the training rows, a history could show them: it lists none.
-    only_training = arguments["by"] in ("users", "random")
+    only_training = arguments["by"] in ("users", "random", "resample")
     _logs.add_histories(schema, rows, codes, include_ties, history, only_training)
     made = Split.of(name, arguments, rows, codes)
     if encoder is None:

@@ -117,9 +117,16 @@ def assign(
               No history lists a held-out event, so that the hidden users stay cold.
             - `random` with `fractions`: target rows by a hash of their content and the seed. All sources train. No
               history lists a held-out event: an earlier row's label must not be read off a later row.
+            - `resample` with `train` (0.8), `overlap` (0.1), `users` (1.0), `day` (86400), `literal` (false): DADIN's
+              Algorithm 2. Of the target's users `users` take part, of these `train` train with all their rows; of the
+              training users `overlap`, and all other users, are held out on their own last day: one half of them in
+              valid, the other in test. All else of the target of the other users is unused. Source rows train if they
+              are older than the user's held-out day; with `literal`, as the algorithm is printed, only those of the
+              training users. Users of the sources alone take no part. No history lists a held-out event. `day` is the
+              length of a day in the unit of the times. The paper gives no shares and does not say whose last day.
             - `given` with `column` (default `split`) that says `train`, `valid` or `test`; a domain without it trains.
 
-        seed: of `random` and `users`.
+        seed: of `random`, `users` and `resample`.
 
     Returns:
         The split's name, its arguments and, by domain, int8 codes [n].
@@ -131,6 +138,7 @@ def assign(
         "last": (_by_last, set()),
         "users": (_by_users, {"fractions", "seed"}),
         "random": (_at_random, {"fractions", "seed"}),
+        "resample": (_resampled, {"train", "overlap", "users", "day", "literal", "seed"}),
         "given": (_given, {"column"}),
     }
     if by not in kinds:
@@ -235,7 +243,7 @@ def _by_users(
     shared &= codes[schema.target] >= 0
     if not shared.any():
         raise DataError(f"No user of {schema.target!r} stands in a source, so none can be a cold-start user.")
-    keys = _mix(fingerprints([target.user]) ^ _mix(np.array([seed], np.uint64)))
+    keys = _drawn([target.user], seed)
     distinct = np.unique(keys[shared])
     places = [round(fractions[0] * len(distinct)), round((fractions[0] + fractions[1]) * len(distinct))]
     rank = np.searchsorted(distinct, keys)
@@ -246,12 +254,55 @@ def _by_users(
 def _at_random(
     schema: Schema, logs: Mapping[str, Log], fractions: Sequence[float], seed: int
 ) -> dict[str, np.ndarray]:
-    keys = _mix(fingerprints(logs[schema.target].key_columns()) ^ _mix(np.array([seed], np.uint64)))
+    keys = _drawn(logs[schema.target].key_columns(), seed)
     rank = np.empty(len(keys), np.int64)
     rank[np.argsort(keys, kind="stable")] = np.arange(len(keys))
     places = [round(fractions[0] * len(keys)), round((fractions[0] + fractions[1]) * len(keys))]
     parts = (rank >= places[0]).astype(np.int8) + (rank >= places[1])
     return {n: parts if n == schema.target else np.zeros(len(log), np.int8) for n, log in logs.items()}
+
+
+def _resampled(
+    schema: Schema,
+    logs: Mapping[str, Log],
+    seed: int,
+    train: float = 0.8,
+    overlap: float = 0.1,
+    users: float = 1.0,
+    day: float = 86400,
+    literal: bool = False,
+) -> dict[str, np.ndarray]:
+    for name, share in (("train", train), ("overlap", overlap), ("users", users)):
+        if not 0 < share <= 1:
+            raise DataError(f"`{name}` must be a share above 0 and at most 1. Received: {share!r}.")
+    for name, log in logs.items():
+        _needs_time(name, log, "resampling")
+    codes = user_codes(logs)
+    target, own = logs[schema.target], codes[schema.target]
+    size = int(max((c.max(initial=-1) for c in codes.values()), default=-1)) + 1
+    last = np.full(size, -np.inf)
+    np.maximum.at(last, own[own >= 0], target.time[own >= 0] // day)
+    # The target's users in an order by hash: those who overlap, the rest of training, those held out, the others.
+    keys = np.zeros(size, np.uint64)
+    keys[own[own >= 0]] = _drawn([target.user], seed)[own >= 0]
+    taking = np.flatnonzero(np.isfinite(last))
+    place = np.full(size, np.iinfo(np.int64).max)
+    place[taking[np.argsort(keys[taking], kind="stable")]] = np.arange(len(taking))
+    ends = [round(len(taking) * share) for share in (users * train * overlap, users * train, users)]
+    both, training, out = place < ends[0], place < ends[1], (place >= ends[1]) & (place < ends[2])
+    held = both | out
+    found = {}
+    for name, log in logs.items():
+        at = np.maximum(codes[name], 0)
+        known = codes[name] >= 0
+        before = log.time // day < last[at]
+        if name == schema.target:
+            parts = np.where(training[at] & (before | ~both[at]), 0, UNUSED)
+            parts = np.where(held[at] & ~before, 1 + place[at] % 2, parts)
+        else:
+            parts = np.where((training[at] | (out[at] & (not literal))) & (before | ~held[at]), 0, UNUSED)
+        found[name] = np.where(known, parts, UNUSED).astype(np.int8)
+    return found
 
 
 def _given(schema: Schema, logs: Mapping[str, Log], column: str = "split") -> dict[str, np.ndarray]:
@@ -299,6 +350,11 @@ def fingerprints(columns: Sequence[np.ndarray]) -> np.ndarray:
     for values in columns:
         total = _mix(total ^ _bits(values))
     return total
+
+
+def _drawn(columns: Sequence[np.ndarray], seed: int) -> np.ndarray:
+    """uint64 [n]: a random number for each row, or key, that depends on its content and the seed alone."""
+    return _mix(fingerprints(columns) ^ _mix(np.array([seed], np.uint64)))
 
 
 def _bits(values: np.ndarray) -> np.ndarray:

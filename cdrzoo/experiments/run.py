@@ -22,6 +22,7 @@ import tensorflow as tf
 
 import cdrzoo
 from cdrzoo import callbacks, data, metrics, models, optimizers
+from cdrzoo.data.protocols import user_groups
 from cdrzoo.errors import InputError
 from cdrzoo.experiments.config import RunConfig
 from cdrzoo.export import export
@@ -185,13 +186,16 @@ def _precision(mixed: bool) -> Iterator[None]:
 
 
 def evaluate(model: Any, prepared: data.Prepared, part: str = "test") -> dict[str, float]:
-    """Exact metrics of the target's rows of a part, in total and for users without and with training rows there."""
+    """Exact metrics of the target's rows of a part, in total and for groups of users.
+
+    `cold` and `warm` are users without and with training rows in the target; the others are MKT's (`user_groups`).
+    """
     target = model.schema.target
     batches = prepared.test(EVALUATION_ROWS) if part == "test" else prepared.valid(EVALUATION_ROWS)
     labels, scores, weights = callbacks.target_scores(model, batches)
     users = prepared.parts[target][part].user
     seen = None if users is None else prepared.groups(part)["target_rows"].to_numpy()
-    groups = None if seen is None else {"cold": seen == 0, "warm": seen > 0}
+    groups = None if seen is None else {"cold": seen == 0, "warm": seen > 0, **user_groups(seen)}
     return metrics.evaluate(labels, scores, model.schema.target_domain.task, users, groups, weights)
 
 

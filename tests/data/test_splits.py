@@ -176,7 +176,7 @@ def test_describe_and_record():
 @pytest.mark.parametrize(
     ("how", "time", "words"),
     [
-        ("tme", "time", "must be by time, last, users, random, given. Received: 'tme'"),
+        ("tme", "time", "must be by time, last, users, random, resample, given. Received: 'tme'"),
         ({"by": "time", "fraction": [1, 0, 0]}, "time", "does not know 'fraction'"),
         ({"by": "time", "fractions": [0.5, 0.5]}, "time", "three numbers"),
         ({"by": "time", "fractions": [0.9, 0.2, 0.1]}, "time", "sum to 1"),
