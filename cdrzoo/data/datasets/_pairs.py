@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cdrzoo.schema import Domain, Feature, Schema, Table
@@ -22,6 +22,7 @@ def pair(
     *,
     ratings: bool = True,
     keys: str = "int64",
+    own: Mapping[str, Sequence[Feature]] | None = None,
     **domain: Any,
 ) -> Schema:
     """Two domains with a user, an item, item features, and both domains' histories of items and of their ratings.
@@ -34,6 +35,7 @@ def pair(
         item_features: features of role item that both domains have; their tables are shared.
         ratings: whether the rows have ratings for the histories to list.
         keys: dtype of users and items.
+        own: by domain, features that it lists besides; what both list by one name is shared.
         **domain: further arguments of both domains.
     """
     histories = []
@@ -54,6 +56,7 @@ def pair(
                 Feature("user", "id", "user", keys, "user", column="user_id"),
                 Feature("item", "id", "item", keys, f"{name}_item", column="item_id"),
                 *item_features,
+                *(own or {}).get(name, ()),
                 *histories,
             ),
             **domain,
@@ -65,6 +68,7 @@ def pair(
         f"{source}_item",
         f"{target}_item",
         *(f.table for f in item_features if f.table is not None),
+        *(f.table for features in (own or {}).values() for f in features if f.table is not None),
     ]
     names += ["rating"] if ratings else []
     return Schema(domains, target, tuple(Table(name, min_count=MIN_COUNT) for name in dict.fromkeys(names)))
