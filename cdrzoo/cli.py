@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import inspect
 import json
 import os
 import pathlib
@@ -93,9 +92,11 @@ def _parser() -> argparse.ArgumentParser:
         "dataset",
         _dataset,
         "Write the schema and the run configuration of a public dataset that lies in a folder.\n\n"
-        "  cdrzoo dataset ciao data/ciao --source 01 --target 02 --out runs/ciao",
+        "  cdrzoo dataset ciao data/ciao --source 01 --target 02 --out runs/ciao\n"
+        "  cdrzoo dataset amazon data/amazon --source Books --target Digital_Music --set edition=2018 --out runs/am\n\n"
+        "Large files are turned into Parquet once, a piece at a time, in the folder rows/.",
     )
-    dataset.add_argument("name", help="amazon_food_kitchen, amazon_subcat, ciao or douban")
+    dataset.add_argument("name", help="ali_ccp, amazon, ciao, douban, ...: docs/datasets.md lists them")
     dataset.add_argument("data", type=pathlib.Path, help="folder with the dataset's files")
     dataset.add_argument("--source", help="source domain, where the dataset has several")
     dataset.add_argument("--target", help="target domain, where the dataset has several")
@@ -107,6 +108,13 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         metavar="BETA",
         help="hide this share of the shared users in the target; they are the test (see cdrzoo.data.cold_start)",
+    )
+    dataset.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another argument of the dataset (repeat)",
     )
     dataset.add_argument("--out", type=pathlib.Path, required=True, help="folder to write to")
 
@@ -184,6 +192,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("folder", type=pathlib.Path, help="folder of cdrzoo train, compare or transfer")
     report.add_argument("--out", type=pathlib.Path, help="file to write; default: report.html in the folder")
+
+    reproduce = command(
+        "reproduce",
+        _reproduce,
+        "Run a named experiment: its dataset, split, models, settings and seeds are in the catalogue. The page shows\n"
+        "the paper's numbers beside ours. Started again, it goes on where it stopped, on another machine, too.\n\n"
+        "  cdrzoo reproduce --list\n"
+        "  cdrzoo reproduce ctr_ciao_01_02 --data data --out results --jobs 2\n"
+        "  cdrzoo reproduce dacdr_table3/books_to_cds_beta20 --data data --out results",
+    )
+    reproduce.add_argument("name", nargs="?", help="experiment, or experiment/part")
+    reproduce.add_argument("--list", action="store_true", help="the experiments, their datasets and parts")
+    reproduce.add_argument(
+        "--data", type=pathlib.Path, help="folder of all data, a folder for each dataset in it"
+    )
+    reproduce.add_argument("--out", type=pathlib.Path, help="folder for results and pages")
+    reproduce.add_argument("--jobs", type=int, default=1, help="processes")
+    reproduce.add_argument("--seeds", type=int, help="in place of the experiment's")
+    reproduce.add_argument("--search", type=int, metavar="N", help="in place of the experiment's")
+    _settings(reproduce, model=False)
 
     export = command(
         "export", _export, "Export the model of a run as a SavedModel that takes the target's raw features."
@@ -332,18 +360,18 @@ def _write_run(folder: pathlib.Path, sources: dict[str, Any], split: Any, **sett
 def _dataset(arguments: argparse.Namespace) -> None:
     from cdrzoo.data import datasets
 
-    if arguments.name not in datasets.__all__:
-        raise InputError(f"There is no dataset {arguments.name!r}. Datasets: {', '.join(datasets.__all__)}.")
     chosen = {name: value for name in ("source", "target", "task") if (value := getattr(arguments, name))}
-    pair = getattr(datasets, arguments.name).pair
-    if arguments.task and "task" not in inspect.signature(pair).parameters:
-        raise InputError(f"{arguments.name} has no ratings, its rows are clicks. Leave --task out.")
-    found = pair(arguments.data.resolve(), **chosen)
-    if arguments.cold_start is not None:
-        from cdrzoo.data.coldstart import protocol
-
-        found = {**found, **protocol(found["schema"], arguments.cold_start)}
-    _new_folder(arguments.out)
+    if arguments.out.exists() and {path.name for path in arguments.out.iterdir()} - {"rows"}:
+        raise InputError(f"{arguments.out} is not empty. Choose a new folder; nothing is overwritten.")
+    found = datasets.load(
+        arguments.name,
+        arguments.data.resolve(),
+        arguments.out.resolve() / "rows",
+        beta=arguments.cold_start,
+        **chosen,
+        **_changes(arguments),
+    )
+    arguments.out.mkdir(parents=True, exist_ok=True)
     found["schema"].save(arguments.out / "schema.yaml")
     preparation = {"preparation": {"history": found["history"]}} if "history" in found else {}
     _write_run(arguments.out, found["sources"], found["split"], **preparation)
@@ -446,6 +474,37 @@ def _compare(arguments: argparse.Namespace) -> None:
     }
     (arguments.out / "comparison.json").write_text(json.dumps(about, indent=2, default=str) + "\n")
     print(text)
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    from cdrzoo.experiments.catalogue import EXPERIMENTS
+
+    if arguments.list:
+        for name, experiment in EXPERIMENTS.items():
+            first = next(iter(experiment.parts.values()))
+            print(f"{name:<24} {experiment.title} ({first.dataset}, {len(first.models)} models)")
+            print("".join(f"{'':<24}   {part}\n" for part in experiment.parts if part), end="")
+        return
+    if not (arguments.name and arguments.data and arguments.out):
+        raise InputError(
+            "Give the experiment, --data and --out; `cdrzoo reproduce --list` names the experiments."
+        )
+    from cdrzoo.experiments import reproduce
+
+    reproduce.find(arguments.name)
+    _start_tensorflow()
+    page = reproduce.reproduce(
+        arguments.name,
+        arguments.data,
+        arguments.out,
+        jobs=arguments.jobs,
+        seeds=arguments.seeds,
+        search=arguments.search,
+        settings=_changes(arguments),
+        progress=_progress,
+    )
+    print(page.read_text(encoding="utf-8"))
+    print(f"Page: {page}")
 
 
 def _progress(items: Any, total: int, title: str) -> Any:

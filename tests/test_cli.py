@@ -422,7 +422,7 @@ def test_a_dataset_under_the_cold_start_protocol(tmp_path, capsys):
     assert RunConfig.load(tmp_path / "clicks/run.yaml").schema.target_domain.threshold == 4
     capsys.readouterr()
     wrong = ["dataset", "amazon_food_kitchen", ".", "--task", "rating", "--out", str(tmp_path / "no")]
-    assert cli.main(wrong) == 2 and "Leave --task out" in capsys.readouterr().err
+    assert cli.main(wrong) == 2 and "has no 'task'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("setting", ["unit=3", "learning_rat=1", "epochs=0", "units"])
