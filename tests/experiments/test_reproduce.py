@@ -1,0 +1,186 @@
+"""The catalogue: its experiments can run, its numbers are the papers', and a page says what they were measured on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cdrzoo import cli
+from cdrzoo.data import datasets
+from cdrzoo.errors import InputError
+from cdrzoo.experiments import catalogue, compare, reproduce
+from cdrzoo.experiments.config import RunConfig
+from tests.models.toys import toy_schema
+
+
+def write_ciao(folder) -> None:
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for name in ("cat01", "cat02"):
+        frame = pd.DataFrame({"user_id": rng.integers(0, 25, 300), "item_id": rng.integers(0, 40, 300)})
+        frame["rating"] = rng.integers(1, 6, 300)
+        frame["timestamp"] = 86400 * rng.integers(10_000, 10_100, 300)
+        frame.to_csv(folder / f"interactions_{name}.csv.gz", index=False)
+
+
+@pytest.fixture
+def data(tmp_path):
+    write_ciao(tmp_path / "data" / "ciao")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Replaces training."""
+    made = []
+
+    def train(changes):
+        made.append(changes)
+        test = {"auc": 0.6 + 0.01 * changes["seed"], "gauc": 0.5, "log_loss": 0.7, "ece": 0.1}
+        return {
+            "validation": {"auc": changes.get("learning_rate", 0.0)},
+            "test": test,
+            "parameters": 1000,
+            "seconds": 2.0,
+            "split": {"name": "time", "hash": "abc123"},
+            "selection": "best epoch on validation rows",
+            "versions": {"cdrzoo": "0.1+deadbee", "keras": "3.15"},
+        }
+
+    monkeypatch.setattr(compare, "_train", train)
+    monkeypatch.setattr(compare, "_start", lambda config: None)
+    return made
+
+
+@pytest.mark.parametrize("name", catalogue.EXPERIMENTS)
+def test_every_setting_of_an_experiment_exists(name):
+    for comparison in catalogue.EXPERIMENTS[name].parts.values():
+        assert comparison.against in comparison.models
+        assert set(comparison.published) <= set(comparison.models)
+        assert comparison.dataset in datasets.__all__
+        config = RunConfig(toy_schema(), {"books": "b.csv", "films": "f.csv"}, "dnn")
+        for text in comparison.models.values():
+            run = config.with_changes(comparison.settings).with_changes(compare.Entry.parse(text).changes)
+            run.model_arguments()
+            allowed = {"model", "domains", "width", "finetune", "seed", *vars(run.training)}
+            assert set(compare.Entry.parse(text).changes) - allowed - {
+                k for k in compare.Entry.parse(text).changes if k.startswith("first.")
+            } <= set(run.arguments)
+
+
+def test_published_numbers_agree_with_what_else_the_papers_say_of_them():
+    """A wrong digit would not: the papers print improvements, and one number in two tables."""
+    for task, improvements in {
+        ("Movies_and_TV", "CDs_and_Vinyl"): ([26.81, 23.45, 18.36], [18.86, 13.73, 10.70]),
+        ("Books", "Movies_and_TV"): ([15.50, 16.86, 18.24], [14.92, 15.58, 16.89]),
+        ("Books", "CDs_and_Vinyl"): ([34.60, 35.76, 33.50], [30.66, 31.08, 25.82]),
+    }.items():
+        for beta, *wanted in zip((0.2, 0.5, 0.8), *improvements, strict=True):
+            for errors, percent in zip(catalogue.DACDR_TABLE[task][beta], wanted, strict=True):
+                assert 100 * (errors[3] - errors[4]) / errors[3] == pytest.approx(percent, abs=0.04)
+    gains = {
+        "amazon": [27.07, 25.54, 28.85, 27.53, 28.11, 18.26, 10.16, 5.23, 4.34, 4.39, 0.71],
+        "huawei": [7.29, 10.27, 2.04, 4.44, 2.18, 5.39, 7.77, 0.53, 0.08, 0.94, 2.00],
+    }
+    variants = {
+        "amazon": [3.23, 4.28, 23.04, 0.67, 6.66, 25.63, 6.46, 13.85, 16.67],
+        "huawei": [0.83, 1.03, 0.82, 4.11, 3.91, 36.57, 2.16, 0.76, 2.34],
+    }
+    for table, printed in ((catalogue.DADIN_TABLES, gains), (catalogue.DADIN_ABLATIONS, variants)):
+        for name, percents in printed.items():
+            *others, full = (found["auc"] for found in table[name].values())
+            for other, percent in zip(others, percents, strict=True):
+                assert 100 * (full - other) / full == pytest.approx(percent, abs=0.006)
+    assert catalogue.CCTL_ABLATIONS["CCTL"] == catalogue.CCTL_TAOBAO["CCTL"]
+
+
+def test_the_catalogue_and_its_list_import_no_tensorflow():
+    code = "import sys; from cdrzoo import cli; cli.main(['reproduce', '--list']); print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert all(name in done.stdout for name in catalogue.EXPERIMENTS)
+
+
+def test_a_page_with_the_papers_numbers_and_what_ours_depend_on(data, runs, tmp_path, monkeypatch):
+    told = catalogue.Comparison(
+        "ciao",
+        {"LR": "lr", "CCTL": "cctl:pooling=mean"},
+        "LR",
+        {"source": "01", "target": "02"},
+        seeds=2,
+        search=2,
+        settings={"epochs": 3},
+        published={"CCTL": {"auc": 0.779}},
+    )
+    monkeypatch.setitem(catalogue.EXPERIMENTS, "toy", catalogue.Experiment("A table", {"": told}, "A note."))
+    page = reproduce.reproduce("toy", data, tmp_path / "out")
+    assert page == tmp_path / "out" / "toy" / "README.md"
+    text = page.read_text()
+    header, _, *rows = (line for line in text.splitlines() if line.startswith("|"))
+    assert header.startswith("| model | AUC | AUC (paper) | GAUC | LogLoss | ECE |")
+    assert [row.split(" | ")[2] for row in rows if row.startswith(("| LR", "| CCTL"))] == ["", "0.7790"]
+    assert any(row.startswith("| item mean") for row in rows)
+    for wanted in (
+        "sha256 abc123",
+        "Seeds 0, 1",
+        "best epoch on validation",
+        "0.1+deadbee",
+        "A note.",
+        "search: `{",
+    ):
+        assert wanted in text
+    assert len(runs) == 2 * 2 + 2 * 2
+    reproduce.reproduce("toy", data, tmp_path / "out")
+    assert len(runs) == 8
+    assert "Not as the catalogue says" not in text
+    text = reproduce.reproduce(
+        "toy", data, tmp_path / "out", seeds=1, search=0, settings={"epochs": 1}
+    ).read_text()
+    assert "Not as the catalogue says:** seeds = 1, search = 0, epochs = 1" in text
+
+
+def test_results_of_the_comparison_of_a_dataset_are_those_of_the_catalogue(data, tmp_path):
+    """Both ways to one experiment have one identity, so the results of the one serve the other."""
+    command = ["dataset", "ciao", str(data / "ciao"), "--source", "01", "--target", "02"]
+    assert cli.main([*command, "--out", str(tmp_path / "run")]) == 0
+    comparison = catalogue.EXPERIMENTS["ctr_ciao_01_02"].parts[""]
+    ours = reproduce.configuration(comparison, data, tmp_path / "rows")
+    written = RunConfig.load(tmp_path / "run" / "run.yaml").with_changes(comparison.settings)
+    assert json.dumps(ours.identity(), sort_keys=True) == json.dumps(written.identity(), sort_keys=True)
+
+
+def test_cold_start_is_part_of_an_experiment_and_its_parts_have_names(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "douban_book_music"
+    folder.mkdir()
+    for name in ("book", "music"):
+        frame = pd.DataFrame({"user_id": rng.integers(0, 25, 300), "item_id": rng.integers(0, 40, 300)})
+        frame["rating"] = rng.integers(1, 6, 300)
+        frame.to_csv(folder / f"interactions_{name}.csv.gz", index=False)
+    found = reproduce.find("cold_douban_book_music/beta80")
+    assert list(found.parts) == ["beta80"]
+    config = reproduce.configuration(found.parts["beta80"], tmp_path, tmp_path / "rows")
+    assert config.split["by"] == "users" and config.split["fractions"][2] == 0.8
+    assert config.preparation == {"history": "others"} and config.training.epochs == 20
+
+
+def test_mistakes_are_said_before_anything_is_read(tmp_path):
+    for name, words in (
+        ("ctr_ciao_01_20", "Did you mean 'ctr_ciao_01_02'"),
+        ("nonsense", "There are: ctr_ciao"),
+        ("dacdr_table3/books_to_cds_beta30", "no part 'books_to_cds_beta30'. Did you mean"),
+    ):
+        with pytest.raises(InputError, match=words):
+            reproduce.find(name)
+    with pytest.raises(InputError, match="ciao does not exist. The files of ciao are wanted there"):
+        reproduce.reproduce("ctr_ciao_01_02", tmp_path, tmp_path / "out")
+    with pytest.raises(InputError, match="no 'editon'. Did you mean 'edition'"):
+        datasets.load("amazon", tmp_path, tmp_path, editon=2018)
+    with pytest.raises(InputError, match="give its source and target"):
+        datasets.load("ciao", tmp_path, tmp_path)
+    assert cli.main(["reproduce"]) == 2
