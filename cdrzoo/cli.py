@@ -193,6 +193,28 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("folder", type=pathlib.Path, help="folder of cdrzoo train, compare or transfer")
     report.add_argument("--out", type=pathlib.Path, help="file to write; default: report.html in the folder")
 
+    tune = command(
+        "tune",
+        _tune,
+        "Search for the settings of models with keras-tuner, the same number of trials for each, chosen on validation\n"
+        "rows; write the best run configurations. Started again, it goes on where it stopped.\n\n"
+        "  cdrzoo tune demo/run.yaml --models dnn,cctl --trials 20 --how bayesian --out runs/tuned\n"
+        "  cdrzoo train runs/tuned/cctl.yaml --out runs/cctl",
+    )
+    tune.add_argument("config", type=pathlib.Path, help="run configuration (YAML)")
+    tune.add_argument(
+        "--models", help="comma-separated models, each name[:setting=value...]; default: the configuration's"
+    )
+    tune.add_argument(
+        "--space",
+        type=pathlib.Path,
+        help="YAML: name: [values] or name: {min:, max:, step:, sampling: log}; default: the catalogue's",
+    )
+    tune.add_argument("--trials", type=int, default=20, help="of each model")
+    tune.add_argument("--how", choices=("random", "bayesian", "hyperband"), default="random")
+    tune.add_argument("--out", type=pathlib.Path, required=True, help="folder for trials and configurations")
+    _settings(tune, model=False)
+
     reproduce = command(
         "reproduce",
         _reproduce,
@@ -442,10 +464,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     from cdrzoo.experiments.config import RunConfig
 
     config = RunConfig.load(arguments.config).with_changes(_changes(arguments))
-    entries = [
-        compare.Entry.parse(text.strip())
-        for text in re.split(r",(?![^\[]*\])", arguments.models)  # a comma within brackets belongs to a list
-    ]
+    entries = _entries(arguments.models)
     if arguments.against and arguments.against not in [entry.label for entry in entries]:
         raise InputError(f"--against {arguments.against!r} is not among --models. Add it there.")
     results = compare.compare(
@@ -474,6 +493,39 @@ def _compare(arguments: argparse.Namespace) -> None:
     }
     (arguments.out / "comparison.json").write_text(json.dumps(about, indent=2, default=str) + "\n")
     print(text)
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    from cdrzoo.experiments.config import RunConfig
+    from cdrzoo.experiments.tune import load_space, tune
+
+    config = RunConfig.load(arguments.config).with_changes(_changes(arguments))
+    space = load_space(arguments.space)
+    _start_tensorflow()
+    from cdrzoo.experiments import compare
+
+    entries = [compare.Entry(config.model)] if arguments.models is None else _entries(arguments.models)
+    best = tune(
+        config,
+        entries,
+        arguments.out,
+        space=space,
+        trials=arguments.trials,
+        how=arguments.how,
+        progress=lambda text: print(text, flush=True),
+    )
+    for label, line in best.items():
+        _print_metrics(
+            line["result"]["validation"], f"{label}: validation rows, best of {arguments.trials} trials"
+        )
+    print(f"Configurations: {', '.join(str(path) for path in sorted(arguments.out.glob('*.yaml')))}")
+
+
+def _entries(models: str) -> list[Any]:
+    from cdrzoo.experiments import compare
+
+    # a comma within brackets belongs to a list
+    return [compare.Entry.parse(text.strip()) for text in re.split(r",(?![^\[]*\])", models)]
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:

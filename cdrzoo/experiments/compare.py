@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import hashlib
 import inspect
 import json
@@ -20,9 +21,11 @@ import yaml
 from cdrzoo import models
 from cdrzoo.errors import InputError
 from cdrzoo.experiments.catalogue import SEARCH
-from cdrzoo.experiments.config import RunConfig
+from cdrzoo.experiments.config import RunConfig, Training
 from cdrzoo.experiments.stats import Paired, holm, paired
 
+RUN_SETTINGS = {"width", *(f.name for f in dataclasses.fields(Training))}
+"""What a draw may set besides the arguments of a model."""
 SEARCH_SEED = 1000
 """Seed of the trials of a search; the seeds that are reported start at 0."""
 
@@ -165,13 +168,14 @@ def trials(config: RunConfig, number: int) -> list[dict[str, Any]]:
 
 def _settings(config: RunConfig, draw: Mapping[str, Any]) -> dict[str, Any]:
     """What a draw changes: the settings that the model has, and those that its first stage has."""
-    absent = {"dropout"} - set(inspect.signature(config.constructor()).parameters)
+    named = set(draw) - RUN_SETTINGS
+    absent = named - set(inspect.signature(config.constructor()).parameters)
     absent |= {"source_ratio"} if config.domains == "target" or config.finetune else set()
     absent |= {"width"} if config.finetune else set()
     settings = {name: value for name, value in draw.items() if name not in absent}
     first = config.first_stage()
     of_first = _settings(first, draw) if first else {}
-    return {**settings, **{f"first.{name}": value for name, value in of_first.items()}}
+    return {**{f"first.{name}": value for name, value in of_first.items()}, **settings}
 
 
 @dataclass(frozen=True)
