@@ -431,6 +431,49 @@ def test_misspelt_settings_are_named(demo, tmp_path, capsys, setting):
     assert capsys.readouterr().err.startswith("error: ") and not (tmp_path / "x").exists()
 
 
+def test_tune_writes_a_run_that_train_takes(demo, tmp_path, capsys):
+    pytest.importorskip("keras_tuner")
+    (tmp_path / "space.yaml").write_text("learning_rate: {min: 0.001, max: 0.1, sampling: log}\n")
+    command = ["tune", str(demo / "run.yaml"), "--models", "lr", "--space", str(tmp_path / "space.yaml")]
+    command += ["--trials", "2", "--set", "epochs=1", "--out", str(tmp_path / "tuned")]
+    assert cli.main(command) == 0
+    assert "lr: validation rows, best of 2 trials" in capsys.readouterr().out
+    assert len((tmp_path / "tuned/results.jsonl").read_text().splitlines()) == 2
+    assert cli.main(["train", str(tmp_path / "tuned/lr.yaml"), "--out", str(tmp_path / "run")]) == 0
+    config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    assert config["model"] == "lr" and config["training"]["epochs"] == 1
+
+
+def test_reproduce_runs_an_experiment_and_writes_its_page(demo, tmp_path, capsys, monkeypatch):
+    from cdrzoo.experiments import catalogue
+
+    for name in ("book", "music"):
+        rows = [(user, (user + k) % 7, 1 + (user * k) % 5) for user in range(30) for k in range(4)]
+        frame = pd.DataFrame(rows, columns=["user_id", "item_id", "rating"])
+        (tmp_path / "data/douban").mkdir(parents=True, exist_ok=True)
+        frame.to_csv(tmp_path / f"data/douban/interactions_{name}.csv.gz", index=False)
+    part = catalogue.Comparison(
+        "douban",
+        {"MF": "mf"},
+        "MF",
+        beta=0.5,
+        seeds=2,
+        settings={"epochs": 1},
+        published={"MF": {"mae": 1.5}},
+    )
+    monkeypatch.setitem(catalogue.EXPERIMENTS, "toy", catalogue.Experiment("A table", {"half": part}))
+    command = ["reproduce", "toy", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    assert cli.main(command) == 0
+    page = (tmp_path / "out/toy/README.md").read_text()
+    assert page in capsys.readouterr().out
+    lines = list(map(json.loads, (tmp_path / "out/toy/half/results.jsonl").read_text().splitlines()))
+    assert [line["changes"]["seed"] for line in lines] == [0, 1]
+    assert lines[0]["result"]["split"]["hash"] in page and lines[0]["result"]["versions"]["cdrzoo"] in page
+    assert "| MF |" in page and "| 1.5000 |" in page and "| item mean |" in page
+    assert cli.main(command) == 0
+    assert len((tmp_path / "out/toy/half/results.jsonl").read_text().splitlines()) == 2
+
+
 def test_compare_prints_a_table_and_goes_on_where_it_stopped(demo, tmp_path, capsys):
     command = [
         "compare",

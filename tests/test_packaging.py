@@ -70,7 +70,7 @@ def test_every_import_is_a_declared_dependency():
     """What `cdrzoo` imports, `pip install` brings; what an extra brings is imported inside functions only."""
     extras = [
         text
-        for name in ("serving", "report", "recommenders")
+        for name in ("serving", "report", "recommenders", "tune")
         for text in PYPROJECT["optional-dependencies"][name]
     ]
     declared = {module_of(need) for need in DEPENDENCIES} | set(sys.stdlib_module_names) | {"cdrzoo"}
