@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 import json
 import math
@@ -81,6 +82,8 @@ def tune(
     Returns:
         Of each entry, by its label: the best line of `results.jsonl`.
     """
+    if importlib.util.find_spec("keras_tuner") is None:
+        raise InputError("A search needs keras-tuner. Install it: pip install 'cdrzoo[tune]'.")
     if how not in HOW:
         raise InputError(f"A search is one of {', '.join(HOW)}. Received: {how!r}.")
     if trials < 1:
@@ -138,10 +141,7 @@ def _search(
     how: str,
 ) -> dict[str, Any]:
     """The best of all trials of one entry."""
-    try:
-        import keras_tuner
-    except ImportError:
-        raise InputError("`cdrzoo tune` needs keras-tuner. Install it: pip install 'cdrzoo[tune]'.") from None
+    import keras_tuner
 
     lines = [train({})]
     drawn = keras_tuner.HyperParameters()

@@ -136,6 +136,34 @@ def test_a_conversion_is_made_once_in_pieces_and_again_when_the_file_is_newer(tm
     assert sum(pieces) == 1500
 
 
+@pytest.mark.parametrize("form", ["lines", "csv"])
+def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch, form):
+    monkeypatch.setattr(_published, "ROWS", 128)
+    monkeypatch.setattr(_published, "BLOCK", 4096)
+    held, original = [], parquet.ParquetWriter.write_table
+
+    def write_table(self, table, *args, **kwargs):
+        held.append(pa.total_allocated_bytes())
+        return original(self, table, *args, **kwargs)
+
+    monkeypatch.setattr(parquet.ParquetWriter, "write_table", write_table)
+    line = '{"reviewerID": "A1", "asin": "B2", "overall": 4.0, "unixReviewTime": 86400}'
+    row = ("A1,B2,4.0,86400" if form == "csv" else line) + "\n"
+    peaks = []
+    for rows in (4_000, 32_000):
+        folder = tmp_path / str(rows)
+        folder.mkdir()
+        for category in ("Books", "Movies_and_TV"):
+            name = f"ratings_{category}.csv" if form == "csv" else f"reviews_{category}_5.json"
+            (folder / name).write_text(row * rows)
+        held.clear()
+        before = pa.total_allocated_bytes()
+        amazon.pair(folder, core=form == "lines")
+        assert len(held) >= 2 * rows / 128
+        peaks.append(max(held) - before)
+    assert peaks[1] < 2 * peaks[0]  # of eight times the rows
+
+
 def test_what_is_missing_or_malformed_is_said(tmp_path):
     with pytest.raises(DataError, match=r"lacks reviews_Books_5.json.gz \(8,898,041 reviews.*index_2014"):
         amazon.pair(tmp_path)
