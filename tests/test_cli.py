@@ -458,7 +458,7 @@ def test_reproduce_runs_an_experiment_and_writes_its_page(demo, tmp_path, capsys
         "MF",
         beta=0.5,
         seeds=2,
-        settings={"epochs": 1},
+        settings={"epochs": 1, "batch_size": 32},
         published={"MF": {"mae": 1.5}},
     )
     monkeypatch.setitem(catalogue.EXPERIMENTS, "toy", catalogue.Experiment("A table", {"half": part}))
