@@ -57,6 +57,13 @@ def test_pins_are_what_the_package_allows(python):
         assert need.specifier.contains(pinned[canonicalize_name(need.name)]), need
 
 
+@pytest.mark.parametrize("extra", ["bench", "parity"])
+def test_pins_of_the_peers_are_what_the_extra_allows(extra):
+    pinned = pins(PROJECT / "requirements" / f"{extra}.txt")
+    for need in map(Requirement, PYPROJECT["optional-dependencies"][extra]):
+        assert need.specifier.contains(pinned[canonicalize_name(need.name)]), need
+
+
 def test_every_lower_bound_is_tested():
     """A bound that no environment holds is a guess: the oldest environment has exactly the lower bounds."""
     pinned = pins(PINS["3.10"])
