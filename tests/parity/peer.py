@@ -1,6 +1,7 @@
-"""The peer: deepctr 0.9.4, in this process, on Keras 2 (`tf-keras`) beside our Keras 3. Importing this skips without it.
+"""The peer: deepctr 0.9.4, in this process, on Keras 2 (`tf-keras`) beside our Keras 3.
 
-`make parity` makes the environment and runs the group. Nothing of the peer's code is in this project.
+`make parity` makes the environment and runs the group; elsewhere importing this skips. Nothing of the peer's code is in
+this project.
 """
 
 from __future__ import annotations
