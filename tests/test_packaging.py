@@ -124,7 +124,8 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path):
         names = set(wheel.namelist())
         info = next(name.split("/")[0] for name in names if ".dist-info/" in name)
         entry_points = wheel.read(f"{info}/entry_points.txt").decode()
-    wanted = {str(p.relative_to(PROJECT)) for p in (PROJECT / "cdrzoo").rglob("*.py")} | {"cdrzoo/py.typed"}
+    wanted = {str(p.relative_to(PROJECT)) for p in (PROJECT / "cdrzoo").rglob("*.py")}
+    wanted |= {"cdrzoo/py.typed", "cdrzoo/models/costs.yaml"}
     assert wanted <= names
     assert {name.split("/")[0] for name in names} == {"cdrzoo", info}
     assert f"{info}/licenses/LICENSE" in names

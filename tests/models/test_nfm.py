@@ -87,3 +87,19 @@ def test_dropout_meets_the_pooled_vector():
     oracle.randomise(model)
     x, _ = toy_rows(model.schema, {"films": 20})
     assert np.abs(model(x, training=True)["films"] - model(x)["films"]).max() > 1e-3
+
+
+def test_what_is_dropped_has_been_normalised():
+    """Normalised afterwards, it would not be 0; and the averages would be of rows of which a half is dropped."""
+    model = NFM(toy_schema(), units=(), dropout=0.5)
+    model.build()
+    oracle.randomise(model)
+    model.head.kernel.assign([[1.0], [0.0], [0.0], [0.0]])  # lets one number of f through
+    x, _ = toy_rows(model.schema, {"films": 40})
+    linear = oracle.first_order(model.linear, "films", x["films"])
+    kept = 2 * (expected(model, x, training=True) - linear)
+    p = oracle.array(model(x, training=True)["films"])
+    deep = np.log(p / (1 - p)) - linear
+    dropped = np.abs(deep) < 1e-4
+    assert 5 < dropped.sum() < 35
+    np.testing.assert_allclose(deep[~dropped], kept[~dropped], atol=1e-3)
