@@ -22,10 +22,7 @@ def relu(layer, a):
 
 @pytest.fixture
 def model():
-    model = CSN(toy_schema(), units=(9, 7))
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(CSN(toy_schema(), units=(9, 7)))
 
 
 @pytest.fixture
