@@ -105,11 +105,11 @@ def measure(names: list[str], rounds: int, steps: int) -> dict[str, list[float]]
         window(*runs[name], 2)  # traces
         print(f"  made {name}", file=sys.stderr, flush=True)
     shares: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(rounds):
+    for number in range(rounds):
         for name in names:
             base = window(*runs[BASE], steps)
             shares[name].append(window(*runs[name], steps) / base)
-        print(f"  {name}: {shares[name][-1]:.2f}", file=sys.stderr, flush=True)
+        print(f"  round {number + 1} of {rounds}", file=sys.stderr, flush=True)
     return shares
 
 

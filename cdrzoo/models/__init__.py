@@ -405,7 +405,7 @@ def costs() -> dict[str, dict[str, float]]:
 
 def table() -> list[tuple[str, ...]]:
     """The models as rows of text, the names of the columns first: what `cdrzoo models` and the README show."""
-    rows = [("name", "model", "family", "needs", "parameters", "step", "paper")]
+    rows: list[tuple[str, ...]] = [("name", "model", "family", "needs", "parameters", "step", "paper")]
     for one in CARDS:
         cost = costs()[one.name]
         ratios = (f"{cost['parameters']:.2f}", f"{cost['step']:.1f}")
