@@ -1,6 +1,7 @@
 # make run    set up, then the main job on built-in data: two logs in, a proven SavedModel and a prediction out
 # make test   set up, then lint, types and every test; then the fast tests in the oldest supported environment
 # make lint   ruff and mypy alone          make format  let ruff rewrite the code
+# make parity our models beside deepctr's, with equal weights; in an environment of its own
 # make bench  speed and memory             make pins    resolve requirements/*.txt anew (needs uv)
 # make clean  remove what these made
 #
@@ -9,7 +10,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: run test lint format bench pins clean
+.PHONY: run test lint format parity bench pins clean
 
 # Somebody else's active environment must not take part.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
@@ -42,6 +43,9 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+parity: .venv-parity/ready
+	TF_USE_LEGACY_KERAS=1 .venv-parity/bin/python $(PYTEST) tests/parity
+
 bench: .venv/ready
 	$(BIN)/python -m benchmarks
 
@@ -55,15 +59,21 @@ bench: .venv/ready
 	@rm -f $@
 	@requirements/make_env.sh .venv310 3.10 && touch $@ || [ $$? = 3 ]
 
+.venv-parity/ready: requirements/parity.txt requirements/make_env.sh pyproject.toml
+	@requirements/make_env.sh .venv-parity 3.11 3.12 3.13
+	@touch $@
+
 # The newest versions; and the oldest, which are the lower bounds of pyproject.toml (the test tools are new in both).
 COMPILE := uv pip compile --quiet --no-annotate --no-header --upgrade pyproject.toml
 pins:
 	$(COMPILE) --python-version 3.11 --extra dev --output-file requirements/py311.txt
+	$(COMPILE) --python-version 3.11 --extra dev --extra parity --constraint requirements/py311.txt \
+	    --output-file requirements/parity.txt
 	lowest=$$(mktemp); \
 	$(COMPILE) --python-version 3.10 --resolution lowest-direct --output-file $$lowest; \
 	$(COMPILE) --python-version 3.10 --extra dev --constraint $$lowest --output-file requirements/py310.txt; \
 	rm -f $$lowest
 
 clean:
-	rm -rf .venv .venv310 .uv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs/quickstart
+	rm -rf .venv .venv310 .venv-* .uv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs/quickstart
 	find cdrzoo tests -name __pycache__ -type d -prune -exec rm -rf {} +

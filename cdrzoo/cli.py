@@ -59,7 +59,13 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    command("models", _models, "List the models: name, paper, family, and what each needs.")
+    listed = command(
+        "models",
+        _models,
+        "List the models: name, family, what each needs, its cost and its paper.\n"
+        "Parameters and the time of a training step are in units of dnn's, on the target alone.",
+    )
+    listed.add_argument("--markdown", action="store_true", help="as a table of Markdown")
 
     schema = commands.add_parser("schema", help="Look at a schema.").add_subparsers(
         metavar="COMMAND", required=True
@@ -329,12 +335,14 @@ def _new_folder(folder: pathlib.Path) -> None:
 
 
 def _models(arguments: argparse.Namespace) -> None:
-    from cdrzoo.models import CARDS
+    from cdrzoo.models import table
 
-    rows = [
-        ("name", "model", "family", "needs", "paper"),
-        *((c.name, c.title, c.family, c.needs, c.paper) for c in CARDS),
-    ]
+    rows = table()
+    if arguments.markdown:
+        rows = [(f"`{name}`", *cells) if i else (name, *cells) for i, (name, *cells) in enumerate(rows)]
+        rows.insert(1, ("---",) * len(rows[0]))
+        print("\n".join(f"| {' | '.join(row)} |" for row in rows))
+        return
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())

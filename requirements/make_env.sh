@@ -2,7 +2,8 @@
 # make_env.sh FOLDER VERSION...
 #
 # Makes the environment FOLDER with the first of the Python VERSIONS that this machine has, installs the pins that go
-# with it and this project on top, editable. Exit code 3: none of the versions is here.
+# with it (of .venv-NAME: requirements/NAME.txt) and this project on top, editable. Exit code 3: none of the versions
+# is here.
 # uv is taken where it is there; where it is not, pip puts it into .uv/ of this project, not into the user's Python.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -34,6 +35,7 @@ fi
 
 # Python 3.10 is the oldest one supported and has the oldest libraries; the newest set is one for all the others.
 [ "$version" = 3.10 ] && pins=requirements/py310.txt || pins=requirements/py311.txt
+case $folder in .venv-*) pins=requirements/${folder#.venv-}.txt ;; esac
 echo "Setting up $folder: Python $version, $pins (the first time about a minute and 2.5 GB)"
 # From nothing each time, so that what an earlier or an interrupted set-up left cannot take part.
 rm -rf "$folder"

@@ -57,6 +57,13 @@ def test_pins_are_what_the_package_allows(python):
         assert need.specifier.contains(pinned[canonicalize_name(need.name)]), need
 
 
+@pytest.mark.parametrize("extra", ["bench", "parity"])
+def test_pins_of_the_peers_are_what_the_extra_allows(extra):
+    pinned = pins(PROJECT / "requirements" / f"{extra}.txt")
+    for need in map(Requirement, PYPROJECT["optional-dependencies"][extra]):
+        assert need.specifier.contains(pinned[canonicalize_name(need.name)]), need
+
+
 def test_every_lower_bound_is_tested():
     """A bound that no environment holds is a guess: the oldest environment has exactly the lower bounds."""
     pinned = pins(PINS["3.10"])
@@ -117,7 +124,8 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path):
         names = set(wheel.namelist())
         info = next(name.split("/")[0] for name in names if ".dist-info/" in name)
         entry_points = wheel.read(f"{info}/entry_points.txt").decode()
-    wanted = {str(p.relative_to(PROJECT)) for p in (PROJECT / "cdrzoo").rglob("*.py")} | {"cdrzoo/py.typed"}
+    wanted = {str(p.relative_to(PROJECT)) for p in (PROJECT / "cdrzoo").rglob("*.py")}
+    wanted |= {"cdrzoo/py.typed", "cdrzoo/models/costs.yaml"}
     assert wanted <= names
     assert {name.split("/")[0] for name in names} == {"cdrzoo", info}
     assert f"{info}/licenses/LICENSE" in names

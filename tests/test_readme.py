@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from cdrzoo import cli
 from cdrzoo.experiments.config import RunConfig
 from cdrzoo.schema import Schema
 
@@ -62,3 +63,8 @@ def test_the_python_example_runs(folder, capsys):
     )
     exec(compile(code, "README.md", "exec"), {})
     assert "verified" in capsys.readouterr().out
+
+
+def test_the_table_of_models_is_that_of_the_command(capsys):
+    cli.main(["models", "--markdown"])
+    assert capsys.readouterr().out in README, "paste the output of `cdrzoo models --markdown`"

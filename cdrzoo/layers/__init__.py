@@ -41,12 +41,11 @@ from cdrzoo.layers.mappings import (
     hinge,
     in_ball,
     item_history,
-    rows_of_target,
     squared_distance,
 )
 from cdrzoo.layers.pairs import crossed, step
 from cdrzoo.layers.pooling import TargetAttention, masked_mean, masked_softmax, weighted_sum
-from cdrzoo.layers.towers import MLP, first_output, head
+from cdrzoo.layers.towers import MLP, first_output, head, towers
 
 __all__ = [
     "BiInteraction",
@@ -100,9 +99,9 @@ __all__ = [
     "masked_mean",
     "masked_softmax",
     "mixture",
-    "rows_of_target",
     "scale_fields",
     "squared_distance",
     "step",
+    "towers",
     "weighted_sum",
 ]

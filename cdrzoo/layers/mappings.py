@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -449,17 +449,6 @@ def bridged(own: Any, warm: Any, mapped: Sequence[Any], known: Sequence[Any]) ->
     known = ops.stack(list(known), axis=1)
     mean = masked_mean(ops.stack(list(mapped), axis=1), known)
     return ops.where((warm | ~ops.any(known, axis=1))[:, None], own, mean)
-
-
-def rows_of_target(x: Mapping[str, Any], target: str) -> Any:
-    """The rows of the target, in a second stage that reads no others."""
-    others = [name for name in x if name != target]
-    if others:
-        raise InputError(
-            f"The second stage reads rows of the target {target!r} alone. Received: rows of {others[0]!r}. Leave them "
-            "out; the first stage has learnt from them."
-        )
-    return x[target]
 
 
 def item_history(schema: Schema, source: str) -> Feature:

@@ -80,6 +80,16 @@ def head(domain: Domain, name: str = "head") -> keras.layers.Dense:
     return keras.layers.Dense(1, bias_initializer=start, dtype="float32", name=name)
 
 
+def towers(
+    domains: Sequence[Domain], units: Sequence[int], dropout: float = 0.0
+) -> tuple[dict[str, MLP], dict[str, keras.layers.Dense]]:
+    """The end of a model in which every domain has its own: by domain, hidden layers and the last layer (`head`)."""
+    return (
+        {d.name: MLP(units, dropout=dropout, name=f"{d.name}_tower") for d in domains},
+        {d.name: head(d, name=f"{d.name}_head") for d in domains},
+    )
+
+
 def first_output(domain: Domain) -> float:
     """What a model that knows nothing should say: the mean label, for clicks its logit; 0 where it is not known."""
     if domain.mean is None or domain.task == "rating":

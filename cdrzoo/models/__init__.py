@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import pathlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -392,7 +394,26 @@ def card(name: str) -> ModelCard:
     return names[name]
 
 
-__all__ = ["CARDS", "ModelCard", "card", *(one.cls for one in CARDS)]
+@functools.cache
+def costs() -> dict[str, dict[str, float]]:
+    """What models cost beside DNN, of which they were measured: `{name: {"parameters": ratio, "step": ratio}}`."""
+    import yaml
+
+    text = pathlib.Path(__file__).with_name("costs.yaml").read_text(encoding="utf-8")
+    return yaml.safe_load(text)
+
+
+def table() -> list[tuple[str, ...]]:
+    """The models as rows of text, the names of the columns first: what `cdrzoo models` and the README show."""
+    rows: list[tuple[str, ...]] = [("name", "model", "family", "needs", "parameters", "step", "paper")]
+    for one in CARDS:
+        cost = costs()[one.name]
+        ratios = (f"{cost['parameters']:.2f}", f"{cost['step']:.1f}")
+        rows.append((one.name, one.title, one.family, one.needs, *ratios, one.paper))
+    return rows
+
+
+__all__ = ["CARDS", "ModelCard", "card", "costs", "table", *(one.cls for one in CARDS)]
 
 
 def __getattr__(name: str) -> Any:

@@ -257,6 +257,24 @@ class CrossDomainModel(keras.Model):
         return {name: score(z, self.schema.domain(name).task) for name, z in logits.items()}
 
 
+class SecondStage(CrossDomainModel):
+    """A model that trains on rows of the target alone: what others have to say, its first stage has learnt."""
+
+    @property
+    def training_domains(self):
+        return (self.schema.target,)
+
+    def target_rows(self, x: Mapping[str, Any]) -> Any:
+        """The rows of the target in a batch of nothing else; an `InputError` for others."""
+        target = self.schema.target
+        if list(x) != [target]:
+            raise InputError(
+                f"{type(self).__name__} reads rows of the target {target!r} alone. Received: rows of "
+                f"{', '.join(map(repr, x))}. Leave others out; the first stage has learnt from them."
+            )
+        return x[target]
+
+
 def score(logit, task: str):
     """A probability for clicks, the value itself for ratings; always float32."""
     logit = ops.cast(logit, "float32")

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from cdrzoo.errors import InputError
-from cdrzoo.layers import MLP, RowVectors, crossed, head, step
+from cdrzoo.layers import RowVectors, crossed, step, towers
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -63,8 +63,7 @@ class CoNet(CrossDomainModel):
         self.dropout = dropout
         names = [d.name for d in self.schema.domains]
         self.rows = RowVectors(self.schema)
-        self.towers = {name: MLP(units, dropout=dropout, name=f"{name}_tower") for name in names}
-        self.heads = {d.name: head(d, name=f"{d.name}_head") for d in self.schema.domains}
+        self.towers, self.heads = towers(self.schema.domains, units, dropout)
         start = keras.initializers.RandomNormal(stddev=0.01)
         self.cross = {
             f"{one}_{other}_{layer}": keras.layers.Dense(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, crossed, head, step
+from cdrzoo.layers import FeatureEmbedding, FieldVectors, crossed, step, towers
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -46,8 +46,7 @@ class CSN(CrossDomainModel):
         names = [d.name for d in self.schema.domains]
         self.embedding = FeatureEmbedding(self.schema)
         self.fields = {name: FieldVectors(self.schema, name) for name in names}
-        self.towers = {name: MLP(units, dropout=dropout, name=f"{name}_tower") for name in names}
-        self.heads = {d.name: head(d, name=f"{d.name}_head") for d in self.schema.domains}
+        self.towers, self.heads = towers(self.schema.domains, units, dropout)
         beside = 0.1 / max(len(names) - 1, 1)
         start = [[0.9 if one == other else beside for other in names] for one in names]
         self.alpha = [

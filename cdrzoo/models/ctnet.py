@@ -6,11 +6,11 @@ import keras
 
 from cdrzoo.errors import InputError
 from cdrzoo.layers import GLU, MLP, FeatureEmbedding, FieldVectors, head
-from cdrzoo.models.base import CrossDomainModel, frozen
+from cdrzoo.models.base import SecondStage, frozen
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
-class CTNet(CrossDomainModel):
+class CTNet(SecondStage):
     """Continual Transfer Network: the second stage after a `SourceDNN`, the source's tower.
 
     Both towers read the target's row, each through tables of its own. The source's is frozen; after each hidden layer
@@ -68,10 +68,6 @@ class CTNet(CrossDomainModel):
         self.adapters = [GLU(width, name=f"adapter_{i}") for i, width in enumerate(units)]
         self.head = head(self.schema.target_domain)
 
-    @property
-    def training_domains(self):
-        return (self.schema.target,)
-
     def build(self, input_shape=None):
         super().build(input_shape)
         for adapter in self.adapters:
@@ -79,15 +75,11 @@ class CTNet(CrossDomainModel):
 
     def call(self, x, training=False):
         target = self.schema.target
-        if list(x) != [target]:
-            raise InputError(
-                f"CTNet reads rows of the target {target!r} alone. Received rows of: {', '.join(x)}. Leave the others "
-                "out; the source's tower has learnt from them."
-            )
+        rows = self.target_rows(x)
         embedded = self.embedding(x)[target]
-        fields = self.fields(x[target], embedded, training=training)
+        fields = self.fields(rows, embedded, training=training)
         h = keras.ops.concatenate(list(fields.values()), axis=-1)
-        known = self.pretrained.states(target, x[target], training=False)[1:]
+        known = self.pretrained.states(target, rows, training=False)[1:]
         for layer, adapter, state in zip(self.hidden, self.adapters, known):
             h = layer(h, training=training) + adapter(state)
         return self.scores({target: self.head(h)})

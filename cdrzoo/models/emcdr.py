@@ -6,12 +6,12 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from cdrzoo.layers import Factorization, UserMapping, bridged, check_first_stage, rows_of_target
-from cdrzoo.models.base import CrossDomainModel, frozen
+from cdrzoo.layers import Factorization, UserMapping, bridged, check_first_stage
+from cdrzoo.models.base import SecondStage, frozen
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
-class EMCDR(CrossDomainModel):
+class EMCDR(SecondStage):
     """Embedding and mapping.
 
     First stage: a matrix factorisation of each domain (`MF`). Second stage, this model: of users whom both domains have
@@ -55,16 +55,12 @@ class EMCDR(CrossDomainModel):
         self.maps = {s.name: UserMapping(mapping, name=f"map_{s.name}") for s in self.schema.sources}
 
     @property
-    def training_domains(self):
-        return (self.schema.target,)
-
-    @property
     def serving_features(self):
         return self.pretrained.serving_features
 
     def call(self, x, training=False):
         target, factors = self.schema.target, self.pretrained.factors
-        rows = rows_of_target(x, target)
+        rows = self.target_rows(x)
         own, warm, mapped, known = self._vectors(rows)
         user = bridged(own, warm, list(mapped.values()), list(known.values()))
         item = factors.item(target, rows[factors.items[target].name])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import keras
 
 from cdrzoo.errors import InputError
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import SecondStage
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
-class FinetunedDNN(CrossDomainModel):
+class FinetunedDNN(SecondStage):
     """Pre-training and fine-tuning: the second stage after a `SourceDNN`.
 
     It is a copy of the first stage, whose scores it gives until it is trained, and all of it is trained on the target's
@@ -47,15 +47,6 @@ class FinetunedDNN(CrossDomainModel):
         self.pretrained = pretrained.copy()
         self.pretrained.embedding.trainable = train_embeddings
 
-    @property
-    def training_domains(self):
-        return (self.schema.target,)
-
     def call(self, x, training=False):
-        target = self.schema.target
-        if list(x) != [target]:
-            raise InputError(
-                f"Fine-tuning reads rows of the target {target!r} alone. Received rows of: {', '.join(x)}. Leave the "
-                "others out; the first stage has learnt from them."
-            )
-        return self.scores({target: self.pretrained.logit(target, x[target], training)})
+        target, rows = self.schema.target, self.target_rows(x)
+        return self.scores({target: self.pretrained.logit(target, rows, training)})

@@ -23,8 +23,9 @@ from cdrzoo.layers import (
     head,
     history_field,
     scale_fields,
+    towers,
 )
-from cdrzoo.models.base import CrossDomainModel, frozen, prior_correction
+from cdrzoo.models.base import CrossDomainModel, SecondStage, frozen, prior_correction
 from cdrzoo.schema import Schema
 
 GROUPS = ("user", "sequence", "shared", "specific")
@@ -223,8 +224,7 @@ class MEM(CrossDomainModel):
             domains, expert_units, levels, specific_experts, shared_experts, **of_expert, name="cke"
         )
         self.extractors = {d: MLP(expert_units, **of_expert, name=f"{d}_extractor") for d in domains}
-        self.towers = {d: MLP(tower_units, dropout=dropout, name=f"{d}_tower") for d in domains}
-        self.heads = {d: head(self.schema.domain(d), name=f"{d}_head") for d in domains}
+        self.towers, self.heads = towers(self.schema.domains, tower_units, dropout)
         self._step = _Step()
 
     def _specific_widths(self, domain: str) -> list[int]:
@@ -311,7 +311,7 @@ class MEM(CrossDomainModel):
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
-class MKT(CrossDomainModel):
+class MKT(SecondStage):
     """Multi-entity Knowledge Transfer: the second stage, a Target Entity Model that a frozen `MEM` informs.
 
     It has tables, sequence encoder and network of its own, and takes over from the first stage what means the same to
@@ -403,10 +403,6 @@ class MKT(CrossDomainModel):
         self.tower = MLP(tower_units, dropout=dropout, name="tower")
         self.head = head(self.schema.target_domain)
 
-    @property
-    def training_domains(self):
-        return (self.schema.target,)
-
     def build(self, input_shape=None):
         super().build(input_shape)
         if self.warm_start:
@@ -414,16 +410,10 @@ class MKT(CrossDomainModel):
                 self.embedding.table(name).assign(self.pretrained.embedding.table(name, self.schema.target))
 
     def call(self, x, training=False):
-        target = self.schema.target
-        for name in x:
-            if name != target:
-                raise InputError(
-                    f"The second stage of MKT reads rows of the target {target!r} alone. Received: rows of {name!r}. "
-                    "Leave them out; the first stage has learnt from them."
-                )
+        target, rows = self.schema.target, self.target_rows(x)
         embedded = self.embedding(x)[target]
-        v = grouped(self.fields(x[target], embedded, training=training), self.groups)
-        known = self._known(x[target])
+        v = grouped(self.fields(rows, embedded, training=training), self.groups)
+        known = self._known(rows)
         for group in v.keys() & self.gates.keys():
             v[group] = v[group] + self.gates[group](known[group])
         g = self.body(concatenated(v, GROUPS), training=training) + self.gates["cross"](known["cross"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, head
+from cdrzoo.layers import FeatureEmbedding, FieldVectors, towers
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -38,10 +38,7 @@ class MLPPlusPlus(CrossDomainModel):
         self.dropout = dropout
         self.embedding = FeatureEmbedding(self.schema)
         self.fields = {d.name: FieldVectors(self.schema, d.name) for d in self.schema.domains}
-        self.towers = {
-            d.name: MLP(units, dropout=dropout, name=f"{d.name}_tower") for d in self.schema.domains
-        }
-        self.heads = {d.name: head(d, name=f"{d.name}_head") for d in self.schema.domains}
+        self.towers, self.heads = towers(self.schema.domains, units, dropout)
 
     def call(self, x, training=False):
         embedded = self.embedding(x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from cdrzoo.layers import CGC, MLP, RowVectors, head
+from cdrzoo.layers import CGC, RowVectors, towers
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -51,8 +51,7 @@ class MMoE(CrossDomainModel):
         domains = [d.name for d in self.schema.domains]
         self.rows = RowVectors(self.schema, pooling)
         self.mixture = CGC(domains, expert_units, specific=0, shared=experts, dropout=dropout, name="mixture")
-        self.towers = {d: MLP(tower_units, dropout=dropout, name=f"{d}_tower") for d in domains}
-        self.heads = {d: head(self.schema.domain(d), name=f"{d}_head") for d in domains}
+        self.towers, self.heads = towers(self.schema.domains, tower_units, dropout)
 
     def call(self, x, training=False):
         logits = {}

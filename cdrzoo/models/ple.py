@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from cdrzoo import layers
-from cdrzoo.layers import MLP, RowVectors, head
+from cdrzoo.layers import RowVectors, towers
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -62,8 +62,7 @@ class PLE(CrossDomainModel):
         self.extraction = layers.PLE(
             domains, expert_units, levels, specific_experts, shared_experts, dropout, name="extraction"
         )
-        self.towers = {d: MLP(tower_units, dropout=dropout, name=f"{d}_tower") for d in domains}
-        self.heads = {d: head(self.schema.domain(d), name=f"{d}_head") for d in domains}
+        self.towers, self.heads = towers(self.schema.domains, tower_units, dropout)
 
     def call(self, x, training=False):
         rows = self.rows(x, training=training)

@@ -11,14 +11,13 @@ from cdrzoo.layers import (
     bridged,
     check_first_stage,
     item_history,
-    rows_of_target,
 )
-from cdrzoo.models.base import CrossDomainModel, frozen
+from cdrzoo.models.base import SecondStage, frozen
 from cdrzoo.schema import PADDING
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
-class PTUPCDR(CrossDomainModel):
+class PTUPCDR(SecondStage):
     """Personalised transfer of user preferences.
 
     First stage: a factorisation of each domain (`MF`, whose `base` is one of the paper's three: mf, gmf, dnn). Second
@@ -63,25 +62,20 @@ class PTUPCDR(CrossDomainModel):
         check_first_stage(pretrained, Factorization, self.schema, "MF")
         self.pretrained = frozen(pretrained)
         self.meta_units = meta_units
-        self.histories = {s.name: item_history(self.schema, s.name).name for s in self.schema.sources}
+        self.histories = {s.name: item_history(self.schema, s.name) for s in self.schema.sources}
         self.bridges = {s: PersonalBridge(meta_units, name=f"bridge_{s}") for s in self.histories}
 
     @property
-    def training_domains(self):
-        return (self.schema.target,)
-
-    @property
     def serving_features(self):
-        read = {f.name for f in self.pretrained.serving_features} | set(self.histories.values())
-        return tuple(f for f in self.schema.target_domain.features if f.name in read)
+        return (*self.pretrained.serving_features, *self.histories.values())
 
     def call(self, x, training=False):
         target, factors = self.schema.target, self.pretrained.factors
-        rows = rows_of_target(x, target)
+        rows = self.target_rows(x)
         users = rows[factors.users[target].name]
         mapped, known = [], []
         for source, bridge in self.bridges.items():
-            history = rows[self.histories[source]]
+            history = rows[self.histories[source].name]
             liked = factors.item(source, history)
             mapped.append(bridge(factors.user(source, users), liked, ops.not_equal(history, PADDING)))
             known.append(factors.knows(source, users))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from cdrzoo.layers import MLP, RowVectors, head
+from cdrzoo.layers import MLP, RowVectors, towers
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -35,11 +35,9 @@ class SharedBottom(CrossDomainModel):
         self.tower_units = tower_units
         self.pooling = pooling
         self.dropout = dropout
-        domains = [d.name for d in self.schema.domains]
         self.rows = RowVectors(self.schema, pooling)
         self.bottom = MLP(units, dropout=dropout, name="bottom")
-        self.towers = {d: MLP(tower_units, dropout=dropout, name=f"{d}_tower") for d in domains}
-        self.heads = {d: head(self.schema.domain(d), name=f"{d}_head") for d in domains}
+        self.towers, self.heads = towers(self.schema.domains, tower_units, dropout)
 
     def call(self, x, training=False):
         rows = self.rows(x, training=training)

@@ -16,10 +16,9 @@ from cdrzoo.layers import (
     in_ball,
     item_history,
     masked_mean,
-    rows_of_target,
     squared_distance,
 )
-from cdrzoo.models.base import CrossDomainModel, frozen
+from cdrzoo.models.base import CrossDomainModel, SecondStage, frozen
 from cdrzoo.schema import FIRST_KNOWN, PADDING
 
 
@@ -82,7 +81,7 @@ class CML(CrossDomainModel):
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
-class SSCDR(CrossDomainModel):
+class SSCDR(SecondStage):
     """Semi-supervised mapping for cold-start users.
 
     First stage: points of users and items in each domain (`CML`). Second stage, this model: a function f from points
@@ -132,26 +131,23 @@ class SSCDR(CrossDomainModel):
         self.mapping = mapping
         self.unsupervised_weight = unsupervised_weight
         self.hops = hops
-        self.histories = {s.name: item_history(self.schema, s.name).name for s in self.schema.sources}
+        self.histories = {s.name: item_history(self.schema, s.name) for s in self.schema.sources}
         self.maps = {s: UserMapping(mapping, name=f"map_{s}") for s in self.histories}
         self.a = self.add_weight(shape=(), initializer="zeros", autocast=False, name="a")
         self.b = self.add_weight(shape=(), initializer="zeros", autocast=False, name="b")
         self.seed_generator = keras.random.SeedGenerator()
 
     @property
-    def training_domains(self):
-        return (self.schema.target,)
-
-    @property
     def serving_features(self):
-        read = {f.name for f in self.pretrained.serving_features} | set(self.histories.values())
-        return tuple(f for f in self.schema.target_domain.features if f.name in read)
+        return (*self.pretrained.serving_features, *self.histories.values())
 
     def call(self, x, training=False):
         target, factors = self.schema.target, self.pretrained.factors
-        rows = rows_of_target(x, target)
+        rows = self.target_rows(x)
         users = rows[factors.users[target].name]
-        mapped, known = zip(*(self.inferred(source, users, rows[h]) for source, h in self.histories.items()))
+        mapped, known = zip(
+            *(self.inferred(source, users, rows[h.name]) for source, h in self.histories.items())
+        )
         warm = factors.knows(target, users)
         point = bridged(factors.user(target, users), warm & (not training), mapped, known)
         distance = squared_distance(point, factors.item(target, rows[factors.items[target].name]))
@@ -190,8 +186,8 @@ class SSCDR(CrossDomainModel):
         weight = (sample_weight or {}).get(target)
         weight = 1.0 if weight is None else ops.reshape(weight, (-1,))
         supervised = unsupervised = 0.0
-        for source, name in self.histories.items():
-            history = rows[name]
+        for source, listed in self.histories.items():
+            history = rows[listed.name]
             both = weight * ops.cast(warm & factors.knows(source, users), "float32")
             distance = squared_distance(self.carried(source, factors.user(source, users)), own)
             supervised = supervised + ops.sum(both * distance) / ops.maximum(ops.sum(both), 1e-7)

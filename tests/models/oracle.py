@@ -176,3 +176,10 @@ def randomise(model, seed=0, scale=0.4) -> None:
             if id(v) in padded:
                 value[0] = 0
             v.assign(value)
+
+
+def built(model):
+    """The model, built and randomised."""
+    model.build()
+    randomise(model)
+    return model

@@ -15,10 +15,7 @@ from tests.models.toys import toy_rows, toy_schema
 
 @pytest.fixture
 def model():
-    model = AFM(toy_schema(), attention_units=5)
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(AFM(toy_schema(), attention_units=5))
 
 
 def pooled(layer, e):

@@ -18,10 +18,7 @@ SLOTS = ("user", "age", "item", "genre", "device", "history_films", "history_boo
 
 
 def built(schema=None, **arguments):
-    model = CoNet(schema or toy_schema(), units=(9, 7, 5), **arguments)
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(CoNet(schema or toy_schema(), units=(9, 7, 5), **arguments))
 
 
 def rows_of(model, x):

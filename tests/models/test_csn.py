@@ -22,10 +22,7 @@ def relu(layer, a):
 
 @pytest.fixture
 def model():
-    model = CSN(toy_schema(), units=(9, 7))
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(CSN(toy_schema(), units=(9, 7)))
 
 
 @pytest.fixture
@@ -73,6 +70,17 @@ def test_the_start_is_nine_parts_one_s_own():
     two, three = CSN(toy_schema(), units=(4,)), CSN(three_schema(), units=(4,))
     np.testing.assert_allclose(two.alpha[0], [[0.9, 0.1], [0.1, 0.9]])
     np.testing.assert_allclose(three.alpha[0], np.full((3, 3), 0.05) + 0.85 * np.eye(3), atol=1e-7)
+
+
+def test_the_stitches_learn(model):
+    """Of pairs; what a batch of one domain says does not touch them."""
+    x, y = toy_rows(model.schema, {"books": 20, "films": 20})
+    model.compile("sgd")
+    start = [alpha.numpy() for alpha in model.alpha]
+    model.train_step(({"films": x["films"]}, {"films": y["films"]}))
+    assert all((alpha.numpy() == before).all() for alpha, before in zip(model.alpha, start))
+    model.train_step((x, y))
+    assert all((alpha.numpy() != before).all() for alpha, before in zip(model.alpha, start))
 
 
 def test_rows_that_are_no_pairs_are_refused(model):

@@ -14,10 +14,7 @@ from tests.models.toys import toy_rows, toy_schema
 
 @pytest.fixture
 def model():
-    model = DeepFM(toy_schema(), units=(9, 7))
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(DeepFM(toy_schema(), units=(9, 7)))
 
 
 def test_equals_the_numpy_version_on_both_domains(model):
@@ -57,9 +54,7 @@ def test_both_parts_read_one_table(model):
 
 
 def test_dropout_is_on_in_training_alone():
-    model = DeepFM(toy_schema(), units=(30,), dropout=0.5)
-    model.build()
-    oracle.randomise(model)
+    model = oracle.built(DeepFM(toy_schema(), units=(30,), dropout=0.5))
     x, _ = toy_rows(model.schema, {"films": 20})
     np.testing.assert_array_equal(model(x)["films"], model(x)["films"])
     assert np.abs(model(x, training=True)["films"] - model(x)["films"]).max() > 1e-3

@@ -14,10 +14,7 @@ SLOTS = ("user", "age", "item", "genre", "device", "history_films", "history_boo
 
 @pytest.fixture(scope="module")
 def model():
-    model = DNN(toy_schema(), units=(9, 7))
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(DNN(toy_schema(), units=(9, 7)))
 
 
 def test_equals_the_numpy_version_on_both_domains(model):

@@ -14,9 +14,7 @@ from tests.models.toys import toy_rows, toy_schema
 @pytest.mark.parametrize("cls", [MF, CMF])
 @pytest.mark.parametrize("factorization", ["biased", "bias-free"])
 def test_equals_the_numpy_version(cls, factorization):
-    model = cls(toy_schema("rating"), factorization=factorization)
-    model.build()
-    oracle.randomise(model)
+    model = oracle.built(cls(toy_schema("rating"), factorization=factorization))
     x, _ = toy_rows(model.schema, {"books": 12, "films": 10})
     for name, item in (("books", "book"), ("films", "film")):
         table = lambda of: oracle.array(model.factors.embedding.table(of, name))  # noqa: B023, E731

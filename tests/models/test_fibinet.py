@@ -14,10 +14,7 @@ from tests.models.toys import toy_rows, toy_schema
 
 
 def made(**arguments):
-    model = FiBiNET(toy_schema(), **{"units": (9, 7), **arguments})
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(FiBiNET(toy_schema(), **{"units": (9, 7), **arguments}))
 
 
 def products(layer, e):

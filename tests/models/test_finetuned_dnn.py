@@ -22,10 +22,7 @@ WIDTHS = {"age": 1, "history_films": 12, "history_books": 12}
 
 
 def first_stage(schema=None, **changes):
-    model = SourceDNN(schema or toy_schema(), **{"units": (9, 7), **changes})
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(SourceDNN(schema or toy_schema(), **{"units": (9, 7), **changes}))
 
 
 def row(model, name, rows):
@@ -151,7 +148,9 @@ def test_what_does_not_fit_is_said():
         FinetunedDNN(schema, "model.keras")
     with pytest.raises(SchemaError, match="trained with another schema"):
         FinetunedDNN(schema.with_width(5), first)
-    with pytest.raises(InputError, match="rows of the target 'films' alone. Received rows of: books, films"):
+    with pytest.raises(
+        InputError, match="rows of the target 'films' alone. Received: rows of 'books', 'films'"
+    ):
         FinetunedDNN(schema, first)(toy_rows(schema, ROWS)[0])
     with pytest.raises(SchemaError, match="the target alone"):
         SourceDNN(schema.only("films"))

@@ -17,10 +17,7 @@ from tests.models.toys import toy_rows, toy_schema
 
 @pytest.fixture(scope="module")
 def model():
-    model = FM(toy_schema())
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(FM(toy_schema()))
 
 
 def test_equals_the_numpy_version_on_both_domains(model):

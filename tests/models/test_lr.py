@@ -54,9 +54,7 @@ def test_by_hand():
 
 
 def test_equals_the_dot_product_with_the_one_hot_row():
-    model = LR(small_schema())
-    model.build()
-    oracle.randomise(model)
+    model = oracle.built(LR(small_schema()))
     x, _ = toy_rows(model.schema, {"films": 20})
     w = [oracle.array(model.linear.embedding.table(t))[:, 0] for t in ("user_user", "item_film", "seen_film")]
     weights = np.concatenate([*w, [float(model.linear.numbers["age"]), *oracle.array(model.linear.bias)]])

@@ -53,10 +53,7 @@ def _words():
 
 
 def mem(schema=None, **changes) -> MEM:
-    model = MEM(schema or toy_schema(), **{**SMALL, **changes})
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(MEM(schema or toy_schema(), **{**SMALL, **changes}))
 
 
 def mkt(pretrained=None, schema=None, **changes) -> MKT:

@@ -13,10 +13,7 @@ ROWS = {"books": 20, "films": 15}
 
 
 def make(**changes):
-    model = MMoE(toy_schema(), **{"expert_units": (9, 7), "tower_units": (5,), **changes})
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(MMoE(toy_schema(), **{"expert_units": (9, 7), "tower_units": (5,), **changes}))
 
 
 def test_equals_the_numpy_version():

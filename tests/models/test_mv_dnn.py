@@ -21,10 +21,7 @@ ITEM = {"books": ("item", "genre", "words", "price"), "films": ("item", "genre")
 
 
 def make(schema=None):
-    model = MVDNN(schema or toy_schema(), units=(9, 7))
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(MVDNN(schema or toy_schema(), units=(9, 7)))
 
 
 def test_equals_the_numpy_version():

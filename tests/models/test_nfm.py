@@ -14,10 +14,7 @@ from tests.models.toys import toy_rows, toy_schema
 
 @pytest.fixture
 def model():
-    model = NFM(toy_schema(), units=(9,), dropout=0.0)
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(NFM(toy_schema(), units=(9,), dropout=0.0))
 
 
 def normalised(layer, h, mean, variance):
@@ -57,9 +54,7 @@ def test_training_normalises_the_rows_of_all_domains_together(model):
 
 
 def test_without_layers_it_is_a_factorization_machine():
-    model = NFM(toy_schema(), units=(), batch_norm=False, dropout=0.0)
-    model.build()
-    oracle.randomise(model)
+    model = oracle.built(NFM(toy_schema(), units=(), batch_norm=False, dropout=0.0))
     model.head.kernel.assign(tf.ones_like(model.head.kernel))
     twin = FM(model.schema)
     twin.build()
@@ -82,8 +77,20 @@ def test_inference_learns_no_statistics_and_its_scores_know_no_batch(model):
 
 
 def test_dropout_meets_the_pooled_vector():
-    model = NFM(toy_schema(), units=(), batch_norm=False, dropout=0.5)
-    model.build()
-    oracle.randomise(model)
+    model = oracle.built(NFM(toy_schema(), units=(), batch_norm=False, dropout=0.5))
     x, _ = toy_rows(model.schema, {"films": 20})
     assert np.abs(model(x, training=True)["films"] - model(x)["films"]).max() > 1e-3
+
+
+def test_what_is_dropped_has_been_normalised():
+    """Normalised afterwards, it would not be 0; and the averages would be of rows of which a half is dropped."""
+    model = oracle.built(NFM(toy_schema(), units=(), dropout=0.5))
+    model.head.kernel.assign([[1.0], [0.0], [0.0], [0.0]])  # lets one number of f through
+    x, _ = toy_rows(model.schema, {"films": 40})
+    linear = oracle.first_order(model.linear, "films", x["films"])
+    kept = 2 * (expected(model, x, training=True) - linear)
+    p = oracle.array(model(x, training=True)["films"])
+    deep = np.log(p / (1 - p)) - linear
+    dropped = np.abs(deep) < 1e-4
+    assert 5 < dropped.sum() < 35
+    np.testing.assert_allclose(deep[~dropped], kept[~dropped], atol=1e-3)

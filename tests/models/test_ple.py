@@ -16,10 +16,7 @@ DOMAINS = ("books", "films")
 
 
 def make(**changes):
-    model = PLE(toy_schema(), **{"expert_units": (9, 7), "tower_units": (5,), **changes})
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(PLE(toy_schema(), **{"expert_units": (9, 7), "tower_units": (5,), **changes}))
 
 
 def mixed(kernel, x, experts):

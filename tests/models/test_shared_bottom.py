@@ -15,10 +15,9 @@ ROWS = {"books": 20, "music": 10, "films": 15}
 
 
 def make(schema=None, **changes):
-    model = SharedBottom(schema or toy_schema(), **{"units": (9, 7), "tower_units": (5,), **changes})
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(
+        SharedBottom(schema or toy_schema(), **{"units": (9, 7), "tower_units": (5,), **changes})
+    )
 
 
 @pytest.mark.parametrize("schema", [toy_schema, three_schema])

@@ -13,10 +13,7 @@ from tests.models.toys import toy_rows, toy_schema
 
 @pytest.fixture
 def model():
-    model = XDeepFM(toy_schema(), units=(9, 7), cin_units=(5, 3))
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(XDeepFM(toy_schema(), units=(9, 7), cin_units=(5, 3)))
 
 
 def cin(layer, e):
@@ -40,9 +37,7 @@ def test_equals_the_numpy_version_on_both_domains(model):
 
 
 def test_one_map_of_ones_is_the_square_of_the_sum_of_the_fields():
-    model = XDeepFM(toy_schema(), units=(4,), cin_units=(1,))
-    model.build()
-    oracle.randomise(model)
+    model = oracle.built(XDeepFM(toy_schema(), units=(4,), cin_units=(1,)))
     model.cin.kernels[0].assign(tf.ones_like(model.cin.kernels[0]))
     model.head.kernel.assign([[1.0], [0.0], [0.0], [0.0], [0.0]])
     x, _ = toy_rows(model.schema, {"films": 20})
@@ -52,9 +47,7 @@ def test_one_map_of_ones_is_the_square_of_the_sum_of_the_fields():
 
 
 def test_dropout_leaves_the_explicit_crosses_alone():
-    model = XDeepFM(toy_schema(), units=(6,), cin_units=(2,), dropout=0.5)
-    model.build()
-    oracle.randomise(model)
+    model = oracle.built(XDeepFM(toy_schema(), units=(6,), cin_units=(2,), dropout=0.5))
     model.head.kernel.assign([[0.7], [-0.3], *[[0.0]] * 6])
     x, _ = toy_rows(model.schema, {"films": 20})
     np.testing.assert_array_equal(model(x, training=True)["films"], model(x)["films"])

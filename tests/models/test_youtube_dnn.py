@@ -14,10 +14,7 @@ from tests.models.toys import toy_rows, toy_schema, twin_schema
 
 @pytest.fixture
 def model():
-    model = YouTubeDNN(toy_schema(), units=(9, 7))
-    model.build()
-    oracle.randomise(model)
-    return model
+    return oracle.built(YouTubeDNN(toy_schema(), units=(9, 7)))
 
 
 def test_equals_the_numpy_version_on_both_domains(model):
