@@ -17,7 +17,8 @@ from cdrzoo.schema import Schema, load_mapping
 OPTIMIZERS = ("adam", "adagrad", "sgd")
 
 
-def _known(what: str, given: Mapping[str, Any], allowed: list[str]) -> None:
+def check_known(what: str, given: Mapping[str, Any], allowed: list[str]) -> None:
+    """Raises an `InputError` for the first key that is not among the `allowed`, with the nearest one that is."""
     for key in given:
         if key not in allowed:
             near = difflib.get_close_matches(str(key), allowed, n=1)
@@ -40,6 +41,7 @@ class Training:
         monitor: what chooses the epoch, measured on validation rows. Default `val_auc`, for ratings `val_rmse`.
         epoch: `target` (an epoch is one pass over the target; a source is repeated or cut) or `longest`.
         mixed_precision: `True` computes in bfloat16 and keeps float32 weights.
+        xla: whether XLA compiles the training step; `None`: where Keras finds that it can.
     """
 
     optimizer: str = "adam"
@@ -52,6 +54,7 @@ class Training:
     monitor: str | None = None
     epoch: str = "target"
     mixed_precision: bool = False
+    xla: bool | None = None
 
     def __post_init__(self):
         if self.optimizer not in OPTIMIZERS:
@@ -132,7 +135,9 @@ class RunConfig:
     @classmethod
     def from_dict(cls, config: Mapping[str, Any], folder: str | pathlib.Path = ".") -> RunConfig:
         """From the mapping of a YAML file; relative paths are relative to `folder`."""
-        _known("The configuration", config, [f.name for f in dataclasses.fields(cls) if f.name != "folder"])
+        check_known(
+            "The configuration", config, [f.name for f in dataclasses.fields(cls) if f.name != "folder"]
+        )
         given = dict(config)
         for required in ("schema", "data"):
             if required not in given:
@@ -144,7 +149,7 @@ class RunConfig:
         elif isinstance(given["schema"], Mapping):
             given["schema"] = Schema.from_dict(given["schema"])
         if isinstance(given.get("training"), Mapping):
-            _known("`training`", given["training"], [f.name for f in dataclasses.fields(Training)])
+            check_known("`training`", given["training"], [f.name for f in dataclasses.fields(Training)])
             given["training"] = Training(**given["training"])
         if not isinstance(given.get("first", {}), Mapping):
             raise InputError(
@@ -258,5 +263,5 @@ class RunConfig:
             first.model_arguments()
         parameters = inspect.signature(self.constructor()).parameters
         allowed = [name for name in parameters if name not in ("schema", "pretrained", "trained", "kwargs")]
-        _known(f"The model {self.model!r}", self.arguments, allowed)
+        check_known(f"The model {self.model!r}", self.arguments, allowed)
         return self.arguments
