@@ -70,13 +70,13 @@ def curated_schema(schema: Schema) -> schema_pb2.Schema:
 
 
 @component
-def CuratedSchema(text: Parameter[str], schema: OutputArtifact[standard_artifacts.Schema]):  # noqa: N802
+def CuratedSchema(text: Parameter[str], schema: OutputArtifact[standard_artifacts.Schema]):
     """The schema that stands in the configuration, as an artifact."""
     io_utils.write_string_file(os.path.join(schema.uri, "schema.pbtxt"), text)
 
 
 @component
-def ExampleValidator(  # noqa: N802
+def ExampleValidator(
     statistics: InputArtifact[standard_artifacts.ExampleStatistics],
     schema: InputArtifact[standard_artifacts.Schema],
     code: Parameter[str],
@@ -144,7 +144,7 @@ def serving_scores(path: str, serialized: np.ndarray, schema: Schema) -> tuple[n
 
 
 @component
-def InfraValidator(  # noqa: N802
+def InfraValidator(
     model: InputArtifact[standard_artifacts.Model],
     examples: InputArtifact[standard_artifacts.Examples],
     schema: Parameter[str],
@@ -171,7 +171,7 @@ def InfraValidator(  # noqa: N802
 
 
 @component
-def Pusher(  # noqa: N802
+def Pusher(
     model: InputArtifact[standard_artifacts.Model],
     blessing: InputArtifact[standard_artifacts.ModelBlessing],
     infra_blessing: InputArtifact[standard_artifacts.InfraBlessing],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from cdrzoo import metrics
@@ -80,7 +80,7 @@ class PipelineConfig:
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name.replace("_", "").replace("-", "").isalnum():
             raise InputError(
-                f"`name` of the pipeline must be of letters, digits, - and _; it names a folder. Received: {self.name!r}."
+                f"`name` of the pipeline must be of letters, digits, - and _. Received: {self.name!r}."
             )
         if self.strategy not in STRATEGIES:
             raise InputError(

@@ -16,7 +16,7 @@ import tensorflow_transform as tft
 from cdrzoo.data import Encoder
 from cdrzoo.data.encoder import MISSING, as_numbers
 from cdrzoo.data.graph import EncoderGraph
-from cdrzoo.schema import Domain, Feature, Schema
+from cdrzoo.schema import Feature, Schema
 from tfx_pipeline.rows import LABEL, USER, WEIGHT, raw_name
 
 NUMBERS = "row.numbers"

@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +29,7 @@ from cdrzoo.experiments import run
 from cdrzoo.experiments.config import RunConfig
 from cdrzoo.schema import Feature, Schema
 from tfx_pipeline import rows
-from tfx_pipeline._tfx import FnArgs, TunerFnResult, fileio, io_utils
+from tfx_pipeline._tfx import FnArgs, TunerFnResult, io_utils
 from tfx_pipeline.preprocessing import NUMBERS, encoder
 
 _GIVEN = ("serving_model_dir", "model_run_dir", "transform_graph_path", "base_model")
