@@ -137,7 +137,11 @@ def _train(given: dict[str, Any]) -> None:
                 },
                 "trained_with": result["versions"],
             }
-            examples = raw_frame(settings["examples"], prepared.schema, cdrzoo.export.REPLAY_ROWS)
+            examples = raw_frame(
+                f"{settings['examples']}/{prepared.schema.target}_test",
+                prepared.schema,
+                cdrzoo.export.REPLAY_ROWS,
+            )
             served = cdrzoo.export.export(
                 fitted.model,
                 prepared.encoder,
@@ -188,12 +192,10 @@ def _strategy(name: str) -> tuple[tf.distribute.Strategy, int]:
     return tf.distribute.get_strategy(), 0
 
 
-def raw_frame(examples: str, schema: Schema, count: int) -> pd.DataFrame:
-    """The first raw rows of the target's test part, a column a feature, as `cdrzoo.export.export` takes them."""
+def raw_frame(folder: str, schema: Schema, count: int) -> pd.DataFrame:
+    """The first raw rows of the target in a folder, a column a feature, as `cdrzoo.export.export` takes them."""
     features = schema.target_domain.features
-    parsed = cdrzoo.export.parse_examples(
-        rows.first_examples(f"{examples}/{schema.target}_test", count), features
-    )
+    parsed = cdrzoo.export.parse_examples(rows.first_examples(folder, count), features)
     return pd.DataFrame({f.column: _listed(parsed[f.name].numpy(), f) for f in features})
 
 

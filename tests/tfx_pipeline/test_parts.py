@@ -41,7 +41,10 @@ def test_a_model_of_two_stages_and_one_of_the_target_alone():
 
 
 def test_ready_examples_stand_in_for_data(tmp_path):
-    given = {"schema": toy_schema().to_dict(), "pipeline": {"name": "films", "examples": "gs://bucket/examples"}}
+    given = {
+        "schema": toy_schema().to_dict(),
+        "pipeline": {"name": "films", "examples": "gs://bucket/examples"},
+    }
     made = PipelineConfig.from_dict(given, tmp_path)
     assert made.path(made.examples) == "gs://bucket/examples" and set(made.run.data) == set(DATA)
     with pytest.raises(InputError, match="Leave `data` out"):
