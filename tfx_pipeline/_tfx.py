@@ -4,6 +4,8 @@ From its inner modules: `tfx.v1` brings Vertex AI's client along, which takes a 
 """
 
 # ruff: noqa: F401
+from typing import Any
+
 from tensorflow_model_analysis.proto import config_pb2 as tfma_config
 from tfx.components import (
     BulkInferrer,
@@ -31,3 +33,10 @@ from tfx.proto import bulk_inferrer_pb2, example_gen_pb2, pusher_pb2, trainer_pb
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.channel import Channel
 from tfx.utils import io_utils, path_utils
+
+
+def kubeflow() -> Any:
+    """The module that compiles for Kubeflow and Vertex AI; it needs the package kfp, so it is imported when wanted."""
+    from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+
+    return kubeflow_v2_dag_runner

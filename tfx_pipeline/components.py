@@ -70,7 +70,7 @@ def curated_schema(schema: Schema) -> schema_pb2.Schema:
 
 
 @component
-def CuratedSchema(text: Parameter[str], schema: OutputArtifact[standard_artifacts.Schema]):
+def CuratedSchema(text: Parameter[str], schema: OutputArtifact[standard_artifacts.Schema]) -> None:
     """The schema that stands in the configuration, as an artifact."""
     io_utils.write_string_file(os.path.join(schema.uri, "schema.pbtxt"), text)
 
@@ -81,7 +81,7 @@ def ExampleValidator(
     schema: InputArtifact[standard_artifacts.Schema],
     code: Parameter[str],
     anomalies: OutputArtifact[standard_artifacts.ExampleAnomalies],
-):
+) -> None:
     """Holds each split's statistics against the schema of its domain; anomalies are printed and stop the run.
 
     TFX's own validator knows no environments, so it would miss every other domain's columns in each split, and what it
@@ -151,7 +151,7 @@ def InfraValidator(
     requests: Parameter[int],
     code: Parameter[str],
     blessing: OutputArtifact[standard_artifacts.InfraBlessing],
-):
+) -> None:
     """Sends real rows to the model. TFX's own wants docker or Kubernetes; this loads the graph into a session."""
     domains = Schema.from_dict(json.loads(schema))
     split = artifact_utils.get_split_uri([examples], f"{domains.target}_test")
@@ -179,7 +179,7 @@ def Pusher(
     run: Parameter[str],
     code: Parameter[str],
     pushed_model: OutputArtifact[standard_artifacts.PushedModel],
-):
+) -> None:
     """Puts a blessed model into the folder as the next version, complete or not at all. Each run looks anew.
 
     TFX's own names versions by the clock and copies file by file into the folder that a server watches.

@@ -113,7 +113,7 @@ def _computations(
     key = metric_types.MetricKey(
         name=name, model_name=model_name, output_name=output_name, example_weighted=example_weighted
     )
-    wanted = {"features": {USER: {}}} if name == "gauc" else None
+    wanted: Any = {"features": {USER: {}}} if name == "gauc" else None
     return [
         metric_types.MetricComputation(
             keys=[key],

@@ -73,6 +73,7 @@ def make(config: PipelineConfig, examples: str) -> Pipeline:
         ),
         custom_config={"schema": schema.to_dict(), "code": code_hash("tfx_pipeline.preprocessing")},
         disable_statistics=True,
+        disable_analyzer_cache=True,  # it serves spans of days, which do not exist here
     )
     transform.add_upstream_node(validator)
     nodes = [rows, statistics, curated, validator, transform]

@@ -201,8 +201,10 @@ def compile(config: PipelineConfig, image: str, to: pathlib.Path) -> None:
             "A compiled pipeline starts from examples that the cluster can read. Write them with `examples`, copy the "
             "folder there, and set `pipeline.examples` (then without `data`)."
         )
+    from tfx_pipeline import _tfx
+
     try:
-        from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as kubeflow
+        kubeflow = _tfx.kubeflow()
     except ImportError as error:
         raise InputError(
             f"Compiling needs Kubeflow's package, which is not here ({error}). Install the extra `kubeflow`."

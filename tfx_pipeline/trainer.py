@@ -32,8 +32,10 @@ from tfx_pipeline import rows
 from tfx_pipeline._tfx import FnArgs, TunerFnResult, io_utils
 from tfx_pipeline.preprocessing import NUMBERS, encoder
 
-_GIVEN = ("serving_model_dir", "model_run_dir", "transform_graph_path", "base_model")
-_GIVEN += ("train_files", "eval_files", "hyperparameters", "custom_config")
+_GIVEN = (
+    *("serving_model_dir", "model_run_dir", "transform_graph_path", "base_model"),
+    *("train_files", "eval_files", "hyperparameters", "custom_config"),
+)
 
 
 class TransformedRows(data.Prepared):
@@ -47,7 +49,8 @@ class TransformedRows(data.Prepared):
 
     def __init__(self, schema: Schema, files: Sequence[str], transform: tft.TFTransformOutput):
         spec = transform.transformed_feature_spec()
-        self.parts, numbers = {}, None
+        self.parts: dict[str, dict[str, data.Part]] = {}
+        numbers = None
         for domain in schema.domains:
             self.parts[domain.name] = {}
             for part in ("train", "valid"):
