@@ -152,12 +152,14 @@ def make(config: PipelineConfig, examples: str) -> Pipeline:
                 model_spec=bulk_inferrer_pb2.ModelSpec(model_signature_name=["serve_examples"]),
             )
         )
+    here = "://" not in root  # elsewhere the cluster keeps the metadata
+    metadata = sqlite_metadata_connection_config(f"{root}/metadata.sqlite") if here else None
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=f"{root}/artifacts",
         components=nodes,
         enable_cache=True,
-        metadata_connection_config=sqlite_metadata_connection_config(f"{root}/metadata.sqlite"),
+        metadata_connection_config=metadata,
         beam_pipeline_args=list(config.beam),
     )
 

@@ -106,7 +106,8 @@ def run(config: PipelineConfig, echo: Any = print) -> Result:
     Raises:
         InputError: the configuration or the data is at fault, or another run is under way.
     """
-    config.run.model_arguments()
+    tried = {name: values[0] for name, values in config.tuner.search.items()} if config.tuner else {}
+    config.run.with_changes(tried).model_arguments()
     root = pathlib.Path(config.path(config.root))
     with lock(root):
         examples = write_examples(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pathlib
 import shutil
 
@@ -130,6 +131,18 @@ def test_an_edit_changes_the_hash_of_what_it_takes_part_in(copied, edited, train
     (copied / edited).write_text(text)
     assert (before[0] != after[0], before[1] != after[1]) == (trainer, preprocessing)
     assert hashes() == before
+
+
+def test_tfx_is_imported_in_one_place():
+    """Its inner modules are no public API: one file to mend when they move."""
+    importing = {
+        path.name
+        for path in (PROJECT / "tfx_pipeline").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tfx")
+        or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "tfx" for alias in node.names))
+    }
+    assert importing == {"_tfx.py"}
 
 
 def test_a_second_run_says_that_it_cannot_start(tmp_path):

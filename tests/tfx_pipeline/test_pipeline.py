@@ -80,7 +80,7 @@ def runs(tmp_path_factory):
             "name": "films",
             "thresholds": {"auc": {"min": 0.5, "worse_by": 0.001}},
             "slices": ["row.users", "device"],
-            "tuner": {"search": {"dropout": [0.0]}, "trials": 1, "epochs": 1},
+            "tuner": {"search": {"learning_rate": [0.01]}, "trials": 1, "epochs": 1},
             "infer": ["films_test"],
         },
     }
@@ -93,7 +93,10 @@ def runs(tmp_path_factory):
     config = load()
     good = runners.run(config)
 
-    worse = load(training={"epochs": 2, "batch_size": 64, "learning_rate": 1e-9}, pipeline={"tuner": None})
+    worse = load(
+        training={"epochs": 2, "batch_size": 64, "learning_rate": 1e-9},
+        pipeline={"tuner": None, "strategy": "mirrored"},
+    )
     write, epochs = callbacks.Resume._write, []
 
     def write_and_stop(self, epoch):
