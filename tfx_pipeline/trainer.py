@@ -212,51 +212,36 @@ def _listed(values: np.ndarray, feature: Feature) -> list[Any]:
 
 
 def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
-    """A random search over the settings of the (last) stage, by the validation metric that training watches."""
-    import keras
+    """A random search over settings of the (last) stage: each trial is a short training like Trainer's own."""
     import keras_tuner
 
-    from cdrzoo import callbacks, metrics
+    from cdrzoo import metrics
 
     given = {name: getattr(fn_args, name, None) for name in _GIVEN}
-    given["hyperparameters"] = None
     config, prepared = _read(given)
     tuning = fn_args.custom_config["tuner"]
-    pretrained = None
-    if fn_args.base_model:
-        pretrained = os.path.join(fn_args.base_model, "model.keras")
     monitor = config.training.monitor or (
         "val_auc" if prepared.schema.target_domain.task == "click" else "val_rmse"
     )
-    mode = metrics.better(monitor)
+    space = keras_tuner.HyperParameters()
+    for name, options in tuning["search"].items():
+        space.Choice(name, options)
 
-    def build(values: Any) -> Any:
-        chosen = config.with_changes(
-            {name: values.Choice(name, options) for name, options in tuning["search"].items()}
-        )
-        return run.build(chosen, prepared, keras.models.load_model(pretrained) if pretrained else None)
+    class Search(keras_tuner.RandomSearch):
+        def run_trial(self, trial: Any) -> dict[str, float]:
+            chosen = config.with_changes({**trial.hyperparameters.values, "epochs": tuning["epochs"]})
+            with tempfile.TemporaryDirectory(prefix="cdrzoo_") as folder:
+                if given["base_model"]:
+                    io_utils.copy_dir(given["base_model"], f"{folder}/first")
+                fitted = run.fit(chosen, prepared, pathlib.Path(folder))
+            return {monitor: fitted.history[monitor][fitted.best_epoch]}
 
-    tuner = keras_tuner.RandomSearch(
-        build,
-        objective=keras_tuner.Objective(monitor, mode),
+    tuner = Search(
+        objective=keras_tuner.Objective(monitor, metrics.better(monitor)),
         max_trials=tuning["trials"],
         seed=config.seed,
+        hyperparameters=space,
         directory=fn_args.working_dir,
         project_name="trials",
     )
-    watch = [
-        callbacks.Evaluate(prepared.valid(), users=prepared.parts[prepared.schema.target]["valid"].user),
-        keras.callbacks.EarlyStopping(monitor, mode=mode, patience=config.training.patience),
-    ]
-    sizes = {
-        d.name: max(1, round(config.training.batch_size * config.training.source_ratio))
-        for d in prepared.schema.sources
-    }
-    batches = prepared.train(
-        {prepared.schema.target: config.training.batch_size, **sizes},
-        seed=config.seed,
-        epoch=config.training.epoch,
-        paired=models.card(config.model).paired,
-    )
-    fit_kwargs = {"x": batches, "epochs": tuning["epochs"], "callbacks": watch, "shuffle": False}
-    return TunerFnResult(tuner=tuner, fit_kwargs=fit_kwargs)
+    return TunerFnResult(tuner=tuner, fit_kwargs={})
