@@ -23,7 +23,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 import cdrzoo.export
-from cdrzoo import data, models
+from cdrzoo import callbacks, data, metrics, models
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import run
 from cdrzoo.experiments.config import RunConfig
@@ -115,7 +115,7 @@ def _train(given: dict[str, Any]) -> None:
     described = {**config.to_dict(), "data": settings["run"]["data"]}
     result = {
         **{name: described[name] for name in ("model", "domains", "arguments", "width", "training", "seed")},
-        "validation": run.evaluate(fitted.model, prepared, "valid"),
+        "validation": _measured(fitted.model, prepared),
         "best_epoch": fitted.best_epoch + 1,
         "epochs": len(fitted.history["loss"]),
         "seconds": round(fitted.seconds, 2),
@@ -158,6 +158,17 @@ def _train(given: dict[str, Any]) -> None:
         io_utils.copy_dir(str(kept), given["model_run_dir"])
         io_utils.copy_dir(str(state / "logs"), os.path.join(given["model_run_dir"], "logs"))
     shutil.rmtree(state)
+
+
+def _measured(model: Any, prepared: TransformedRows) -> dict[str, float]:
+    """Exact metrics of the validation rows, in total and for users without and with training rows in the target."""
+    labels, scores, weights = callbacks.target_scores(model, prepared.valid())
+    parts = prepared.parts[model.schema.target]
+    users, groups = parts["valid"].user, None
+    if users is not None:
+        warm = np.isin(users, parts["train"].user)
+        groups = {"cold": ~warm, "warm": warm}
+    return metrics.evaluate(labels, scores, model.schema.target_domain.task, users, groups, weights)
 
 
 def _read(given: dict[str, Any]) -> tuple[RunConfig, TransformedRows]:
@@ -214,8 +225,6 @@ def _listed(values: np.ndarray, feature: Feature) -> list[Any]:
 def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
     """A random search over settings of the (last) stage: each trial is a short training like Trainer's own."""
     import keras_tuner
-
-    from cdrzoo import metrics
 
     given = {name: getattr(fn_args, name, None) for name in _GIVEN}
     config, prepared = _read(given)
