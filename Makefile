@@ -1,11 +1,12 @@
-# make run    set up, then the main job on built-in data: two logs in, a proven SavedModel and a prediction out
-# make test   set up, then lint, types and every test; then the fast tests in the oldest supported environment
+# make run    set up, then the main job on built-in data: two logs in, a pipeline, a pushed SavedModel, a prediction
+# make test   set up, then lint, types and every test; then the fast tests and the pipeline's beside TFX, in the
+#             oldest supported environment
 # make lint   ruff and mypy alone          make format  let ruff rewrite the code
 # make parity our models beside deepctr's, with equal weights; in an environment of its own
 # make bench  speed and memory             make pins    resolve requirements/*.txt anew (needs uv)
 # make clean  remove what these made
 #
-# A machine with make, bash, Python 3.10 to 3.13 and pip is enough. The environments are .venv and .venv310; nothing
+# A machine with make, bash, Python 3.10 to 3.13 and pip is enough. The environments are .venv and .venv-tfx; nothing
 # outside this folder is touched (but for the caches of uv and pip).
 
 SHELL := /bin/bash
@@ -22,17 +23,26 @@ BIN := .venv/bin
 WORKERS ?= 2
 PYTEST := -m pytest -n $(WORKERS) --dist worksteal --durations 10
 
-run: .venv/ready
-	PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/quickstart.sh
+# With TFX where it can be installed, else without the pipeline (the script says so).
+run: .venv-tfx/ready
+	@if [ -e .venv-tfx/ready ]; then bin=.venv-tfx/bin; else $(MAKE) .venv/ready; bin=$(BIN); fi; \
+	PATH="$(CURDIR)/$$bin:$$PATH" bash examples/quickstart.sh
 
-test: lint .venv310/ready
+test: lint .venv-tfx/ready
 	$(BIN)/python $(PYTEST)
-	@if [ -e .venv310/ready ]; then \
+	@if [ -e .venv-tfx/ready ]; then \
 	    echo "The fast tests once more, in the oldest supported environment"; \
-	    .venv310/bin/python $(PYTEST) -m "not slow"; \
+	    .venv-tfx/bin/python $(PYTEST) -m "not slow" $(OLDEST); \
+	    echo "The pipeline from end to end"; \
+	    .venv-tfx/bin/python -m pytest --durations 10 tests/tfx_pipeline/test_pipeline.py; \
 	else \
-	    echo "NOT RUN: the pass over the oldest supported environment, which needs a python3.10 on the PATH."; \
+	    echo "NOT RUN: the pass over the oldest supported environment and the pipeline's tests: $(NO_TFX)"; \
 	fi
+
+# What the libraries' versions can break: of the models' tests those that all models share.
+OLDEST := $(wildcard tests/test_*.py) $(filter-out tests/models,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) \
+    tests/models/test_conformance.py
+NO_TFX := TFX needs a python3.10 on the PATH (or python3.12 and glibc 2.39).
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -54,26 +64,30 @@ bench: .venv/ready
 	@requirements/make_env.sh .venv 3.11 3.12 3.13 3.10
 	@touch $@
 
-# A machine without Python 3.10 gets no such environment, and `make test` says so.
-.venv310/ready: requirements/py310.txt requirements/make_env.sh pyproject.toml
+# A machine without the Python that TFX needs gets no such environment, and `make test` says so.
+.venv-tfx/ready: requirements/tfx116.txt requirements/tfx121.txt requirements/make_env.sh pyproject.toml
 	@rm -f $@
-	@requirements/make_env.sh .venv310 3.10 && touch $@ || [ $$? = 3 ]
+	@requirements/make_env.sh .venv-tfx tfx && touch $@ || [ $$? = 3 ]
 
 .venv-parity/ready: requirements/parity.txt requirements/make_env.sh pyproject.toml
 	@requirements/make_env.sh .venv-parity 3.11 3.12 3.13
 	@touch $@
 
-# The newest versions; and the oldest, which are the lower bounds of pyproject.toml (the test tools are new in both).
+# The newest versions; the oldest, beside TFX 1.16, which are the lower bounds of pyproject.toml (the test tools are new
+# in both); and those beside TFX 1.21, for machines with glibc 2.39.
 COMPILE := uv pip compile --quiet --no-annotate --no-header --upgrade pyproject.toml
 pins:
 	$(COMPILE) --python-version 3.11 --extra dev --output-file requirements/py311.txt
 	$(COMPILE) --python-version 3.11 --extra dev --extra parity --constraint requirements/py311.txt \
 	    --output-file requirements/parity.txt
 	lowest=$$(mktemp); \
-	$(COMPILE) --python-version 3.10 --resolution lowest-direct --output-file $$lowest; \
-	$(COMPILE) --python-version 3.10 --extra dev --constraint $$lowest --output-file requirements/py310.txt; \
+	$(COMPILE) --python-version 3.10 --extra kubeflow --resolution lowest-direct --output-file $$lowest; \
+	$(COMPILE) --python-version 3.10 --extra kubeflow --extra dev --constraint $$lowest \
+	    --output-file requirements/tfx116.txt; \
 	rm -f $$lowest
+	$(COMPILE) --python-version 3.12 --python-platform x86_64-manylinux_2_39 --extra tfx --extra dev \
+	    --output-file requirements/tfx121.txt
 
 clean:
-	rm -rf .venv .venv310 .venv-* .uv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs/quickstart
-	find cdrzoo tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv .venv-* .uv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs/quickstart
+	find cdrzoo tfx_pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +

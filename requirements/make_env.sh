@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # make_env.sh FOLDER VERSION...
+# make_env.sh FOLDER tfx
 #
 # Makes the environment FOLDER with the first of the Python VERSIONS that this machine has, installs the pins that go
 # with it (of .venv-NAME: requirements/NAME.txt) and this project on top, editable. Exit code 3: none of the versions
 # is here.
+# `tfx`: with TFX, 1.21 on Python 3.12 where glibc is 2.39 or newer, which its wheels ask for, else 1.16 on Python 3.10.
 # uv is taken where it is there; where it is not, pip puts it into .uv/ of this project, not into the user's Python.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,6 +23,13 @@ if ! uv --version >/dev/null 2>&1; then
     fi
 fi
 
+newer=requirements/py311.txt
+if [ "$1" = tfx ]; then
+    newer=requirements/tfx121.txt
+    glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null | cut -d' ' -f2)
+    if [ "$(printf '%s\n' 2.39 "${glibc:-0}" | sort -V | head -n 1)" = 2.39 ]; then set -- 3.12 3.10; else set -- 3.10; fi
+fi
+
 python=
 for version in "$@"; do
     if found=$("$uv" python find --system --no-python-downloads "$version" 2>/dev/null) && [ -n "$found" ]; then
@@ -33,10 +42,10 @@ if [ -z "$python" ]; then
     exit 3
 fi
 
-# Python 3.10 is the oldest one supported and has the oldest libraries; the newest set is one for all the others.
-[ "$version" = 3.10 ] && pins=requirements/py310.txt || pins=requirements/py311.txt
-case $folder in .venv-*) pins=requirements/${folder#.venv-}.txt ;; esac
-echo "Setting up $folder: Python $version, $pins (the first time about a minute and 2.5 GB)"
+# Python 3.10 is the oldest one supported and has the oldest libraries, those that TFX 1.16 asks for, and TFX itself.
+[ "$version" = 3.10 ] && pins=requirements/tfx116.txt || pins=$newer
+[ -e "requirements/${folder#.venv-}.txt" ] && pins="requirements/${folder#.venv-}.txt"
+echo "Setting up $folder: Python $version, $pins (the first time a minute or two, and up to 4 GB)"
 # From nothing each time, so that what an earlier or an interrupted set-up left cannot take part.
 rm -rf "$folder"
 "$uv" --quiet venv --python "$python" "$folder"

@@ -27,7 +27,8 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DEPENDENCIES = [Requirement(text) for text in PYPROJECT["dependencies"]]
 DEV = [Requirement(text) for extra in ("test", "dev") for text in PYPROJECT["optional-dependencies"][extra]]
-PINS = {"3.10": PROJECT / "requirements" / "py310.txt", "3.11": PROJECT / "requirements" / "py311.txt"}
+FOLDER = PROJECT / "requirements"
+PINS = {"3.10": FOLDER / "tfx116.txt", "3.11": FOLDER / "py311.txt", "3.12": FOLDER / "tfx121.txt"}
 # Distributions whose module has another name.
 MODULE = {"pyyaml": "yaml", "scikit-learn": "sklearn", "protobuf": "google"}
 MODULE |= {"tensorflow-serving-api": "tensorflow_serving", "grpcio": "grpc"}
@@ -113,8 +114,8 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path):
     source.mkdir()
     for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
         shutil.copy(PROJECT / name, source)
-    shutil.copytree(PROJECT / "cdrzoo", source / "cdrzoo", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(PROJECT / "tests", source / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("cdrzoo", "tfx_pipeline", "tests"):
+        shutil.copytree(PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     build = "import setuptools.build_meta as backend; print(backend.build_wheel('..'))"
     done = subprocess.run(
         [sys.executable, "-c", build], cwd=source, capture_output=True, text=True, timeout=120
@@ -124,9 +125,10 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path):
         names = set(wheel.namelist())
         info = next(name.split("/")[0] for name in names if ".dist-info/" in name)
         entry_points = wheel.read(f"{info}/entry_points.txt").decode()
-    wanted = {str(p.relative_to(PROJECT)) for p in (PROJECT / "cdrzoo").rglob("*.py")}
-    wanted |= {"cdrzoo/py.typed", "cdrzoo/models/costs.yaml"}
+    packages = ("cdrzoo", "tfx_pipeline")
+    wanted = {str(p.relative_to(PROJECT)) for package in packages for p in (PROJECT / package).rglob("*.py")}
+    wanted |= {"cdrzoo/py.typed", "cdrzoo/models/costs.yaml", "tfx_pipeline/configs/films.yaml", "tfx_pipeline/Containerfile"}
     assert wanted <= names
-    assert {name.split("/")[0] for name in names} == {"cdrzoo", info}
+    assert {name.split("/")[0] for name in names} == {"cdrzoo", "tfx_pipeline", info}
     assert f"{info}/licenses/LICENSE" in names
     assert "cdrzoo = cdrzoo.cli:main" in entry_points

@@ -76,7 +76,9 @@ class Encoder:
                     elif feature.table in counts:
                         self._count(counts[feature.table], values, feature)
         self.numbers = {name: {f: m.result() for f, m in found.items()} for name, found in moments.items()}
-        self._set({name: count.result(self.schema.table(name).min_count) for name, count in counts.items()})
+        self.set_vocabularies(
+            {name: count.result(self.schema.table(name).min_count) for name, count in counts.items()}
+        )
         return self
 
     def _count(self, counts: _Counts, values: Any, feature: Feature) -> None:
@@ -89,7 +91,8 @@ class Encoder:
             values = values[values != MISSING[feature.dtype]]
         counts.add(self._keys(values, feature), weights)
 
-    def _set(self, vocabularies: Mapping[str, np.ndarray]) -> None:
+    def set_vocabularies(self, vocabularies: Mapping[str, np.ndarray]) -> None:
+        """Takes vocabularies that were counted elsewhere: of each table its ids, row 2 first, object or int64."""
         for name, tokens in vocabularies.items():
             if tokens.dtype == object:
                 for token in tokens:
@@ -109,14 +112,9 @@ class Encoder:
             }
         )
 
-    def _as_numbers(self, table: str) -> bool:
-        """Whether the vocabulary of the table is int64: every feature that looks it up is."""
-        features = [f for domain in self.schema.domains for f in domain.features if f.table == table]
-        return all(f.dtype == "int64" for f in features) and self.schema.table(table).hash_buckets is None
-
     def _keys(self, values: np.ndarray, feature: Feature) -> np.ndarray:
         """Raw ids as the table spells them: an int64 id in a table of strings is its decimal digits."""
-        if feature.dtype == "int64" and not self._as_numbers(feature.table):
+        if feature.dtype == "int64" and not as_numbers(self.schema, feature.table):
             return values.astype(str).astype(object)
         return values
 
@@ -200,7 +198,7 @@ class Encoder:
         self._check_adapted()
         from cdrzoo.data.graph import EncoderGraph
 
-        return EncoderGraph(self, domain, features)
+        return EncoderGraph.of(self, domain, features)
 
     def _check_adapted(self) -> None:
         if any(table.rows is None for table in self.schema.tables):
@@ -251,19 +249,25 @@ class Encoder:
             if table.hash_buckets is None:
                 with open(folder / "vocab" / f"{table.name}.txt", encoding="utf-8", newline="") as file:
                     lines = file.read().split("\n")[:-1]  # not splitlines: an id may hold U+2028 and the like
-                dtype = np.int64 if encoder._as_numbers(table.name) else object
+                dtype = np.int64 if as_numbers(encoder.schema, table.name) else object
                 vocabularies[table.name] = np.array(lines, dtype=dtype)
                 if len(lines) + FIRST_KNOWN != table.rows:
                     raise DataError(
                         f"{folder}/vocab/{table.name}.txt holds {len(lines)} ids, but schema.yaml says {table.rows} "
                         f"rows (ids + {FIRST_KNOWN}). The files do not belong together: save the encoder again."
                     )
-        encoder._set(vocabularies)
+        encoder.set_vocabularies(vocabularies)
         encoder.numbers = {
             domain: {name: (entry["mean"], entry["deviation"]) for name, entry in found.items()}
             for domain, found in config["numbers"].items()
         }
         return encoder
+
+
+def as_numbers(schema: Schema, table: str) -> bool:
+    """Whether the vocabulary of the table is int64: every feature that looks it up is."""
+    features = [f for domain in schema.domains for f in domain.features if f.table == table]
+    return all(f.dtype == "int64" for f in features) and schema.table(table).hash_buckets is None
 
 
 def _chunks(rows: Any) -> Iterator[Any]:

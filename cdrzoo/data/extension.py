@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdrzoo.data.encoder import Encoder
+from cdrzoo.data.encoder import Encoder, as_numbers
 from cdrzoo.errors import DataError
 
 
@@ -34,12 +34,12 @@ def extend(encoder: Encoder, further: Encoder) -> Encoder:
         known._check_adapted()
     extended = Encoder(further.schema)
     for table in encoder.vocabularies.keys() & further.vocabularies.keys():
-        if encoder._as_numbers(table) != further._as_numbers(table):
+        if as_numbers(encoder.schema, table) != as_numbers(further.schema, table):
             raise DataError(
                 f"Table {table!r} holds numbers for one encoder and strings for the other, so its ids cannot be "
                 "matched. Give every feature that looks it up the dtype it had when the model was trained."
             )
-    extended._set({**further.vocabularies, **encoder.vocabularies})
+    extended.set_vocabularies({**further.vocabularies, **encoder.vocabularies})
     numbers = {**further.numbers, **encoder.numbers}
     extended.schema = extended.schema.with_means(
         {domain.name: domain.mean for domain in encoder.schema.domains}

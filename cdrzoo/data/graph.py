@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import pathlib
 import tempfile
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature
+from cdrzoo.data.encoder import as_numbers
+from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature, Schema
 
 if TYPE_CHECKING:
     from cdrzoo.data.encoder import Encoder
 
 
 class EncoderGraph(tf.Module):
-    """Raw tensors of one domain to rows of tables. Made by `Encoder.graph`.
+    """Raw tensors of one domain to rows of tables.
 
     All features of a table are looked up at once: one lookup a table, not one a feature, keeps serving graphs small.
 
     Args:
-        encoder: an adapted encoder.
+        schema: the schema.
         domain: the domain the rows belong to.
+        lookups: by table what finds ids: its `lookup` takes keys and gives int64, 0 for the first known id and -1 for
+            one that is not known. Of a table without (and without `hash_buckets`) no id is known.
+        numbers: mean and deviation of each number of the domain, by feature.
         features: names of the features it takes; default all.
     """
 
-    def __init__(self, encoder: Encoder, domain: str, features: Iterable[str] | None = None):
+    def __init__(
+        self,
+        schema: Schema,
+        domain: str,
+        lookups: Mapping[str, Any],
+        numbers: Mapping[str, tuple[Any, Any]],
+        features: Iterable[str] | None = None,
+    ):
         super().__init__(name=f"{domain}_encoder")
-        schema = encoder.schema
         names = None if features is None else set(features)
         # In a plain tuple below: tf.Module would wrap lists and dictionaries of its own and track what need not be.
         self._features = tuple(f for f in schema.domain(domain).features if names is None or f.name in names)
@@ -38,22 +48,28 @@ class EncoderGraph(tf.Module):
                 groups.setdefault(f"of {f.of}" if f.role == "history" else f.name, []).append(f.name)
         self._sequences = tuple(map(tuple, groups.values()))
         self._lengths = {f.name: f.length for f in self._features if f.kind == "ids"}
-        self._numbers = {
-            f.name: encoder.numbers[domain][f.name] for f in self._features if f.kind == "number"
-        }
+        self._numbers = {f.name: numbers[f.name] for f in self._features if f.kind == "number"}
         self._buckets = {table.name: table.hash_buckets for table in schema.tables}
-        self._keys = {t.name: tf.int64 if encoder._as_numbers(t.name) else tf.string for t in schema.tables}
-        self._folder = tempfile.TemporaryDirectory(prefix="cdrzoo_vocab_")  # lives as long as the module
-        self._tables = {}
-        for table in schema.tables:
+        self._keys = {t.name: tf.int64 if as_numbers(schema, t.name) else tf.string for t in schema.tables}
+        self._tables = {f.table: lookups[f.table] for f in self._features if f.table in lookups}
+
+    @classmethod
+    def of(cls, encoder: Encoder, domain: str, features: Iterable[str] | None = None) -> EncoderGraph:
+        """The graph of an adapted encoder, with its vocabularies inside."""
+        names = None if features is None else set(features)
+        used = {f.table for f in encoder.schema.domain(domain).features if names is None or f.name in names}
+        folder = tempfile.TemporaryDirectory(prefix="cdrzoo_vocab_")
+        lookups = {}
+        for name, tokens in encoder.vocabularies.items():
             # An empty vocabulary gets no table: TensorFlow refuses one, and every id is unknown.
-            wanted = table.rows > FIRST_KNOWN and any(f.table == table.name for f in self._features)
-            if table.hash_buckets is None and wanted:
-                path = pathlib.Path(self._folder.name) / f"{table.name}.txt"
-                encoder.write_vocabulary(table.name, path)
-                self._tables[table.name] = _lookup_table(
-                    path, self._keys[table.name], table.rows - FIRST_KNOWN
-                )
+            if len(tokens) and name in used:
+                path = pathlib.Path(folder.name) / f"{name}.txt"
+                encoder.write_vocabulary(name, path)
+                key = tf.int64 if as_numbers(encoder.schema, name) else tf.string
+                lookups[name] = _lookup_table(path, key, len(tokens))
+        graph = cls(encoder.schema, domain, lookups, encoder.numbers[domain], names)
+        graph._folder = folder  # lives as long as the module
+        return graph
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:

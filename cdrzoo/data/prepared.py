@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -218,20 +218,23 @@ class Prepared:
             found["item_rows"] = seen.reindex(items[at[part]], fill_value=0).to_numpy(np.int64)
         return pd.DataFrame(found)
 
+    def tables(self, domain: str, part: str) -> Iterator[pa.Table]:
+        """Raw rows of a part as `frame` gives them, as Arrow tables of some ten thousand rows, in order."""
+        rows = self.split.parts[domain][part]
+        for low in range(0, len(rows), _ROW_GROUP):
+            yield _arrow(self._raw(domain, rows[low : low + _ROW_GROUP]))
+
     def write(self, folder: str | pathlib.Path) -> None:
         """Writes every part to `DOMAIN/PART.parquet` as examples, drawn negatives included, and `split.json`."""
         from pyarrow import parquet
 
         folder = pathlib.Path(folder)
-        for domain, parts in self.split.parts.items():
+        for domain in self.split.parts:
             (folder / domain).mkdir(parents=True, exist_ok=True)
             for part in PARTS:
-                if not len(parts[part]):
-                    continue
                 with contextlib.ExitStack() as stack:
                     writer = None
-                    for low in range(0, len(parts[part]), _ROW_GROUP):
-                        table = _arrow(self._raw(domain, parts[part][low : low + _ROW_GROUP]))
+                    for table in self.tables(domain, part):
                         if writer is None:
                             writer = stack.enter_context(
                                 parquet.ParquetWriter(str(folder / domain / f"{part}.parquet"), table.schema)

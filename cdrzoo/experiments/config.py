@@ -40,7 +40,8 @@ def _sha256(file: pathlib.Path, size: int, changed: int) -> str:
     return digest.hexdigest()
 
 
-def _known(what: str, given: Mapping[str, Any], allowed: list[str]) -> None:
+def check_known(what: str, given: Mapping[str, Any], allowed: list[str]) -> None:
+    """Raises an `InputError` for the first key that is not among the `allowed`, with the nearest one that is."""
     for key in given:
         if key not in allowed:
             near = difflib.get_close_matches(str(key), allowed, n=1)
@@ -63,6 +64,7 @@ class Training:
         monitor: what chooses the epoch, measured on validation rows. Default `val_auc`, for ratings `val_rmse`.
         epoch: `target` (an epoch is one pass over the target; a source is repeated or cut) or `longest`.
         mixed_precision: `True` computes in bfloat16 and keeps float32 weights.
+        xla: whether XLA compiles the training step; `None`: where Keras finds that it can.
     """
 
     optimizer: str = "adam"
@@ -75,6 +77,7 @@ class Training:
     monitor: str | None = None
     epoch: str = "target"
     mixed_precision: bool = False
+    xla: bool | None = None
 
     def __post_init__(self):
         if self.optimizer not in OPTIMIZERS:
@@ -155,7 +158,9 @@ class RunConfig:
     @classmethod
     def from_dict(cls, config: Mapping[str, Any], folder: str | pathlib.Path = ".") -> RunConfig:
         """From the mapping of a YAML file; relative paths are relative to `folder`."""
-        _known("The configuration", config, [f.name for f in dataclasses.fields(cls) if f.name != "folder"])
+        check_known(
+            "The configuration", config, [f.name for f in dataclasses.fields(cls) if f.name != "folder"]
+        )
         given = dict(config)
         for required in ("schema", "data"):
             if required not in given:
@@ -167,7 +172,7 @@ class RunConfig:
         elif isinstance(given["schema"], Mapping):
             given["schema"] = Schema.from_dict(given["schema"])
         if isinstance(given.get("training"), Mapping):
-            _known("`training`", given["training"], [f.name for f in dataclasses.fields(Training)])
+            check_known("`training`", given["training"], [f.name for f in dataclasses.fields(Training)])
             given["training"] = Training(**given["training"])
         if not isinstance(given.get("first", {}), Mapping):
             raise InputError(
@@ -269,5 +274,5 @@ class RunConfig:
             first.model_arguments()
         parameters = inspect.signature(self.constructor()).parameters
         allowed = [name for name in parameters if name not in ("schema", "pretrained", "trained", "kwargs")]
-        _known(f"The model {self.model!r}", self.arguments, allowed)
+        check_known(f"The model {self.model!r}", self.arguments, allowed)
         return self.arguments

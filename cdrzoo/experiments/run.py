@@ -90,7 +90,8 @@ def build(config: RunConfig, prepared: data.Prepared, pretrained: Any = None) ->
     model.compile(
         optimizer=OPTIMIZERS[training.optimizer](
             training.learning_rate, weight_decay=training.weight_decay or None
-        )
+        ),
+        jit_compile="auto" if training.xla is None else training.xla,
     )
     return model
 

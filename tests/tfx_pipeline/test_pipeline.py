@@ -1,0 +1,355 @@
+"""One pipeline on small built-in logs, run from end to end; every test looks at what it left behind.
+
+The runs, in order, in one root, with one import of TFX: a good model of two stages; a worse one, whose training is
+stopped after an epoch and continued; data that breaks the curated schema.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tfx", reason="the pipeline needs the extra `tfx`, which this environment does not have")
+
+import keras
+import tensorflow as tf
+import tensorflow_transform as tft
+import yaml
+
+from cdrzoo import callbacks, data, metrics
+from cdrzoo.data import synthetic
+from cdrzoo.errors import DataError
+from cdrzoo.schema import Table
+from cdrzoo.verify import verify
+from tfx_pipeline import components, rows, runners
+from tfx_pipeline._tfx import path_utils, standard_artifacts
+from tfx_pipeline.config import PipelineConfig
+from tfx_pipeline.preprocessing import NUMBERS
+from tfx_pipeline.trainer import raw_frame
+
+pytestmark = pytest.mark.slow
+
+UPSTREAM = ["ExampleGen", "SchemaGen", "StatisticsGen", "ExampleValidator", "Transform"]
+RARE = 150
+"""Books that are read less often are unknown."""
+LEFT_OUT = ("age", "books_genres", "films_genres")
+
+
+def small_schema():
+    """The built-in schema with fewer tables (each is a Beam job), hashed users, and sequences short of their length."""
+    schema = synthetic.schema(width=4)
+    domains = tuple(
+        dataclasses.replace(
+            domain,
+            features=tuple(
+                dataclasses.replace(f, length=5) if f.kind == "ids" else f
+                for f in domain.features
+                if f.name not in LEFT_OUT
+            ),
+        )
+        for domain in schema.domains
+    )
+    tables = {t.name: t for t in schema.tables if t.name != "age"}
+    tables["user"] = Table("user", width=4, hash_buckets=50)
+    tables["book"] = dataclasses.replace(tables["book"], min_count=RARE)
+    return dataclasses.replace(schema, domains=domains, tables=tuple(tables.values()))
+
+
+class Stopped(Exception):
+    """Stands for a killed process."""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pipeline")
+    made = synthetic.synthesize(
+        0.9, users=60, source_rows=1500, target_rows=900, source_items=40, target_items=24, seed=1
+    )
+    made = dataclasses.replace(made, schema=small_schema())
+    made.write(folder)
+    given = {
+        "schema": "schema.yaml",
+        "data": {"books": "books.csv", "films": "films.csv"},
+        "model": "mkt",
+        "first": {"epochs": 2, "learning_rate": 0.01},
+        "training": {"epochs": 3, "batch_size": 64, "learning_rate": 0.01},
+        "pipeline": {
+            "name": "films",
+            "thresholds": {"auc": {"min": 0.5, "worse_by": 0.001}},
+            "slices": ["row.users", "device"],
+            "strategy": "mirrored",
+            "tuner": {"search": {"learning_rate": [0.01]}, "trials": 1, "epochs": 1},
+            "infer": ["films_test"],
+        },
+    }
+
+    def load(**changes):
+        changed = {**given, **changes, "pipeline": {**given["pipeline"], **changes.pop("pipeline", {})}}
+        (folder / "pipeline.yaml").write_text(yaml.safe_dump(changed))
+        return PipelineConfig.load(folder / "pipeline.yaml")
+
+    config = load()
+    good = runners.run(config)
+
+    worse = load(
+        training={"epochs": 2, "batch_size": 64, "learning_rate": 1e-9},
+        pipeline={"tuner": None, "strategy": "mirrored"},
+    )
+    write, epochs = callbacks.Resume._write, []
+
+    def write_and_stop(self, epoch):
+        write(self, epoch)
+        epochs.append(epoch)
+        raise Stopped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks.Resume, "_write", write_and_stop)
+        with pytest.raises(Stopped):
+            runners.run(worse)
+        patch.setattr(
+            callbacks.Resume, "_write", lambda self, epoch: epochs.append(epoch) or write(self, epoch)
+        )
+        bad = runners.run(worse)
+
+    curated = components.curated_schema(small_schema())
+    device = next(feature for feature in curated.feature if feature.name == "device")
+    device.string_domain.value.extend(["phone", "tablet", "computer"])
+    (folder / "schema.pbtxt").write_text(str(curated))
+    strict = load(pipeline={"statistics": "schema.pbtxt"})
+    with pytest.raises(DataError) as anomaly:
+        runners.run(strict)
+    return {
+        "folder": folder,
+        "config": config,
+        "good": good,
+        "bad": bad,
+        "epochs": epochs,
+        "anomaly": str(anomaly.value),
+        "made": made,
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(runs):
+    """The Keras model and the encoder of the good run."""
+    folder = pathlib.Path(runs["good"].artifacts["Trainer.mkt"]["model_run"])
+    return keras.models.load_model(folder / "model.keras"), data.Encoder.load(folder / "encoder")
+
+
+@pytest.fixture(scope="module")
+def test_rows(runs):
+    """The test rows as raw examples, parsed, with the scores that the pushed model gives them."""
+    folder = pathlib.Path(runs["good"].artifacts["ExampleGen"]["examples"], "Split-films_test")
+    serialized = rows.first_examples(str(folder), 10_000)
+    spec = {rows.LABEL: tf.float32, rows.USER: tf.string, rows.USERS: tf.string}
+    parsed = tf.io.parse_example(serialized, {k: tf.io.FixedLenFeature([], v) for k, v in spec.items()})
+    served = tf.saved_model.load(runs["good"].pushed)
+    scores = served.signatures["serve_examples"](examples=tf.constant(serialized))["click"].numpy()
+    return serialized, {name: value.numpy() for name, value in parsed.items()}, scores
+
+
+def test_every_component_ran(runs):
+    assert list(runs["good"].nodes) == [
+        *["ExampleGen", "SchemaGen", "latest_blessed", "StatisticsGen", "ExampleValidator", "Transform"],
+        *["Trainer.mem", "Tuner", "Trainer.mkt"],
+        *["Evaluator", "InfraValidator", "BulkInferrer", "Pusher"],
+    ]
+    assert {state for state, _ in runs["good"].nodes.values()} == {"complete"}
+
+
+def test_the_metrics_are_cdrzoo_s(runs, test_rows):
+    _, columns, scores = test_rows
+    found, labels = runs["good"].metrics, columns[rows.LABEL]
+    overall = found["overall"]
+    assert overall["auc"] == pytest.approx(metrics.auc(labels, scores), abs=1e-12)
+    assert overall["gauc"] == pytest.approx(metrics.gauc(labels, scores, columns[rows.USER]), abs=1e-12)
+    assert overall["log_loss"] == pytest.approx(metrics.log_loss(labels, scores), abs=1e-9)
+    assert overall["ece"] == pytest.approx(metrics.ece(labels, scores), abs=1e-9)
+    assert overall["tfma_auc"] == pytest.approx(overall["auc"], abs=2e-3)
+    assert overall["calibration"] == pytest.approx(scores.mean() / labels.mean(), rel=1e-5)
+    cold = columns[rows.USERS] == b"cold"
+    assert 0 < cold.sum() < len(cold)
+    assert found["users=cold"]["example_count"] == cold.sum()
+    assert found["users=cold"]["auc"] == pytest.approx(metrics.auc(labels[cold], scores[cold]), abs=1e-12)
+    assert sum(values["example_count"] for name, values in found.items() if "device" in name) == len(cold)
+
+
+def test_served_scores_are_the_model_s_through_transform(runs, trained, test_rows):
+    """Raw rows through Transform's own graph and the Keras model, against raw rows through the pushed one."""
+    serialized, _, scores = test_rows
+    model, _ = trained
+    transform = tft.TFTransformOutput(runs["good"].artifacts["Transform"]["transform_graph"])
+    raw = tf.io.parse_example(serialized, transform.raw_feature_spec())
+    encoded = tf.saved_model.load(transform.transform_savedmodel_dir).transform_fn(raw)
+    x = {f.name: encoded[f.name] for f in model.schema.target_domain.features}
+    x = {name: tf.cast(v, tf.int32) if v.dtype == tf.int64 else v for name, v in x.items()}
+    predicted = model.predict({"films": x}, verbose=0)["films"][:, 0]
+    assert np.ptp(scores) > 0.1
+    np.testing.assert_allclose(scores, predicted, atol=1e-6)
+    assert str(verify(runs["good"].pushed, model=model, encoder=trained[1]))
+
+
+def test_transform_counts_what_the_encoder_counts(runs, trained):
+    """The same ids in the order of their counts, in tables that domains and histories share; the same moments."""
+    prepared = data.prepare(runs["made"].schema, runs["made"].sources)
+    ours, theirs = prepared.encoder, trained[1]
+    counts = {table: {} for table in ours.vocabularies}
+    for domain in ours.schema.domains:
+        frame = prepared.frame(domain.name, "train")
+        for feature in (f for f in domain.features if f.table in counts):
+            tokens = frame[feature.column]
+            for token in tokens.explode().dropna() if feature.kind == "ids" else tokens:
+                counts[feature.table][token] = counts[feature.table].get(token, 0) + 1
+    for table, tokens in ours.vocabularies.items():
+        assert len(tokens) and set(tokens) == set(theirs.vocabularies[table]), table
+        order = [counts[table][token] for token in theirs.vocabularies[table]]
+        assert order == sorted(order, reverse=True), table
+    assert min(counts["book"].values()) < RARE <= max(counts["book"].values()), (
+        "no book is too rare: `min_count` is not tested"
+    )
+    for domain, numbers in ours.numbers.items():
+        for name, pair in numbers.items():
+            assert theirs.numbers[domain][name] == pytest.approx(pair, rel=1e-12), name
+    assert ours.schema.with_means({}) == theirs.schema.with_means({})
+
+
+def test_training_saw_what_the_encoder_gives(runs, trained):
+    """Transform's examples hold, row by row, the encoder's arrays of the raw examples."""
+    _, encoder = trained
+    good = runs["good"]
+    transform = tft.TFTransformOutput(good.artifacts["Transform"]["transform_graph"])
+    spec = transform.transformed_feature_spec()
+    files = tf.io.gfile.glob(good.artifacts["Transform"]["transformed_examples"] + "/Split-films_valid/*")
+    columns = rows.read(files, spec)
+    folder = good.artifacts["ExampleGen"]["examples"] + "/Split-films_valid"
+    expected = encoder.encode("films", raw_frame(folder, encoder.schema, 10_000))
+    assert NUMBERS in columns
+    for feature in encoder.schema.target_domain.features:
+        np.testing.assert_array_equal(columns[feature.name], expected[feature.name], err_msg=feature.name)
+
+
+def test_the_pushed_graph_is_the_target_s_alone(runs, trained):
+    loaded = tf.saved_model.load(runs["good"].pushed)
+    inputs = loaded.signatures["serving_default"].structured_input_signature[1]
+    assert set(inputs) == {f.name for f in small_schema().target_domain.features}
+    card = json.loads(pathlib.Path(runs["good"].pushed, "assets.extra", "model_card.json").read_text())
+    size = card["size"]
+    assert size["exported_variables"] < size["model_variables"], (
+        "nothing that only training reads was left out"
+    )
+    saved = dict(tf.train.list_variables(runs["good"].pushed + "/variables/variables"))
+    saved = [shape for name, shape in saved.items() if name.endswith("VARIABLE_VALUE")]
+    assert sorted(saved) == sorted(entry["shape"] for entry in card["variables"].values())
+
+
+def test_a_version_is_whole(runs):
+    folder = pathlib.Path(runs["good"].pushed)
+    assert folder.name == "1" and folder.parent == runs["folder"] / "saved_models" / "films"
+    for name in ("tf_serving_warmup_requests", "replay.jsonl", "model_card.md", "pushed.json"):
+        assert (folder / "assets.extra" / name).stat().st_size, name
+    assert (folder / "saved_model.pb").exists()
+
+
+def test_a_worse_model_is_neither_blessed_nor_pushed(runs):
+    bad = runs["bad"]
+    assert not bad.blessed and bad.pushed is None
+    overall = bad.metrics["overall"]
+    assert overall["auc_diff"] < -0.001
+    assert [path.name for path in (runs["folder"] / "saved_models" / "films").iterdir()] == ["1"]
+
+
+def test_what_did_not_change_came_from_the_cache(runs):
+    states = {name: state for name, (state, _) in runs["bad"].nodes.items()}
+    assert {states[name] for name in [*UPSTREAM, "Trainer.mem"]} == {"cached"}
+    assert {states[name] for name in ("Trainer.mkt", "Evaluator", "Pusher")} == {"complete"}
+
+
+def test_a_stopped_training_goes_on(runs):
+    """Stopped when the first epoch was written; the next run did the second one alone."""
+    assert runs["epochs"] == [0, 1]
+    folder = pathlib.Path(runs["bad"].artifacts["Trainer.mkt"]["model_run"])
+    assert json.loads((folder / "metrics.json").read_text())["epochs"] == 2
+    assert not list((runs["folder"] / "pipeline" / "training" / "films-mkt").iterdir())
+
+
+def test_an_anomaly_stops_the_run_and_is_named(runs):
+    assert "films_train, device" in runs["anomaly"] and "television" in runs["anomaly"]
+    assert "books_train" not in runs["anomaly"]
+
+
+def test_the_blessed_model_scored_the_rows(runs, test_rows):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    folder = runs["good"].artifacts["BulkInferrer"]["inference_result"]
+    files = [str(path) for path in pathlib.Path(folder).rglob("*.gz")]
+    logs = [
+        prediction_log_pb2.PredictionLog.FromString(record.numpy())
+        for record in tf.data.TFRecordDataset(files, "GZIP")
+    ]
+    scores = [log.predict_log.response.outputs["click"].float_val[0] for log in logs]
+    np.testing.assert_allclose(sorted(scores), sorted(test_rows[2]), atol=1e-6)
+
+
+def artifact(kind, folder, **properties):
+    made = kind()
+    made.uri = str(folder)
+    for name, value in properties.items():
+        made.set_int_custom_property(name, value)
+    return made
+
+
+def ask_infra(runs, model):
+    good = runs["good"]
+    examples = artifact(standard_artifacts.Examples, good.artifacts["ExampleGen"]["examples"])
+    examples.split_names = json.dumps(list(runs["config"].splits))
+    blessing = artifact(standard_artifacts.InfraBlessing, runs["folder"] / "blessing")
+    components.InfraValidator.test_call(
+        model=artifact(standard_artifacts.Model, model),
+        examples=examples,
+        schema=json.dumps(runs["config"].schema.to_dict()),
+        requests=16,
+        code="",
+        blessing=blessing,
+    )
+    return blessing
+
+
+def test_a_model_that_a_server_cannot_load_is_not_blessed(runs, tmp_path, capsys):
+    model = runs["good"].artifacts["Trainer.mkt"]["model"]
+    assert ask_infra(runs, model).get_int_custom_property("blessed") == 1
+    shutil.copytree(model, tmp_path / "model")
+    shutil.rmtree(pathlib.Path(path_utils.serving_model_path(str(tmp_path / "model")), "variables"))
+    assert ask_infra(runs, tmp_path / "model").get_int_custom_property("blessed") == 0
+    assert "cannot be served" in capsys.readouterr().out
+
+
+def push(folder, tmp_path, blessed=1, infra=1, model="model"):
+    (tmp_path / model / "Format-Serving").mkdir(parents=True, exist_ok=True)
+    (tmp_path / model / "Format-Serving" / "saved_model.pb").write_text(model)
+    pushed = artifact(standard_artifacts.PushedModel, tmp_path / f"pushed-{len(list(tmp_path.iterdir()))}")
+    components.Pusher.test_call(
+        model=artifact(standard_artifacts.Model, tmp_path / model),
+        blessing=artifact(standard_artifacts.ModelBlessing, tmp_path, blessed=blessed),
+        infra_blessing=artifact(standard_artifacts.InfraBlessing, tmp_path, blessed=infra),
+        folder=str(folder),
+        run="",
+        code="",
+        pushed_model=pushed,
+    )
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def test_the_pusher_pushes_whole_versions_of_blessed_models_once(tmp_path, capsys):
+    folder = tmp_path / "served"
+    assert push(folder, tmp_path, blessed=0) == [] and push(folder, tmp_path, infra=0) == []
+    assert push(folder, tmp_path) == ["1"]
+    assert push(folder, tmp_path) == ["1"], "the same model twice"
+    (folder / ".push-left").mkdir()
+    assert push(folder, tmp_path, model="other") == ["1", "2"]
+    assert (folder / "2" / "saved_model.pb").read_text() == "other"
+    assert push(folder, tmp_path) == ["1", "2", "3"], "back to the first model"

@@ -1,0 +1,184 @@
+"""What Evaluator measures and demands: TFMA's own metrics, cdrzoo's exact ones, and thresholds on all test rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.metrics import metric_types, metric_util
+
+from cdrzoo import metrics
+from tfx_pipeline._tfx import tfma_config
+from tfx_pipeline.config import PipelineConfig
+from tfx_pipeline.rows import LABEL, USER, WEIGHT
+
+OVERALL = tfma_config.SlicingSpec()
+
+_LIBRARY = {
+    "click": ("ExampleCount", "AUC", "BinaryCrossEntropy", "Calibration"),
+    "rating": ("ExampleCount", "MeanLabel", "MeanPrediction"),
+}
+"""TFMA's own metrics. Its AUC is an approximation over 10,000 thresholds, ours is exact."""
+
+
+def eval_config(config: PipelineConfig, code: str) -> tfma_config.EvalConfig:
+    """The configuration of Evaluator.
+
+    Thresholds hold for all test rows together; those of `MetricConfig` itself would hold for every slice.
+
+    Args:
+        config: of the pipeline.
+        code: hash of what measures; another one makes the cache miss.
+    """
+    task = config.schema.target_domain.task
+    library = [
+        tfma_config.MetricConfig(class_name=name, config=json.dumps(_named(name))) for name in _LIBRARY[task]
+    ]
+    exact = [
+        tfma_config.MetricConfig(
+            class_name="Exact",
+            module=__name__,
+            config=json.dumps({"name": name, "code": code}),
+            per_slice_thresholds=_thresholds(name, config.thresholds.get(name, {})),
+        )
+        for name in config.metrics
+    ]
+    slices = [tfma_config.SlicingSpec(feature_keys=[name]) for name in config.slices]
+    return tfma_config.EvalConfig(
+        model_specs=[
+            tfma_config.ModelSpec(
+                signature_name="serve_examples",
+                label_key=LABEL,
+                example_weight_key=WEIGHT,
+                prediction_key=task,
+            )
+        ],
+        metrics_specs=[tfma_config.MetricsSpec(metrics=[*library, *exact])],
+        slicing_specs=[OVERALL, *slices],
+    )
+
+
+def _named(class_name: str) -> dict[str, str]:
+    return {"name": "tfma_auc"} if class_name == "AUC" else {}
+
+
+def _thresholds(name: str, given: dict[str, float]) -> list[tfma_config.PerSliceMetricThreshold]:
+    if not given:
+        return []
+    threshold = tfma_config.MetricThreshold()
+    rising = metrics.better(name) == "max"
+    if "min" in given:
+        threshold.value_threshold.lower_bound.value = given["min"]
+    if "max" in given:
+        threshold.value_threshold.upper_bound.value = given["max"]
+    if "worse_by" in given:
+        change = threshold.change_threshold
+        change.direction = (
+            tfma_config.MetricDirection.HIGHER_IS_BETTER
+            if rising
+            else tfma_config.MetricDirection.LOWER_IS_BETTER
+        )
+        change.absolute.value = -given["worse_by"] if rising else given["worse_by"]
+    return [tfma_config.PerSliceMetricThreshold(slicing_specs=[OVERALL], threshold=threshold)]
+
+
+class Exact(metric_types.Metric):
+    """One of the metrics of `cdrzoo.metrics`, computed as it is there, from the ranked scores themselves.
+
+    Beam merges the scores, labels, weights and (for GAUC) users of a slice into one list: some 30 bytes a row, where
+    TFMA's own metrics need a few numbers.
+
+    Args:
+        name: `auc`, `gauc`, `log_loss`, `ece`, `mae` or `rmse`.
+        code: hash of the code, so that the cache sees a change of it.
+    """
+
+    def __init__(self, name: str = "auc", code: str = ""):
+        super().__init__(metric_util.merge_per_key_computations(_computations), name=name, code=code)
+
+
+def _computations(
+    name: str,
+    code: str = "",
+    eval_config: Any = None,
+    model_name: str = "",
+    output_name: str = "",
+    example_weighted: bool = False,
+    **_: Any,
+) -> metric_types.MetricComputations:
+    key = metric_types.MetricKey(
+        name=name, model_name=model_name, output_name=output_name, example_weighted=example_weighted
+    )
+    wanted: Any = {"features": {USER: {}}} if name == "gauc" else None
+    return [
+        metric_types.MetricComputation(
+            keys=[key],
+            preprocessors=[
+                metric_types.StandardMetricInputsPreprocessor(
+                    include_filter=wanted,
+                    model_names=[model_name] if model_name else None,
+                    output_names=[output_name] if output_name else None,
+                )
+            ],
+            combiner=_Combiner(key, eval_config),
+        )
+    ]
+
+
+metric_types.register_metric(Exact)
+
+
+class _Combiner(beam.CombineFn):
+    """Labels, scores, weights and users of a slice; the metric of them at the end."""
+
+    def __init__(self, key: metric_types.MetricKey, eval_config: Any):
+        self.key, self.eval_config = key, eval_config
+
+    def create_accumulator(self) -> list[list[Any]]:
+        return [[], [], [], []]
+
+    def add_input(self, accumulator: list[list[Any]], element: Any) -> list[list[Any]]:
+        values = metric_util.to_label_prediction_example_weight(
+            element,
+            eval_config=self.eval_config,
+            model_name=self.key.model_name,
+            output_name=self.key.output_name,
+            example_weighted=self.key.example_weighted,
+        )
+        for triple in values:
+            for column, value in zip(accumulator, triple):
+                column.append(float(np.asarray(value).ravel()[0]))
+        if self.key.name == "gauc":
+            user = element.features[USER]
+            accumulator[3].append(b"" if user is None or not np.size(user) else np.ravel(user)[0])
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[list[list[Any]]]) -> list[list[Any]]:
+        merged = self.create_accumulator()
+        for accumulator in accumulators:
+            for into, column in zip(merged, accumulator):
+                into.extend(column)
+        return merged
+
+    def extract_output(self, accumulator: list[list[Any]]) -> dict[metric_types.MetricKey, float]:
+        labels, scores, weights, users = accumulator
+        if self.key.name == "gauc":
+            return {self.key: metrics.gauc(labels, scores, np.array(users, object), weights)}
+        return {self.key: getattr(metrics, self.key.name)(labels, scores, weights)}
+
+
+def report(path: str) -> dict[str, dict[str, float]]:
+    """The metrics that Evaluator wrote, by slice (`overall`, `device=phone`) and name."""
+    found = tfma.load_eval_result(path)
+    table = {}
+    for key, by_output in found.slicing_metrics:
+        name = ", ".join(f"{column.removeprefix('row.')}={value}" for column, value in key) or "overall"
+        values = by_output[""][""]
+        table[name] = {
+            metric: value["doubleValue"] for metric, value in values.items() if "doubleValue" in value
+        }
+    return table

@@ -1,0 +1,170 @@
+"""The wiring: which node reads what. Nothing here knows a model, a dataset or a feature by name.
+
+    ExampleGen -> StatisticsGen -> ExampleValidator (with SchemaGen: the curated schema) -> Transform -> [Tuner]
+      -> Trainer, one a stage -> Evaluator (with the latest blessed model) and InfraValidator -> Pusher, [BulkInferrer]
+
+Every split is named everywhere: TFX's defaults, `train` and `eval`, do not exist here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import uuid
+
+from google.protobuf import text_format
+
+from cdrzoo import models
+from tfx_pipeline import components
+from tfx_pipeline._tfx import (
+    BulkInferrer,
+    Channel,
+    Evaluator,
+    ImportExampleGen,
+    LatestBlessedModelStrategy,
+    Pipeline,
+    Resolver,
+    StatisticsGen,
+    Trainer,
+    Transform,
+    Tuner,
+    bulk_inferrer_pb2,
+    example_gen_pb2,
+    sqlite_metadata_connection_config,
+    standard_artifacts,
+    trainer_pb2,
+    transform_pb2,
+)
+from tfx_pipeline.code import code_hash
+from tfx_pipeline.config import PipelineConfig
+from tfx_pipeline.evaluation import eval_config
+
+
+def make(config: PipelineConfig, examples: str) -> Pipeline:
+    """The pipeline of a configuration.
+
+    Args:
+        config: the configuration.
+        examples: the folder of raw examples, `DOMAIN_PART/*`.
+    """
+    schema, root = config.schema, config.path(config.root)
+    target_test, target_valid = f"{schema.target}_test", f"{schema.target}_valid"
+    described = json.dumps(schema.to_dict(), sort_keys=True)
+
+    splits = [example_gen_pb2.Input.Split(name=name, pattern=f"{name}/*") for name in config.splits]
+    rows = ImportExampleGen(input_base=examples, input_config=example_gen_pb2.Input(splits=splits)).with_id(
+        "ExampleGen"
+    )
+    statistics = StatisticsGen(examples=rows.outputs["examples"])
+    curated = components.CuratedSchema(text=_curated(config)).with_id("SchemaGen")
+    validator = components.ExampleValidator(
+        statistics=statistics.outputs["statistics"],
+        schema=curated.outputs["schema"],
+        code=code_hash("tfx_pipeline.components"),
+    )
+
+    transform = Transform(
+        examples=rows.outputs["examples"],
+        schema=curated.outputs["schema"],
+        preprocessing_fn="tfx_pipeline.preprocessing.preprocessing_fn",
+        splits_config=transform_pb2.SplitsConfig(
+            analyze=config.train_splits, transform=[*config.train_splits, target_valid]
+        ),
+        custom_config={"schema": schema.to_dict(), "code": code_hash("tfx_pipeline.preprocessing")},
+        disable_statistics=True,
+        disable_analyzer_cache=True,  # it serves spans of days, which do not exist here
+    )
+    transform.add_upstream_node(validator)
+    nodes = [rows, statistics, curated, validator, transform]
+
+    model = None
+    for stage in config.stages:
+        last = stage is config.stages[-1] or stage.model == config.run.model
+        module = models.card(stage.model).module or stage.model
+        given = {
+            "run": stage.to_dict(),
+            "schema": schema.to_dict(),
+            "name": config.name,
+            "served": last,
+            "strategy": config.strategy,
+            "examples": examples,
+            "state": f"{root}/training/{config.name}-{stage.model}",
+            "code": code_hash("tfx_pipeline.trainer", f"cdrzoo.models.{module}"),
+        }
+        common = {
+            "examples": transform.outputs["transformed_examples"],
+            "transform_graph": transform.outputs["transform_graph"],
+            "base_model": model.outputs["model"] if model else None,
+            "train_args": trainer_pb2.TrainArgs(splits=config.train_splits),
+            "eval_args": trainer_pb2.EvalArgs(splits=[target_valid]),
+        }
+        best = None
+        if config.tuner and last:
+            tuner = Tuner(
+                tuner_fn="tfx_pipeline.trainer.tuner_fn",
+                custom_config={**given, "tuner": dataclasses.asdict(config.tuner)},
+                **common,
+            )
+            nodes.append(tuner)
+            best = tuner.outputs["best_hyperparameters"]
+        model = Trainer(
+            run_fn="tfx_pipeline.trainer.run_fn", custom_config=given, hyperparameters=best, **common
+        ).with_id(f"Trainer.{stage.model}")
+        nodes.append(model)
+
+    baseline = Resolver(
+        strategy_class=LatestBlessedModelStrategy,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("latest_blessed")
+    evaluator = Evaluator(
+        examples=rows.outputs["examples"],
+        model=model.outputs["model"],
+        baseline_model=baseline.outputs["model"],
+        example_splits=[target_test],
+        eval_config=eval_config(config, code_hash("tfx_pipeline.evaluation", "cdrzoo.metrics")),
+    )
+    code = code_hash("tfx_pipeline.components")
+    infra = components.InfraValidator(
+        model=model.outputs["model"],
+        examples=rows.outputs["examples"],
+        schema=described,
+        requests=config.requests,
+        code=code,
+    )
+    pusher = components.Pusher(
+        model=model.outputs["model"],
+        blessing=evaluator.outputs["blessing"],
+        infra_blessing=infra.outputs["blessing"],
+        folder=f"{config.path(config.push)}/{config.name}",
+        run=uuid.uuid4().hex,
+        code=code,
+    )
+    nodes += [baseline, evaluator, infra, pusher]
+    if config.infer:
+        nodes.append(
+            BulkInferrer(
+                examples=rows.outputs["examples"],
+                model=model.outputs["model"],
+                model_blessing=evaluator.outputs["blessing"],
+                data_spec=bulk_inferrer_pb2.DataSpec(example_splits=list(config.infer)),
+                model_spec=bulk_inferrer_pb2.ModelSpec(model_signature_name=["serve_examples"]),
+            )
+        )
+    here = "://" not in root  # elsewhere the cluster keeps the metadata
+    metadata = sqlite_metadata_connection_config(f"{root}/metadata.sqlite") if here else None
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=f"{root}/artifacts",
+        components=nodes,
+        enable_cache=True,
+        metadata_connection_config=metadata,
+        beam_pipeline_args=list(config.beam),
+    )
+
+
+def _curated(config: PipelineConfig) -> str:
+    if config.statistics:
+        return pathlib.Path(config.path(config.statistics)).read_text(encoding="utf-8")
+    return text_format.MessageToString(components.curated_schema(config.schema))
