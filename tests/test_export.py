@@ -339,7 +339,8 @@ def test_warm_up_requests_are_requests_of_both_signatures(cctl, encoder, frame):
         output = call(served[request.model_spec.signature_name], inputs)["click"]
         np.testing.assert_allclose(output, expected[: len(output)], rtol=0, atol=1e-6)
         sizes.append((request.model_spec.signature_name, len(output)))
-    assert sizes == [(name, size) for size in (1, 16, 40) for name in ("serving_default", "serve_examples")]
+    names = ("serving_default", "serve_examples", "rank")
+    assert sizes == [(name, size) for size in (1, 16, 40) for name in names]
 
 
 def test_warm_up_requests_as_the_serving_package_reads_them(cctl):
