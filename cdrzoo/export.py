@@ -161,13 +161,11 @@ def signature(features: Iterable[Feature]) -> dict[str, tf.TensorSpec]:
 
 def rank_signature(features: Iterable[Feature]) -> dict[str, tf.TensorSpec]:
     """The raw tensors of `rank`: those of `serving_default`, one row of all that is not the candidates', and `k`."""
-    features = {feature.name: feature for feature in features}
-    specs = {
-        name: spec
-        if features[name].role == "item"
-        else tf.TensorSpec([1, *spec.shape[1:]], spec.dtype, name=name)
-        for name, spec in signature(features.values()).items()
-    }
+    features = tuple(features)
+    specs = signature(features)
+    for f in features:
+        if f.role != "item":
+            specs[f.name] = tf.TensorSpec([1, *specs[f.name].shape[1:]], specs[f.name].dtype, name=f.name)
     return {**specs, "k": tf.TensorSpec([], tf.int32, name="k")}
 
 
@@ -209,6 +207,9 @@ def raw_rows(frame: pd.DataFrame, features: Iterable[Feature]) -> dict[str, np.n
 
     Returns:
         `id`: object or int64 `[n]`; `ids`: object or int64 `[n, longest]`, padded; `number`: float32 or int64 `[n]`.
+
+    Raises:
+        DataError: a column is missing, or holds what its feature does not take.
     """
     rows = {}
     for feature in features:
@@ -217,14 +218,14 @@ def raw_rows(frame: pd.DataFrame, features: Iterable[Feature]) -> dict[str, np.n
                 f"The examples lack column {feature.column!r}, which feature {feature.name!r} reads. They have: "
                 f"{', '.join(map(str, frame))}."
             )
-        values = list(frame[feature.column])
-        if feature.kind == "ids":
-            values = [_steps(value) for value in values]
-            longest = max([1, *map(len, values)])
-            flat = [step for value in values for step in [*value, *[None] * (longest - len(value))]]
-            rows[feature.name] = _typed(flat, feature.dtype).reshape(-1, longest)
-        else:
-            rows[feature.name] = _typed(values, feature.dtype)
+        try:
+            rows[feature.name] = _column(list(frame[feature.column]), feature)
+        except (TypeError, ValueError, OverflowError) as error:
+            wanted = f"lists of {feature.dtype}" if feature.kind == "ids" else feature.dtype
+            raise DataError(
+                f"Feature {feature.name!r} takes {wanted}, one a row. Column {feature.column!r} holds something else: "
+                f"{error}."
+            ) from None
     return rows
 
 
@@ -257,6 +258,15 @@ def serialize_rows(rows: Mapping[str, np.ndarray], features: Iterable[Feature]) 
     return np.array(serialized, object)
 
 
+def _column(values: Sequence[Any], feature: Feature) -> np.ndarray:
+    if feature.kind != "ids":
+        return _typed(values, feature.dtype)
+    values = [_steps(value) for value in values]
+    longest = max([1, *map(len, values)])
+    flat = [step for value in values for step in [*value, *[None] * (longest - len(value))]]
+    return _typed(flat, feature.dtype).reshape(-1, longest)
+
+
 def _steps(value: Any) -> list[Any]:
     if isinstance(value, str):
         return value.split("|") if value else []
@@ -266,6 +276,11 @@ def _steps(value: Any) -> list[Any]:
 def _typed(values: Sequence[Any], dtype: str) -> np.ndarray:
     absent = [_is_missing(value, dtype) for value in values]
     values = [MISSING[dtype] if missing else value for value, missing in zip(values, absent, strict=True)]
+    for value in values:  # what NumPy and `str` would take without a word
+        if isinstance(value, (list, tuple, dict)) or (
+            dtype == "int64" and isinstance(value, float) and value % 1
+        ):
+            raise ValueError(f"{value!r}")
     if dtype == "string":
         typed = np.empty(len(values), object)
         typed[:] = [value.decode() if isinstance(value, bytes) else str(value) for value in values]

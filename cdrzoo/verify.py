@@ -202,24 +202,25 @@ def _frame(raw: Mapping[str, np.ndarray], features: Iterable[Feature]) -> pd.Dat
     return pandas.DataFrame({f.column: list(raw[f.name]) for f in features})
 
 
+def graph_session(path: str | pathlib.Path) -> tuple[Any, Mapping[str, Any]]:
+    """A SavedModel as servers load it: a session over its graph, and its `SignatureDef`s."""
+    session = tf.compat.v1.Session(graph=tf.Graph())
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")  # the loader of TensorFlow 1 says that it is deprecated; servers still load that way
+    try:
+        with session.graph.as_default():
+            return session, tf.compat.v1.saved_model.load(session, ["serve"], str(path)).signature_def
+    finally:
+        logger.setLevel(level)
+
+
 class _Served:
     """A version, loaded in this process and in a graph session; one call a signature and a way."""
 
     def __init__(self, path: pathlib.Path):
         self.eager = tf.saved_model.load(str(path)).signatures
-        self.session = tf.compat.v1.Session(graph=tf.Graph())
-        logger = tf.get_logger()
-        level = logger.level
-        logger.setLevel(
-            "ERROR"
-        )  # the loader of TensorFlow 1 says that it is deprecated; servers still load that way
-        try:
-            with self.session.graph.as_default():
-                self.signatures = tf.compat.v1.saved_model.load(
-                    self.session, ["serve"], str(path)
-                ).signature_def
-        finally:
-            logger.setLevel(level)
+        self.session, self.signatures = graph_session(path)
 
     def __call__(
         self, inputs: Mapping[str, np.ndarray], signature: str = "serving_default", session: bool = False

@@ -1,10 +1,10 @@
 """The files that TensorFlow Serving is started with: which versions it serves, under which labels, and how.
 
-    saved_models/
-      films/3/ films/4/     exports
-      models.config         the models; of a labelled one the labelled versions, of any other the newest
-      batching.config       how a server puts requests together, where it is told to
-      compose.yaml          the official image with these files
+saved_models/
+  films/3/ films/4/     exports
+  models.config         the models; of a labelled one the labelled versions, of any other the newest
+  batching.config       how a server puts requests together, where it is told to
+  compose.yaml          the official image with these files
 """
 
 from __future__ import annotations
@@ -143,7 +143,9 @@ def write_config(
     folder = pathlib.Path(folder)
     models = read_config(folder)
     if not models:
-        raise InputError(f"{folder} holds no model: no folder in it has a version such as 1 with a SavedModel.")
+        raise InputError(
+            f"{folder} holds no model: no folder in it has a version such as 1 with a SavedModel."
+        )
     for name, given in (labels or {}).items():
         if name not in models:
             raise InputError(f"There is no model {name!r} in {folder}. There are: {', '.join(models)}.")
