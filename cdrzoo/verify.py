@@ -207,7 +207,9 @@ def graph_session(path: str | pathlib.Path) -> tuple[Any, Mapping[str, Any]]:
     session = tf.compat.v1.Session(graph=tf.Graph())
     logger = tf.get_logger()
     level = logger.level
-    logger.setLevel("ERROR")  # the loader of TensorFlow 1 says that it is deprecated; servers still load that way
+    logger.setLevel(
+        "ERROR"
+    )  # the loader of TensorFlow 1 says that it is deprecated; servers still load that way
     try:
         with session.graph.as_default():
             return session, tf.compat.v1.saved_model.load(session, ["serve"], str(path)).signature_def
