@@ -55,12 +55,6 @@ class Server:
         max_bytes: int = MAX_BYTES,
     ):
         self.models = Models(folder)
-        self.models.refresh()
-        if not self.models.loaded():
-            raise InputError(
-                f"{folder} holds no model that can be served. Give the folder that holds the models' folders, "
-                "for example saved_models for saved_models/films/1."
-            )
         self._grpc = grpc.server(
             futures.ThreadPoolExecutor(threads, "cdrzoo-grpc"),
             options=[("grpc.max_receive_message_length", max_bytes), ("grpc.so_reuseport", 0)],
@@ -75,6 +69,16 @@ class Server:
         except OSError:
             raise InputError(_taken(rest_port)) from None
         self.rest_port = self._rest.server_address[1]
+        try:
+            self.models.refresh()
+            if not self.models.loaded():
+                raise InputError(
+                    f"{folder} holds no model that can be served. Give the folder that holds the models' folders, "
+                    "for example saved_models for saved_models/films/1."
+                )
+        except InputError:
+            self._rest.server_close()
+            raise
         self._seconds = seconds
         self._thread = futures.ThreadPoolExecutor(1, "cdrzoo-rest")
 
