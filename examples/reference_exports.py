@@ -22,7 +22,12 @@ from cdrzoo.export import export
 from cdrzoo.serving import write_config
 from cdrzoo.verify import verify
 
-MODELS = ("cctl", "dacdr", "dadin", "mkt")
+MODELS: dict[str, dict] = {
+    "cctl": {},
+    "dacdr": {},
+    "dadin": {},
+    "mkt": {"arguments": {"units": [64, 32]}, "first": {"expert_units": [64, 32], "tower_units": [16]}},
+}
 SIZES = {"users": 150, "source_rows": 3000, "target_rows": 1500, "source_items": 60, "target_items": 40}
 TRAINING = {"batch_size": 128, "epochs": 2, "patience": 1}
 
@@ -31,11 +36,11 @@ def main(folder: pathlib.Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         made = synthetic.synthesize(**SIZES)
         made.write(scratch)
-        for name in MODELS:
+        for name, settings in MODELS.items():
             path = pathlib.Path(scratch) / "run.yaml"
             data = {domain: f"{domain}.csv" for domain in made.frames}
             config = {"schema": "schema.yaml", "data": data, "split": "time", "training": TRAINING}
-            path.write_text(yaml.safe_dump({**config, "model": name}), encoding="utf-8")
+            path.write_text(yaml.safe_dump({**config, "model": name, **settings}), encoding="utf-8")
             out = pathlib.Path(scratch) / name
             result = run.train(RunConfig.load(path), out)
             _, model, encoder = run.load(out)

@@ -226,7 +226,6 @@ class _Grpc:
                 ("grpc.max_send_message_length", -1),
                 # A channel that failed waits before it connects again, by default longer than an attempt lasts.
                 ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.min_reconnect_backoff_ms", 100),
                 ("grpc.max_reconnect_backoff_ms", 1000),
             ],
         )

@@ -14,12 +14,13 @@ from concurrent import futures
 import numpy as np
 import pytest
 
-grpc = pytest.importorskip("grpc", reason="needs the extra `serving`")
+pytest.importorskip("grpc", reason="needs the extra `serving`")
 pytest.importorskip("tensorflow_serving", reason="needs the extra `serving`")
 
-import tensorflow as tf  # noqa: E402
-from tensorflow.core.framework.tensor_pb2 import TensorProto  # noqa: E402
-from tensorflow_serving.apis import (  # noqa: E402
+import grpc
+import tensorflow as tf
+from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_service_pb2_grpc,
@@ -27,11 +28,11 @@ from tensorflow_serving.apis import (  # noqa: E402
     prediction_service_pb2_grpc,
 )
 
-from cdrzoo.errors import InputError  # noqa: E402
-from cdrzoo.export import raw_rows, serialize_rows  # noqa: E402
-from cdrzoo.serving import Client, Server, write_config  # noqa: E402
-from cdrzoo.serving.versions import Version  # noqa: E402
-from tests.serving_case import make_schema  # noqa: E402
+from cdrzoo.errors import InputError
+from cdrzoo.export import raw_rows, serialize_rows
+from cdrzoo.serving import Client, Server, write_config
+from cdrzoo.serving.versions import Version
+from tests.serving_case import make_schema
 
 FEATURES = make_schema().only("films").target_domain.features
 PREDICT = "/v1/models/films:predict"
@@ -437,7 +438,7 @@ def test_a_new_version_takes_over_without_a_failed_request(exports, folder):
         done, seen, wrong = threading.Event(), set(), []
 
         def keep_asking(address):
-            with Client(address, "films") as client:
+            with Client(address, "films", timeout=60) as client:
                 while not done.is_set():
                     try:
                         got = client.predict(exports.rows.head(2))
