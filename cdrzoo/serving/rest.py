@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 import numpy as np
@@ -242,7 +243,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = answer
 
     def _result(self) -> dict[str, Any]:
-        found = PATH.fullmatch(self.path.partition("?")[0])
+        found = PATH.fullmatch(unquote(self.path.partition("?")[0]))
         if not found:
             raise HTTPError(404, f"There is nothing at {self.path[:200]}. Models are under /v1/models/NAME.")
         action = found["action"] or ""

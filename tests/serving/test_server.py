@@ -5,8 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import re
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent import futures
@@ -492,18 +496,15 @@ def test_labels_and_versions_of_a_configuration(exports, folder):
             with pytest.raises(InputError, match="no version label 'beta'"):
                 Client(address, "films", label="beta").predict(rows)
         stable = Client(server.address, "films", label="stable")
+        config = (folder / "models.config").read_text()
         (folder / "models.config").write_text("model_config_list {")  # what is loaded goes on
         time.sleep(0.2)
         close(stable.predict(rows), first)
-        write_config_anew(folder, {"films": {"stable": 2}})
+        (folder / "models.config").write_text(config)
+        write_config(folder, {"films": {"stable": 2}})
         wait_until(lambda: np.abs(stable.predict(rows) - second).max() < 1e-6)
         with pytest.raises(InputError, match="does not serve version 1"):
             Client(server.address, "films", version=1).predict(rows)
-
-
-def write_config_anew(folder, labels):
-    (folder / "models.config").unlink()
-    write_config(folder, labels)
 
 
 def test_stopping_waits_for_the_requests_it_has(exports, monkeypatch):
@@ -527,6 +528,25 @@ def test_stopping_waits_for_the_requests_it_has(exports, monkeypatch):
             close(answer.result(), exports.scores[1][:2])
     with pytest.raises(ConnectionError):
         Client(server.address, "films", timeout=0.5).predict(exports.rows.head(2))
+
+
+@pytest.mark.slow
+def test_the_command(exports):
+    command = [sys.executable, "-m", "cdrzoo.cli", "serve", str(exports.folder)]
+    process = subprocess.Popen(
+        [*command, "--port", "0", "--rest-port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        address = re.search(r"gRPC (\S+), REST", process.stdout.readline())[1]
+        close(Client(address, "films", timeout=60).predict(exports.rows), exports.scores[1])
+        process.send_signal(signal.SIGTERM)
+        out, log = process.communicate(timeout=60)
+        assert process.returncode == 0 and out == "stopped\n" and "version 1 is loaded" in log
+    finally:
+        process.kill()
 
 
 def test_what_it_cannot_start_with(exports, tmp_path, server):
