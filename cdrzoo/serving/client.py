@@ -109,15 +109,13 @@ class Client:
             float32 `[rows]`: probabilities of a click, or ratings.
         """
         features = self.features()
-        frame = _frame(rows)
-        raw_rows(frame, features)  # all of it is looked at before any of it is sent
+        raw = raw_rows(_frame(rows), features)  # all of it is looked at before any of it is sent
         scores = [np.empty(0, np.float32)]
-        for start in range(0, len(frame), self.rows):
-            raw = raw_rows(frame.iloc[start : start + self.rows], features)
-            signature = "serving_default"
+        for start in range(0, len(next(iter(raw.values()))), self.rows):
+            signature, inputs = "serving_default", {n: v[start : start + self.rows] for n, v in raw.items()}
             if self.examples:
-                signature, raw = "serve_examples", {"examples": serialize_rows(raw, features)}
-            (part,) = self._predict(signature, raw).values()
+                signature, inputs = "serve_examples", {"examples": serialize_rows(inputs, features)}
+            (part,) = self._predict(signature, inputs).values()
             scores.append(np.asarray(part, np.float32))
         return np.concatenate(scores)
 
