@@ -26,6 +26,7 @@ _MODULES = (
     "models",
     "optimizers",
     "schema",
+    "serving",
     "verify",
 )
 

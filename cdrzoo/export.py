@@ -2,7 +2,7 @@
 
     folder/
       3/                                  the version; a server takes the highest number
-        saved_model.pb variables/ assets/     two signatures, the target's variables alone, the vocabularies
+        saved_model.pb variables/ assets/     three signatures, the target's variables alone, the vocabularies
         assets.extra/
           tf_serving_warmup_requests      TensorFlow Serving runs these before it takes traffic
           replay.jsonl                    recorded raw rows and the scores the Keras model gave them
@@ -12,6 +12,13 @@
 sequences `[batch, any length]` (oldest first; missing steps are `""` or -1, wherever they stand), numbers `[batch]`
 (missing: NaN; for int64 -1). `serve_examples` takes serialized `tf.train.Example`s, `examples: [batch]`; a feature that
 an example lacks is missing. Both give `{"click": [batch]}` or `{"rating": [batch]}`, float32.
+
+`rank` orders candidates for one user. What the schema says of user, context and history comes once (`[1]`, `[1, any]`),
+the features of role item once a candidate (`[n]`, `[n, any]`), and `k`, a scalar int32, says how many are wanted. It
+gives, best first, `index` (int32, the place among the candidates), `item` (the candidate's raw id, where the schema has
+one) and `click` or `rating`, `[min(k, n)]` each; of equal scores the earlier candidate comes first. The user's ids are
+looked up once; his rows are then repeated for the candidates, which are scored as `serving_default` scores rows. A
+schema without a feature of role item has nothing to rank, and no such signature.
 """
 
 from __future__ import annotations
@@ -84,13 +91,23 @@ def export(
     model.prepare_export()
     domain = model.schema.target_domain
     features = model.serving_features
+    candidates = [feature for feature in features if feature.role == "item"]
     lookups = encoder.graph(domain.name, [feature.name for feature in features])
 
+    def scores(rows):
+        return tf.reshape(tf.cast(model.serve(rows), tf.float32), [-1])
+
     def score(raw):
-        return {domain.task: tf.reshape(tf.cast(model.serve(lookups(raw)), tf.float32), [-1])}
+        return {domain.task: scores(lookups(raw))}
 
     def score_examples(examples):
         return score(parse_examples(examples, features))
+
+    def rank(raw):
+        count = tf.shape(raw[candidates[0].name])[0]
+        best, index = tf.math.top_k(scores(_repeated(lookups(raw), count)), tf.minimum(raw["k"], count))
+        items = {"item": tf.gather(raw[key.name], index)} if (key := item_key(candidates)) else {}
+        return {"index": index, **items, domain.task: best}
 
     archive = keras.export.ExportArchive()
     archive.track(lookups)  # the tables; of the model's variables Keras tracks those that the endpoints read
@@ -99,6 +116,8 @@ def export(
         archive.add_endpoint(
             "serve_examples", score_examples, [tf.TensorSpec([None], tf.string, name="examples")]
         )
+        if candidates:
+            archive.add_endpoint("rank", rank, [rank_signature(features)])
         traced = serving.get_concrete_function()
 
     examples = examples.head(REPLAY_ROWS) if examples is not None and len(examples) else None
@@ -140,6 +159,29 @@ def signature(features: Iterable[Feature]) -> dict[str, tf.TensorSpec]:
     }
 
 
+def rank_signature(features: Iterable[Feature]) -> dict[str, tf.TensorSpec]:
+    """The raw tensors of `rank`: those of `serving_default`, one row of all that is not the candidates', and `k`."""
+    features = tuple(features)
+    specs = signature(features)
+    for f in features:
+        if f.role != "item":
+            specs[f.name] = tf.TensorSpec([1, *specs[f.name].shape[1:]], specs[f.name].dtype, name=f.name)
+    return {**specs, "k": tf.TensorSpec([], tf.int32, name="k")}
+
+
+def rank_inputs(
+    rows: Mapping[str, np.ndarray], features: Iterable[Feature], k: int, user: int = 0
+) -> dict[str, np.ndarray]:
+    """A request of `rank`: the items of all rows for the user and the context of one of them."""
+    chosen = {f.name: rows[f.name] if f.role == "item" else rows[f.name][user : user + 1] for f in features}
+    return {**chosen, "k": np.array(k, np.int32)}
+
+
+def item_key(features: Iterable[Feature]) -> Feature | None:
+    """The first id of role item: what `rank` calls a candidate by."""
+    return next((f for f in features if f.role == "item" and f.kind == "id"), None)
+
+
 def parse_examples(examples: tf.Tensor, features: Iterable[Feature]) -> dict[str, tf.Tensor]:
     """Serialized `tf.train.Example`s, `[batch]`, to the raw tensors; a feature that is absent or empty is missing."""
     features = tuple(features)
@@ -165,6 +207,9 @@ def raw_rows(frame: pd.DataFrame, features: Iterable[Feature]) -> dict[str, np.n
 
     Returns:
         `id`: object or int64 `[n]`; `ids`: object or int64 `[n, longest]`, padded; `number`: float32 or int64 `[n]`.
+
+    Raises:
+        DataError: a column is missing, or holds what its feature does not take.
     """
     rows = {}
     for feature in features:
@@ -173,14 +218,14 @@ def raw_rows(frame: pd.DataFrame, features: Iterable[Feature]) -> dict[str, np.n
                 f"The examples lack column {feature.column!r}, which feature {feature.name!r} reads. They have: "
                 f"{', '.join(map(str, frame))}."
             )
-        values = list(frame[feature.column])
-        if feature.kind == "ids":
-            values = [_steps(value) for value in values]
-            longest = max([1, *map(len, values)])
-            flat = [step for value in values for step in [*value, *[None] * (longest - len(value))]]
-            rows[feature.name] = _typed(flat, feature.dtype).reshape(-1, longest)
-        else:
-            rows[feature.name] = _typed(values, feature.dtype)
+        try:
+            rows[feature.name] = _column(list(frame[feature.column]), feature)
+        except (TypeError, ValueError, OverflowError) as error:
+            wanted = f"lists of {feature.dtype}" if feature.kind == "ids" else feature.dtype
+            raise DataError(
+                f"Feature {feature.name!r} takes {wanted}, one a row. Column {feature.column!r} holds something else: "
+                f"{error}."
+            ) from None
     return rows
 
 
@@ -213,6 +258,15 @@ def serialize_rows(rows: Mapping[str, np.ndarray], features: Iterable[Feature]) 
     return np.array(serialized, object)
 
 
+def _column(values: Sequence[Any], feature: Feature) -> np.ndarray:
+    if feature.kind != "ids":
+        return _typed(values, feature.dtype)
+    values = [_steps(value) for value in values]
+    longest = max([1, *map(len, values)])
+    flat = [step for value in values for step in [*value, *[None] * (longest - len(value))]]
+    return _typed(flat, feature.dtype).reshape(-1, longest)
+
+
 def _steps(value: Any) -> list[Any]:
     if isinstance(value, str):
         return value.split("|") if value else []
@@ -222,6 +276,11 @@ def _steps(value: Any) -> list[Any]:
 def _typed(values: Sequence[Any], dtype: str) -> np.ndarray:
     absent = [_is_missing(value, dtype) for value in values]
     values = [MISSING[dtype] if missing else value for value, missing in zip(values, absent, strict=True)]
+    for value in values:  # what NumPy and `str` would take without a word
+        if isinstance(value, (list, tuple, dict)) or (
+            dtype == "int64" and isinstance(value, float) and value % 1
+        ):
+            raise ValueError(f"{value!r}")
     if dtype == "string":
         typed = np.empty(len(values), object)
         typed[:] = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
@@ -247,6 +306,16 @@ def inlined() -> Iterator[None]:
         yield
     finally:
         tf.config.run_functions_eagerly(before)
+
+
+def _repeated(rows: Mapping[str, tf.Tensor], count: tf.Tensor) -> dict[str, tf.Tensor]:
+    """`[1, ...]` to `[count, ...]`; what has `count` rows stays as it is, any other number is an error."""
+    return {
+        name: tf.ensure_shape(
+            tf.broadcast_to(value, tf.concat([[count], tf.shape(value)[1:]], 0)), [None, *value.shape[1:]]
+        )
+        for name, value in rows.items()
+    }
 
 
 def read_variables(function: Any, model: Any) -> list[keras.Variable]:
@@ -285,6 +354,11 @@ def _check(model: Any, encoder: Any, folder: pathlib.Path, version: int | None) 
     if not model.built:
         raise InputError("The model has no weights yet. Train it, or load weights, before the export.")
     for feature in model.serving_features:
+        if feature.name == "k":
+            raise InputError(
+                "A feature called 'k' cannot be served: `rank` asks by that name how many candidates are wanted. "
+                "Rename it; `column: k` goes on reading the raw column."
+            )
         if feature.table is not None:
             wanted, received = (schema.table(feature.table).rows for schema in (model.schema, encoder.schema))
             if wanted != received:
@@ -352,10 +426,13 @@ def _write_warm_up(
     with tf.io.TFRecordWriter(str(path)) as writer:
         for size in sorted({min(size, count) for size in WARM_UP_ROWS}):
             some = {key: value[:size] for key, value in rows.items()}
-            for signature_name, inputs in (
-                ("serving_default", some),
-                ("serve_examples", {"examples": serialize_rows(some, features)}),
-            ):
+            requests = {
+                "serving_default": some,
+                "serve_examples": {"examples": serialize_rows(some, features)},
+            }
+            if any(feature.role == "item" for feature in features):
+                requests["rank"] = rank_inputs(some, features, size)
+            for signature_name, inputs in requests.items():
                 request = _field(1, _field(1, name.encode()) + _field(3, signature_name.encode()))
                 for key, value in inputs.items():
                     tensor = tf.make_tensor_proto(value.tolist(), _dtype(value), value.shape)

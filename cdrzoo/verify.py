@@ -16,7 +16,18 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from cdrzoo.errors import InputError, VerifyError
-from cdrzoo.export import MISSING, inlined, missing_rows, raw_rows, read_variables, serialize_rows, signature
+from cdrzoo.export import (
+    MISSING,
+    inlined,
+    item_key,
+    missing_rows,
+    rank_inputs,
+    rank_signature,
+    raw_rows,
+    read_variables,
+    serialize_rows,
+    signature,
+)
 from cdrzoo.schema import Feature, Schema
 
 if TYPE_CHECKING:
@@ -27,6 +38,7 @@ TOLERANCE = 1e-6
 
 _UNSEEN: dict[str, Any] = {"string": "an id that no log holds", "int64": 2**62 + 12345}
 _SINGLE_ROWS = 8
+_RANKED_USERS = 4
 
 
 @dataclass(frozen=True)
@@ -92,7 +104,7 @@ def verify(
     reads, none of a source, none of an optimizer); equal scores through `serving_default` and `serve_examples`, in
     this process and in a plain graph session, as servers load it; that rows do not influence each other (permuted,
     alone, none at all); that padding, short, long and empty sequences, unknown and missing ids and absent features do
-    what they should.
+    what they should; that `rank` gives candidates the scores of `serving_default`, in order, and as many as were asked.
 
     Args:
         path: the version: the folder with `saved_model.pb`.
@@ -190,39 +202,47 @@ def _frame(raw: Mapping[str, np.ndarray], features: Iterable[Feature]) -> pd.Dat
     return pandas.DataFrame({f.column: list(raw[f.name]) for f in features})
 
 
+def graph_session(path: str | pathlib.Path) -> tuple[Any, Mapping[str, Any]]:
+    """A SavedModel as servers load it: a session over its graph, and its `SignatureDef`s."""
+    session = tf.compat.v1.Session(graph=tf.Graph())
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(
+        "ERROR"
+    )  # the loader of TensorFlow 1 says that it is deprecated; servers still load that way
+    try:
+        with session.graph.as_default():
+            return session, tf.compat.v1.saved_model.load(session, ["serve"], str(path)).signature_def
+    finally:
+        logger.setLevel(level)
+
+
 class _Served:
     """A version, loaded in this process and in a graph session; one call a signature and a way."""
 
     def __init__(self, path: pathlib.Path):
         self.eager = tf.saved_model.load(str(path)).signatures
-        self.session = tf.compat.v1.Session(graph=tf.Graph())
-        logger = tf.get_logger()
-        level = logger.level
-        logger.setLevel(
-            "ERROR"
-        )  # the loader of TensorFlow 1 says that it is deprecated; servers still load that way
-        try:
-            with self.session.graph.as_default():
-                self.signatures = tf.compat.v1.saved_model.load(
-                    self.session, ["serve"], str(path)
-                ).signature_def
-        finally:
-            logger.setLevel(level)
+        self.session, self.signatures = graph_session(path)
 
     def __call__(
         self, inputs: Mapping[str, np.ndarray], signature: str = "serving_default", session: bool = False
     ) -> np.ndarray:
+        (output,) = self.outputs(inputs, signature, session).values()
+        return output
+
+    def outputs(
+        self, inputs: Mapping[str, np.ndarray], signature: str, session: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Every output of a signature, by name."""
         if session:
             definition = self.signatures[signature]
-            (output,) = definition.outputs.values()
             feed = {definition.inputs[name].name: value for name, value in inputs.items()}
-            return self.session.run(output.name, feed)
+            return self.session.run({name: info.name for name, info in definition.outputs.items()}, feed)
         tensors = {
             name: tf.constant(value, tf.string if value.dtype == object else value.dtype)
             for name, value in inputs.items()
         }
-        (output,) = self.eager[signature](**tensors).values()
-        return output.numpy()
+        return {name: output.numpy() for name, output in self.eager[signature](**tensors).items()}
 
 
 # Checks -------------------------------------------------------------------------------------------------------------
@@ -235,15 +255,25 @@ def _check_signatures(report: Report, meta_graph: Any, features: Sequence[Featur
             for name, info in tensors.items()
         }
 
-    wanted = {name: (spec.dtype.name, spec.shape.as_list()) for name, spec in signature(features).items()}
+    def specified(specs):
+        return {name: (spec.dtype.name, spec.shape.as_list()) for name, spec in specs.items()}
+
     output = {schema.target_domain.task: ("float32", [None])}
-    for name, inputs in (("serving_default", wanted), ("serve_examples", {"examples": ("string", [None])})):
+    wanted = {
+        "serving_default": (specified(signature(features)), output),
+        "serve_examples": ({"examples": ("string", [None])}, output),
+    }
+    if any(feature.role == "item" for feature in features):
+        key = item_key(features)
+        ranked = {"index": ("int32", [None]), **({"item": (key.dtype, [None])} if key else {}), **output}
+        wanted["rank"] = (specified(rank_signature(features)), ranked)
+    for name, tensors in wanted.items():
         definition = meta_graph.signature_def[name]
         found = described(definition.inputs), described(definition.outputs)
         report.checks.append(
             Check(
                 f"signature {name}",
-                found == (inputs, output),
+                found == tensors,
                 f"{', '.join(found[0]) or 'no inputs'} -> {', '.join(found[1]) or 'nothing'}",
             )
         )
@@ -393,6 +423,50 @@ def _check_scores(
     absent = agree("every feature missing", nothing)
     examples = np.array([tf.train.Example().SerializeToString()] * len(scores), object)
     compare("examples without features", served({"examples": examples}, "serve_examples"), absent)
+
+    if any(feature.role == "item" for feature in features):
+        _check_rank(report, served, raw, features, schema, compare)
+
+
+def _check_rank(
+    report: Report,
+    served: _Served,
+    raw: dict[str, np.ndarray],
+    features: Sequence[Feature],
+    schema: Schema,
+    compare: Callable[[str, np.ndarray, np.ndarray], None],
+) -> None:
+    """Ranks all rows' items for the users of some rows; every item twice, so that scores tie."""
+    task, key = schema.target_domain.task, item_key(features)
+    items = {name: np.concatenate([value, value]) for name, value in raw.items()}
+    count = len(items[features[0].name])
+    users = range(min(_RANKED_USERS, count // 2))
+    got, in_session, wanted, wrong = [], [], [], set()
+    for user in users:
+        inputs = {k: rank_inputs(items, features, k, user) for k in (count, count + 1, 3, 0)}
+        ranked = {k: served.outputs(chosen, "rank") for k, chosen in inputs.items()}
+        index, scores = ranked[count]["index"], ranked[count][task]
+        others = {f.name: np.repeat(raw[f.name][[user]], count, 0) for f in features if f.role != "item"}
+        got.append(scores)
+        in_session.append(served.outputs(inputs[count], "rank", session=True)[task])
+        wanted.append(served(items | others)[index])
+        by_place = np.zeros(count, np.float32)
+        by_place[index] = scores
+        if not np.array_equal(index, np.argsort(-by_place, kind="stable")):
+            wrong.add("not in order")
+        if key and not np.array_equal(ranked[count]["item"], _as_served(items[key.name])[index]):
+            wrong.add("the items are not those of the index")
+        if any(not np.array_equal(ranked[k]["index"], index[:k]) for k in inputs):
+            wrong.add("not as many as asked")
+    compare("rank, the scores of serving_default", np.concatenate(got), np.concatenate(wanted))
+    compare("rank, graph session", np.concatenate(in_session), np.concatenate(got))
+    found = ", ".join(sorted(wrong)) or f"{len(users)} users, {count} candidates, equal scores by their place"
+    report.checks.append(Check("rank, best first", not wrong, found))
+
+
+def _as_served(values: np.ndarray) -> np.ndarray:
+    """As TensorFlow gives them back: strings are bytes."""
+    return np.array([value.encode() for value in values], object) if values.dtype == object else values
 
 
 def _changed(

@@ -1,6 +1,7 @@
 """Exports: what is inside, what they take and give, who can load them, and that a failed one leaves nothing."""
 
 import collections
+import dataclasses
 import json
 import os
 import pathlib
@@ -17,11 +18,12 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
 from cdrzoo import export as exporting
+from cdrzoo.data.encoder import Encoder
 from cdrzoo.errors import DataError, InputError
 from cdrzoo.export import export, missing_rows, raw_rows, serialize_rows
 from cdrzoo.models import CCTL, DNN
 from cdrzoo.schema import Feature
-from tests.serving_case import make_encoder, make_frame, make_model
+from tests.serving_case import make_encoder, make_frame, make_model, make_schema
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +329,7 @@ def array(tensor):
     return tf.make_ndarray(tensor_pb2.TensorProto.FromString(tensor))
 
 
-def test_warm_up_requests_are_requests_of_both_signatures(cctl, encoder, frame):
+def test_warm_up_requests_are_requests_of_every_signature(cctl, encoder, frame):
     model, path = cctl
     served = tf.saved_model.load(str(path)).signatures
     expected = scores_of(model, encoder, frame)
@@ -337,9 +339,11 @@ def test_warm_up_requests_are_requests_of_both_signatures(cctl, encoder, frame):
         assert request.model_spec.name == "films"
         inputs = {name: array(tensor) for name, tensor in request.inputs.items()}
         output = call(served[request.model_spec.signature_name], inputs)["click"]
-        np.testing.assert_allclose(output, expected[: len(output)], rtol=0, atol=1e-6)
+        if request.model_spec.signature_name != "rank":  # which scores other pairs of user and item
+            np.testing.assert_allclose(output, expected[: len(output)], rtol=0, atol=1e-6)
         sizes.append((request.model_spec.signature_name, len(output)))
-    assert sizes == [(name, size) for size in (1, 16, 40) for name in ("serving_default", "serve_examples")]
+    names = ("serving_default", "serve_examples", "rank")
+    assert sizes == [(name, size) for size in (1, 16, 40) for name in names]
 
 
 def test_warm_up_requests_as_the_serving_package_reads_them(cctl):
@@ -353,8 +357,69 @@ def test_warm_up_requests_as_the_serving_package_reads_them(cctl):
 def test_without_examples_the_warm_up_is_a_row_of_missing_values(dnn, encoder, tmp_path):
     path = export(dnn, encoder, tmp_path)
     logs = prediction_logs(path / "assets.extra" / "tf_serving_warmup_requests")
-    assert len(logs) == 2 and not (path / "assets.extra" / "replay.jsonl").exists()
+    assert len(logs) == 3 and not (path / "assets.extra" / "replay.jsonl").exists()
     assert array(logs[0].predict_log.request.inputs["user"]).tolist() == [b""]
+
+
+# Ranking
+
+
+def test_rank_by_hand(cctl, encoder, frame):
+    """One user's features once, candidates' once each: the order and the scores of rows written out."""
+    model, path = cctl
+    rank = tf.saved_model.load(str(path)).signatures["rank"]
+    films = ["f3", "no such film", "f1", "f3", ""]
+    user = frame.iloc[[5]]
+    rows = pd.concat([user] * len(films)).assign(**{"film id": films})
+    expected = scores_of(model, encoder, rows)
+    request = {
+        **raw_rows(user, model.serving_features),
+        "film": np.array(films, object),
+        "k": np.array(4, np.int32),
+    }
+    output = call(rank, request)
+    order = np.argsort(-expected, kind="stable")[:4]
+    assert output["index"].numpy().tolist() == order.tolist()
+    assert [item.decode() for item in output["item"].numpy()] == [films[i] for i in order]
+    np.testing.assert_allclose(output["click"], expected[order], rtol=0, atol=1e-6)
+    places = output["index"].numpy().tolist()
+    assert places.index(0) + 1 == places.index(3)  # a tie: the earlier candidate first
+    assert call(rank, request | {"k": np.array(99, np.int32)})["index"].shape == (5,)
+    nobody = request | {"film": np.array([], object)}
+    assert call(rank, nobody)["index"].shape == (0,)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        call(rank, request | {"k": np.array(-1, np.int32)})
+
+
+def test_a_schema_without_items_has_nothing_to_rank(frame, tmp_path):
+    schema = make_schema()
+    films = schema.target_domain
+    films = dataclasses.replace(
+        films, features=tuple(f for f in films.features if f.role != "item"), item=None
+    )
+    books = [f for f in schema.domain("books").features if f.role != "history"]
+    schema = dataclasses.replace(
+        schema,
+        tables=tuple(t for t in schema.tables if t.name != "film"),
+        domains=(
+            dataclasses.replace(schema.domain("books"), features=tuple(books)),
+            dataclasses.replace(films, features=tuple(f for f in films.features if f.table != "film")),
+        ),
+    )
+    encoder = Encoder(schema).adapt({name: make_frame(name, 50) for name in ("books", "films")})
+    path = export(make_model(encoder), encoder, tmp_path, examples=frame)
+    assert "rank" not in tf.saved_model.load(str(path)).signatures
+
+
+def test_a_feature_may_not_be_called_as_rank_s_number_is(tmp_path):
+    schema = make_schema()
+    films = schema.target_domain
+    k = Feature("k", "number", "user", column="age")
+    films = dataclasses.replace(films, features=(*films.features, k))
+    schema = dataclasses.replace(schema, domains=(schema.domain("books"), films))
+    encoder = Encoder(schema).adapt({name: make_frame(name, 50) for name in ("books", "films")})
+    with pytest.raises(InputError, match="'k' cannot be served"):
+        export(make_model(encoder), encoder, tmp_path)
 
 
 # Rows

@@ -75,7 +75,10 @@ def test_every_lower_bound_is_tested():
 
 
 def test_every_import_is_a_declared_dependency():
-    """What `cdrzoo` imports, `pip install` brings; what an extra brings is imported inside functions only."""
+    """What `cdrzoo` imports, `pip install` brings; what an extra brings is imported inside functions only.
+
+    The modules of `cdrzoo.serving` are imported lazily by its `__init__`, which says what is missing.
+    """
     extras = [
         text
         for name in ("serving", "report", "recommenders", "tune")
@@ -86,7 +89,8 @@ def test_every_import_is_a_declared_dependency():
     undeclared = []
     for path in sorted((PROJECT / "cdrzoo").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        at_top = set(map(id, tree.body))
+        lazy = path.parent.name == "serving" and path.name != "__init__.py"
+        at_top = set() if lazy else set(map(id, tree.body))
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]

@@ -119,8 +119,14 @@ class EncoderGraph(tf.Module):
         return tf.cast(tf.where(missing, tf.zeros_like(values), (values - mean) / deviation), tf.float32)
 
 
+class _Vocabulary(tf.lookup.TextFileInitializer):
+    """The table draws a name of its own. Else it is named after the file, whose path here would stand in an export."""
+
+    _shared_name = None
+
+
 def _lookup_table(path: pathlib.Path, key_dtype: tf.DType, size: int) -> tf.lookup.StaticHashTable:
-    initializer = tf.lookup.TextFileInitializer(
+    initializer = _Vocabulary(
         str(path),
         key_dtype=key_dtype,
         key_index=tf.lookup.TextFileIndex.WHOLE_LINE,
