@@ -131,7 +131,12 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path):
         entry_points = wheel.read(f"{info}/entry_points.txt").decode()
     packages = ("cdrzoo", "tfx_pipeline")
     wanted = {str(p.relative_to(PROJECT)) for package in packages for p in (PROJECT / package).rglob("*.py")}
-    wanted |= {"cdrzoo/py.typed", "cdrzoo/models/costs.yaml", "tfx_pipeline/configs/films.yaml", "tfx_pipeline/Containerfile"}
+    wanted |= {
+        "cdrzoo/py.typed",
+        "cdrzoo/models/costs.yaml",
+        "tfx_pipeline/configs/films.yaml",
+        "tfx_pipeline/Containerfile",
+    }
     assert wanted <= names
     assert {name.split("/")[0] for name in names} == {"cdrzoo", "tfx_pipeline", info}
     assert f"{info}/licenses/LICENSE" in names

@@ -63,11 +63,10 @@ def write_examples(config: PipelineConfig) -> str:
     """
     if config.examples:
         return config.path(config.examples)
-    described = config.run.to_dict()
+    described = config.run.identity()
     key = {
         "schema": config.schema.to_dict(),
         "read": {name: described[name] for name in ("schema", "data", "split", "preparation")},
-        "files": [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(_files(config))],
         "code": code_hash("tfx_pipeline.rows", "cdrzoo.data"),
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -91,11 +90,6 @@ def write_examples(config: PipelineConfig) -> str:
     (unfinished / "split.json").write_text(json.dumps(prepared.split.to_dict(), indent=2) + "\n")
     unfinished.rename(folder)
     return str(folder)
-
-
-def _files(config: PipelineConfig) -> list[pathlib.Path]:
-    found = config.run.files()
-    return [file for path in found for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
 
 
 def run(config: PipelineConfig, echo: Any = print) -> Result:
