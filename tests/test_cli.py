@@ -469,6 +469,8 @@ def test_reproduce_runs_an_experiment_and_writes_its_page(demo, tmp_path, capsys
     lines = list(map(json.loads, (tmp_path / "out/toy/half/results.jsonl").read_text().splitlines()))
     assert [line["changes"]["seed"] for line in lines] == [0, 1]
     assert lines[0]["result"]["split"]["hash"] in page and lines[0]["result"]["versions"]["cdrzoo"] in page
+    about = (tmp_path / "out/toy/half/comparison.json").read_text()
+    assert str(tmp_path) not in about + page and (tmp_path / "out/toy/half/report.html").exists()
     assert "| MF |" in page and "| 1.5000 |" in page and "| item mean |" in page
     assert cli.main(command) == 0
     assert len((tmp_path / "out/toy/half/results.jsonl").read_text().splitlines()) == 2

@@ -187,16 +187,17 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads back, with paths made absolute."""
-        return self._plain(lambda path: str(path.resolve()))
+        return self.plain(lambda path: str(path.resolve()))
 
     def identity(self) -> dict[str, Any]:
         """The same wherever the files lie: they are named by their names and what they hold in place of their paths.
 
         Two runs with one identity are one run, whichever machine they ran on.
         """
-        return self._plain(_contents)
+        return self.plain(_contents)
 
-    def _plain(self, place: Callable[[pathlib.Path], Any]) -> dict[str, Any]:
+    def plain(self, place: Callable[[pathlib.Path], Any]) -> dict[str, Any]:
+        """As a mapping, with what `place` makes of it for every path."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "folder"}
         if self.finetune:
             plain["finetune"] = place(pathlib.Path(self.folder, self.finetune))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import difflib
+import importlib.util
 import json
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -78,8 +79,9 @@ def reproduce(
     Args:
         name: of the experiment, or `NAME/PART`.
         data: the folder of all data, with a folder for each dataset.
-        out: `NAME/PART/results.jsonl` (a line a run, appended as they end) and `NAME/README.md`, the page, go here,
-            files that are converted to `rows`. Lines of another machine that were put there are taken as they are.
+        out: `NAME/PART/results.jsonl` (a line a run, appended as they end), `NAME/README.md`, the page, and, with
+            matplotlib, `NAME/PART/report.html` go here, files that are converted to `rows`. Lines of another machine
+            that were put there are taken as they are.
         jobs: processes.
         seeds: runs of each model, in place of the experiment's.
         search: trials of each model, in place of the experiment's.
@@ -119,14 +121,23 @@ def reproduce(
             jobs=jobs,
             progress=progress,
         )
-        from cdrzoo.experiments import floors, run
+        from cdrzoo.experiments import floors, report, run
 
-        prepared = run.prepare(configs[part])
-        rows = compare.table(results, comparison.against, floors.floors(prepared))
+        simple = floors.floors(run.prepare(configs[part]))
+        rows = compare.table(results, comparison.against, simple)
         text += (f"## {part}\n\n" if part else "") + compare.markdown(beside(rows, comparison.published))
-        text += "\n" + provenance(results, comparison, configs[part])
+        text += "\n" + provenance(results, comparison)
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(text, encoding="utf-8")
+        about = {
+            "command": ["reproduce", name, "--data", "DATA", "--out", "OUT"],
+            "config": configs[part].plain(lambda path: path.name),  # no place of this machine
+            "against": comparison.against,
+            "floors": simple,
+        }
+        (home / part / "comparison.json").write_text(json.dumps(about, indent=2) + "\n")
+        if importlib.util.find_spec("matplotlib"):
+            report.report(home / part)
     return page
 
 
@@ -154,7 +165,7 @@ def beside(
     return made
 
 
-def provenance(results: Sequence[Mapping[str, Any]], comparison: Comparison, config: RunConfig) -> str:
+def provenance(results: Sequence[Mapping[str, Any]], comparison: Comparison) -> str:
     """What every number of a table was measured on and with, as a list."""
     of = [line["result"] for line in results]
     split = {(result["split"]["name"], result["split"]["hash"]) for result in of}
@@ -174,7 +185,7 @@ def provenance(results: Sequence[Mapping[str, Any]], comparison: Comparison, con
     )
     lines = [f"Split {name}, sha256 {digest}" for name, digest in sorted(split)] + [
         f"Seeds {', '.join(map(str, seeds))}; mean ± standard deviation; *difference* and *p*: paired t-test over "
-        f"seeds against {comparison.against}",
+        f"seeds against {comparison.against}, and p after Holm's correction for all tests of the table",
         f"Selected by: {', '.join(sorted({result['selection'] for result in of}))}{searched}; test rows were scored "
         "once a run",
         "Versions: " + ", ".join(f"{library} {' / '.join(sorted(v))}" for library, v in used.items()),
