@@ -168,8 +168,9 @@ def test_the_metrics_are_cdrzoo_s(runs, test_rows):
     overall = found["overall"]
     assert overall["auc"] == pytest.approx(metrics.auc(labels, scores), abs=1e-12)
     assert overall["gauc"] == pytest.approx(metrics.gauc(labels, scores, columns[rows.USER]), abs=1e-12)
-    assert overall["log_loss"] == pytest.approx(metrics.log_loss(labels, scores), abs=1e-9)
-    assert overall["ece"] == pytest.approx(metrics.ece(labels, scores), abs=1e-9)
+    # The Evaluator scores in batches of other sizes, in which float32 products round otherwise.
+    assert overall["log_loss"] == pytest.approx(metrics.log_loss(labels, scores), abs=1e-7)
+    assert overall["ece"] == pytest.approx(metrics.ece(labels, scores), abs=1e-7)
     assert overall["tfma_auc"] == pytest.approx(overall["auc"], abs=2e-3)
     assert overall["calibration"] == pytest.approx(scores.mean() / labels.mean(), rel=1e-5)
     cold = columns[rows.USERS] == b"cold"
@@ -215,7 +216,8 @@ def test_transform_counts_what_the_encoder_counts(runs, trained):
     for domain, numbers in ours.numbers.items():
         for name, pair in numbers.items():
             assert theirs.numbers[domain][name] == pytest.approx(pair, rel=1e-12), name
-    assert ours.schema.with_means({}) == theirs.schema.with_means({})
+    assert ours.schema.with_means({}).domains == theirs.schema.with_means({}).domains
+    assert {t.name: t for t in ours.schema.tables} == {t.name: t for t in theirs.schema.tables}
 
 
 def test_training_saw_what_the_encoder_gives(runs, trained):
