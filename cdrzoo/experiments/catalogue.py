@@ -418,8 +418,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "cold_douban_music_book": Experiment(
         "Ratings of cold-start users, Douban music to book",
         _cold("douban", "music", "book", "douban_book_music"),
-        "Without times: all of a user's behaviours in the source are listed, later ones too. A natural case of "
-        "negative transfer: the source's user means lower the floor.",
+        "Without times: all of a user's behaviours in the source are listed, later ones too.",
     ),
     "cctl_table2_amazon": Experiment(
         "CCTL, Table 2, Amazon books to movies",
