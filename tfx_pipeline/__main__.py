@@ -55,11 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _quiet() -> None:
-    """TFX logs every step at the level of information."""
+    """TFX logs every step at the level of information, and Google's libraries deplore Python 3.10."""
     import logging
+    import warnings
 
     import absl.logging
 
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"google\.")
     absl.logging.set_verbosity(absl.logging.ERROR)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 

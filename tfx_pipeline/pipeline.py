@@ -82,8 +82,11 @@ def make(config: PipelineConfig, examples: str) -> Pipeline:
     for stage in config.stages:
         last = stage is config.stages[-1] or stage.model == config.run.model
         module = models.card(stage.model).module or stage.model
+        training = stage.to_dict()
+        if config.examples:  # they may lie where no path leads
+            training["data"] = {name: f"{examples}/{name}_train" for name in stage.data}
         given = {
-            "run": stage.to_dict(),
+            "run": training,
             "schema": schema.to_dict(),
             "name": config.name,
             "served": last,

@@ -355,3 +355,19 @@ def test_the_pusher_pushes_whole_versions_of_blessed_models_once(tmp_path, capsy
     assert push(folder, tmp_path, model="other") == ["1", "2"]
     assert (folder / "2" / "saved_model.pb").read_text() == "other"
     assert push(folder, tmp_path) == ["1", "2", "3"], "back to the first model"
+
+
+@pytest.mark.parametrize("model", ["dnn", "mkt"])
+def test_a_pipeline_compiles_for_the_cluster(tmp_path, model):
+    """Every node stands in the definition, with the image, and no path of this machine."""
+    pytest.importorskip("kfp", reason="compiling needs the extra `kubeflow`")
+    remote = {name: f"gs://bucket/{name}" for name in ("root", "push", "examples")}
+    given = {"schema": small_schema().to_dict(), "model": model, "pipeline": {"name": "films", **remote}}
+    runners.compile(PipelineConfig.from_dict(given, tmp_path), "registry/image", tmp_path / "vertex.json")
+    text = (tmp_path / "vertex.json").read_text()
+    spec = json.loads(text)["pipelineSpec"]
+    trainers = {"dnn": ["Trainer.dnn"], "mkt": ["Trainer.mem", "Trainer.mkt"]}[model]
+    assert {*UPSTREAM, *trainers, "Evaluator", "InfraValidator", "Pusher"} <= set(
+        spec["root"]["dag"]["tasks"]
+    )
+    assert "registry/image" in text and "gs://bucket/examples" in text and str(tmp_path) not in text
