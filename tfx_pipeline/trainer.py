@@ -110,12 +110,13 @@ def _train(given: dict[str, Any]) -> None:
         io_utils.copy_dir(given["base_model"], str(state / "first"))
     with strategy.scope():
         fitted = run.fit(config, prepared, state, verbose=2)
+        measured = _measured(fitted.model, prepared)  # by all workers together
     if index:
         return  # the chief writes
     described = {**config.to_dict(), "data": settings["run"]["data"]}
     result = {
         **{name: described[name] for name in ("model", "domains", "arguments", "width", "training", "seed")},
-        "validation": _measured(fitted.model, prepared),
+        "validation": measured,
         "best_epoch": fitted.best_epoch + 1,
         "epochs": len(fitted.history["loss"]),
         "seconds": round(fitted.seconds, 2),
@@ -190,6 +191,16 @@ def _state(given: dict[str, Any], worker: int) -> pathlib.Path:
     return folder
 
 
+class _Workers(tf.distribute.MultiWorkerMirroredStrategy):
+    """Keras 3 asks for means of its logs, which are scalars, along axis 0, and for the mean of a batch by domain, of
+    which it wants to know the kind alone. TensorFlow refuses both."""
+
+    def reduce(self, reduce_op, value, axis=None):
+        if tf.nest.is_nested(value):
+            return tf.nest.map_structure(lambda each: self.experimental_local_results(each)[0], value)
+        return super().reduce(reduce_op, value, axis=None)
+
+
 def _strategy(name: str) -> tuple[tf.distribute.Strategy, int]:
     """The strategy, and which worker this is; GPUs take memory as they need it."""
     for gpu in tf.config.list_physical_devices("GPU"):
@@ -199,7 +210,7 @@ def _strategy(name: str) -> tuple[tf.distribute.Strategy, int]:
     if name == "multi_worker":
         task = json.loads(os.environ.get("TF_CONFIG") or "{}").get("task", {})
         chief = task.get("type", "chief") == "chief"
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        strategy = _Workers()
         return strategy, 0 if chief else int(task["index"]) + (
             "chief" in strategy.cluster_resolver.cluster_spec().jobs
         )
