@@ -6,8 +6,10 @@ import shutil
 
 import keras
 import pytest
+import tensorflow as tf
 from keras import ops
 
+from cdrzoo import export as exporting
 from cdrzoo import verify as verifying
 from cdrzoo.errors import InputError, VerifyError
 from cdrzoo.export import export
@@ -162,6 +164,30 @@ def test_served_scores_that_are_not_the_models_fail(encoder, frame, tmp_path):
     with pytest.raises(VerifyError, match="FAIL serving_default, the Keras model") as error:
         verify(path, model, encoder, frame)
     assert "rows alone" not in failed(error)
+
+
+def test_a_wrong_ranking_fails(encoder, frame, tmp_path, monkeypatch):
+    top_k, repeated = tf.math.top_k, exporting._repeated
+
+    def worst_first(scores, k):
+        best, index = top_k(-scores, k)
+        return -best, index
+
+    def other_user(rows, count):
+        return repeated({**rows, "user": rows["user"] * 0}, count)
+
+    wrong = {
+        "rank, best first": (tf.math, "top_k", worst_first),
+        "rank, the scores of serving_default": (exporting, "_repeated", other_user),
+    }
+    model = make_model(encoder)
+    for check, patch in wrong.items():
+        with monkeypatch.context() as patched:
+            patched.setattr(*patch)
+            path = exporting.export(model, encoder, tmp_path, examples=frame)
+        with pytest.raises(VerifyError) as error:
+            verify(path)
+        assert failed(error) == [check]
 
 
 def test_an_input_of_another_domain_fails(cctl, tmp_path):
