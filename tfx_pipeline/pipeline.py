@@ -50,7 +50,9 @@ def make(config: PipelineConfig, examples: str) -> Pipeline:
     """
     schema, root = config.schema, config.path(config.root)
     target_test, target_valid = f"{schema.target}_test", f"{schema.target}_valid"
-    described = json.dumps(schema.to_dict(), sort_keys=True)
+    described = json.dumps(
+        schema.to_dict()
+    )  # as text: TFX sorts the keys of mappings, and with them domains and tables
 
     splits = [example_gen_pb2.Input.Split(name=name, pattern=f"{name}/*") for name in config.splits]
     rows = ImportExampleGen(input_base=examples, input_config=example_gen_pb2.Input(splits=splits)).with_id(
@@ -71,7 +73,7 @@ def make(config: PipelineConfig, examples: str) -> Pipeline:
         splits_config=transform_pb2.SplitsConfig(
             analyze=config.train_splits, transform=[*config.train_splits, target_valid]
         ),
-        custom_config={"schema": schema.to_dict(), "code": code_hash("tfx_pipeline.preprocessing")},
+        custom_config={"schema": described, "code": code_hash("tfx_pipeline.preprocessing")},
         disable_statistics=True,
         disable_analyzer_cache=True,  # it serves spans of days, which do not exist here
     )
@@ -87,7 +89,7 @@ def make(config: PipelineConfig, examples: str) -> Pipeline:
             training["data"] = {name: f"{examples}/{name}_train" for name in stage.data}
         given = {
             "run": training,
-            "schema": schema.to_dict(),
+            "schema": described,
             "name": config.name,
             "served": last,
             "strategy": config.strategy,

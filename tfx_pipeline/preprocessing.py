@@ -7,6 +7,7 @@ often Transform puts the last in alphabetical order first, `Encoder.adapt` the f
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     Each row holds the values of its own domain, so of the others there is nothing but padding, which is zeros: the sum
     over the domains is the row's own encoding.
     """
-    schema = Schema.from_dict(custom_config["schema"])
+    schema = Schema.from_dict(json.loads(custom_config["schema"]))
     raw = {
         domain.name: {f.name: _dense(inputs[raw_name(schema, domain, f)], f) for f in domain.features}
         for domain in schema.domains

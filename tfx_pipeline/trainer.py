@@ -179,7 +179,7 @@ def _read(given: dict[str, Any]) -> tuple[RunConfig, TransformedRows]:
         config = config.with_changes(given["hyperparameters"]["values"])
     transform = tft.TFTransformOutput(given["transform_graph_path"])
     files = [*given["train_files"], *given["eval_files"]]
-    return config, TransformedRows(Schema.from_dict(settings["schema"]), files, transform)
+    return config, TransformedRows(Schema.from_dict(json.loads(settings["schema"])), files, transform)
 
 
 def _state(given: dict[str, Any], worker: int) -> pathlib.Path:

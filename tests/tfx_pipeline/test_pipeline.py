@@ -163,14 +163,20 @@ def test_every_component_ran(runs):
 
 
 def test_the_metrics_are_cdrzoo_s(runs, test_rows):
-    _, columns, scores = test_rows
+    serialized, columns, scores = test_rows
+    served = tf.saved_model.load(runs["good"].pushed).signatures["serve_examples"]
+    alone = np.concatenate([served(examples=tf.constant([row]))["click"].numpy() for row in serialized])
     found, labels = runs["good"].metrics, columns[rows.LABEL]
     overall = found["overall"]
     assert overall["auc"] == pytest.approx(metrics.auc(labels, scores), abs=1e-12)
     assert overall["gauc"] == pytest.approx(metrics.gauc(labels, scores, columns[rows.USER]), abs=1e-12)
-    # The Evaluator scores in batches of other sizes, in which float32 products round otherwise.
-    assert overall["log_loss"] == pytest.approx(metrics.log_loss(labels, scores), abs=1e-7)
-    assert overall["ece"] == pytest.approx(metrics.ece(labels, scores), abs=1e-7)
+    # Beam chooses the sizes of its batches, and a row by itself is rounded otherwise than among others.
+    alone = alone.astype("float64")
+    losses = [-np.log(np.where(labels > 0, each, 1 - each)) for each in (alone, scores.astype("float64"))]
+    rounding = np.abs(losses[0] - losses[1]).mean()
+    assert overall["log_loss"] == pytest.approx(metrics.log_loss(labels, scores), abs=1e-9 + rounding)
+    rounding = np.abs(alone - scores).mean()
+    assert overall["ece"] == pytest.approx(metrics.ece(labels, scores), abs=1e-9 + rounding)
     assert overall["tfma_auc"] == pytest.approx(overall["auc"], abs=2e-3)
     assert overall["calibration"] == pytest.approx(scores.mean() / labels.mean(), rel=1e-5)
     cold = columns[rows.USERS] == b"cold"
@@ -216,8 +222,7 @@ def test_transform_counts_what_the_encoder_counts(runs, trained):
     for domain, numbers in ours.numbers.items():
         for name, pair in numbers.items():
             assert theirs.numbers[domain][name] == pytest.approx(pair, rel=1e-12), name
-    assert ours.schema.with_means({}).domains == theirs.schema.with_means({}).domains
-    assert {t.name: t for t in ours.schema.tables} == {t.name: t for t in theirs.schema.tables}
+    assert ours.schema.with_means({}) == theirs.schema.with_means({})
 
 
 def test_training_saw_what_the_encoder_gives(runs, trained):
