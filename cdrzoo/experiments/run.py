@@ -89,7 +89,8 @@ def build(config: RunConfig, prepared: data.Prepared, pretrained: Any = None) ->
     training = config.training
     model.compile(
         optimizer=OPTIMIZERS[training.optimizer](
-            training.learning_rate, weight_decay=training.weight_decay or None
+            float(training.learning_rate),  # Keras takes no whole number
+            weight_decay=training.weight_decay or None,
         ),
         jit_compile="auto" if training.xla is None else training.xla,
     )

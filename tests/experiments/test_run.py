@@ -22,3 +22,10 @@ def test_the_epoch_is_the_best_on_validation_rows_and_no_test_row_is_looked_at(t
     watched = fitted.history["val_auc"]
     assert fitted.best_epoch == int(np.argmax(watched)) < len(watched) - 1
     assert run.evaluate(fitted.model, prepared, "valid")["auc"] == pytest.approx(max(watched), abs=1e-6)
+
+
+def test_a_learning_rate_may_be_a_whole_number():
+    made = synthetic.synthesize(users=40, source_rows=100, target_rows=100, source_items=10, target_items=10)
+    config = RunConfig(schema=made.schema, data=made.sources, model="lr", training=Training(learning_rate=1))
+    model = run.build(config, run.seen(config, run.prepare(config)))
+    assert float(model.optimizer.learning_rate) == 1.0
