@@ -3,9 +3,17 @@
 From its inner modules: `tfx.v1` brings Vertex AI's client along, which takes a third of the time and is not used.
 """
 
-# ruff: noqa: F401
+# ruff: noqa: E402, F401
 from typing import Any
 
+import tensorflow as tf
+
+# TensorFlow decides at the first look what `tf.keras` is, and tensorflow_transform sets TF_USE_LEGACY_KERAS: looked at
+# before, it stays Keras 3 for what subclasses it (tensorflow-recommenders). TFX's libraries import `tf_keras` by name.
+tf.keras.layers  # noqa: B018
+
+# isort: split
+import tensorflow_transform as tft
 from tensorflow_model_analysis.proto import config_pb2 as tfma_config
 from tfx.components import (
     BulkInferrer,

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_transform as tft
 
 from cdrzoo.data import Encoder
 from cdrzoo.data.encoder import MISSING, as_numbers
 from cdrzoo.data.graph import EncoderGraph
 from cdrzoo.schema import Feature, Schema
+from tfx_pipeline._tfx import tft
 from tfx_pipeline.rows import LABEL, USER, WEIGHT, raw_name
 
 NUMBERS = "row.numbers"

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-import tensorflow_transform as tft
 
 import cdrzoo.export
 from cdrzoo import callbacks, data, metrics, models
@@ -29,7 +28,7 @@ from cdrzoo.experiments import run
 from cdrzoo.experiments.config import RunConfig
 from cdrzoo.schema import Feature, Schema
 from tfx_pipeline import rows
-from tfx_pipeline._tfx import FnArgs, TunerFnResult, io_utils
+from tfx_pipeline._tfx import FnArgs, TunerFnResult, io_utils, tft
 from tfx_pipeline.preprocessing import NUMBERS, encoder
 
 _GIVEN = (

@@ -18,16 +18,16 @@ pytest.importorskip("tfx", reason="the pipeline needs the extra `tfx`, which thi
 
 import keras
 import tensorflow as tf
-import tensorflow_transform as tft
 import yaml
 
 from cdrzoo import callbacks, data, metrics
 from cdrzoo.data import synthetic
 from cdrzoo.errors import DataError
+from cdrzoo.layers import CrossNet
 from cdrzoo.schema import Table
 from cdrzoo.verify import verify
 from tfx_pipeline import components, rows, runners
-from tfx_pipeline._tfx import path_utils, standard_artifacts
+from tfx_pipeline._tfx import path_utils, standard_artifacts, tft
 from tfx_pipeline.config import PipelineConfig
 from tfx_pipeline.preprocessing import NUMBERS
 from tfx_pipeline.trainer import raw_frame
@@ -151,6 +151,12 @@ def test_rows(runs):
     served = tf.saved_model.load(runs["good"].pushed)
     scores = served.signatures["serve_examples"](examples=tf.constant(serialized))["click"].numpy()
     return serialized, {name: value.numpy() for name, value in parsed.items()}, scores
+
+
+def test_layers_of_other_packages_are_keras_3_beside_tfx():
+    """tensorflow_transform asks for Keras 2 in place of `tf.keras`, which such layers are made with."""
+    assert issubclass(tf.keras.layers.Layer, keras.layers.Layer)
+    assert CrossNet(2, "dcn_v2")(np.ones((2, 3), "float32")).shape == (2, 3)
 
 
 def test_every_component_ran(runs):
