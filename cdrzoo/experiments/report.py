@@ -222,6 +222,15 @@ def _comparison_page(folder: pathlib.Path) -> str:
                 f"Holm's correction for {len(tests)} tests. ECE: expected calibration error."
             ),
         ),
+        *[
+            _section(
+                f"{columns[name]} by group",
+                _quiet("By the training rows that the target has of a user (cold: none, warm: some)."),
+                _table(by_group),
+            )
+            for name in ("auc", "gauc", "mae", "rmse")
+            if (by_group := compare.group_table(results, name))
+        ],
         _section("Settings", _table(settings, text=True)),
     ]
     if about:
