@@ -39,7 +39,7 @@ if has grpc tensorflow_serving urllib3; then
     printf '\n$ cdrzoo serve %s --port 0 --rest-port 0 &\n' "$models"
     exec 3< <(exec cdrzoo serve "$models" --port 0 --rest-port 0)
     server=$!
-    trap 'kill "$server" 2>/dev/null && wait "$server"' EXIT
+    trap '{ kill "$server" && wait "$server"; } 2>/dev/null || :' EXIT
     read -r _ grpc _ rest _ <&3 # it writes where it listens once it answers, or ends
     step cdrzoo predict films --server "${grpc%,}" --input "$out/data/requests.csv"
     step cdrzoo predict films --server "${rest%;}" --input "$out/data/requests.csv"
