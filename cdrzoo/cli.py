@@ -195,10 +195,13 @@ def _parser() -> argparse.ArgumentParser:
     report = command(
         "report",
         _report,
-        "Write one HTML page of a run, a comparison or a transfer report: curves, tables, calibration, what the model\n"
-        "attends to. Figures are inline; it is read without a network (needs: pip install 'cdrzoo[report]').",
+        "Write one HTML page of a run, a transfer report, a comparison, or several of these in one folder, as\n"
+        "`cdrzoo reproduce` makes them: curves, tables, calibration, what the model attends to. Figures are inline;\n"
+        "it is read without a network (needs: pip install 'cdrzoo[report]').",
     )
-    report.add_argument("folder", type=pathlib.Path, help="folder of cdrzoo train, compare or transfer")
+    report.add_argument(
+        "folder", type=pathlib.Path, help="folder of cdrzoo train, compare, transfer or reproduce"
+    )
     report.add_argument("--out", type=pathlib.Path, help="file to write; default: report.html in the folder")
 
     tune = command(

@@ -75,8 +75,9 @@ def compare(
     Args:
         config: data, split, and the settings that the entries share.
         entries: what to compare.
-        folder: `results.jsonl` (a line a run, appended as they end) and `table.md` go here. A comparison that was
-            stopped goes on where it stopped when it is started again.
+        folder: `results.jsonl` (a line a run, appended as they end) and `table.md` go here, and first stages to
+            `first`: models of two stages that share one train it once. A comparison that was stopped goes on where it
+            stopped when it is started again.
         seeds: runs of each entry; their seeds are 0, 1, ...
         search: trials of each entry; 0: no search.
         jobs: processes.
@@ -102,7 +103,7 @@ def compare(
     folder.mkdir(parents=True, exist_ok=True)
     store = _Store(folder / "results.jsonl", config)
     chosen: dict[str, dict[str, Any]] = {entry.label: {} for entry in entries}
-    with _pool(config, jobs) as pool:
+    with _pool(config, folder / "first", jobs) as pool:
         if search:
             leaders = searched(config, entries)
             tasks = [
@@ -202,13 +203,20 @@ class _Store:
                 self.done[with_key["key"]] = with_key
 
     def _key(self, task: Task) -> str:
-        everything = self.config.with_changes(task.changes).identity()
-        return hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        return _key(self.config.with_changes(task.changes))
 
     def run(
         self, tasks: Sequence[Task], pool: concurrent.futures.Executor | None
     ) -> Iterator[dict[str, Any]]:
         waiting: dict[concurrent.futures.Future, Task] = {}
+        if (
+            pool is not None
+        ):  # no two processes train the same first stage, nor does the second wait for the first
+            todo = [
+                self.config.with_changes(task.changes) for task in tasks if self._key(task) not in self.done
+            ]
+            firsts = {_key(first): first for first in (run.first_stage() for run in todo) if first}
+            list(pool.map(_train_first, firsts.values()))
         for task in tasks:
             if self._key(task) in self.done:
                 yield {**self.done[self._key(task)], "label": task.label}
@@ -231,26 +239,39 @@ class _Store:
         return line
 
 
+def _key(config: RunConfig) -> str:
+    everything = json.dumps(config.identity(), sort_keys=True, default=str)
+    return hashlib.sha256(everything.encode()).hexdigest()[:16]
+
+
 _worker: dict[str, Any] = {}
 
 
-def _start(config: RunConfig) -> None:
+def _start(config: RunConfig, firsts: pathlib.Path) -> None:
     from cdrzoo.experiments import run
 
-    _worker["config"], _worker["prepared"] = config, run.prepare(config)
+    _worker.update(config=config, prepared=run.prepare(config), firsts=firsts)
 
 
 def _train(changes: dict[str, Any]) -> dict[str, Any]:
     from cdrzoo.experiments import run
 
-    return run.fit_once(_worker["config"].with_changes(changes), _worker["prepared"])
+    config = _worker["config"].with_changes(changes)
+    first = config.first_stage()
+    return run.fit_once(config, _worker["prepared"], _worker["firsts"] / _key(first) if first else None)
+
+
+def _train_first(config: RunConfig) -> None:
+    from cdrzoo.experiments import run
+
+    run.fit_first(config, run.seen(config, _worker["prepared"]), _worker["firsts"] / _key(config))
 
 
 @contextlib.contextmanager
-def _pool(config: RunConfig, jobs: int) -> Iterator[concurrent.futures.Executor | None]:
+def _pool(config: RunConfig, firsts: pathlib.Path, jobs: int) -> Iterator[concurrent.futures.Executor | None]:
     """A pool of processes that each prepare the data once; `None` for one job, which runs here."""
     if jobs < 2:
-        _start(config)
+        _start(config, firsts)
         yield None
         return
     # TensorFlow would give every process a thread for each core.
@@ -258,7 +279,7 @@ def _pool(config: RunConfig, jobs: int) -> Iterator[concurrent.futures.Executor 
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(
-        jobs, context, initializer=_start, initargs=(config,)
+        jobs, context, initializer=_start, initargs=(config, firsts)
     ) as pool:
         yield pool
 
@@ -295,9 +316,7 @@ def table(
     for label, runs in _by_label(results).items():
         row = {"model": label}
         for metric, title in columns.items():
-            values = np.array([run["test"][metric] for run in runs.values()])
-            spread = f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else ""
-            row[title] = f"{values.mean():.4f}{spread}"
+            row[title] = _cell([run["test"][metric] for run in runs.values()])
         row["difference"] = row["p"] = row["p, Holm"] = ""
         if label in found:
             test = found[label]
@@ -308,6 +327,30 @@ def table(
         row["seconds"] = f"{np.mean([run['seconds'] for run in runs.values()]):.1f}"
         rows.append(row)
     return rows
+
+
+def group_table(results: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, str]]:
+    """One metric by group of users, as MKT's Table 3 has it: a row a label, a column a group.
+
+    Args:
+        results: of `compare`.
+        metric: of `COLUMNS`; groups without a value in any run are left out, and no row is left without groups.
+    """
+    rows = []
+    for label, runs in _by_label(results).items():
+        values: dict[str, list[float]] = {}
+        for run in runs.values():
+            for name, value in run["test"].items():
+                if name.startswith(f"{metric}@") and np.isfinite(value):
+                    values.setdefault(name.partition("@")[2], []).append(value)
+        rows.append({"model": label, **{group: _cell(found) for group, found in values.items()}})
+    groups = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name, "") for name in groups} for row in rows] if len(groups) > 1 else []
+
+
+def _cell(values: Sequence[float]) -> str:
+    spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4f}{spread}"
 
 
 def tests(results: Sequence[Mapping[str, Any]], against: str) -> dict[str, Paired]:

@@ -8,6 +8,7 @@ import json
 import pathlib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -91,10 +92,11 @@ pre { background: #f4f5f7; padding: .6rem .8rem; overflow-x: auto; font-size: .8
 
 
 def report(folder: str | pathlib.Path, out: str | pathlib.Path | None = None) -> pathlib.Path:
-    """Writes the page of a folder that `cdrzoo train`, `compare` or `transfer` made.
+    """Writes the page of a folder that `cdrzoo train`, `compare` or `transfer` made, or of several comparisons in one.
 
     Args:
-        folder: of the run, the comparison or the transfer report.
+        folder: of the run, the comparison or the transfer report, or one that holds folders of comparisons, as
+            `cdrzoo reproduce` makes them.
         out: the file to write; default: `report.html` in the folder, in place of an earlier one.
 
     Returns:
@@ -109,9 +111,10 @@ def report(folder: str | pathlib.Path, out: str | pathlib.Path | None = None) ->
         "transfer.json": _transfer_page,
         "results.jsonl": _comparison_page,
         "metrics.json": _run_page,
+        "*/**/results.jsonl": _collection_page,
     }
     for name, page in pages.items():
-        if (folder / name).exists():
+        if any(folder.glob(name)):
             path = pathlib.Path(out) if out else folder / "report.html"
             text = page(folder)
             path.write_text(text, encoding="utf-8")
@@ -158,20 +161,99 @@ def _run_page(folder: pathlib.Path) -> str:
     return _page(title, parts)
 
 
+@dataclass(frozen=True)
+class _Comparison:
+    """What a folder of a comparison holds, and the tests of its results."""
+
+    searched: int
+    results: list[dict[str, Any]]
+    about: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: pathlib.Path) -> _Comparison:
+        lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+        latest = {(line["label"], line["changes"]["seed"]): line for line in lines if line["stage"] == "seed"}
+        if not latest:
+            raise InputError(
+                f"No run of the comparison in {folder} is done yet. Start `cdrzoo compare` again."
+            )
+        about = folder / "comparison.json"
+        return cls(
+            sum(line["stage"] == "search" for line in lines),
+            list(latest.values()),
+            json.loads(about.read_text()) if about.exists() else {},
+        )
+
+    @property
+    def labels(self) -> list[str]:
+        return list(dict.fromkeys(line["label"] for line in self.results))
+
+    @property
+    def against(self) -> str:
+        return self.about.get("against", "dnn" if "dnn" in self.labels else self.labels[0])
+
+    @property
+    def columns(self) -> dict[str, str]:
+        return compare.COLUMNS["click" if "auc" in self.results[0]["result"]["test"] else "rating"]
+
+
 def _comparison_page(folder: pathlib.Path) -> str:
-    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
-    latest = {(line["label"], line["changes"]["seed"]): line for line in lines if line["stage"] == "seed"}
-    results = list(latest.values())
-    if not results:
-        raise InputError(f"No run of the comparison in {folder} is done yet. Start `cdrzoo compare` again.")
-    about = (
-        json.loads((folder / "comparison.json").read_text()) if (folder / "comparison.json").exists() else {}
+    found = _Comparison.load(folder)
+    of = found.about["config"]["schema"]["target"] if found.about else folder.name
+    return _page(f"Comparison on {of}", _comparison(found))
+
+
+def _collection_page(folder: pathlib.Path) -> str:
+    """Several comparisons: a model's metric in each beside the others, then each in full."""
+    found = {
+        str(path.parent.relative_to(folder)): _Comparison.load(path.parent)
+        for path in sorted(folder.glob("*/**/results.jsonl"))
+    }
+    parts = [_lead(f"{len(found)} comparisons, {sum(len(one.results) for one in found.values())} runs.")]
+    for columns in compare.COLUMNS.values():
+        alike = {name: one for name, one in found.items() if one.columns is columns}
+        if alike:
+            parts.append(_overview(alike, *next(iter(columns.items()))))
+    for name, one in found.items():
+        parts += [f"<h1>{_escape(name)}</h1>", *_comparison(one)]
+    return _page("Comparisons", parts)
+
+
+def _overview(found: Mapping[str, _Comparison], metric: str, title: str) -> str:
+    """A row a model, a column a comparison; a colour where the interval of the difference leaves 0 out."""
+    rows: dict[str, dict[str, str]] = {}
+    for name, one in found.items():
+        tests = compare.tests(one.results, one.against)
+        for label in one.labels:
+            values = [r["result"]["test"][metric] for r in one.results if r["label"] == label]
+            cell, test = f"{np.mean(values):.4f}", tests.get(label)
+            row = rows.setdefault(
+                label, {"model": label, **dict.fromkeys(found, ""), "better": "0", "worse": "0"}
+            )
+            if (
+                test and test.low * test.high > 0
+            ):  # not for the one it is tested against, nor for a single seed
+                kind = "better" if (test.difference > 0) == metrics.HIGHER_IS_BETTER[metric] else "worse"
+                row[kind] = str(int(row[kind]) + 1)
+                cell = _Marked(f'<span class="{kind}">{cell}</span>')
+            row[name] = cell
+    against = ", ".join(dict.fromkeys(one.against for one in found.values()))
+    return _section(
+        f"{title} of all comparisons",
+        _table(list(rows.values())),
+        _quiet(
+            "Means over seeds, on test rows. Green and red, better and worse: the 95 % interval of the paired t-test "
+            f"over seeds against {against} leaves 0 out, without a correction for the number of tests (the comparisons "
+            "below have it)."
+        ),
     )
-    labels = list(dict.fromkeys(line["label"] for line in results))
-    against = about.get("against", "dnn" if "dnn" in labels else labels[0])
+
+
+def _comparison(found: _Comparison) -> list[str]:
+    results, about, against = found.results, found.about, found.against
+    labels, columns = found.labels, found.columns
     rows = compare.table(results, against, about.get("floors"))
     tests = compare.tests(results, against)
-    columns = compare.COLUMNS["click" if "auc" in results[0]["result"]["test"] else "rating"]
     metric = next(iter(columns))
     for row in rows:
         if row["model"] in tests:
@@ -185,11 +267,14 @@ def _comparison_page(folder: pathlib.Path) -> str:
     ]
     names = dict.fromkeys(name for row in chosen for name in row)
     settings = [{name: str(row.get(name, "")) for name in names} for row in chosen]
-    searched = sum(line["stage"] == "search" for line in lines)
     parts = [
         _lead(
             f"{len(labels)} models, {len(results)} runs on test rows that chose nothing"
-            + (f"; settings chosen on validation rows in {searched} further runs." if searched else ".")
+            + (
+                f"; settings chosen on validation rows in {found.searched} further runs."
+                if found.searched
+                else "."
+            )
         ),
         _section(
             f"{columns[metric]} of every seed",
@@ -222,6 +307,15 @@ def _comparison_page(folder: pathlib.Path) -> str:
                 f"Holm's correction for {len(tests)} tests. ECE: expected calibration error."
             ),
         ),
+        *[
+            _section(
+                f"{columns[name]} by group",
+                _quiet("By the training rows that the target has of a user (cold: none, warm: some)."),
+                _table(by_group),
+            )
+            for name in ("auc", "gauc", "mae", "rmse")
+            if (by_group := compare.group_table(results, name))
+        ],
         _section("Settings", _table(settings, text=True)),
     ]
     if about:
@@ -229,7 +323,7 @@ def _comparison_page(folder: pathlib.Path) -> str:
         parts.append(_section("Data and schema", _schema(config)))
         parts.append(_section("Commands", _commands([about["command"]]), _settings(config)))
     parts.append(_foot(results[0]["result"]))
-    return _page(f"Comparison on {about['config']['schema']['target'] if about else folder.name}", parts)
+    return parts
 
 
 def _transfer_page(folder: pathlib.Path) -> str:

@@ -93,19 +93,28 @@ def build(config: RunConfig, prepared: data.Prepared, pretrained: Any = None) ->
             weight_decay=training.weight_decay or None,
         ),
         jit_compile="auto" if training.xla is None else training.xla,
+        steps_per_execution=training.steps_per_execution,
     )
     return model
 
 
-def fit(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbose: int | str = 0) -> Fitted:
+def fit(
+    config: RunConfig,
+    prepared: data.Prepared,
+    folder: pathlib.Path,
+    verbose: int | str = 0,
+    first_folder: pathlib.Path | None = None,
+) -> Fitted:
     """Trains the model of a configuration; the epoch with the best validation metric is kept.
 
     State for a resumed run, the best weights and the logs go to `folder`, the first stage of a model of two to
-    `folder/first`. If there is the state of an interrupted run, that run is continued, and ends as it would have
-    without the interruption.
+    `first_folder` (default: `folder/first`). If there is the state of an interrupted run, that run is continued, and
+    ends as it would have without the interruption.
     """
     first = config.first_stage()
-    pretrained, reported = fit_first(first, prepared, folder / "first", verbose) if first else (None, None)
+    pretrained, reported = (
+        fit_first(first, prepared, first_folder or folder / "first", verbose) if first else (None, None)
+    )
     training = config.training
     with _precision(training.mixed_precision):
         model = build(config, prepared, pretrained)
@@ -438,10 +447,13 @@ def export_run(
     return export(model, encoder, to, version=version, examples=examples, card=card)
 
 
-def fit_once(config: RunConfig, prepared: data.Prepared) -> dict[str, Any]:
-    """Trains and evaluates without leaving anything behind; what a comparison does many times."""
+def fit_once(
+    config: RunConfig, prepared: data.Prepared, first_folder: pathlib.Path | None = None
+) -> dict[str, Any]:
+    """Trains and evaluates; what a comparison does many times. Nothing stays but a first stage in `first_folder`."""
     with tempfile.TemporaryDirectory(prefix="cdrzoo_") as folder:
         prepared = seen(config, prepared)
-        result = summary(config, prepared, fit(config, prepared, pathlib.Path(folder)))
+        fitted = fit(config, prepared, pathlib.Path(folder), first_folder=first_folder)
+        result = summary(config, prepared, fitted)
     keras.backend.clear_session(free_memory=True)
     return result

@@ -101,7 +101,7 @@ def tune(
             )
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with compare._pool(config, jobs=1) as processes:
+    with compare._pool(config, folder / "first", jobs=1) as processes:
         store = compare._Store(folder / "results.jsonl", config)
 
         def train(entry: compare.Entry, draw: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,8 @@ class BiInteraction(keras.layers.Layer):
         f = sum_{i<j} (c_i m_i) * (c_j m_j) = 1/2 ((sum_i c_i m_i)^2 - sum_i (c_i m_i)^2)
 
     Args:
-        weighted: whether the c_i are learnt (they start at 1); otherwise they are 1, as in NFM.
+        weighted: whether the c_i are learnt; otherwise they are 1, as in NFM.
+        start: where learnt c_i start; default 1.
 
     Call arguments:
         fields: m, `[B, F, d]`.
@@ -35,13 +36,15 @@ class BiInteraction(keras.layers.Layer):
     equations 7 and 8, whose bars are brackets: eq. 7 may be negative.
     """
 
-    def __init__(self, weighted: bool = True, **kwargs):
+    def __init__(self, weighted: bool = True, start: float = 1.0, **kwargs):
         super().__init__(**kwargs)
         self.weighted = weighted
+        self.start = start
 
     def build(self, input_shape):
         if self.weighted:
-            self.c = self.add_weight(name="c", shape=(input_shape[1], 1), initializer="ones")
+            start = keras.initializers.Constant(self.start)
+            self.c = self.add_weight(name="c", shape=(input_shape[1], 1), initializer=start)
 
     def call(self, fields):
         if self.weighted:
@@ -52,7 +55,7 @@ class BiInteraction(keras.layers.Layer):
         return (input_shape[0], input_shape[2])
 
     def get_config(self):
-        return {**super().get_config(), "weighted": self.weighted}
+        return {**super().get_config(), "weighted": self.weighted, "start": self.start}
 
 
 def _sum_of_pairs(fields: Any) -> Any:

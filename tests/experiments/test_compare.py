@@ -1,11 +1,13 @@
 """The comparison's bookkeeping: what is run, what is not run twice, what is chosen, and what the table says."""
 
+import concurrent.futures
 import json
 
 import pytest
 
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import compare
+from cdrzoo.experiments import run as run_module
 from cdrzoo.experiments.config import RunConfig
 from tests.models.toys import toy_schema
 
@@ -27,7 +29,7 @@ def runs(monkeypatch):
         return {"validation": {"auc": rate}, "test": test, "parameters": 1000, "seconds": 2.0}
 
     monkeypatch.setattr(compare, "_train", train)
-    monkeypatch.setattr(compare, "_start", lambda config: None)
+    monkeypatch.setattr(compare, "_start", lambda config, firsts: None)
     return made
 
 
@@ -124,6 +126,36 @@ def test_a_draw_of_a_two_stage_model_applies_to_both_and_its_variants_share_it(c
     full, ablation = (r["changes"] for r in compare.compare(config, entries, tmp_path, seeds=1, search=8))
     assert {**full, "first.gamma": 0, "first.learning_rate": 0.5} == ablation
     assert full["learning_rate"] == full["first.learning_rate"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_models_that_share_a_first_stage_train_it_once(config, monkeypatch, tmp_path, jobs):
+    config = config.with_changes({"model": "dnn", "epochs": 1})
+    firsts, made = [], []
+
+    def fit_first(first, prepared, folder):
+        firsts.append((first.seed, first.training.learning_rate, folder))
+
+    def fit_once(run, prepared, folder):
+        made.append((run.model, run.seed, folder))
+        return {"validation": {"auc": 0.5}, "test": {"auc": 0.5}, "parameters": 1, "seconds": 1.0}
+
+    monkeypatch.setattr(run_module, "fit_first", fit_first)
+    monkeypatch.setattr(run_module, "fit_once", fit_once)
+    monkeypatch.setattr(run_module, "seen", lambda config, prepared: prepared)
+    monkeypatch.setattr(run_module, "prepare", lambda config: None)
+    pools = {"max_workers": 2, "initializer": compare._start, "initargs": (config, tmp_path / "first")}
+    threads = concurrent.futures.ThreadPoolExecutor(**pools)
+    monkeypatch.setattr(compare.concurrent.futures, "ProcessPoolExecutor", lambda *args, **kwargs: threads)
+    texts = ("mkt", "mkt:units=[8]", "mkt:first.learning_rate=0.5", "dnn")
+    entries = [compare.Entry.parse(text) for text in texts]
+    compare.compare(config, entries, tmp_path, seeds=2, jobs=jobs)
+    folders = {folder for _, _, folder in made if folder}
+    assert len(made) == 8 and len(folders) == 4  # two learning rates, two seeds
+    assert all(folder is None for model, _, folder in made if model == "dnn")
+    assert len({(seed, folder) for model, seed, folder in made if model == "mkt"}) == 4
+    if jobs == 2:  # before the second stages, so that no two processes train the same one
+        assert sorted(firsts)[0][:2] == (0, 0.001) and {f for *_, f in firsts} == folders and len(firsts) == 4
 
 
 def test_what_is_finetuned_has_a_search_of_its_own_that_keeps_its_widths(config):

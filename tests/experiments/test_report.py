@@ -94,6 +94,20 @@ def test_a_comparison(comparison):
     assert path.read_text() == report.report(comparison).read_text()  # the same numbers are the same page
 
 
+def test_several_comparisons_are_one_page(comparison, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("all")
+    text = (comparison / "results.jsonl").read_text()
+    for name in ("pair_a", "pair_b/part"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "results.jsonl").write_text(text)
+        text = text.replace('"auc": 0.67', '"auc": 0.6502')  # differences of 0.03 and 0.0302: not by chance
+    page = alone(report.report(folder).read_text())
+    assert page.titles[0] == "AUC of all comparisons" and page.titles.count("Table") == 2
+    assert "2 comparisons, 8 runs" in page.text
+    overview = folder.joinpath("report.html").read_text().partition("pair_a</h1>")[0]
+    assert '<td>0.6500</td><td><span class="better">0.6401</span></td><td>1</td><td>0</td>' in overview
+
+
 def test_names_are_escaped(comparison):
     text = (comparison / "results.jsonl").read_text().replace("cctl:pooling=mean", "cctl:x=<b>&amp")
     (comparison / "results.jsonl").write_text(text)

@@ -53,7 +53,7 @@ def runs(monkeypatch):
         }
 
     monkeypatch.setattr(compare, "_train", train)
-    monkeypatch.setattr(compare, "_start", lambda config: None)
+    monkeypatch.setattr(compare, "_start", lambda config, firsts: None)
     return made
 
 

@@ -33,7 +33,7 @@ def runs(monkeypatch):
         return {"validation": {"auc": merit}, "test": {"auc": -merit}, "parameters": 1, "seconds": 1.0}
 
     monkeypatch.setattr(compare, "_train", train)
-    monkeypatch.setattr(compare, "_start", lambda config: None)
+    monkeypatch.setattr(compare, "_start", lambda config, firsts: None)
     return made
 
 

@@ -38,6 +38,9 @@ def test_one_field_has_no_pair():
 
 def test_bi_interaction_configuration():
     assert BiInteraction.from_config(BiInteraction(False).get_config()).weighted is False
+    again = BiInteraction.from_config(BiInteraction(start=2.0).get_config())
+    again.build((None, 3, 4))
+    np.testing.assert_array_equal(again.c, np.full((3, 1), 2.0))
 
 
 E = np.array([[[1.0, 2.0], [3.0, -1.0], [0.0, 4.0]]], "float32")

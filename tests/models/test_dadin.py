@@ -198,6 +198,14 @@ def test_interest_weights_of_zero_layers_give_variant_2():
         np.testing.assert_allclose(one, two, atol=1e-6)
 
 
+@pytest.mark.parametrize("schema", [toy_schema(), three_schema()])
+def test_products_start_as_large_as_what_they_multiply(schema):
+    """From products that are next to nothing some seeds never learn."""
+    model = make(schema, randomise=False)
+    fields = np.random.default_rng(0).uniform(-0.05, 0.05, (5000, 1 + len(model.interests), 8))
+    assert np.std(model.cross(fields.astype("float32"))) == pytest.approx(fields.std(), rel=0.05)
+
+
 def test_a_domain_agnostic_layer_of_zeros_leaves_h_spec():
     model = make()
     for v in model.agnostic.trainable_variables:
