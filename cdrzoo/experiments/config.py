@@ -195,10 +195,15 @@ class RunConfig:
     def identity(self) -> dict[str, Any]:
         """The same wherever the files lie: they are named by their names and what they hold in place of their paths.
 
-        Two runs with one identity are one run, whichever machine they ran on; what changes no number is no part of it.
+        Two runs with one identity are one run, whichever machine they ran on. Of the training it holds what differs
+        from the defaults, so that a new setting makes no old run another, and nothing that changes no number.
         """
-        identity = self.plain(_contents)
-        del identity["training"]["steps_per_execution"]
+        identity, usual = self.plain(_contents), dataclasses.asdict(Training())
+        identity["training"] = {
+            name: value
+            for name, value in identity["training"].items()
+            if value != usual[name] and name != "steps_per_execution"
+        }
         return identity
 
     def plain(self, place: Callable[[pathlib.Path], Any]) -> dict[str, Any]:

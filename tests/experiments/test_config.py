@@ -98,6 +98,14 @@ def test_what_is_finetuned_is_relative_to_the_file_and_belongs_to_its_model(tmp_
         one.with_changes({"units": [8]}).model_arguments()
 
 
+def test_what_makes_a_run_another():
+    same = ({"learning_rate": 0.001}, {"steps_per_execution": 16}, {"batch_size": 256})
+    other = ({"learning_rate": 0.01}, {"batch_size": 64}, {"seed": 1}, {"width": 8}, {"units": [4]})
+    one = config(model="dnn")
+    assert all(one.with_changes(changes).identity() == one.identity() for changes in same)
+    assert all(one.with_changes(changes).identity() != one.identity() for changes in other)
+
+
 def test_a_first_stage_may_have_a_first_stage(monkeypatch):
     third = dataclasses.replace(models.card("mkt"), name="third", after="mkt")
     monkeypatch.setattr(models, "CARDS", (*models.CARDS, third))

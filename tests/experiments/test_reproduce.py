@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -184,3 +185,19 @@ def test_mistakes_are_said_before_anything_is_read(tmp_path):
     with pytest.raises(InputError, match="give its source and target"):
         datasets.load("ciao", tmp_path, tmp_path)
     assert cli.main(["reproduce"]) == 2
+
+
+RESULTS = pathlib.Path(__file__).parents[2] / "docs" / "results"
+
+
+@pytest.mark.parametrize("name", [name for name in catalogue.EXPERIMENTS if (RESULTS / name).exists()])
+def test_results_that_are_kept_are_those_of_their_experiment(name, real_data, tmp_path):
+    """A change of what a run is known by would train everything again."""
+    for part, comparison in catalogue.EXPERIMENTS[name].parts.items():
+        if not (RESULTS / name / part / "results.jsonl").exists():
+            continue
+        folder = real_data(comparison.folder or comparison.dataset)
+        config = reproduce.configuration(comparison, folder.parent, tmp_path / "rows")
+        for text in (RESULTS / name / part / "results.jsonl").read_text().splitlines():
+            line = json.loads(text)
+            assert compare._key(config.with_changes(line["changes"])) == line["key"]

@@ -154,6 +154,7 @@ def usual():
     return get
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "argument"), [pytest.param(c, a, id=f"{c.name}-{a}") for c in CASES for a in c.changes]
 )
@@ -289,6 +290,7 @@ def _saved(model, folder):
     return folder / "again.keras"
 
 
+@pytest.mark.slow
 def test_rows_of_weight_zero_do_not_count(trained, tmp_path):
     path = _saved(trained, tmp_path)
     x, y = _both(trained)
@@ -304,6 +306,7 @@ def test_rows_of_weight_zero_do_not_count(trained, tmp_path):
     assert not _same(states[0], states[2])
 
 
+@pytest.mark.slow
 def test_loss_weights_count(trained, tmp_path):
     if len(trained.training_domains) < 2:
         pytest.skip("trains on one domain")
