@@ -1,4 +1,5 @@
-# make run    set up, then the main job on built-in data: two logs in, a pipeline, a pushed SavedModel, a prediction
+# make run    set up, then the main job on built-in data: two logs in, a pipeline, a pushed SavedModel, and predictions
+#             from a server of it
 # make test   set up, then lint, types and every test; then the fast tests and the pipeline's beside TFX, in the
 #             oldest supported environment
 # make lint   ruff and mypy alone          make format  let ruff rewrite the code

@@ -2,10 +2,15 @@
 
     python -m benchmarks.serving                   # the reference export of DADIN, about a minute
     python -m benchmarks.serving --export runs/mine/saved_models/films/1 --seconds 10
+    python -m benchmarks.serving --export demo/saved_models/films/1 \\
+        --during "python -m tfx_pipeline run demo/again.yaml"
 
 The server is a process of its own (`cdrzoo serve` on a copy of the export), the clients are threads of this one, so on
 two cores they take turns with it. A request is one call of `cdrzoo.serving.Client`: checking and encoding the rows is
 in the time. These are figures of a development server in Python; TensorFlow Serving's are its own.
+
+With `--during` the export's folder is served where it lies while the command runs, which is to push a version into it,
+and nothing else is measured. Which version answered is told by the score that each has recorded for the row asked for.
 """
 
 from __future__ import annotations
@@ -41,17 +46,24 @@ def main() -> None:
     parser.add_argument("--export", type=pathlib.Path, default=ROOT / "saved_models/dadin/1")
     parser.add_argument("--seconds", type=float, default=5.0, help="of every measurement")
     parser.add_argument("--clients", type=int, default=4, help="threads that ask")
+    parser.add_argument("--during", metavar="COMMAND", help="ask while this pushes a version; see above")
     arguments = parser.parse_args()
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         model = pathlib.Path(folder) / MODEL
-        shutil.copytree(arguments.export, model / "1")
+        if arguments.during:
+            model.symlink_to(arguments.export.parent.resolve())
+        else:
+            shutil.copytree(arguments.export, model / "1")
         server, addresses = start(folder)
         try:
             rows = recorded(arguments.export)
-            load(addresses, rows, arguments.clients, arguments.seconds)
-            pushes(addresses, rows, arguments.clients, arguments.seconds, model)
-            malformed(addresses, rows)
+            if arguments.during:
+                pushed_by(arguments.during, addresses, rows.head(1), arguments.clients, model)
+            else:
+                load(addresses, rows, arguments.clients, arguments.seconds)
+                pushes(addresses, rows, arguments.clients, arguments.seconds, model)
+                malformed(addresses, rows)
         finally:
             server.terminate()
             server.wait(30)
@@ -71,10 +83,15 @@ def start(folder: str) -> tuple[subprocess.Popen, dict[str, str]]:
     return server, {"gRPC": words[words.index("gRPC") + 1], "REST": words[words.index("REST") + 1]}
 
 
+def replay(export: pathlib.Path) -> list[dict]:
+    """The rows that the export recorded: `features` and `score`."""
+    lines = (export / "assets.extra" / "replay.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def recorded(export: pathlib.Path) -> pd.DataFrame:
     """The rows that the export recorded, as many as a request of 100 needs."""
-    lines = (export / "assets.extra" / "replay.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = pd.DataFrame([json.loads(line)["features"] for line in lines], dtype=object)
+    rows = pd.DataFrame([line["features"] for line in replay(export)], dtype=object)
     return pd.concat([rows] * (100 // len(rows) + 1), ignore_index=True)
 
 
@@ -116,13 +133,27 @@ def asked(
     threads = [threading.Thread(target=ask) for _ in range(clients)]
     for thread in threads:
         thread.start()
-    time.sleep(seconds)
-    if during is not None:
-        during()
-    done.set()
-    for thread in threads:
-        thread.join()
+    try:
+        time.sleep(seconds)
+        if during is not None:
+            during()
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
     return times, errors
+
+
+def versions(model: pathlib.Path) -> list[int]:
+    """The versions in a model's folder."""
+    return sorted(int(path.name) for path in model.iterdir() if path.name.isdigit())
+
+
+def wait_for(address: str, version: int) -> None:
+    """Returns when the server answers with a version."""
+    with Client(address, MODEL) as client:
+        while client.status().get(version) != "AVAILABLE":
+            time.sleep(0.05)
 
 
 def pushes(
@@ -134,14 +165,12 @@ def pushes(
     for name, address in addresses.items():
 
         def push(address: str = address) -> None:
-            with Client(address, MODEL) as client:
-                for _ in range(3):
-                    number = max(int(path.name) for path in model.iterdir() if path.name.isdigit()) + 1
-                    shutil.copytree(model / "1", model / f".push-{number}")
-                    (model / f".push-{number}").rename(model / str(number))
-                    while client.status().get(number) != "AVAILABLE":
-                        time.sleep(0.05)
-                time.sleep(seconds / 2)
+            for _ in range(3):
+                number = versions(model)[-1] + 1
+                shutil.copytree(model / "1", model / f".push-{number}")
+                (model / f".push-{number}").rename(model / str(number))
+                wait_for(address, number)
+            time.sleep(seconds / 2)
 
         times, errors = asked(
             address, lambda client: client.predict(rows.head(1)), clients, seconds / 2, push
@@ -153,13 +182,51 @@ def pushes(
             print(f"  {type(error).__name__}: {error}")
 
 
+def pushed_by(
+    command: str, addresses: dict[str, str], row: pd.DataFrame, clients: int, model: pathlib.Path
+) -> None:
+    """Requests over gRPC and REST at once while a command pushes; a client pauses, so that the command gets on."""
+    scores: dict[str, list[float]] = {over: [] for over in addresses}
+    failed: dict[str, list[Exception]] = {}
+
+    def ask(over: str, during: Callable) -> None:
+        def call(client: Client) -> None:
+            scores[over].append(client.predict(row)[0])
+            time.sleep(0.05)
+
+        failed[over] = asked(addresses[over], call, clients, 1.0, during)[1]
+
+    def push() -> None:
+        subprocess.run(command, shell=True, check=True)
+        wait_for(addresses["gRPC"], versions(model)[-1])
+        time.sleep(2)
+
+    before = versions(model)
+    ask("gRPC", lambda: ask("REST", push))
+    print(f"\nVersions before: {before}; now: {versions(model)}\n")
+    print("| over | requests | failed | answered by version |")
+    print("|---|---|---|---|")
+    for over, given in scores.items():
+        told = {}
+        for version in versions(model):
+            (score,) = {
+                x["score"] for x in replay(model / str(version)) if x["features"] == dict(row.iloc[0])
+            }
+            told[version] = int(np.isclose(given, score, rtol=0, atol=1e-6).sum())
+        print(f"| {over} | {len(given) + len(failed[over])} | {len(failed[over])} | {told} |")
+        for error in failed[over][:3]:
+            print(f"  {type(error).__name__}: {error}")
+        assert sum(told.values()) == len(given), "a score is of no version, or of two"
+
+
 def malformed(addresses: dict[str, str], rows: pd.DataFrame) -> None:
     """What malformed requests get; the server answers a good one after each."""
     pool = urllib3.PoolManager(retries=False)
     base = f"{addresses['REST']}/v1/models/{MODEL}"
     good = next(row for row in json.loads(rows.to_json(orient="records")) if None not in row.values())
-    text = next(name for name, value in good.items() if isinstance(value, str))
-    sequence = next((name for name, value in good.items() if isinstance(value, list)), text)
+    one = next(name for name, value in good.items() if not isinstance(value, list))
+    sequence = next((name for name, value in good.items() if isinstance(value, list)), one)
+    foreign = ("a number for text", 5) if isinstance(good[one], str) else ("text for a number", "five")
 
     def body(**changed):
         return json.dumps({"instances": [{**good, **changed}]}).encode()
@@ -170,7 +237,7 @@ def malformed(addresses: dict[str, str], rows: pd.DataFrame) -> None:
         ("half a request", "POST", ":predict", body()[:50], {}),
         ("no rows", "POST", ":predict", b'{"instances": []}', {}),
         ("100,000 brackets", "POST", ":predict", b"[" * 100_000, {}),
-        ("a number for text", "POST", ":predict", body(**{text: 5}), {}),
+        (foreign[0], "POST", ":predict", body(**{one: foreign[1]}), {}),
         ("a value for a list", "POST", ":predict", body(**{sequence: 5}), {}),
         ("an unknown feature", "POST", ":predict", body(no_such=1), {}),
         ("20 MB", "POST", ":predict", b" " * 20_000_000, {}),

@@ -29,6 +29,8 @@ A first session, on logs that it makes itself:
   cdrzoo export runs/cctl --to saved_models/films
   cdrzoo verify saved_models/films/1 --run runs/cctl
   cdrzoo predict saved_models/films/1 --input demo/requests.csv
+  cdrzoo serve saved_models                       gRPC and REST, for development; in another terminal:
+  cdrzoo predict films --server 127.0.0.1:8500 --input demo/requests.csv
 """
 
 
@@ -263,8 +265,19 @@ def _parser() -> argparse.ArgumentParser:
         "--run", dest="folder", type=pathlib.Path, help="run folder to compare with, beside the recorded rows"
     )
 
-    predict = command("predict", _predict, "Score the rows of a file with an exported model.")
-    predict.add_argument("path", type=pathlib.Path, help="version folder")
+    predict = command(
+        "predict",
+        _predict,
+        "Score the rows of a file with an exported model, or with one that is served.\n\n"
+        "  cdrzoo predict saved_models/films/1 --input demo/requests.csv\n"
+        "  cdrzoo predict films --server http://127.0.0.1:8501 --input demo/requests.csv",
+    )
+    predict.add_argument("model", help="version folder; with --server the name of the model")
+    predict.add_argument(
+        "--server",
+        metavar="ADDRESS",
+        help="HOST:PORT for gRPC, http://HOST:PORT for REST (needs the extra serving)",
+    )
     predict.add_argument(
         "--input", type=pathlib.Path, required=True, help="rows with the target's raw features"
     )
@@ -668,7 +681,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     _start_tensorflow()
     from cdrzoo.experiments.predict import predict
 
-    scored = predict(arguments.path, arguments.input)
+    scored = predict(arguments.model, arguments.input, server=arguments.server)
     if arguments.output:
         if arguments.output.exists():
             raise InputError(f"{arguments.output} exists. Choose another name; nothing is overwritten.")
@@ -687,7 +700,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     from cdrzoo.serving import Server
 
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, which a script's `&` has it ignore
     with Server(
         arguments.folder, port=arguments.port, rest_port=arguments.rest_port, seconds=arguments.seconds
     ) as server:

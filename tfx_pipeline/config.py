@@ -92,6 +92,11 @@ class PipelineConfig:
             raise InputError(
                 "A pipeline trains from the start. Leave `finetune` out; `cdrzoo train` fine-tunes."
             )
+        if self.statistics and not pathlib.Path(self.path(self.statistics)).is_file():
+            raise InputError(
+                f"`statistics` names no file: {self.path(self.statistics)}. A run without it writes one to start from, "
+                "ROOT/artifacts/SchemaGen/schema/N/schema.pbtxt."
+            )
         for name in ("slices", "beam", "infer"):
             value = getattr(self, name)
             if isinstance(value, str) or not all(isinstance(each, str) for each in value):

@@ -1,9 +1,11 @@
-"""Scores for the rows of a file, from an exported model alone."""
+"""Scores for the rows of a file, from an exported model alone, loaded here or served."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 
 import pandas as pd
 import tensorflow as tf
@@ -11,23 +13,41 @@ import tensorflow as tf
 from cdrzoo.data import Ragged, readers
 from cdrzoo.errors import InputError
 from cdrzoo.export import raw_rows
-from cdrzoo.schema import Schema
+from cdrzoo.schema import Feature, Schema
 
 BATCH_ROWS = 1024
 
 
-def predict(path: str | pathlib.Path, rows: str | pathlib.Path, separator: str = "|") -> pd.DataFrame:
+def predict(
+    model: str | pathlib.Path,
+    rows: str | pathlib.Path,
+    separator: str = "|",
+    *,
+    server: str | None = None,
+) -> pd.DataFrame:
     """Scores every row of a file through the SavedModel's `serving_default`.
 
     Args:
-        path: the version folder of an export.
-        rows: a file with a column for each input of the model, sequences as lists or joined by `separator`.
+        model: the version folder of an export; with `server` the name of a model.
+        rows: a file with a column for each input of the model, sequences as lists or joined by `separator`. A server
+            does not know the schema, so its model's columns are called as the features are.
         separator: what joins the ids of a sequence in a CSV cell.
+        server: where the model is served: `localhost:8500` for gRPC, `http://localhost:8501` for REST. Default: the
+            model is loaded here.
 
     Returns:
         The rows with one more column, `click` or `rating`.
     """
-    path = pathlib.Path(path)
+    if server is None:
+        return _predict_here(pathlib.Path(model), rows, separator)
+    from cdrzoo.serving import Client
+
+    with Client(server, str(model)) as client:
+        frame = _read(rows, client.features(), separator, ids=False)  # a server calls whole numbers ids
+        return frame.assign(**{client.task: client.predict(frame)})
+
+
+def _predict_here(path: pathlib.Path, rows: str | pathlib.Path, separator: str) -> pd.DataFrame:
     card = path / "assets.extra" / "model_card.json"
     if not card.exists():
         raise InputError(
@@ -36,9 +56,7 @@ def predict(path: str | pathlib.Path, rows: str | pathlib.Path, separator: str =
     facts = json.loads(card.read_text(encoding="utf-8"))
     domain = Schema.from_dict(facts["schema"]).target_domain
     features = [domain.feature(name) for name in facts["inputs"]]
-    wanted = {feature.column: readers.Wanted.of(feature, separator) for feature in features}
-    columns = readers.read(rows, wanted, str(rows))
-    frame = pd.DataFrame({c: v.to_lists() if isinstance(v, Ragged) else v for c, v in columns.items()})
+    frame = _read(rows, features, separator)
     model = tf.saved_model.load(str(path))
     serve = model.signatures["serving_default"]
     scores = []
@@ -48,3 +66,14 @@ def predict(path: str | pathlib.Path, rows: str | pathlib.Path, separator: str =
             serve(**{name: tf.constant(values) for name, values in raw.items()})[domain.task].numpy()
         )
     return frame.assign(**{domain.task: [score for part in scores for score in part]})
+
+
+def _read(
+    rows: str | pathlib.Path, features: Sequence[Feature], separator: str, ids: bool = True
+) -> pd.DataFrame:
+    """The features' columns; with `ids` a negative id is an error."""
+    wanted = {feature.column: readers.Wanted.of(feature, separator) for feature in features}
+    if not ids:
+        wanted = {column: dataclasses.replace(want, is_id=False) for column, want in wanted.items()}
+    columns = readers.read(rows, wanted, str(rows))
+    return pd.DataFrame({c: v.to_lists() if isinstance(v, Ragged) else v for c, v in columns.items()})

@@ -91,13 +91,13 @@ class Client:
 
         Of the schema the server knows no more than that: a whole number may be called an id.
         """
-        if self._signatures is None:
-            self._signatures = self._tried(self._transport.signatures).signature_def
-        if signature not in self._signatures:
-            raise InputError(
-                f"Model {self.model!r} has no signature {signature!r}. It has: {', '.join(sorted(self._signatures))}."
-            )
-        return [_feature(name, info) for name, info in sorted(self._signatures[signature].inputs.items())]
+        return [_feature(name, info) for name, info in sorted(self._signature(signature).inputs.items())]
+
+    @property
+    def task(self) -> str:
+        """What the model gives a row: `click` or `rating`."""
+        (task,) = self._signature("serving_default").outputs
+        return task
 
     def predict(self, rows: pd.DataFrame | Mapping[str, Any]) -> np.ndarray:
         """The scores of rows.
@@ -157,6 +157,15 @@ class Client:
 
     def __exit__(self, *error: Any) -> None:
         self.close()
+
+    def _signature(self, name: str) -> Any:
+        if self._signatures is None:
+            self._signatures = self._tried(self._transport.signatures).signature_def
+        if name not in self._signatures:
+            raise InputError(
+                f"Model {self.model!r} has no signature {name!r}. It has: {', '.join(sorted(self._signatures))}."
+            )
+        return self._signatures[name]
 
     def _predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         request = self._transport.request(signature, inputs)

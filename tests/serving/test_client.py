@@ -19,6 +19,7 @@ import grpc
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2
 
+from cdrzoo import cli
 from cdrzoo.errors import InputError
 from cdrzoo.serving import Client
 
@@ -59,6 +60,24 @@ def test_scores_are_those_of_the_export_in_however_many_requests(address, export
         sent = counted(client)
         close(client.predict(exports.rows), exports.scores[1])
         assert sent == [10, 10, 4]
+
+
+def test_the_command_predicts_the_same_as_from_the_folder(address, exports, tmp_path, capsys):
+    """A server calls `visits` an id; negative ones are scored all the same."""
+    path = tmp_path / "rows.parquet"
+    exports.rows.assign(visits=-5, **{"film id": exports.rows["film"]}).to_parquet(path)
+    scores = {}
+    for name, where in (
+        ("here", [str(exports.folder / "films/1")]),
+        ("served", ["films", "--server", address]),
+    ):
+        to = tmp_path / f"{name}.csv"
+        assert cli.main(["predict", *where, "--input", str(path), "--output", str(to)]) == 0
+        scores[name] = pd.read_csv(to)["click"]
+    assert scores["here"].nunique() > 10
+    close(scores["served"], scores["here"])
+    assert cli.main(["predict", "books", "--server", address, "--input", str(path)]) == 2
+    assert "no model 'books'" in capsys.readouterr().err
 
 
 def test_rank_gives_the_best_candidates(address):
@@ -135,6 +154,7 @@ def test_a_server_that_is_not_there(exports):
         with Client(address, "films") as client:
             with pytest.raises(ConnectionError):
                 client.predict(exports.rows)
+        assert cli.main(["predict", "films", "--server", address, "--input", "rows.csv"]) == 2
 
 
 # Servers that fail as told: `answers` are the codes of the first requests, then they answer -------------------------

@@ -32,6 +32,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from cdrzoo import cli
 from cdrzoo.errors import InputError
 from cdrzoo.export import raw_rows, serialize_rows
 from cdrzoo.serving import Client, Server, write_config
@@ -547,6 +548,23 @@ def test_the_command(exports):
         assert process.returncode == 0 and out == "stopped\n" and "version 1 is loaded" in log
     finally:
         process.kill()
+
+
+def test_the_command_ends_while_it_starts(monkeypatch):
+    """Even where SIGINT is ignored, as it is in what a script starts with `&`."""
+
+    def start(*_, **__):
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr("cdrzoo.serving.Server", start)
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert cli.main(["serve", "saved_models"]) == 130
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def test_what_it_cannot_start_with(exports, tmp_path, server):

@@ -77,6 +77,7 @@ def test_the_built_in_configuration_is_one(tmp_path):
         ({"requests": 0}, "at least 1"),
         ({"tuner": {"search": {"dropout": [0.1]}, "trails": 2}}, "Did you mean 'trials'"),
         ({"tuner": {"trials": 2}}, "must be {search"),
+        ({"statistics": "none.pbtxt"}, "names no file: .*none.pbtxt"),
         ({"name": "a/b"}, "of letters, digits"),
     ],
 )
