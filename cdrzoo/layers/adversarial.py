@@ -13,15 +13,10 @@ from cdrzoo.errors import InputError
 from cdrzoo.layers.towers import MLP
 
 
-@ops.custom_gradient
 def _reverse(x, strength):
-    """`x` as it is; its gradient times -strength."""
-
-    def grad(*args, upstream=None):
-        upstream = args[0] if upstream is None else upstream[0]
-        return -strength * upstream, None
-
-    return ops.copy(x), grad
+    """`x` as it is (0 is added to it); its gradient times -strength."""
+    still = ops.stop_gradient(x)
+    return still + ops.stop_gradient(strength) * (still - x)
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")

@@ -16,14 +16,9 @@ from cdrzoo.errors import SchemaError
 from cdrzoo.schema import PADDING, Schema
 
 
-@tf.custom_gradient
-def _without_padding(rows: tf.Tensor, ids: tf.Tensor):
+def _without_padding(rows: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
     """`rows` as they are; the gradient of those looked up by id 0 is zero."""
-
-    def grad(upstream):
-        return upstream * tf.cast(tf.not_equal(ids, PADDING), upstream.dtype)[:, None], None
-
-    return tf.identity(rows), grad
+    return tf.where(tf.not_equal(ids, PADDING)[:, None], rows, tf.stop_gradient(rows))
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")

@@ -43,7 +43,7 @@ class DomainView(keras.layers.Layer):
         self.width, self.attention_mode = width, attention_mode
         self.domain_attention, self.item_attention = domain_attention, item_attention
         self.share_attention = share_attention
-        self.vector = self.add_weight(name="vector", shape=(width,), initializer=unit_length())
+        self.vector = self.add_weight(name="vector", shape=(width,), initializer="uniform")
         arguments = (width, attention_mode, domain_attention, item_attention)
         self.attentions = {
             name: DomainAwareCrossAttention(*arguments, dtype=self.dtype_policy, name=f"{name}_attention")
@@ -187,7 +187,7 @@ class DACDR(CrossDomainModel):
                 "`share_attention` needs sequences of one width. Give their tables one, or leave it out."
             )
 
-        self.embedding = FeatureEmbedding(self._schema_read(), self.targets, unit_length(), name="embedding")
+        self.embedding = FeatureEmbedding(self._schema_read(), self.targets, name="embedding")
         self.views = {
             name: DomainView(
                 [f.name for f in self.sequences if f.name in {own.name for own in read}],
@@ -386,12 +386,6 @@ class DACDR(CrossDomainModel):
     @property
     def serving_features(self):
         return self._read[self.schema.target]
-
-
-def unit_length() -> keras.initializers.Initializer:
-    """Vectors of length 1 or so. A match is a product of two of them and a value passes two projections: started as
-    small as tables elsewhere (0.05), both steps would weigh all behaviours alike for most of the training."""
-    return keras.initializers.VarianceScaling(1.0, mode="fan_out", distribution="uniform")
 
 
 def read_by_dacdr(domain: Domain, own_history: bool = False) -> tuple[Feature, ...]:

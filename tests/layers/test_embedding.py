@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -198,3 +201,20 @@ def test_compile_keeps_the_step_out_of_xla():
     model = Model()
     model.compile("sgd", "mse")
     assert model.jit_compile is False
+
+
+def test_a_traced_step_is_given_back():
+    """A gradient that TensorFlow registers for ever holds the graph it was traced in, one a model."""
+    layer = FeatureEmbedding(SCHEMA)
+
+    @tf.function
+    def step(user):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer({"films": {"user": user}})["films"]["user"])
+        return tape.gradient(loss, layer.table("user"))
+
+    graph = weakref.ref(step.get_concrete_function(tf.constant([1, 2])).graph)
+    assert graph() is not None
+    del step
+    gc.collect()
+    assert graph() is None
