@@ -92,9 +92,10 @@ class PipelineConfig:
             raise InputError(
                 "A pipeline trains from the start. Leave `finetune` out; `cdrzoo train` fine-tunes."
             )
-        if self.statistics and not pathlib.Path(self.path(self.statistics)).is_file():
+        statistics = self.path(self.statistics) if self.statistics else ""
+        if statistics and "://" not in statistics and not pathlib.Path(statistics).is_file():
             raise InputError(
-                f"`statistics` names no file: {self.path(self.statistics)}. A run without it writes one to start from, "
+                f"`statistics` names no file: {statistics}. A run without it writes one to start from, "
                 "ROOT/artifacts/SchemaGen/schema/N/schema.pbtxt."
             )
         for name in ("slices", "beam", "infer"):

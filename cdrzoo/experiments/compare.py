@@ -209,9 +209,8 @@ class _Store:
         self, tasks: Sequence[Task], pool: concurrent.futures.Executor | None
     ) -> Iterator[dict[str, Any]]:
         waiting: dict[concurrent.futures.Future, Task] = {}
-        if (
-            pool is not None
-        ):  # no two processes train the same first stage, nor does the second wait for the first
+        # No two processes train the same first stage, nor does the second wait for the first.
+        if pool is not None:
             todo = [
                 self.config.with_changes(task.changes) for task in tasks if self._key(task) not in self.done
             ]
