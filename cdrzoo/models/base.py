@@ -18,16 +18,30 @@ LOSSES = {"click": keras.losses.BinaryCrossentropy, "rating": keras.losses.MeanS
 """The loss of each task. Of the scores of `call`, Keras reads the logit: a saturated score keeps its gradient."""
 
 
+SPARE_MEANS = 16
+"""Means that `compile` makes for the terms of the loss; more terms than that are well, but trained steps trace twice."""
+
+
 class _Terms:
     """What `compile` was told, by domain, and the running means of the terms of the loss.
 
     A plain object: Keras would otherwise track the means as state of the model, which must not grow once it is built.
+    The names of terms are known when a step is traced, and a trace that makes a variable is done twice, so that the
+    means are made before.
     """
 
     def __init__(self, losses: dict, weights: dict, metrics: dict):
         self.losses, self.weights, self.metrics = losses, weights, metrics
         self.means: dict[str, keras.metrics.Mean] = {}
         self.reported: list[str] = []
+        self._spare = [keras.metrics.Mean() for _ in range(SPARE_MEANS)]
+
+    def mean(self, name: str) -> keras.metrics.Mean:
+        """The mean of a term."""
+        if name not in self.means:
+            with tf.init_scope():
+                self.means[name] = self._spare.pop() if self._spare else keras.metrics.Mean()
+        return self.means[name]
 
 
 class CrossDomainModel(keras.Model):
@@ -216,10 +230,7 @@ class CrossDomainModel(keras.Model):
             values[name] = value
         self._terms.reported = list(values)
         for name, value in values.items():
-            if name not in self._terms.means:
-                with tf.init_scope():
-                    self._terms.means[name] = keras.metrics.Mean(name=name)
-            self._terms.means[name].update_state(value, sample_weight=weight)
+            self._terms.mean(name).update_state(value, sample_weight=weight)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         weights = sample_weight or {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import unittest.mock
 
 import keras
 import numpy as np
@@ -36,8 +37,10 @@ def trained(request):
     validation = toy_dataset(model.schema, {"films": 10}, 2, seed=7)
     before = {v.path: v.numpy() for v in model.trainable_variables}
     loss = _loss(model, _both(model))
-    history = model.fit(data, validation_data=validation, verbose=0).history
+    with unittest.mock.patch.object(model, "train_step", wraps=model.train_step) as traced:
+        history = model.fit(data, validation_data=validation, verbose=0).history
     model.case, model.before, model.loss_before, model.history_seen = case, before, loss, history
+    model.traces = traced.call_count
     return model
 
 
@@ -226,6 +229,10 @@ def test_rows_of_nothing_but_padding_are_finite(copy):
 
 
 # Training -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_training_step_is_traced_once(trained):
+    assert trained.traces == 1
 
 
 def test_fit_logs_the_terms_of_every_domain_and_of_the_target_alone(trained):
