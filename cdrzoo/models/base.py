@@ -19,7 +19,7 @@ LOSSES = {"click": keras.losses.BinaryCrossentropy, "rating": keras.losses.MeanS
 
 
 SPARE_MEANS = 16
-"""Means that `compile` makes for the terms of the loss; more terms than that are well, but trained steps trace twice."""
+"""Means that `compile` makes for the terms of the loss; with more, a step is traced twice."""
 
 
 class _Terms:
