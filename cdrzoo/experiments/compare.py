@@ -289,6 +289,8 @@ COLUMNS = {
     "click": {"auc": "AUC", "gauc": "GAUC", "log_loss": "LogLoss", "ece": "ECE"},
     "rating": {"mae": "MAE", "rmse": "RMSE"},
 }
+TITLES = {metric: title for columns in COLUMNS.values() for metric, title in columns.items()}
+GROUPS = "By the training rows that the target has of a user (cold: none, warm: some)."
 
 
 def table(
@@ -328,13 +330,17 @@ def table(
     return rows
 
 
-def group_table(results: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, str]]:
-    """One metric by group of users, as MKT's Table 3 has it: a row a label, a column a group.
+def group_tables(results: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, str]]]:
+    """Metrics by group of users, as MKT's Table 3 has them: `{title: rows}`, a row a label, a column a group.
 
     Args:
-        results: of `compare`.
-        metric: of `COLUMNS`; groups without a value in any run are left out, and no row is left without groups.
+        results: of `compare`. Groups without a value in any run are left out, and so are metrics without groups.
     """
+    tables = {TITLES[metric]: _by_group(results, metric) for metric in ("auc", "gauc", "mae", "rmse")}
+    return {title: rows for title, rows in tables.items() if len(rows[0]) > 1}
+
+
+def _by_group(results: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, str]]:
     rows = []
     for label, runs in _by_label(results).items():
         values: dict[str, list[float]] = {}
@@ -344,7 +350,7 @@ def group_table(results: Sequence[Mapping[str, Any]], metric: str) -> list[dict[
                     values.setdefault(name.partition("@")[2], []).append(value)
         rows.append({"model": label, **{group: _cell(found) for group, found in values.items()}})
     groups = dict.fromkeys(name for row in rows for name in row)
-    return [{name: row.get(name, "") for name in groups} for row in rows] if len(groups) > 1 else []
+    return [{name: row.get(name, "") for name in groups} for row in rows]
 
 
 def _cell(values: Sequence[float]) -> str:

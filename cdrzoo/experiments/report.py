@@ -20,8 +20,6 @@ from cdrzoo.errors import InputError
 from cdrzoo.experiments import compare, transfer
 from cdrzoo.experiments.config import RunConfig
 
-TITLES = {"auc": "AUC", "gauc": "GAUC", "log_loss": "LogLoss", "ece": "ECE", "mae": "MAE", "rmse": "RMSE"}
-
 LOOKS = {
     "interest_weights": (
         "Interest weights",
@@ -308,13 +306,8 @@ def _comparison(found: _Comparison) -> list[str]:
             ),
         ),
         *[
-            _section(
-                f"{columns[name]} by group",
-                _quiet("By the training rows that the target has of a user (cold: none, warm: some)."),
-                _table(by_group),
-            )
-            for name in ("auc", "gauc", "mae", "rmse")
-            if (by_group := compare.group_table(results, name))
+            _section(f"{title} by group", _quiet(compare.GROUPS), _table(by_group))
+            for title, by_group in compare.group_tables(results).items()
         ],
         _section("Settings", _table(settings, text=True)),
     ]
@@ -338,7 +331,7 @@ def _transfer_page(folder: pathlib.Path) -> str:
     labels = [transfer.label(result[role]) for role in ("model", "twin")]
     lift = [
         {
-            "metric": TITLES[name],
+            "metric": compare.TITLES[name],
             labels[0]: f"{d['first']:.4f}",
             labels[1]: f"{d['second']:.4f}",
             "lift": _signed(name, d["difference"]),
@@ -352,10 +345,10 @@ def _transfer_page(folder: pathlib.Path) -> str:
             "group": f"{g['by']}: {g['group']}",
             "users": "" if g["users"] is None else f"{g['users']:,}",
             "rows": f"{g['rows']:,}",
-            TITLES[metric]: _signed(metric, g["lift"][metric]["difference"]),
+            compare.TITLES[metric]: _signed(metric, g["lift"][metric]["difference"]),
             "95 % interval": f"{g['lift'][metric]['low']:+.4f} to {g['lift'][metric]['high']:+.4f}",
             "p, Holm": compare.p_text(g["p_holm"]),
-            **{TITLES[n]: _signed(n, d["difference"]) for n, d in g["lift"].items() if n != metric},
+            **{compare.TITLES[n]: _signed(n, d["difference"]) for n, d in g["lift"].items() if n != metric},
         }
         for g in result["groups"]
     ]
@@ -380,7 +373,7 @@ def _transfer_page(folder: pathlib.Path) -> str:
         f"<p>{_escape(transfer.sentence(result))}</p></div>",
         _lead(transfer.scope(result)),
         _lead(
-            f"The twin: {labels[1]}, {result['why']}. The verdict rests on one test, {TITLES[metric]} over all "
+            f"The twin: {labels[1]}, {result['why']}. The verdict rests on one test, {compare.TITLES[metric]} over all "
             "test rows; everything below says where the lift comes from and decides nothing."
         ),
         _section(
@@ -393,14 +386,14 @@ def _transfer_page(folder: pathlib.Path) -> str:
             f"<p>{result['lower']} of {len(result['groups'])} groups are worse off, {result['harmed']} of them "
             "beyond chance (p below 0.05 after Holm's correction for the number of groups).</p>",
             _figure(
-                lambda axes: _forest(axes, forest, f"lift in {TITLES[metric]}", metric),
+                lambda axes: _forest(axes, forest, f"lift in {compare.TITLES[metric]}", metric),
                 _height(len(forest)),
-                f"Lift in {TITLES[metric]} and its 95 % interval; groups are by training rows",
+                f"Lift in {compare.TITLES[metric]} and its 95 % interval; groups are by training rows",
             ),
             _table(groups) if groups else "",
-            _quiet(f"Lifts, with the interval and the corrected p of {TITLES[metric]}."),
+            _quiet(f"Lifts, with the interval and the corrected p of {compare.TITLES[metric]}."),
         ),
-        _section("Every training", _table(seeds), _quiet(f"{TITLES[metric]} on the test rows.")),
+        _section("Every training", _table(seeds), _quiet(f"{compare.TITLES[metric]} on the test rows.")),
     ]
     if task == "click":
         curves = {label: result["calibration"][role] for label, role in zip(labels, ("model", "twin"))}
@@ -442,7 +435,7 @@ def _metrics_table(result: Mapping[str, Any]) -> str:
         found: dict[str, dict[str, str]] = {}
         for name, value in result[part].items():
             metric, _, group = name.partition("@")
-            found.setdefault(group or "all", {})[TITLES[metric]] = (
+            found.setdefault(group or "all", {})[compare.TITLES[metric]] = (
                 "" if not np.isfinite(value) else f"{value:.4f}"
             )
         lines += [{"rows": f"{part}, {group}", **cells} for group, cells in found.items()]

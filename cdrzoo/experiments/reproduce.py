@@ -17,9 +17,6 @@ from cdrzoo.experiments import compare
 from cdrzoo.experiments.catalogue import EXPERIMENTS, Comparison, Experiment
 from cdrzoo.experiments.config import RunConfig
 
-TITLES = {metric: title for columns in compare.COLUMNS.values() for metric, title in columns.items()}
-GROUPS = "{} by the training rows that the target has of a user (cold: none, warm: some):"
-
 
 def find(name: str) -> Experiment:
     """The experiment `NAME`, or of `NAME/PART` that part alone."""
@@ -129,9 +126,8 @@ def reproduce(
         simple = floors.floors(run.prepare(configs[part]))
         rows = compare.table(results, comparison.against, simple)
         text += (f"## {part}\n\n" if part else "") + compare.markdown(beside(rows, comparison.published))
-        for metric in ("auc", "gauc", "mae", "rmse"):
-            if by_group := compare.group_table(results, metric):
-                text += f"\n{GROUPS.format(TITLES[metric])}\n\n" + compare.markdown(by_group)
+        for title, by_group in compare.group_tables(results).items():
+            text += f"\n{title}. {compare.GROUPS}\n\n" + compare.markdown(by_group)
         text += "\n" + provenance(results, comparison)
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(text, encoding="utf-8")
@@ -157,7 +153,7 @@ def beside(
     rows: Sequence[Mapping[str, str]], published: Mapping[str, Mapping[str, float]]
 ) -> list[dict[str, str]]:
     """Rows of a table with the published numbers, each behind ours."""
-    titles = {title: metric for metric, title in TITLES.items()}
+    titles = {title: metric for metric, title in compare.TITLES.items()}
     told = {metric for found in published.values() for metric in found}
     made = []
     for row in rows:
