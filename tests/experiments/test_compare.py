@@ -200,3 +200,21 @@ def test_table_by_hand():
     assert rows[2]["parameters"] == "1,234" and rows[2]["seconds"] == "2.0"
     text = compare.markdown(rows).splitlines()
     assert text[0].startswith("| model | AUC |") and text[2].startswith("| item mean | 0.5500 |")
+
+
+def test_metrics_of_groups_by_hand():
+    def line(label, seed, **test):
+        return {"label": label, "changes": {"seed": seed}, "result": {"test": {"auc": 0.5, **test}}}
+
+    nan = float("nan")  # a group with one class has no AUC
+    results = [
+        line("dnn", 0, **{"auc@cold": 0.6, "auc@warm": nan, "log_loss@cold": 0.7}),
+        line("dnn", 1, **{"auc@cold": 0.8, "auc@warm": 0.9, "auc@30+": nan}),
+        line("dacdr", 0, **{"auc@cold": 0.4}),
+    ]
+    assert compare.group_tables(results) == {
+        "AUC": [
+            {"model": "dnn", "cold": "0.7000 ± 0.1414", "warm": "0.9000"},
+            {"model": "dacdr", "cold": "0.4000", "warm": ""},
+        ]
+    }
