@@ -128,7 +128,8 @@ def reproduce(
         text += (f"## {part}\n\n" if part else "") + compare.markdown(beside(rows, comparison.published))
         for title, by_group in compare.group_tables(results).items():
             text += f"\n{title}. {compare.GROUPS}\n\n" + compare.markdown(by_group)
-        text += "\n" + provenance(results, comparison)
+        kept = [json.loads(line) for line in (home / part / "results.jsonl").read_text().splitlines()]
+        text += "\n" + provenance(results, comparison, kept)
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(text, encoding="utf-8")
         about = {
@@ -167,9 +168,12 @@ def beside(
     return made
 
 
-def provenance(results: Sequence[Mapping[str, Any]], comparison: Comparison) -> str:
-    """What every number of a table was measured on and with, as a list."""
+def provenance(
+    results: Sequence[Mapping[str, Any]], comparison: Comparison, kept: Sequence[Mapping[str, Any]]
+) -> str:
+    """What every number of a table was measured on and with, as a list; `kept` are all lines, those of a search too."""
     of = [line["result"] for line in results]
+    seconds = sum(line["result"]["seconds"] for line in kept)
     split = {(result["split"]["name"], result["split"]["hash"]) for result in of}
     used = collections.defaultdict(set)
     for result in of:
@@ -190,6 +194,7 @@ def provenance(results: Sequence[Mapping[str, Any]], comparison: Comparison) -> 
         f"seeds against {comparison.against}, and p after Holm's correction for all tests of the table",
         f"Selected by: {', '.join(sorted({result['selection'] for result in of}))}{searched}; test rows were scored "
         "once a run",
+        f"{len(kept)} runs, {seconds / 3600:.1f} hours of training; a first stage counts in every run that uses it",
         "Versions: " + ", ".join(f"{library} {' / '.join(sorted(v))}" for library, v in used.items()),
     ]
     return "".join(f"- {line}.\n" for line in lines) + "\n"

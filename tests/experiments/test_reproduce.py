@@ -133,6 +133,7 @@ def test_a_page_with_the_papers_numbers_and_what_ours_depend_on(data, runs, tmp_
         "0.1+deadbee",
         "A note.",
         "search: `{",
+        "8 runs, 0.0 hours",
     ):
         assert wanted in text
     assert len(runs) == 2 * 2 + 2 * 2
