@@ -34,6 +34,9 @@ def test_ciao(tmp_path):
     assert "helpfulness" not in made.frame("cat02", "test").columns
     ratings = prepare(**datasets.ciao.pair(tmp_path, "01", "02", task="rating"))
     assert set(np.unique(ratings.parts["cat02"]["train"].y)) == {1, 2, 3, 4, 5}
+    for of, least in ((made, 5), (ratings, 1)):  # rare ids are known to ratings alone
+        assert {table.min_count for table in of.schema.tables} == {least}
+    assert (ratings.parts["cat02"]["train"].x["item"] > 1).all()
 
 
 def test_amazon_subcat(tmp_path):
