@@ -14,6 +14,12 @@ SEARCH: dict[str, list[float]] = {
     "source_ratio": [1.0, 2.0, 4.0],
 }
 """What a search draws from, the same for every model; what a model does not have is left out of its draws."""
+FIRST_TRIALS: tuple[dict[str, Any], ...] = ({}, {"optimizer": "adagrad", "learning_rate": 0.1})
+"""What it tries before: a model as it stands, and with Adagrad, whose steps on a row are longer if it has had few.
+
+Where nearly all rows are rare that decides: on Ciao 01 to 02 (one seed) it takes DADIN's validation AUC from 0.665, the
+best of six trials with Adam, to 0.686, DACDR's from 0.637 to 0.653, and the DNN's from 0.679 to 0.676.
+"""
 
 
 @dataclass(frozen=True)
@@ -172,7 +178,7 @@ def _comparison(
     published: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Comparison:
     settings = {"batch_size": 1024 if large else 256, "epochs": 15}
-    search = 4 if large else 6
+    search = 5 if large else 7
     return Comparison(
         dataset,
         models,
@@ -189,7 +195,7 @@ def _cold(dataset: str, source: str, target: str, folder: str) -> dict[str, Comp
     pair = {"source": source, "target": target, "task": "rating"}
     return {
         f"beta{round(100 * beta)}": Comparison(
-            dataset, COLD_MODELS, "CMF", pair, beta, settings={"epochs": 20}, search=4, folder=folder
+            dataset, COLD_MODELS, "CMF", pair, beta, settings={"epochs": 20}, search=5, folder=folder
         )
         for beta in (0.2, 0.5, 0.8)
     }

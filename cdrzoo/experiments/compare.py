@@ -20,7 +20,7 @@ import yaml
 
 from cdrzoo import models
 from cdrzoo.errors import InputError
-from cdrzoo.experiments.catalogue import SEARCH
+from cdrzoo.experiments.catalogue import FIRST_TRIALS, SEARCH
 from cdrzoo.experiments.config import RunConfig, Training
 from cdrzoo.experiments.stats import Paired, holm, paired
 
@@ -153,14 +153,14 @@ def merit(validation: Mapping[str, float]) -> float:
 
 
 def trials(config: RunConfig, number: int) -> list[dict[str, Any]]:
-    """`number` draws from the search space, the same for every model; the first is the entry as it stands.
+    """The `catalogue.FIRST_TRIALS`, then draws from the search space, the same for every model; `number` in all.
 
     A setting that a model does not have (dropout of LR, the sources' share for a model of the target alone, the width
     of tables that are fine-tuned) is left out of its draws; the others keep their values. A model of two stages has the
     same draw in both.
     """
     rng = np.random.default_rng(SEARCH_SEED)
-    drawn: list[dict[str, Any]] = [{}]
+    drawn = [_settings(config, trial) for trial in FIRST_TRIALS]
     while len(drawn) < number:
         draw = {name: values[int(rng.integers(len(values)))] for name, values in SEARCH.items()}
         drawn.append(_settings(config, draw))

@@ -97,6 +97,7 @@ def test_search_gives_every_model_the_same_trials_and_chooses_on_validation(conf
         for label in ("dnn", "lr")
     }
     assert len(by_label["dnn"]) == len(by_label["lr"]) == 6
+    assert [c.get("optimizer") for c in by_label["lr"]] == [None, "adagrad", None, None, None, None]
     without = [{k: v for k, v in c.items() if k not in ("dropout", "model")} for c in by_label["dnn"]]
     assert without == [{k: v for k, v in c.items() if k != "model"} for c in by_label["lr"]]
     assert all("dropout" not in c for c in by_label["lr"])
@@ -162,9 +163,10 @@ def test_what_is_finetuned_has_a_search_of_its_own_that_keeps_its_widths(config)
     finetuned = config.with_changes({"model": "dacdr", "finetune": "runs/old"})
     entries = [compare.Entry.parse(text) for text in ("dacdr", "dacdr:finetune=null")]
     assert list(compare.searched(finetuned, entries).values()) == entries
-    assert {name for draw in compare.trials(finetuned, 3) for name in draw} == {
+    assert {name for draw in compare.trials(finetuned, 4) for name in draw} == {
         "learning_rate",
         "weight_decay",
+        "optimizer",
     }
 
 
