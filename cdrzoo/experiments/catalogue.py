@@ -30,7 +30,8 @@ class Comparison:
         dataset: its name (`cdrzoo.data.datasets`).
         models: what is compared, by the name the table gives it: `name[:setting=value...]`, as `cdrzoo compare` takes
             it.
-        against: whom the paired test compares with.
+        against: whom the paired test compares with; `None`: of the models that see the target alone the one that is
+            best on validation rows, which all its seeds score.
         pair: arguments of the dataset's `pair`.
         beta: share of the shared users that the cold-start protocol hides; `None`: no cold start.
         split: in place of the dataset's own.
@@ -43,7 +44,7 @@ class Comparison:
 
     dataset: str
     models: Mapping[str, str]
-    against: str
+    against: str | None
     pair: Mapping[str, Any] = field(default_factory=dict)
     beta: float | None = None
     split: Any = None
@@ -165,13 +166,13 @@ agnostic layer, the global loss, the losses within classes, all these losses."""
 
 
 def _clicks(dataset: str, *, large: bool, folder: str | None = None, **pair: Any) -> dict[str, Comparison]:
-    return {"": _comparison(dataset, CLICK_MODELS, DNN, large, folder, pair)}
+    return {"": _comparison(dataset, CLICK_MODELS, None, large, folder, pair)}
 
 
 def _comparison(
     dataset: str,
     models: Mapping[str, str],
-    against: str,
+    against: str | None,
     large: bool,
     folder: str | None,
     pair: Mapping[str, Any],

@@ -372,6 +372,16 @@ def tests(results: Sequence[Mapping[str, Any]], against: str) -> dict[str, Paire
     return found
 
 
+def best_alone(results: Sequence[Mapping[str, Any]]) -> str:
+    """Of the labels that see the target alone the one with the best validation metric, the mean over its seeds."""
+    merits = {
+        label: float(np.mean([merit(run["validation"]) for run in runs.values()]))
+        for label, runs in _by_label(results).items()
+        if all(run["domains"] == "target" for run in runs.values())
+    }
+    return max(merits, key=merits.__getitem__)
+
+
 def _by_label(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, Mapping[str, Any]]]:
     by_label: dict[str, dict[int, Mapping[str, Any]]] = {}
     for line in results:

@@ -124,18 +124,19 @@ def reproduce(
         from cdrzoo.experiments import floors, report, run
 
         simple = floors.floors(run.prepare(configs[part]))
-        rows = compare.table(results, comparison.against, simple)
+        against = comparison.against or compare.best_alone(results)
+        rows = compare.table(results, against, simple)
         text += (f"## {part}\n\n" if part else "") + compare.markdown(beside(rows, comparison.published))
         for title, by_group in compare.group_tables(results).items():
             text += f"\n{title}. {compare.GROUPS}\n\n" + compare.markdown(by_group)
         kept = [json.loads(line) for line in (home / part / "results.jsonl").read_text().splitlines()]
-        text += "\n" + provenance(results, comparison, kept)
+        text += "\n" + provenance(results, comparison, against, kept)
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(text, encoding="utf-8")
         about = {
             "command": ["reproduce", name, "--data", "DATA", "--out", "OUT"],
             "config": configs[part].plain(lambda path: path.name),  # no place of this machine
-            "against": comparison.against,
+            "against": against,
             "floors": simple,
         }
         (home / part / "comparison.json").write_text(json.dumps(about, indent=2) + "\n")
@@ -169,7 +170,10 @@ def beside(
 
 
 def provenance(
-    results: Sequence[Mapping[str, Any]], comparison: Comparison, kept: Sequence[Mapping[str, Any]]
+    results: Sequence[Mapping[str, Any]],
+    comparison: Comparison,
+    against: str,
+    kept: Sequence[Mapping[str, Any]],
 ) -> str:
     """What every number of a table was measured on and with, as a list; `kept` are all lines, those of a search too."""
     of = [line["result"] for line in results]
@@ -191,7 +195,13 @@ def provenance(
     )
     lines = [f"Split {name}, sha256 {digest}" for name, digest in sorted(split)] + [
         f"Seeds {', '.join(map(str, seeds))}; mean ± standard deviation; *difference* and *p*: paired t-test over "
-        f"seeds against {comparison.against}, and p after Holm's correction for all tests of the table",
+        f"seeds against {against}"
+        + (
+            ""
+            if comparison.against
+            else ", which of the models of the target alone is the best on validation rows,"
+        )
+        + " and p after Holm's correction for all tests of the table",
         f"Selected by: {', '.join(sorted({result['selection'] for result in of}))}{searched}; test rows were scored "
         "once a run",
         f"{len(kept)} runs, {seconds / 3600:.1f} hours of training; a first stage counts in every run that uses it",

@@ -220,3 +220,13 @@ def test_metrics_of_groups_by_hand():
             {"model": "dacdr", "cold": "0.4000", "warm": ""},
         ]
     }
+
+
+def test_who_is_best_on_the_target_alone_is_said_by_validation_rows():
+    def line(label, domains, seed, validation):
+        result = {"domains": domains, "validation": {"auc": validation}, "test": {"auc": 1 - validation}}
+        return {"label": label, "changes": {"seed": seed}, "result": result}
+
+    results = [line("all", "all", 0, 0.9), line("din", "target", 0, 0.8), line("din", "target", 1, 0.6)]
+    results += [line("lr", "target", seed, 0.71) for seed in range(2)]
+    assert compare.best_alone(results) == "lr"
