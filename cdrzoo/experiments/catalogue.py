@@ -146,7 +146,7 @@ COLD_MODELS = {
     "PTUPCDR, MF": f"ptupcdr:{FIRST_FACTORS}",
     "PTUPCDR, GMF": f"ptupcdr:first.base=gmf:{FIRST_FACTORS}",
     "PTUPCDR, DNN": f"ptupcdr:first.base=dnn:{FIRST_FACTORS}",
-    "DACDR": "dacdr",
+    "DACDR": f"dacdr:{RARE_ROWS}",
 }
 
 
