@@ -698,11 +698,16 @@ def _figure(draw: Callable[[Any], None], height: float, caption: str, small: boo
     return f"<figure{kind}>{svg}<figcaption>{_escape(caption)}</figcaption></figure>"
 
 
+def _short(name: str, most: int = 32) -> str:
+    """A name that leaves a figure some room: arguments of a model may be many. The tables have it in full."""
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
 def _dots(axes: Any, values: Mapping[str, Sequence[float]], title: str) -> None:
     for y, found in enumerate(values.values()):
         axes.plot(found, [y] * len(found), "o", color=BLUE, markersize=3.5, alpha=0.6, markeredgewidth=0)
         axes.plot([np.mean(found)], [y], "|", color=ORANGE, markersize=11, markeredgewidth=2)
-    axes.set_yticks(range(len(values)), list(values))
+    axes.set_yticks(range(len(values)), [_short(name) for name in values])
     axes.invert_yaxis()
     axes.set_xlabel(title)
     axes.grid(axis="y", color="#eceef1", linewidth=0.8)
@@ -720,7 +725,7 @@ def _forest(axes: Any, values: Mapping[str, tuple[float, float, float]], title: 
             axes.plot([low, high], [y, y], color=color, linewidth=1.4, solid_capstyle="round")
         axes.plot([difference], [y], "o", color=color, markersize=4.5)
     axes.axvline(0, color="#1d2127", linewidth=0.8)
-    axes.set_yticks(range(len(values)), list(values))
+    axes.set_yticks(range(len(values)), [_short(name) for name in values])
     axes.invert_yaxis()
     axes.set_xlabel(title + (" (right is better)" if sign > 0 else " (left is better)"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import json
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -151,3 +152,11 @@ def test_selector_weights_over_time():
     rows = [[epoch, "books", low, low + 0.5, 10 * epoch] for epoch in (1, 2) for low in (0.0, 0.5)]
     text = report._selector(pd.DataFrame(rows, columns=["epoch", "name", "low", "high", "count"]))
     assert "Rows of books" in Page(text).text
+
+
+def test_names_of_any_length_leave_room_for_the_figure():
+    values = {"mkt:units=[256,128]:first." + 90 * "x": [0.6, 0.7], "dnn": [0.5, 0.6]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        page = report._figure(lambda axes: report._dots(axes, values, "AUC"), 1.4, "Seeds")
+    assert "mkt:units=[256,128]:first.xxxxx…" in page and ">dnn<" in page
