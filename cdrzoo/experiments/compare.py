@@ -112,6 +112,8 @@ def compare(
                 if leaders[entry.label] is entry
                 for trial in trials(config.with_changes(entry.changes), search)
             ]
+            # What an entry fixes makes trials equal; two processes would train them side by side.
+            tasks = list({(task.label, store._key(task)): task for task in tasks}.values())
             trained = list(progress(store.run(tasks, pool), len(tasks), "searching"))
             for entry in entries:
                 own = [r for r in trained if r["label"] == leaders[entry.label].label]

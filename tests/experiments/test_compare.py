@@ -230,3 +230,16 @@ def test_who_is_best_on_the_target_alone_is_said_by_validation_rows():
     results = [line("all", "all", 0, 0.9), line("din", "target", 0, 0.8), line("din", "target", 1, 0.6)]
     results += [line("lr", "target", seed, 0.71) for seed in range(2)]
     assert compare.best_alone(results) == "lr"
+
+
+def test_trials_that_an_entry_makes_equal_are_one(config, runs, tmp_path):
+    totals = []
+    compare.compare(
+        config,
+        [compare.Entry.parse("lr:optimizer=adagrad:learning_rate=0.1")],
+        tmp_path,
+        seeds=1,
+        search=2,
+        progress=lambda items, total, title: totals.append((title, total)) or items,
+    )
+    assert totals == [("searching", 1), ("training", 1)]
