@@ -336,7 +336,8 @@ def group_tables(results: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[st
     """Metrics by group of users, as MKT's Table 3 has them: `{title: rows}`, a row a label, a column a group.
 
     Args:
-        results: of `compare`. Groups without a value in any run are left out, and so are metrics without groups.
+        results: of `compare`. Groups without a value in any run are left out, those whose value is that of all rows
+            (under cold start every user is cold), and metrics without groups.
     """
     tables = {TITLES[metric]: _by_group(results, metric) for metric in ("auc", "gauc", "mae", "rmse")}
     return {title: rows for title, rows in tables.items() if len(rows[0]) > 1}
@@ -348,7 +349,7 @@ def _by_group(results: Sequence[Mapping[str, Any]], metric: str) -> list[dict[st
         values: dict[str, list[float]] = {}
         for run in runs.values():
             for name, value in run["test"].items():
-                if name.startswith(f"{metric}@") and np.isfinite(value):
+                if name.startswith(f"{metric}@") and np.isfinite(value) and value != run["test"][metric]:
                     values.setdefault(name.partition("@")[2], []).append(value)
         rows.append({"model": label, **{group: _cell(found) for group, found in values.items()}})
     groups = dict.fromkeys(name for row in rows for name in row)

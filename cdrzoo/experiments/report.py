@@ -6,6 +6,7 @@ import html
 import io
 import json
 import pathlib
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ import yaml
 from cdrzoo import metrics, models
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import compare, transfer
+from cdrzoo.experiments.catalogue import EXPERIMENTS
 from cdrzoo.experiments.config import RunConfig
+from cdrzoo.schema import Schema
 
 LOOKS = {
     "interest_weights": (
@@ -53,7 +56,7 @@ STYLE = """
 body { margin: 0; font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; color: #1d2127;
   background: #fff; }
 main { max-width: 68rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: .5rem 0; } section + h1 { margin-top: 4rem; }
 h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; padding-bottom: .2rem; border-bottom: 2px solid #e3e6ea; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
 p { margin: .4rem 0; max-width: 46rem; }
@@ -61,11 +64,11 @@ p { margin: .4rem 0; max-width: 46rem; }
 .verdict { border-left: .4rem solid #8a8f98; background: #f4f5f7; padding: .6rem .9rem; margin: 1rem 0; }
 .verdict strong { font-size: 1.3rem; }
 .helps { border-color: #1a7f4b; background: #eef7f2; } .harms { border-color: #b3261e; background: #fcf0ef; }
-.better { color: #1a7f4b; } .worse { color: #b3261e; }
+.better { color: #1a7f4b; font-weight: 600; } .worse { color: #b3261e; font-style: italic; }
 .wide { overflow-x: auto; margin: .5rem 0; }
 table { border-collapse: separate; border-spacing: 0; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e3e6ea; }
-th { font-weight: 600; vertical-align: bottom; }
+th { font-weight: 600; vertical-align: bottom; white-space: normal; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 td.text { text-align: left; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: .8rem .6rem; }
@@ -80,8 +83,9 @@ pre { background: #f4f5f7; padding: .6rem .8rem; overflow-x: auto; font-size: .8
 @media print {
   @page { margin: 14mm; }
   body { font-size: 10pt; } main { max-width: none; padding: 0; }
-  h2, h3 { break-after: avoid; } tr, .verdict { break-inside: avoid; }
+  h1, h2, h3 { break-after: avoid; } section + h1 { break-before: page; } tr, .verdict { break-inside: avoid; }
   .wide { overflow: visible; } table { font-size: 7.5pt; } th, td { padding: .15rem .35rem; }
+  td.text, td:first-child { white-space: normal; }
   .panels { grid-template-columns: repeat(4, 1fr); }
   figure.large { max-width: 12cm; }
   pre { white-space: pre-wrap; font-size: 7pt; }
@@ -152,7 +156,7 @@ def _run_page(folder: pathlib.Path) -> str:
         _section(
             "Commands",
             _commands([["train", folder / "config.yaml", "--out", "NEW_FOLDER"]]),
-            _settings(config),
+            _settings(config.to_dict()),
         ),
         _foot(result),
     ]
@@ -202,23 +206,27 @@ def _comparison_page(folder: pathlib.Path) -> str:
 
 
 def _collection_page(folder: pathlib.Path) -> str:
-    """Several comparisons: a model's metric in each beside the others, then each in full."""
+    """Several comparisons: those of the same models beside each other, then each in full."""
     found = {
         str(path.parent.relative_to(folder)): _Comparison.load(path.parent)
         for path in sorted(folder.glob("*/**/results.jsonl"))
     }
     parts = [_lead(f"{len(found)} comparisons, {sum(len(one.results) for one in found.values())} runs.")]
-    for columns in compare.COLUMNS.values():
-        alike = {name: one for name, one in found.items() if one.columns is columns}
-        if alike:
-            parts.append(_overview(alike, *next(iter(columns.items()))))
+    for labels in dict.fromkeys(frozenset(one.labels) for one in found.values()):
+        alike = {name: one for name, one in found.items() if frozenset(one.labels) == labels}
+        for columns in compare.COLUMNS.values():
+            of_task = {name: one for name, one in alike.items() if one.columns is columns}
+            if len(of_task) > 1:
+                parts.append(_overview(of_task, *next(iter(columns.items()))))
     for name, one in found.items():
-        parts += [f"<h1>{_escape(name)}</h1>", *_comparison(one)]
+        experiment, _, part = name.partition("/")
+        title = EXPERIMENTS[experiment].title if experiment in EXPERIMENTS else experiment
+        parts += [f"<h1>{_escape(f'{title}, {part}' if part else title)}</h1>", *_comparison(one)]
     return _page("Comparisons", parts)
 
 
 def _overview(found: Mapping[str, _Comparison], metric: str, title: str) -> str:
-    """A row a model, a column a comparison; a colour where the interval of the difference leaves 0 out."""
+    """A row a model, a column a comparison; marked where the interval of the difference leaves 0 out."""
     rows: dict[str, dict[str, str]] = {}
     for name, one in found.items():
         tests = compare.tests(one.results, one.against)
@@ -237,12 +245,12 @@ def _overview(found: Mapping[str, _Comparison], metric: str, title: str) -> str:
             row[name] = cell
     against = ", ".join(dict.fromkeys(one.against for one in found.values()))
     return _section(
-        f"{title} of all comparisons",
+        f"{title}: {', '.join(dict.fromkeys(name.partition('/')[0] for name in found))}",
         _table(list(rows.values())),
         _quiet(
-            "Means over seeds, on test rows. Green and red, better and worse: the 95 % interval of the paired t-test "
-            f"over seeds against {against} leaves 0 out, without a correction for the number of tests (the comparisons "
-            "below have it)."
+            "Means over seeds, on test rows. Bold green is better, italic red worse: the 95 % interval of the paired "
+            f"t-test over seeds against {against} leaves 0 out, without a correction for the number of tests (the "
+            "comparisons below have it)."
         ),
     )
 
@@ -312,9 +320,9 @@ def _comparison(found: _Comparison) -> list[str]:
         _section("Settings", _table(settings, text=True)),
     ]
     if about:
-        config = RunConfig.from_dict(about["config"])
-        parts.append(_section("Data and schema", _schema(config)))
-        parts.append(_section("Commands", _commands([about["command"]]), _settings(config)))
+        schema = RunConfig.from_dict(about["config"]).schema
+        parts.append(_section("Data and schema", _schema(schema)))
+        parts.append(_section("Commands", _commands([about["command"]]), _settings(about["config"])))
     parts.append(_foot(results[0]["result"]))
     return parts
 
@@ -418,7 +426,7 @@ def _transfer_page(folder: pathlib.Path) -> str:
                     ["transfer", "RUN", "--seeds", result["seeds"], "--out", "REPORT"],
                 ]
             ),
-            _settings(config),
+            _settings(config.to_dict()),
         ),
         _foot(result),
     ]
@@ -632,23 +640,23 @@ def _data(config: RunConfig, folder: pathlib.Path) -> str:
         "Data and schema",
         _table(lines),
         _quiet(f"Split: {split['name']}, hash {split['hash'][:16]}."),
-        _schema(config),
+        _schema(config.schema),
     )
 
 
-def _schema(config: RunConfig) -> str:
+def _schema(schema: Schema) -> str:
     from cdrzoo.data import check
 
-    return f"<pre>{_escape(check(config.schema))}</pre>"
+    return f"<pre>{_escape(check(schema))}</pre>"
 
 
 def _commands(commands: Sequence[Sequence[Any]]) -> str:
     return f"<pre>{_escape(chr(10).join(shlex.join(['cdrzoo', *map(str, command)]) for command in commands))}</pre>"
 
 
-def _settings(config: RunConfig) -> str:
+def _settings(config: Mapping[str, Any]) -> str:
     """The configuration but for the schema, which stands above."""
-    plain = {key: value for key, value in config.to_dict().items() if key != "schema"}
+    plain = {key: value for key, value in config.items() if key != "schema"}
     text = yaml.safe_dump(json.loads(json.dumps(plain, default=str)), sort_keys=False)
     return f"<h3>Configuration</h3><pre>{_escape(text)}</pre>"
 
@@ -777,7 +785,10 @@ def _interval(difference: float, low: float, high: float) -> str:
 
 def _table(rows: Sequence[Mapping[str, str]], text: bool = False) -> str:
     titles = list(rows[0])
-    head = "".join(f"<th>{_escape(title)}</th>" for title in titles)
+    breaks = [
+        re.sub("([_/.])", r"\1<wbr>", _escape(title)) for title in titles
+    ]  # where a long name may be cut
+    head = "".join(f"<th>{title}</th>" for title in breaks)
     kind = ' class="text"' if text else ""
 
     def cell(value: str) -> str:

@@ -208,9 +208,9 @@ def test_metrics_of_groups_by_hand():
     def line(label, seed, **test):
         return {"label": label, "changes": {"seed": seed}, "result": {"test": {"auc": 0.5, **test}}}
 
-    nan = float("nan")  # a group with one class has no AUC
+    nan = float("nan")  # a group with one class has no AUC; one that is all rows says nothing of its own
     results = [
-        line("dnn", 0, **{"auc@cold": 0.6, "auc@warm": nan, "log_loss@cold": 0.7}),
+        line("dnn", 0, **{"auc@cold": 0.6, "auc@warm": nan, "auc@0-9": 0.5, "log_loss@cold": 0.7}),
         line("dnn", 1, **{"auc@cold": 0.8, "auc@warm": 0.9, "auc@30+": nan}),
         line("dacdr", 0, **{"auc@cold": 0.4}),
     ]
