@@ -113,7 +113,7 @@ CLICK_MODELS = {
     "MKT": MKT,
     "DACDR": "dacdr",
 }
-"""What is not said is the model's default. Those whose papers have far wider networks have here what the others have."""
+"""What is not said is the model's default. Models whose papers have far wider networks are as wide as the others."""
 
 _SGD = (
     "optimizer=sgd",
