@@ -236,12 +236,11 @@ def _overview(found: Mapping[str, _Comparison], metric: str, title: str) -> str:
             row = rows.setdefault(
                 label, {"model": label, **dict.fromkeys(found, ""), "better": "0", "worse": "0"}
             )
-            if (
-                test and test.low * test.high > 0
-            ):  # not for the one it is tested against, nor for a single seed
-                kind = "better" if (test.difference > 0) == metrics.HIGHER_IS_BETTER[metric] else "worse"
-                row[kind] = str(int(row[kind]) + 1)
-                cell = _Marked(f'<span class="{kind}">{cell}</span>')
+            if test:  # not for the one it is tested against
+                kind = _kind(metric, test.difference, test.low, test.high)
+                cell = _marked(cell, kind)
+                if kind:
+                    row[kind] = str(int(row[kind]) + 1)
             row[name] = cell
     against = ", ".join(dict.fromkeys(one.against for one in found.values()))
     return _section(
@@ -342,7 +341,7 @@ def _transfer_page(folder: pathlib.Path) -> str:
             "metric": compare.TITLES[name],
             labels[0]: f"{d['first']:.4f}",
             labels[1]: f"{d['second']:.4f}",
-            "lift": _signed(name, d["difference"]),
+            "lift": _lift(name, d),
             "95 % interval": f"{d['low']:+.4f} to {d['high']:+.4f}",
             "p": compare.p_text(d["p"]),
         }
@@ -353,10 +352,10 @@ def _transfer_page(folder: pathlib.Path) -> str:
             "group": f"{g['by']}: {g['group']}",
             "users": "" if g["users"] is None else f"{g['users']:,}",
             "rows": f"{g['rows']:,}",
-            compare.TITLES[metric]: _signed(metric, g["lift"][metric]["difference"]),
+            compare.TITLES[metric]: _lift(metric, g["lift"][metric]),
             "95 % interval": f"{g['lift'][metric]['low']:+.4f} to {g['lift'][metric]['high']:+.4f}",
             "p, Holm": compare.p_text(g["p_holm"]),
-            **{compare.TITLES[n]: _signed(n, d["difference"]) for n, d in g["lift"].items() if n != metric},
+            **{compare.TITLES[n]: _lift(n, d) for n, d in g["lift"].items() if n != metric},
         }
         for g in result["groups"]
     ]
@@ -372,7 +371,7 @@ def _transfer_page(folder: pathlib.Path) -> str:
                 else f"{one['seed']} and {two['seed']}",
                 labels[0]: f"{one['test'][metric]:.4f}",
                 labels[1]: f"{two['test'][metric]:.4f}",
-                "difference": _signed(metric, difference),
+                "difference": f"{difference:+.4f}",
             }
         )
     kind = result["verdict"].split()[0]
@@ -387,7 +386,10 @@ def _transfer_page(folder: pathlib.Path) -> str:
         _section(
             "Lift",
             _table(lift),
-            _quiet("Lift: " + " minus ".join(labels) + ". Of LogLoss, ECE, MAE and RMSE less is better."),
+            _quiet(
+                f"Lift: {' minus '.join(labels)}. Of LogLoss, ECE, MAE and RMSE less is better. Bold green (better) "
+                "and italic red (worse): the interval leaves 0 out."
+            ),
         ),
         _section(
             "Lift by group",
@@ -771,12 +773,21 @@ class _Marked(str):
     """A cell that is HTML already."""
 
 
-def _signed(metric: str, difference: float) -> str:
-    """A difference, coloured by whether it is one to the better."""
-    if difference == 0 or not np.isfinite(difference):
-        return "0" if difference == 0 else ""
-    kind = "better" if (difference > 0) == metrics.HIGHER_IS_BETTER[metric] else "worse"
-    return _Marked(f'<span class="{kind}">{difference:+.4f}</span>')
+def _kind(metric: str, difference: float, low: float, high: float) -> str:
+    """Whether a difference is one to the better or the worse; empty if its interval has 0 in it, or there is none."""
+    if not low * high > 0:
+        return ""
+    return "better" if (difference > 0) == metrics.HIGHER_IS_BETTER[metric] else "worse"
+
+
+def _marked(text: str, kind: str) -> str:
+    return _Marked(f'<span class="{kind}">{text}</span>') if kind else text
+
+
+def _lift(metric: str, lift: Mapping[str, float]) -> str:
+    difference, low, high = (lift[name] for name in ("difference", "low", "high"))
+    text = f"{difference:+.4f}" if np.isfinite(difference) else ""
+    return _marked(text, _kind(metric, difference, low, high))
 
 
 def _interval(difference: float, low: float, high: float) -> str:
