@@ -90,7 +90,7 @@ CLICK_MODELS = {
     "xDeepFM": f"xdeepfm:{UNITS}:cin_units=[64,64]",
     "FiBiNET": f"fibinet:{UNITS}",
     "DCN-v2": "dcn",
-    "YouTube DNN": f"youtube_dnn:{UNITS}",
+    "YouTube DNN": "youtube_dnn",
     "DIN": "din",
     DNN: "dnn",
     "DNN, all domains": "dnn:domains=all",
@@ -113,7 +113,8 @@ CLICK_MODELS = {
     "MKT": MKT,
     "DACDR": "dacdr",
 }
-"""What is not said is the model's default. Models whose papers have far wider networks are as wide as the others."""
+"""What is not said is the model's default. Most whose papers have wider networks are as wide as the others here;
+the YouTube DNN is not, for its width is all that tells it from the DNN."""
 
 _SGD = (
     "optimizer=sgd",
