@@ -207,11 +207,21 @@ def _comparison_page(folder: pathlib.Path) -> str:
 
 def _collection_page(folder: pathlib.Path) -> str:
     """Several comparisons: those of the same models beside each other, then each in full."""
-    found = {
-        str(path.parent.relative_to(folder)): _Comparison.load(path.parent)
-        for path in sorted(folder.glob("*/**/results.jsonl"))
-    }
-    parts = [_lead(f"{len(found)} comparisons, {sum(len(one.results) for one in found.values())} runs.")]
+    found, waiting = {}, []
+    for path in sorted(folder.glob("*/**/results.jsonl")):
+        name = str(path.parent.relative_to(folder))
+        try:
+            found[name] = _Comparison.load(path.parent)
+        except InputError:  # still searching
+            waiting.append(name)
+    if not found:
+        raise InputError(
+            f"No comparison in {folder} has a finished run yet: {', '.join(waiting)}. Go on with them."
+        )
+    several = "comparisons" if len(found) > 1 else "comparison"
+    parts = [_lead(f"{len(found)} {several}, {sum(len(one.results) for one in found.values())} runs.")]
+    if waiting:
+        parts.append(_lead(f"Not here, for no run of theirs is done yet: {', '.join(waiting)}."))
     for labels in dict.fromkeys(frozenset(one.labels) for one in found.values()):
         alike = {name: one for name, one in found.items() if frozenset(one.labels) == labels}
         for columns in compare.COLUMNS.values():

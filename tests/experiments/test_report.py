@@ -109,6 +109,19 @@ def test_several_comparisons_are_one_page(comparison, tmp_path_factory):
     assert '<td>0.6500</td><td><span class="better">0.6401</span></td><td>1</td><td>0</td>' in overview
 
 
+def test_a_comparison_that_is_still_searching_keeps_no_other_off_the_page(comparison, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("all")
+    text = (comparison / "results.jsonl").read_text()
+    (folder / "begun").mkdir()
+    (folder / "begun" / "results.jsonl").write_text(text.replace('"stage": "seed"', '"stage": "search"'))
+    with pytest.raises(InputError, match="begun"):
+        report.report(folder)
+    (folder / "done").mkdir()
+    (folder / "done" / "results.jsonl").write_text(text)
+    page = alone(report.report(folder).read_text())
+    assert "1 comparison, 4 runs" in page.text and "no run of theirs is done yet: begun" in page.text
+
+
 def test_names_are_escaped(comparison):
     text = (comparison / "results.jsonl").read_text().replace("cctl:pooling=mean", "cctl:x=<b>&amp")
     (comparison / "results.jsonl").write_text(text)
