@@ -806,10 +806,8 @@ def _interval(difference: float, low: float, high: float) -> str:
 
 def _table(rows: Sequence[Mapping[str, str]], text: bool = False) -> str:
     titles = list(rows[0])
-    breaks = [
-        re.sub("([_/.])", r"\1<wbr>", _escape(title)) for title in titles
-    ]  # where a long name may be cut
-    head = "".join(f"<th>{title}</th>" for title in breaks)
+    # A long name may be cut after these.
+    head = "".join(f"<th>{name}</th>" for name in (re.sub("([_/.])", r"\1<wbr>", _escape(t)) for t in titles))
     kind = ' class="text"' if text else ""
 
     def cell(value: str) -> str:
