@@ -538,7 +538,8 @@ def _compare(arguments: argparse.Namespace) -> None:
     )
     from cdrzoo.experiments import floors, run
 
-    against, simple = arguments.against or "dnn", floors.floors(run.prepare(config))
+    against, prepared = arguments.against or "dnn", run.prepare(config)
+    simple = floors.floors(prepared)
     text = compare.markdown(compare.table(results, against, simple))
     (arguments.out / "table.md").write_text(text)
     settings = [
@@ -550,6 +551,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         "config": config.to_dict(),
         "against": against,
         "floors": simple,
+        "groups": run.group_sizes(prepared),
     }
     (arguments.out / "comparison.json").write_text(json.dumps(about, indent=2, default=str) + "\n")
     print(text)

@@ -471,6 +471,8 @@ def test_reproduce_runs_an_experiment_and_writes_its_page(demo, tmp_path, capsys
     assert lines[0]["result"]["split"]["hash"] in page and lines[0]["result"]["versions"]["cdrzoo"] in page
     about = (tmp_path / "out/toy/half/comparison.json").read_text()
     assert str(tmp_path) not in about + page and (tmp_path / "out/toy/half/report.html").exists()
+    sizes = json.loads(about)["groups"]
+    assert sizes["warm"] == 0 and sizes["cold"] == sizes["0-9"] > 0
     assert "| MF |" in page and "| 1.5000 |" in page and "| item mean |" in page
     assert cli.main(command) == 0
     assert len((tmp_path / "out/toy/half/results.jsonl").read_text().splitlines()) == 2

@@ -332,18 +332,23 @@ def table(
     return rows
 
 
-def group_tables(results: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, str]]]:
+def group_tables(
+    results: Sequence[Mapping[str, Any]], sizes: Mapping[str, int]
+) -> dict[str, list[dict[str, str]]]:
     """Metrics by group of users, as MKT's Table 3 has them: `{title: rows}`, a row a label, a column a group.
 
     Args:
         results: of `compare`. Groups without a value in any run are left out, those whose value is that of all rows
             (under cold start every user is cold), and metrics without groups.
+        sizes: test rows of the groups, for the first row: a group of three rows has an AUC, too.
     """
-    tables = {TITLES[metric]: _by_group(results, metric) for metric in ("auc", "gauc", "mae", "rmse")}
+    tables = {TITLES[metric]: _by_group(results, metric, sizes) for metric in ("auc", "gauc", "mae", "rmse")}
     return {title: rows for title, rows in tables.items() if len(rows[0]) > 1}
 
 
-def _by_group(results: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, str]]:
+def _by_group(
+    results: Sequence[Mapping[str, Any]], metric: str, sizes: Mapping[str, int]
+) -> list[dict[str, str]]:
     rows = []
     for label, runs in _by_label(results).items():
         values: dict[str, list[float]] = {}
@@ -353,6 +358,8 @@ def _by_group(results: Sequence[Mapping[str, Any]], metric: str) -> list[dict[st
                     values.setdefault(name.partition("@")[2], []).append(value)
         rows.append({"model": label, **{group: _cell(found) for group, found in values.items()}})
     groups = dict.fromkeys(name for row in rows for name in row)
+    if sizes:
+        rows.insert(0, {"model": "test rows", **{group: f"{size:,}" for group, size in sizes.items()}})
     return [{name: row.get(name, "") for name in groups} for row in rows]
 
 

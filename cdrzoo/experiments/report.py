@@ -324,7 +324,7 @@ def _comparison(found: _Comparison) -> list[str]:
         ),
         *[
             _section(f"{title} by group", _quiet(compare.GROUPS), _table(by_group))
-            for title, by_group in compare.group_tables(results).items()
+            for title, by_group in compare.group_tables(results, about.get("groups", {})).items()
         ],
         _section("Settings", _table(settings, text=True)),
     ]

@@ -123,11 +123,12 @@ def reproduce(
         )
         from cdrzoo.experiments import floors, report, run
 
-        simple = floors.floors(run.prepare(configs[part]))
+        prepared = run.prepare(configs[part])
+        simple, sizes = floors.floors(prepared), run.group_sizes(prepared)
         against = comparison.against or compare.best_alone(results)
         rows = compare.table(results, against, simple)
         text += (f"## {part}\n\n" if part else "") + compare.markdown(beside(rows, comparison.published))
-        for title, by_group in compare.group_tables(results).items():
+        for title, by_group in compare.group_tables(results, sizes).items():
             text += f"\n{title}. {compare.GROUPS}\n\n" + compare.markdown(by_group)
         kept = [json.loads(line) for line in (home / part / "results.jsonl").read_text().splitlines()]
         text += "\n" + provenance(results, comparison, against, kept)
@@ -138,6 +139,7 @@ def reproduce(
             "config": configs[part].plain(lambda path: path.name),  # no place of this machine
             "against": against,
             "floors": simple,
+            "groups": sizes,
         }
         (home / part / "comparison.json").write_text(json.dumps(about, indent=2) + "\n")
         if importlib.util.find_spec("matplotlib"):

@@ -197,17 +197,29 @@ def _precision(mixed: bool) -> Iterator[None]:
 
 
 def evaluate(model: Any, prepared: data.Prepared, part: str = "test") -> dict[str, float]:
-    """Exact metrics of the target's rows of a part, in total and for groups of users.
-
-    `cold` and `warm` are users without and with training rows in the target; the others are MKT's (`user_groups`).
-    """
+    """Exact metrics of the target's rows of a part, in total and for `groups` of users."""
     target = model.schema.target
     batches = prepared.test(EVALUATION_ROWS) if part == "test" else prepared.valid(EVALUATION_ROWS)
     labels, scores, weights = callbacks.target_scores(model, batches)
     users = prepared.parts[target][part].user
-    seen = None if users is None else prepared.groups(part)["target_rows"].to_numpy()
-    groups = None if seen is None else {"cold": seen == 0, "warm": seen > 0, **user_groups(seen)}
-    return metrics.evaluate(labels, scores, model.schema.target_domain.task, users, groups, weights)
+    task = model.schema.target_domain.task
+    return metrics.evaluate(labels, scores, task, users, groups(prepared, part), weights)
+
+
+def groups(prepared: data.Prepared, part: str = "test") -> dict[str, np.ndarray]:
+    """Which of the target's rows of a part are of which group of users: booleans [n] by name; none without users.
+
+    `cold` and `warm` are users without and with training rows in the target; the others are MKT's (`user_groups`).
+    """
+    if prepared.parts[prepared.schema.target][part].user is None:
+        return {}
+    seen = prepared.groups(part)["target_rows"].to_numpy()
+    return {"cold": seen == 0, "warm": seen > 0, **user_groups(seen)}
+
+
+def group_sizes(prepared: data.Prepared) -> dict[str, int]:
+    """Test rows of each of the `groups`."""
+    return {name: int(np.sum(mask)) for name, mask in groups(prepared).items()}
 
 
 def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[str, Any]:

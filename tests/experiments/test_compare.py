@@ -214,12 +214,14 @@ def test_metrics_of_groups_by_hand():
         line("dnn", 1, **{"auc@cold": 0.8, "auc@warm": 0.9, "auc@30+": nan}),
         line("dacdr", 0, **{"auc@cold": 0.4}),
     ]
-    assert compare.group_tables(results) == {
+    assert compare.group_tables(results, {"cold": 1200, "warm": 3, "30+": 1}) == {
         "AUC": [
+            {"model": "test rows", "cold": "1,200", "warm": "3"},
             {"model": "dnn", "cold": "0.7000 ± 0.1414", "warm": "0.9000"},
             {"model": "dacdr", "cold": "0.4000", "warm": ""},
         ]
     }
+    assert [row["model"] for row in compare.group_tables(results, {})["AUC"]] == ["dnn", "dacdr"]
 
 
 def test_who_is_best_on_the_target_alone_is_said_by_validation_rows():
