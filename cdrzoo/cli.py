@@ -232,13 +232,16 @@ def _parser() -> argparse.ArgumentParser:
         "Run a named experiment: its dataset, split, models, settings and seeds are in the catalogue. The page shows\n"
         "the paper's numbers beside ours. Started again, it goes on where it stopped, on another machine, too.\n\n"
         "  cdrzoo reproduce --list\n"
+        "  cdrzoo reproduce planted_transfer --out results\n"
         "  cdrzoo reproduce ctr_ciao_01_02 --data data --out results --jobs 2\n"
         "  cdrzoo reproduce dacdr_table3/books_to_cds_beta20 --data data --out results",
     )
     reproduce.add_argument("name", nargs="?", help="experiment, or experiment/part")
     reproduce.add_argument("--list", action="store_true", help="the experiments, their datasets and parts")
     reproduce.add_argument(
-        "--data", type=pathlib.Path, help="folder of all data, a folder for each dataset in it"
+        "--data",
+        type=pathlib.Path,
+        help="folder of all data, a folder for each dataset in it; built-in logs want none",
     )
     reproduce.add_argument("--out", type=pathlib.Path, help="folder for results and pages")
     reproduce.add_argument("--jobs", type=int, default=1, help="processes")
@@ -599,10 +602,8 @@ def _reproduce(arguments: argparse.Namespace) -> None:
             print(f"{name:<24} {experiment.title} ({first.dataset}, {len(first.models)} models)")
             print("".join(f"{'':<24}   {part}\n" for part in experiment.parts if part), end="")
         return
-    if not (arguments.name and arguments.data and arguments.out):
-        raise InputError(
-            "Give the experiment, --data and --out; `cdrzoo reproduce --list` names the experiments."
-        )
+    if not (arguments.name and arguments.out):
+        raise InputError("Give the experiment and --out; `cdrzoo reproduce --list` names the experiments.")
     from cdrzoo.experiments import reproduce
 
     reproduce.find(arguments.name)

@@ -11,10 +11,10 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from cdrzoo.data import datasets
+from cdrzoo.data import datasets, synthetic
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import compare
-from cdrzoo.experiments.catalogue import EXPERIMENTS, Comparison, Experiment
+from cdrzoo.experiments.catalogue import EXPERIMENTS, SYNTHETIC, Comparison, Experiment
 from cdrzoo.experiments.config import RunConfig
 
 
@@ -35,7 +35,7 @@ def find(name: str) -> Experiment:
 
 def configuration(
     comparison: Comparison,
-    data: str | pathlib.Path,
+    data: str | pathlib.Path | None,
     rows: str | pathlib.Path,
     settings: Mapping[str, Any] | None = None,
 ) -> RunConfig:
@@ -43,17 +43,21 @@ def configuration(
 
     Args:
         comparison: the comparison.
-        data: the folder of all data, with a folder for each dataset.
-        rows: where files that are converted go.
+        data: the folder of all data, with a folder for each dataset; `None` will do where no files are wanted.
+        rows: where files that are made or converted go.
         settings: in place of the comparison's.
     """
-    folder = pathlib.Path(data, comparison.folder or comparison.dataset)
-    if not folder.is_dir():
-        raise InputError(
-            f"{folder} does not exist. The files of {comparison.dataset} are wanted there; docs/datasets.md says "
-            "which, and where they are published."
-        )
-    found = datasets.load(comparison.dataset, folder, rows, beta=comparison.beta, **comparison.pair)
+    if comparison.dataset == SYNTHETIC:
+        found = synthetic.pair(rows, **comparison.pair)
+    else:
+        folder = pathlib.Path(data or "DATA", comparison.folder or comparison.dataset)
+        if data is None or not folder.is_dir():
+            raise InputError(
+                f"{'Give `data` (--data DATA).' if data is None else f'{folder} does not exist.'} The files of "
+                f"{comparison.dataset} are wanted in {folder}; docs/datasets.md says which, and where they are "
+                "published."
+            )
+        found = datasets.load(comparison.dataset, folder, rows, beta=comparison.beta, **comparison.pair)
     config = RunConfig(
         schema=found["schema"],
         data=found["sources"],
@@ -65,7 +69,7 @@ def configuration(
 
 def reproduce(
     name: str,
-    data: str | pathlib.Path,
+    data: str | pathlib.Path | None,
     out: str | pathlib.Path,
     *,
     jobs: int = 1,
@@ -78,7 +82,7 @@ def reproduce(
 
     Args:
         name: of the experiment, or `NAME/PART`.
-        data: the folder of all data, with a folder for each dataset.
+        data: the folder of all data, with a folder for each dataset; `None` will do where no files are wanted.
         out: `NAME/PART/results.jsonl` (a line a run, appended as they end), `NAME/README.md`, the page, and, with
             matplotlib, `NAME/PART/report.html` go here, files that are converted to `rows`. Lines of another machine
             that were put there are taken as they are.
@@ -104,7 +108,9 @@ def reproduce(
         if value is not None
     }
     text = f"# {experiment.title}\n\n{_wrapped(experiment.note)}"
-    text += f"```\ncdrzoo reproduce {name} --data DATA --out OUT\n```\n\n"
+    given = [] if all(c.dataset == SYNTHETIC for c in experiment.parts.values()) else ["--data", "DATA"]
+    command = ["reproduce", name, *given, "--out", "OUT"]
+    text += f"```\ncdrzoo {' '.join(command)}\n```\n\n"
     if changed:
         text += f"**Not as the catalogue says:** {', '.join(f'{k} = {v}' for k, v in changed.items())}.\n\n"
     for part, comparison in experiment.parts.items():
@@ -135,7 +141,7 @@ def reproduce(
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(text, encoding="utf-8")
         about = {
-            "command": ["reproduce", name, "--data", "DATA", "--out", "OUT"],
+            "command": command,
             "config": configs[part].plain(lambda path: path.name),  # no place of this machine
             "against": against,
             "floors": simple,

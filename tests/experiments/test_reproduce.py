@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -63,7 +64,7 @@ def test_every_setting_of_an_experiment_exists(name):
     for comparison in catalogue.EXPERIMENTS[name].parts.values():
         assert comparison.against is None or comparison.against in comparison.models
         assert set(comparison.published) <= set(comparison.models)
-        assert comparison.dataset in datasets.__all__
+        assert comparison.dataset in (*datasets.__all__, catalogue.SYNTHETIC)
         config = RunConfig(toy_schema(), {"books": "b.csv", "films": "f.csv"}, "dnn")
         for text in comparison.models.values():
             run = config.with_changes(comparison.settings).with_changes(compare.Entry.parse(text).changes)
@@ -156,6 +157,19 @@ def test_results_of_the_comparison_of_a_dataset_are_those_of_the_catalogue(data,
     assert json.dumps(ours.identity(), sort_keys=True) == json.dumps(written.identity(), sort_keys=True)
 
 
+def test_built_in_logs_want_no_files(runs, tmp_path, monkeypatch):
+    part = catalogue.EXPERIMENTS["planted_transfer"].parts["-0.9"]
+    made = dataclasses.replace(part, seeds=1, search=0)
+    monkeypatch.setitem(catalogue.EXPERIMENTS, "toy", catalogue.Experiment("A table", {"-0.9": made}))
+    text = reproduce.reproduce("toy", None, tmp_path / "out").read_text()
+    assert "\ncdrzoo reproduce toy --out OUT\n" in text and "| MKT w/o HFA | 0.6000 |" in text
+    keys = [line["key"] for line in map(json.loads, (tmp_path / "out/toy/-0.9/results.jsonl").open())]
+    again = reproduce.configuration(
+        part, None, tmp_path / "elsewhere"
+    )  # the logs say who they are, not the folder
+    assert compare._key(again.with_changes({**compare.Entry.parse("dnn").changes, "seed": 0})) == keys[0]
+
+
 def test_cold_start_is_part_of_an_experiment_and_its_parts_have_names(tmp_path):
     rng = np.random.default_rng(0)
     folder = tmp_path / "douban_book_music"
@@ -179,8 +193,10 @@ def test_mistakes_are_said_before_anything_is_read(tmp_path):
     ):
         with pytest.raises(InputError, match=words):
             reproduce.find(name)
-    with pytest.raises(InputError, match="ciao does not exist. The files of ciao are wanted there"):
+    with pytest.raises(InputError, match="ciao does not exist. The files of ciao are wanted in .*ciao; docs"):
         reproduce.reproduce("ctr_ciao_01_02", tmp_path, tmp_path / "out")
+    with pytest.raises(InputError, match="Give `data` .* of ciao are wanted in DATA/ciao; docs"):
+        reproduce.reproduce("ctr_ciao_01_02", None, tmp_path / "out")
     with pytest.raises(InputError, match="no 'editon'. Did you mean 'edition'"):
         datasets.load("amazon", tmp_path, tmp_path, editon=2018)
     with pytest.raises(InputError, match="give its source and target"):
@@ -197,8 +213,9 @@ def test_results_that_are_kept_are_those_of_their_experiment(name, real_data, tm
     for part, comparison in catalogue.EXPERIMENTS[name].parts.items():
         if not (RESULTS / name / part / "results.jsonl").exists():
             continue
-        folder = real_data(comparison.folder or comparison.dataset)
-        config = reproduce.configuration(comparison, folder.parent, tmp_path / "rows")
+        known = comparison.dataset == catalogue.SYNTHETIC
+        folder = None if known else real_data(comparison.folder or comparison.dataset).parent
+        config = reproduce.configuration(comparison, folder, tmp_path / "rows")
         for text in (RESULTS / name / part / "results.jsonl").read_text().splitlines():
             line = json.loads(text)
             assert compare._key(config.with_changes(line["changes"])) == line["key"]
