@@ -222,7 +222,8 @@ def _collection_page(folder: pathlib.Path) -> str:
     parts = [_lead(f"{len(found)} {several}, {sum(len(one.results) for one in found.values())} runs.")]
     if waiting:
         parts.append(_lead(f"Not here, for no run of theirs is done yet: {', '.join(waiting)}."))
-    for labels in dict.fromkeys(frozenset(one.labels) for one in found.values()):
+    kinds = dict.fromkeys(frozenset(one.labels) for one in found.values())
+    for labels in sorted(kinds, key=len, reverse=True):  # the largest comparison first
         alike = {name: one for name, one in found.items() if frozenset(one.labels) == labels}
         for columns in compare.COLUMNS.values():
             of_task = {name: one for name, one in alike.items() if one.columns is columns}
