@@ -102,10 +102,16 @@ def test_several_comparisons_are_one_page(comparison, tmp_path_factory):
         (folder / name).mkdir(parents=True)
         (folder / name / "results.jsonl").write_text(text)
         text = text.replace('"auc": 0.67', '"auc": 0.6502')  # differences of 0.03 and 0.0302: not by chance
+    for name in ("alone_a", "alone_b"):  # of one model: behind those of two
+        (folder / name).mkdir()
+        (folder / name / "results.jsonl").write_text("".join(text.splitlines(keepends=True)[:3]))
     page = alone(report.report(folder).read_text())
-    assert page.titles[0] == "AUC: pair_a, pair_b" and page.titles.count("Table") == 2
-    assert "2 comparisons, 8 runs" in page.text
-    overview = folder.joinpath("report.html").read_text().partition("pair_a</h1>")[0]
+    assert (
+        page.titles[:2] == ["AUC: pair_a, pair_b", "AUC: alone_a, alone_b"]
+        and page.titles.count("Table") == 4
+    )
+    assert "4 comparisons, 12 runs" in page.text
+    overview = folder.joinpath("report.html").read_text().partition("alone_a</h1>")[0]
     assert '<td>0.6500</td><td><span class="better">0.6401</span></td><td>1</td><td>0</td>' in overview
 
 
