@@ -130,19 +130,18 @@ def synthesize(
     return Synthetic(schema(), frames, probabilities, float(transfer), tuple(keys[is_cold]))
 
 
-def pair(folder: str | pathlib.Path, transfer: float = 0.9, seed: int = 0) -> dict[str, Any]:
+def pair(folder: str | pathlib.Path, transfer: float) -> dict[str, Any]:
     """Two logs as files in a folder of `folder`.
 
     Args:
         folder: where their folder is made.
         transfer: of `synthesize`.
-        seed: of `synthesize`.
 
     Returns:
         Arguments of `prepare`: schema, sources, split (by time).
     """
-    made = synthesize(transfer, seed=seed)
-    files = made.write(pathlib.Path(folder, f"synthetic_{transfer:g}_{seed}"))
+    made = synthesize(transfer)
+    files = made.write(pathlib.Path(folder, f"synthetic_{transfer:g}"))
     sources = {name: {"path": str(files / f"{name}.csv")} for name in made.frames}
     return {"schema": made.schema, "sources": sources, "split": "time"}
 

@@ -84,8 +84,8 @@ def reproduce(
         name: of the experiment, or `NAME/PART`.
         data: the folder of all data, with a folder for each dataset; `None` will do where no files are wanted.
         out: `NAME/PART/results.jsonl` (a line a run, appended as they end), `NAME/README.md`, the page, and, with
-            matplotlib, `NAME/PART/report.html` go here, files that are converted to `rows`. Lines of another machine
-            that were put there are taken as they are.
+            matplotlib, `NAME/PART/report.html` go here, files that are made or converted to `rows`. Lines of another
+            machine that were put there are taken as they are.
         jobs: processes.
         seeds: runs of each model, in place of the experiment's.
         search: trials of each model, in place of the experiment's.

@@ -106,10 +106,8 @@ def test_several_comparisons_are_one_page(comparison, tmp_path_factory):
         (folder / name).mkdir()
         (folder / name / "results.jsonl").write_text("".join(text.splitlines(keepends=True)[:3]))
     page = alone(report.report(folder).read_text())
-    assert (
-        page.titles[:2] == ["AUC: pair_a, pair_b", "AUC: alone_a, alone_b"]
-        and page.titles.count("Table") == 4
-    )
+    assert page.titles[:2] == ["AUC: pair_a, pair_b", "AUC: alone_a, alone_b"]
+    assert page.titles.count("Table") == 4
     assert "4 comparisons, 12 runs" in page.text
     overview = folder.joinpath("report.html").read_text().partition("alone_a</h1>")[0]
     assert '<td>0.6500</td><td><span class="better">0.6401</span></td><td>1</td><td>0</td>' in overview

@@ -164,9 +164,8 @@ def test_built_in_logs_want_no_files(runs, tmp_path, monkeypatch):
     text = reproduce.reproduce("toy", None, tmp_path / "out").read_text()
     assert "\ncdrzoo reproduce toy --out OUT\n" in text and "| MKT w/o HFA | 0.6000 |" in text
     keys = [line["key"] for line in map(json.loads, (tmp_path / "out/toy/-0.9/results.jsonl").open())]
-    again = reproduce.configuration(
-        part, None, tmp_path / "elsewhere"
-    )  # the logs say who they are, not the folder
+    # The logs say who they are, not the folder.
+    again = reproduce.configuration(part, None, tmp_path / "elsewhere")
     assert compare._key(again.with_changes({**compare.Entry.parse("dnn").changes, "seed": 0})) == keys[0]
 
 
