@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import glob
+import gzip
 import json
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -292,8 +293,6 @@ def _parquet(
 
 
 def _json_rows(file: pathlib.Path) -> Iterator[dict[str, Any]]:
-    import gzip
-
     opened = gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else open(file, encoding="utf-8")
     with opened as stream:
         for number, line in enumerate(stream, 1):
@@ -408,6 +407,10 @@ def _tfrecord(
             raise
         yield {key: _from_sparse(parsed[w.column], w, str(file), row) for key, w in wanted.items()}, row
         row += len(batch)
+    if file.suffix == ".gz":  # TensorFlow takes one that was cut off between two records for a whole one
+        with gzip.open(file) as stream:
+            while stream.read(1 << 20):
+                pass
 
 
 def _blame_record(tf: Any, file: pathlib.Path, batch: Any, row: int, spec: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -232,6 +233,18 @@ def test_a_truncated_gzip(tmp_path, ending):
     path = write(tmp_path, ending, rows)
     path.write_bytes(path.read_bytes()[:-2000])
     fails(path, {"user": WANTED["user"]}, f"rows.{ending}", "again")
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "tfrecord"])
+def test_a_gzip_cut_off_between_two_rows(tmp_path, ending):
+    packer = zlib.compressobj(wbits=31)
+    whole = write(tmp_path, ending, ROWS).read_bytes()
+    cut = packer.compress(whole) + packer.flush(zlib.Z_SYNC_FLUSH)  # every row, not the gzip's end
+    path = tmp_path / f"rows.{ending}.gz"
+    path.write_bytes(cut)
+    fails(path, {"user": WANTED["user"]}, path.name, "again")
+    path.write_bytes(cut + packer.flush())
+    assert len(read(path, {"user": WANTED["user"]})["user"]) == len(ROWS["user"])
 
 
 def test_a_gzip_that_is_none(tmp_path):
