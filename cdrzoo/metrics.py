@@ -55,12 +55,13 @@ def gauc(labels: Any, scores: Any, users: Any, weights: Any = None) -> float:
     """AUC within each user, averaged over the users with both classes, weighted by their impressions.
 
     `GAUC = sum_u n_u AUC_u / sum_u n_u`, where `n_u` is the number of rows of user `u` (the sum of their weights, when
-    weights are given). Users with one class are left out; NaN when no user is left.
+    weights are given). Users with one class are left out, and rows of which the user is missing; NaN when no user is
+    left.
 
     Args:
         labels: `[n]`, 0 or 1.
         scores: `[n]`, any finite numbers.
-        users: `[n]`, any hashable keys.
+        users: `[n]`, any hashable keys; None, NaN, "" and -1 are missing.
         weights: `[n]`, not negative; default 1 each.
 
     Reference:
@@ -190,10 +191,17 @@ def auc_of_groups(
 
 
 def codes_of(keys: np.ndarray) -> tuple[np.ndarray, int]:
-    """Keys as whole numbers from 0 in order of appearance, and how many differ."""
+    """Users as whole numbers from 0 in order of appearance, and how many differ; each missing one by himself.
+
+    Missing are None, NaN, and what stands for it in rows of cdrzoo, "" and -1: nobody knows who these are, they are not
+    one user with many rows.
+    """
     import pandas
 
-    codes, unique = pandas.factorize(keys, use_na_sentinel=False)  # hashes: faster than sorting strings
+    codes = pandas.factorize(keys, use_na_sentinel=False)[0]  # hashes: faster than sorting strings
+    missing = np.flatnonzero(pandas.isna(keys) | (keys == (-1 if keys.dtype.kind in "iuf" else "")))
+    codes[missing] = len(keys) + missing
+    codes, unique = pandas.factorize(codes)
     return codes, len(unique)
 
 

@@ -72,6 +72,15 @@ def test_gauc_by_hand():
     assert metrics.gauc(labels, scores, users, [1, 1, 1, 9, 9, 3, 3]) == 3 / 9
 
 
+@pytest.mark.parametrize("nobody", ["", None, math.nan])
+def test_rows_of_a_missing_user_are_not_those_of_one_user(nobody):
+    users = np.array(["a", "a", nobody, nobody, nobody, nobody], object)
+    labels, scores = [0, 1, 0, 1, 0, 1], [0.1, 0.9, 0.9, 0.1, 0.8, 0.2]
+    assert metrics.gauc(labels, scores, users) == 1.0
+    assert metrics.gauc(labels, scores, np.array([7, 7, -1, -1, -1, -1])) == 1.0
+    assert metrics.codes_of(users)[1] == 5
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_gauc_equals_a_loop_over_users(seed):
     rng = np.random.default_rng(seed)

@@ -19,6 +19,7 @@ from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.readers import Columns, Wanted
 from cdrzoo.data.splits import user_codes
 from cdrzoo.errors import DataError
+from cdrzoo.metrics import codes_of
 from cdrzoo.schema import Domain, Schema
 
 KINDS = ("interactions", "examples")
@@ -307,11 +308,20 @@ def _take_or_missing(values: Any, at: np.ndarray, want: Wanted) -> Any:
     return taken
 
 
-def add_negatives(log: Log, seed: int) -> Log:
-    """The log with negatives drawn for each event behind it.
+def add_negatives(log: Log, codes: np.ndarray, seed: int) -> Log:
+    """The log with negatives drawn for each event of a part behind it.
+
+    A part's negatives are drawn from what is known of the log by then: those of training rows among the items of
+    training events that the user has not touched in one, those of valid also know its events, those of the test all.
+    So an item that comes up in the test is not trained on as one that nobody wants.
 
     A negative has its event's user, time, weight and part, and its columns of every role but item; item columns come
-    from the first row in which the drawn item stands.
+    from the first of these events in which the drawn item stands.
+
+    Args:
+        log: the events.
+        codes: the part of each, -1 for none (those get no negatives).
+        seed: of the draws.
     """
     negatives = log.source.negatives
     if negatives is None:
@@ -325,18 +335,23 @@ def add_negatives(log: Log, seed: int) -> Log:
             f"{log.where}: negatives are drawn for a log of positives, but row {int(np.argmax(log.y != 1)) + 1} "
             "is none. Drop such rows, or leave `negatives` out."
         )
-    users, items = pd.factorize(log.user)[0], pd.factorize(log.item)[0]
-    each = negatives.get("per_positive", 1)
+    users, items = codes_of(log.user)[0], pd.factorize(log.item)[0]
+    each, how = negatives.get("per_positive", 1), negatives.get("how", "uniform")
     name_seed = int.from_bytes(log.domain.name.encode()[:8], "little")  # domains draw independently
-    drawn = sample_negatives(users, items, each, negatives.get("how", "uniform"), [seed, name_seed]).reshape(
-        -1
-    )
-    first = np.unique(items, return_index=True)[1]  # of each item a row where it stands
-    positives = np.repeat(np.arange(len(log)), each)
+    events, rows_of_items = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for code in np.unique(codes[codes >= 0]).tolist():
+        known = np.flatnonzero((codes >= 0) & (codes <= code))
+        of = np.flatnonzero(codes[known] == code)
+        number = pd.factorize(items[known])[0]
+        drawn = sample_negatives(users[known], number, each, how, [seed, name_seed, code], of)
+        first = known[np.unique(number, return_index=True)[1]]  # of each item a row where it stands
+        events.append(np.repeat(known[of], each))
+        rows_of_items.append(first[drawn.reshape(-1)])
+    positives = np.concatenate(events)
     of_item = {f.column for f in log.domain.with_role("item")} | {log.domain.item}
     of_other = {f.column for f in log.domain.features if f.role != "item"} | {log.domain.user}
     rows = {
-        column: np.concatenate([np.arange(len(log)), first[drawn] if column in of_item else positives])
+        column: np.concatenate([np.arange(len(log)), *(rows_of_items if column in of_item else events)])
         for column in (of_item | of_other | set(log.columns)) & set(log.columns)
     }
     both = np.concatenate([np.arange(len(log)), positives])

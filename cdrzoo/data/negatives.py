@@ -11,11 +11,15 @@ _ROUNDS = 20  # of redrawing; rows that still fail then get an exact draw
 
 
 def sample_negatives(
-    users: np.ndarray, items: np.ndarray, per_positive: int, how: str = "uniform", seed: int | list[int] = 0
+    users: np.ndarray,
+    items: np.ndarray,
+    per_positive: int,
+    how: str = "uniform",
+    seed: int | list[int] = 0,
+    rows: np.ndarray | None = None,
 ) -> np.ndarray:
     """Draws, for every event, items that its user touched nowhere in the log.
 
-    The whole log counts, held-out events too: a negative that the user goes on to choose would be a wrong label.
     Draws are independent, so an item may come twice.
 
     Args:
@@ -24,9 +28,10 @@ def sample_negatives(
         per_positive: negatives an event.
         how: `uniform` over the items of the log, or by `popularity` (as often as the item stands in the log).
         seed: the same seed draws the same items.
+        rows: int [m], the events to draw for; default: all, m = n.
 
     Returns:
-        int64 [n, per_positive]: items.
+        int64 [m, per_positive]: items.
 
     Raises:
         DataError: when a user touched every item.
@@ -44,7 +49,7 @@ def sample_negatives(
             return np.minimum((uniform * count).astype(np.int64), count - 1)
         return np.minimum(np.searchsorted(shares, uniform, side="right"), count - 1)
 
-    of = np.repeat(users.astype(np.int64), per_positive)
+    of = np.repeat(users.astype(np.int64) if rows is None else users[rows].astype(np.int64), per_positive)
     drawn = draw(len(of))
     open_ = np.arange(len(of))
     for _ in range(_ROUNDS):

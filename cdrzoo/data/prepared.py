@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from cdrzoo.data import logs as _logs
 from cdrzoo.data.batches import Part, evaluation_batches, training_batches
-from cdrzoo.data.encoder import Encoder
+from cdrzoo.data.encoder import MISSING, Encoder
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.splits import PARTS, Split, assign
 from cdrzoo.errors import DataError
@@ -54,7 +54,8 @@ def prepare(
 
         split: `time`, `last`, `random`, `resample`, `given`, or a mapping `{by: time, fractions: [0.7, 0.1, 0.2]}`; see
             `splits`.
-        include_ties: histories also list what happened at the row's own time (the row itself excepted).
+        include_ties: histories also list what happened at the row's own time (the row itself excepted). Where that, or
+            a split that is `given`, would show a training row a held-out event, histories list training events alone.
         history: `before` (strictly before the row's time), or `others`, for logs without time: every other
             *training* event of the user.
         seed: of negatives and random splits.
@@ -69,12 +70,11 @@ def prepare(
     rows = _logs.read_logs(schema, sources, folder, part_column)
     name, arguments, codes = assign(schema, rows, how, seed)
     for domain, log in rows.items():
-        rows[domain] = _logs.add_negatives(log, seed)
+        rows[domain] = _logs.add_negatives(log, codes[domain], seed)
         codes[domain] = codes[domain][rows[domain].event]  # a negative goes where its positive goes
         if log.source.negatives is not None:
             arguments = {**arguments, f"negatives of {domain}": {**log.source.negatives, "seed": seed}}
-    # Where held-out rows do not all come after the training rows, a history could show them: it lists none.
-    only_training = arguments["by"] in ("users", "random", "resample")
+    only_training = arguments["by"] in ("users", "random", "resample") or _shown(rows, codes, include_ties)
     _logs.add_histories(schema, rows, codes, include_ties, history, only_training)
     made = Split.of(name, arguments, rows, codes)
     if encoder is None:
@@ -82,6 +82,23 @@ def prepare(
             {domain: log.take(made.parts[domain]["train"]) for domain, log in rows.items()}
         )
     return Prepared(encoder, made, rows)
+
+
+def _shown(logs: Mapping[str, _logs.Log], codes: Mapping[str, np.ndarray], include_ties: bool) -> bool:
+    """Whether the history of some training row would list a held-out event of its user."""
+    users = _logs.user_codes(logs)
+    times: dict[bool, list[pd.Series]] = {True: [], False: []}
+    for domain, log in logs.items():
+        if log.time is None:
+            continue
+        for held_out in times:
+            rows = (users[domain] >= 0) & ((codes[domain] > 0) if held_out else (codes[domain] == 0))
+            times[held_out].append(pd.Series(log.time[rows], users[domain][rows]))
+    if not times[True]:
+        return False
+    earliest = pd.concat(times[True]).groupby(level=0).min()
+    latest = pd.concat(times[False]).groupby(level=0).max().reindex(earliest.index)
+    return bool(((earliest <= latest) if include_ties else (earliest < latest)).any())
 
 
 class Prepared:
@@ -196,7 +213,8 @@ class Prepared:
     def groups(self, part: str) -> pd.DataFrame:
         """For each of the target's rows: `user`, and how many training rows he has in the target and in the sources.
 
-        Where the rows have items `item_rows`, too: the target's training rows of the item.
+        Where the rows have items `item_rows`, too: the target's training rows of the item. Drawn negatives are not
+        counted; a missing user or item has no rows.
         """
         target = self.schema.target
         users = self.parts[target][part].user
@@ -204,19 +222,22 @@ class Prepared:
             raise DataError(
                 f"Groups are by user, but domain {target!r} has none. Set `user: COLUMN` in the schema."
             )
-        counts = {}
-        for domain, parts in self.parts.items():
-            trained = parts["train"].user
-            found = pd.Series(trained if trained is not None else [], dtype=users.dtype).value_counts()
-            counts[domain] = found.reindex(users, fill_value=0).to_numpy(np.int64)
+        counts = {domain: self._count(domain, log.user, users) for domain, log in self._logs.items()}
         sources = sum((n for domain, n in counts.items() if domain != target), np.zeros(len(users), np.int64))
         found = {"user": users, "target_rows": counts[target], "source_rows": sources}
         items = self._logs[target].item
         if items is not None:
-            at = self.split.parts[target]
-            seen = pd.Series(items[at["train"]]).value_counts()
-            found["item_rows"] = seen.reindex(items[at[part]], fill_value=0).to_numpy(np.int64)
+            found["item_rows"] = self._count(target, items, items[self.split.parts[target][part]])
         return pd.DataFrame(found)
+
+    def _count(self, domain: str, keys: np.ndarray | None, of: np.ndarray) -> np.ndarray:
+        """int64 [n]: in how many training events of a domain each of these keys stands."""
+        if keys is None:
+            return np.zeros(len(of), np.int64)
+        trained = self.split.parts[domain]["train"]
+        trained = trained[self._logs[domain].event[trained] == trained]
+        seen = pd.Series(keys[trained]).value_counts().drop(list(MISSING.values()), errors="ignore")
+        return seen.reindex(of, fill_value=0).to_numpy(np.int64)
 
     def tables(self, domain: str, part: str) -> Iterator[pa.Table]:
         """Raw rows of a part as `frame` gives them, as Arrow tables of some ten thousand rows, in order."""

@@ -108,7 +108,7 @@ def test_a_negative_has_its_positives_history_and_is_never_an_event():
         {"books": frames["books"], "films": {"data": frames["films"], "negatives": {"per_positive": 2}}},
     )
     plain = read_logs(schema, frames)
-    logs["films"] = add_negatives(logs["films"], seed=0)
+    logs["films"] = add_negatives(logs["films"], np.arange(60) % 3, seed=0)
     assert len(logs["films"]) == 180
     for ties in (False, True):
         add_histories(schema, logs, {}, include_ties=ties)

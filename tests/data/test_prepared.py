@@ -128,6 +128,22 @@ def test_groups_count_training_rows(prepared):
     assert (groups["target_rows"] == 0).any() and (groups["source_rows"] == 0).any()
 
 
+def test_groups_count_neither_negatives_nor_missing_users_and_items():
+    keys = (Feature("user", "id", "user", table="user"), Feature("item", "id", "item", table="film"))
+    schema = Schema((Domain("films", keys, time="time"),), "films", (Table("user"), Table("film")))
+    users = ["a", "b", ""] * 20
+    frame = pd.DataFrame({"user": users, "item": [f"i{n % 25}" for n in range(60)], "time": range(60)})
+    frame.loc[frame.index % 10 == 0, "item"] = ""
+    made = prepare(schema, {"films": {"data": frame, "negatives": {"per_positive": 3}}}, split="time")
+    groups = made.groups("test")
+    events = frame[:42]  # 70 %
+    for column, found in (("user", "target_rows"), ("item", "item_rows")):
+        counts = events[column].value_counts().drop("")
+        of = made.frame("films", "test")[column]
+        assert list(groups[found]) == [counts.get(key, 0) for key in of]
+        assert (of == "").any()
+
+
 def test_batches_of_all_and_of_some_domains(prepared):
     (x, y), *_ = prepared.train(64)
     assert list(x) == list(y) == ["books", "films"]

@@ -45,6 +45,7 @@ def frames(seed: int = 0) -> dict[str, pd.DataFrame]:
                 "item": offset + random.permutation(rows),
                 "price": random.random(rows),
                 "stars": random.integers(1, 6, rows),
+                "split": random.choice(["train", "train", "valid", "test"], rows),
                 "time": random.permutation(10 * rows)[:rows] // (rows // 50),
             }
         )
@@ -63,6 +64,11 @@ PROTOCOLS = {
     "cold start 0.5": protocol(schema(), 0.5, valid=0.25),
     "cold start 0.8": protocol(schema(), 0.8, valid=0.25, time_aware=False),
 }
+
+
+# Held-out events stand between training events; at the last times of `last` several stand at one.
+PROTOCOLS["given"] = {"schema": schema(), "split": "given"}
+PROTOCOLS["last, with ties"] = {"schema": schema(), "split": "last", "include_ties": True}
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -91,6 +97,43 @@ def test_training_is_the_same_whatever_the_held_out_rows_hold(name):
             np.testing.assert_array_equal(train.x[feature], poisoned.x[feature], err_msg=feature)
     # The test can fail: what is held out did change.
     assert not np.array_equal(before.parts["films"]["test"].y, after.parts["films"]["test"].y)
+
+
+@pytest.mark.parametrize("how", ["uniform", "popularity"])
+def test_training_negatives_are_the_same_whatever_the_held_out_rows_hold(how):
+    def domain(name):
+        keys = (
+            Feature("user", "id", "user", "int64", table="user"),
+            Feature("item", "id", "item", "int64", table=name),
+        )
+        return Domain(name, (*keys, Feature("price", "number", "item")), time="time")
+
+    clicks = Schema(
+        (domain("books"), domain("films")), "films", tuple(map(Table, ("user", "books", "films")))
+    )
+    data = {name: frame.assign(item=frame["item"] % 50) for name, frame in frames().items()}
+    drawn = {"per_positive": 2, "how": how}
+    made = {}
+    for when in ("before", "after"):
+        made[when] = prepare(
+            clicks, {n: {"data": f, "negatives": drawn} for n, f in data.items()}, split="time"
+        )
+        later = (f["time"] >= f["time"].quantile(0.7) for f in data.values())
+        data = {
+            n: f.assign(item=f["item"].where(~rows, 900 + f.index))
+            for (n, f), rows in zip(data.items(), later)
+        }
+    before, after = made["before"], made["after"]
+    new = set(after.frame("films", "test")["item"]) - set(before.frame("films", "test")["item"])
+    assert new  # items that nobody touched before the test
+    for name in data:
+        train = before.frame(name, "train")
+        assert (train["label"] == 0).sum() == 2 * (train["label"] == 1).sum()
+        pd.testing.assert_frame_equal(train, after.frame(name, "train"))
+    np.testing.assert_array_equal(before.encoder.vocabularies["films"], after.encoder.vocabularies["films"])
+    # The test's own negatives are drawn from all items, the new ones too.
+    test = after.frame("films", "test")
+    assert new & set(test["item"][test["label"] == 0])
 
 
 def resampled(literal: bool = False, **shares):
