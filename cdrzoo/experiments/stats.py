@@ -238,6 +238,10 @@ def bootstrap(
     the error over seeds; the interval covers both (it counts what rows and seeds do together twice, and so is wide
     rather than narrow).
 
+    The freedom of an error is one less than the number of users that it rests on: for the AUC those with a click or
+    those without one, whichever are fewer, for gauc those with both. With 1 % clicks that, not the number of rows, is
+    how little is known; with a single such user there is no interval.
+
     Args:
         labels: `[n]`, 0 or 1 for clicks, values for ratings.
         first: `[n]` scores of one model, or `[seeds, n]`.
@@ -290,7 +294,7 @@ def bootstrap(
     for name, (drawn, both) in parts.items():
         once = np.ones((1, len(drawn)))
         for metric, values in _lifts(both, once).items():
-            size = len(drawn)
+            size = both[0][0].sizes[metric]
             over_rows = np.concatenate(found[f"{metric}{name}"])
             defined = over_rows[np.isfinite(over_rows)]
             # The variance of a resample is (size - 1) / size of what it estimates.
@@ -326,6 +330,7 @@ class _Sample:
 
         self.task = task
         self.weight = sums(np.ones(len(labels)))
+        self.sizes = dict.fromkeys(("mae", "rmse", "log_loss", "ece"), clusters)  # users each metric rests on
         if task == "rating":
             self.absolute, self.squared = sums(np.abs(scores - labels)), sums((scores - labels) ** 2)
             return
@@ -333,10 +338,12 @@ class _Sample:
         self.loss = sums(-np.where(labels == 1, np.log(inside), np.log1p(-inside)))
         bins = np.searchsorted(np.linspace(0, 1, 11)[1:-1], scores, side="right")
         self.gaps = np.stack([sums((labels - scores) * (bins == b)) for b in range(10)], axis=1)
+        self.sizes["auc"] = min(np.count_nonzero(sums(labels == is_click)) for is_click in (0, 1))
         self.area = None
         if by_user:
             areas = metrics.auc_of_groups(cluster, clusters, labels, scores, weights)
             self.area = np.nan_to_num(areas), np.isfinite(areas)
+            self.sizes["gauc"] = np.count_nonzero(self.area[1])
         order = np.argsort(scores, kind="stable")
         self.starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
         self.cluster = cluster[order]

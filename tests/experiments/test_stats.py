@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
@@ -205,8 +206,9 @@ def test_trainings_widen_the_interval_by_their_own_spread():
     assert mixed.difference == pytest.approx(np.mean(lifts))
     error = np.std(lifts, ddof=1) / math.sqrt(3)
     assert mixed.seeds_error == pytest.approx(error)
-    # Each error with its own t: 59 degrees of freedom of users, 2 of trainings.
-    t = scipy_stats.t.ppf(0.975, [59, 2])
+    # Each error with its own t: of the users with a click or those without one, the fewer; 2 of trainings.
+    having = [np.unique(users[labels == label]).size for label in (0, 1)]
+    t = scipy_stats.t.ppf(0.975, [min(having) - 1, 2])
     reach = math.hypot(t[0] * mixed.rows_error, t[1] * error)
     assert mixed.high - mixed.difference == pytest.approx(reach)
 
@@ -248,3 +250,36 @@ def test_false_alarms_keep_their_level():
     by_user, by_row = alarms(repeats, rows=400, users=50, user_effect=1.0)
     assert low <= by_user <= high, by_user
     assert by_row > high, by_row
+
+
+@pytest.mark.parametrize("trainings", [1, 3])
+def test_false_alarms_keep_their_level_where_clicks_are_rare(trainings):
+    """Three clicks in 300 rows: what is not known is the three, not the 300."""
+    repeats, alarms = 200, 0
+    for seed in range(repeats):
+        rng = np.random.default_rng(seed)
+        labels = (np.arange(300) < 3).astype(float)
+        noise = 0.7 * rng.normal(size=(2, 1, 300)) + 0.05 * rng.normal(size=(2, trainings, 300))
+        one, two = 1 / (1 + np.exp(-(labels + 0.5 * rng.normal(size=300) + noise)))
+        alarms += stats.bootstrap(labels, one, two, resamples=150)["auc"].p < 0.05
+    assert alarms <= scipy_stats.binom.ppf(0.999, repeats, 0.05)
+
+
+def test_the_freedom_is_that_of_what_a_metric_rests_on():
+    labels, users, one, two = scored(7, rows=400, users=60)
+    found = stats.bootstrap(labels, one, two, users=users)
+    clicks = pd.Series(labels).groupby(users).agg(["min", "max"])
+    sizes = {"auc": min((clicks["max"] == 1).sum(), (clicks["min"] == 0).sum()), "log_loss": 60}
+    sizes["gauc"] = (clicks["min"] < clicks["max"]).sum()
+    assert sizes["gauc"] < 60
+    for metric, size in sizes.items():
+        each = found[metric]
+        reach = scipy_stats.t.ppf(0.975, size - 1) * each.rows_error
+        assert each.high - each.difference == pytest.approx(reach)
+
+
+def test_one_user_with_a_click_is_no_sample():
+    labels, scores = np.array([0.0, 0, 0, 0, 1, 1]), np.linspace(0.1, 0.6, 6)
+    found = stats.bootstrap(labels, scores, scores[::-1], users=[1, 2, 3, 4, 5, 5])
+    assert math.isnan(found["auc"].p) and math.isnan(found["auc"].low) and found["auc"].difference == 1.0
+    assert np.isfinite(found["log_loss"].p)

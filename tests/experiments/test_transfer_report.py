@@ -85,14 +85,14 @@ def test_groups_by_hand():
 # The verdict ------------------------------------------------------------------------------------------------------
 
 
-def log(seed, lift=0.0, rows=800, users=100, trainings=1, training_noise=0.0):
+def log(seed, lift=0.0, rows=800, users=100, trainings=1, training_noise=0.0, clicks=1.0):
     """A test log and two models whose signal differs by `lift`; every training of each is off by a chance of its own.
 
-    Users differ in how often they click and in how each model scores them.
+    Users differ in how often they click (in 0.4 `clicks` of their rows on average) and in how each model scores them.
     """
     rng = np.random.default_rng(seed)
     user = rng.integers(users, size=rows)
-    label = (rng.random(rows) < rng.beta(1.0, 1.5, users)[user]).astype(float)
+    label = (rng.random(rows) < clicks * rng.beta(1.0, 1.5, users)[user]).astype(float)
     counts = rng.integers(0, 40, users)[user]
     frame = pd.DataFrame({"user": user, "label": label, "weight": 1.0, "target_rows": counts})
     scores = []
@@ -141,6 +141,15 @@ def test_false_alarms_keep_their_level_when_training_is_noisy():
     high = scipy_stats.binom.ppf(0.999, 300, 0.05)
     assert verdicts(300, trainings=3, training_noise=0.7) <= high
     assert verdicts(300, trainings=1, training_noise=0.7) > high
+
+
+def test_no_group_is_harmed_beyond_chance_where_one_row_in_a_hundred_is_a_click():
+    alarms = 0
+    for seed in range(60):
+        frame, *scores = log(3000 + seed, rows=1500, users=300, clicks=0.02)
+        found = transfer.measure(frame, *scores, resamples=100)
+        alarms += any(group["p_holm"] < 0.05 for group in found["groups"])
+    assert alarms <= scipy_stats.binom.ppf(0.999, 60, 0.05)
 
 
 def test_the_calibration_curve_by_hand():
