@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -107,6 +108,31 @@ def test_an_interrupted_run_resumes_to_the_same_result(demo, run, tmp_path, monk
     one, two = (json.loads((f / "metrics.json").read_text()) for f in (run, folder))
     assert one["test"] == two["test"] and one["validation"] == two["validation"] and two["epochs"] == 2
     pd.testing.assert_frame_equal(pd.read_csv(run / "history.csv"), pd.read_csv(folder / "history.csv"))
+
+
+@pytest.mark.parametrize("when", ["stopped", "finished"])
+def test_a_changed_feature_is_a_changed_file(demo, tmp_path, monkeypatch, capsys, when):
+    """Users, items, times and labels stay: what tells the split does not see it."""
+    own = tmp_path / "demo"
+    shutil.copytree(demo, own)
+    stop = {"stopped": 1, "finished": None}[when]
+
+    def interrupt(self, epoch, logs=None):
+        if epoch == stop:
+            raise KeyboardInterrupt
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Scalars, "on_epoch_end", interrupt)
+        status = cli.main(["train", str(own / "run.yaml"), "--out", str(folder), *FAST])
+    assert status == (0 if stop is None else 130)
+    rows = pd.read_csv(own / "films.csv")
+    rows.assign(device=rows["device"].iloc[::-1].to_numpy()).to_csv(own / "films.csv", index=False)
+    again = ["train", "--out", str(folder), "--resume"] if stop else ["evaluate", str(folder)]
+    assert cli.main(again) == 2
+    assert "The data of films has changed" in capsys.readouterr().err
+    shutil.copy(demo / "films.csv", own / "films.csv")
+    assert cli.main(again) == 0
 
 
 TWO_STAGES = ["--set", "model=mkt", *FAST]

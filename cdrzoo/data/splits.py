@@ -34,8 +34,8 @@ class Split:
         arguments: what the split was made with.
         parts: `parts[domain][part]`: int64, positions of rows.
         summary: rows, users, mean label and time range of each part.
-        hash: sha256 over name, arguments and the content of the rows of each part; it depends on neither the order of
-            the rows, nor the machine, nor the versions of the libraries.
+        hash: sha256 over name, arguments and user, item, time and label of the rows of each part; it depends on neither
+            the order of the rows, nor the machine, nor the versions of the libraries.
     """
 
     name: str

@@ -344,19 +344,13 @@ def train(
     claim(folder, resume, overwrite)
     prepared = seen(config, prepare(config))
     if resume:
-        before = json.loads((folder / "split.json").read_text())
-        if before["hash"] != prepared.split.hash:
-            raise InputError(
-                f"The data of the run in {folder} has changed since it was stopped (its split was "
-                f"{before['hash'][:12]}, "
-                f"now {prepared.split.hash[:12]}). Bring the old files back, or start anew with `--overwrite`."
-            )
+        _check_data(config, prepared, folder, ", or start anew with `--overwrite`")
     else:
         build(config, prepared)  # an argument that does not fit fails before anything is written
         folder.mkdir(parents=True, exist_ok=True)
         prepared.schema.save(folder / "schema.yaml")
         prepared.encoder.save(folder / "encoder")
-        (folder / "split.json").write_text(json.dumps(prepared.split.to_dict(), indent=2) + "\n")
+        (folder / "split.json").write_text(json.dumps(_trained_on(config, prepared), indent=2) + "\n")
         (folder / "config.yaml").write_text(
             yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8"
         )
@@ -423,13 +417,25 @@ def reload(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Prepared]:
     """
     config, model, encoder = load(folder)
     prepared = prepare(config, encoder)
-    recorded = json.loads((pathlib.Path(folder) / "split.json").read_text())["hash"]
-    if prepared.split.hash != recorded:
-        raise InputError(
-            f"The data of {folder} has changed since training: its split was {recorded[:12]}, now it is "
-            f"{prepared.split.hash[:12]}. Bring the old files back."
-        )
+    _check_data(config, prepared, pathlib.Path(folder))
     return config, model, prepared
+
+
+def _trained_on(config: RunConfig, prepared: data.Prepared) -> dict[str, Any]:
+    """What `split.json` says: the split, and name and content hash of every file."""
+    return {**prepared.split.to_dict(), "data": json.loads(json.dumps(config.identity()["data"]))}
+
+
+def _check_data(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, instead: str = "") -> None:
+    """Raises an `InputError` if the rows of a run are not what they were when it was begun."""
+    before, now = json.loads((folder / "split.json").read_text()), _trained_on(config, prepared)
+    changed = [domain for domain, files in now["data"].items() if files != before["data"].get(domain)]
+    if changed or before["hash"] != now["hash"]:
+        what = f" of {', '.join(changed)}" if changed else ""
+        raise InputError(
+            f"The data{what} has changed since the run in {folder} was begun: its split was {before['hash'][:12]}, "
+            f"now it is {now['hash'][:12]}. Bring the old files back{instead}."
+        )
 
 
 def export_run(
