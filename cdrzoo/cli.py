@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import cdrzoo
+from cdrzoo import files
 from cdrzoo.errors import InputError
 
 DESCRIPTION = """\
@@ -555,8 +556,9 @@ def _compare(arguments: argparse.Namespace) -> None:
         "against": against,
         "floors": simple,
         "groups": run.group_sizes(prepared),
+        "runs": compare.runs(results),
     }
-    (arguments.out / "comparison.json").write_text(json.dumps(about, indent=2, default=str) + "\n")
+    files.write(arguments.out / "comparison.json", json.dumps(about, indent=2, default=str) + "\n")
     print(text)
 
 

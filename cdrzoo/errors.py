@@ -15,5 +15,9 @@ class DataError(InputError):
     """The data does not fit the schema, or cannot be read."""
 
 
+class Diverged(InputError):
+    """A training gave no finite validation metric."""
+
+
 class VerifyError(InputError):
     """An exported model does not do what the trained model does, or holds what it must not."""

@@ -8,9 +8,11 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import math
 import multiprocessing
 import os
 import pathlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +20,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from cdrzoo import models
-from cdrzoo.errors import InputError
+from cdrzoo import files, models
+from cdrzoo.errors import Diverged, InputError
 from cdrzoo.experiments.catalogue import FIRST_TRIALS, SEARCH
 from cdrzoo.experiments.config import RunConfig, Training
 from cdrzoo.experiments.stats import Paired, holm, paired
@@ -117,7 +119,7 @@ def compare(
             trained = list(progress(store.run(tasks, pool), len(tasks), "searching"))
             for entry in entries:
                 own = [r for r in trained if r["label"] == leaders[entry.label].label]
-                best = max(own, key=lambda result: merit(result["result"]["validation"]))
+                best = best_trial(own)
                 drawn = {
                     k: v
                     for k, v in best["changes"].items()
@@ -146,6 +148,14 @@ def searched(config: RunConfig, entries: Sequence[Entry]) -> dict[str, Entry]:
         run = config.with_changes(entry.changes)
         found[entry.label] = leaders.setdefault((run.model, run.domains, run.finetune), entry)
     return found
+
+
+def best_trial(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The line of the best validation metric; a trial that diverged is none, and if all did a `Diverged` is raised."""
+    best = max(lines, key=lambda line: merit(line["result"]["validation"]))
+    if "failed" in best["result"]:
+        raise Diverged(f"Every trial of {best['label']} failed. {best['result']['failed']}")
+    return best
 
 
 def merit(validation: Mapping[str, float]) -> float:
@@ -190,6 +200,20 @@ class Task:
     changes: dict[str, Any]
 
 
+def kept(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The lines of a `results.jsonl`; a last one that was cut off when its process was stopped is left out."""
+    lines = path.read_text().splitlines()
+    try:
+        return [json.loads(line) for line in lines]
+    except json.JSONDecodeError:
+        return [json.loads(line) for line in lines[:-1]]
+
+
+def runs(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """`[label, key]` of each line of a table, for the page that is made of it later."""
+    return [[line["label"], line["key"]] for line in results]
+
+
 class _Store:
     """Results on disk, a line each; a run that stands there with the same settings and data is not repeated.
 
@@ -200,9 +224,10 @@ class _Store:
         self.path, self.config = path, config
         self.done: dict[str, dict[str, Any]] = {}
         if path.exists():
-            for line in path.read_text().splitlines():
-                with_key = json.loads(line)
-                self.done[with_key["key"]] = with_key
+            lines = kept(path)
+            if not path.read_text().endswith("\n"):
+                files.write(path, "".join(json.dumps(line) + "\n" for line in lines))
+            self.done = {line["key"]: line for line in lines}
 
     def _key(self, task: Task) -> str:
         return _key(self.config.with_changes(task.changes))
@@ -211,6 +236,7 @@ class _Store:
         self, tasks: Sequence[Task], pool: concurrent.futures.Executor | None
     ) -> Iterator[dict[str, Any]]:
         waiting: dict[concurrent.futures.Future, Task] = {}
+        failed: list[Exception] = []
         # No two processes train the same first stage, nor does the second wait for the first.
         if pool is not None:
             todo = [
@@ -222,22 +248,35 @@ class _Store:
             if self._key(task) in self.done:
                 yield {**self.done[self._key(task)], "label": task.label}
             elif pool is None:
-                yield self._keep(task, _train(task.changes))
+                yield from self._keep(task, _train(task.changes), failed)
             else:
                 waiting[pool.submit(_train, task.changes)] = task
         try:
             for future in concurrent.futures.as_completed(waiting):
-                yield self._keep(waiting[future], future.result())
+                if future.cancelled():
+                    continue
+                try:
+                    yield from self._keep(waiting[future], future.result(), failed)
+                except Exception as error:  # what is being trained beside it is kept, the rest is not begun
+                    failed.append(error)
+                    for other in waiting:
+                        other.cancel()
         finally:
             for future in waiting:
                 future.cancel()
+        if failed:
+            raise failed[-1]
 
-    def _keep(self, task: Task, result: dict[str, Any]) -> dict[str, Any]:
+    def _keep(self, task: Task, result: dict[str, Any], failed: list[Exception]) -> list[dict[str, Any]]:
+        """The line, written; none of a seed that diverged, which is told when the others are done."""
+        if "failed" in result and task.stage != "search":
+            failed.append(Diverged(f"{task.label} with seed {task.changes['seed']}: {result['failed']}"))
+            return []
         line = {"key": self._key(task), **vars(task), "result": result}
         self.done[line["key"]] = line
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        return line
+        return [line]
 
 
 def _key(config: RunConfig) -> str:
@@ -258,14 +297,19 @@ def _train(changes: dict[str, Any]) -> dict[str, Any]:
     from cdrzoo.experiments import run
 
     config = _worker["config"].with_changes(changes)
-    first = config.first_stage()
-    return run.fit_once(config, _worker["prepared"], _worker["firsts"] / _key(first) if first else None)
+    first, begin = config.first_stage(), time.perf_counter()
+    try:
+        return run.fit_once(config, _worker["prepared"], _worker["firsts"] / _key(first) if first else None)
+    except Diverged as error:
+        seconds = time.perf_counter() - begin
+        return {"validation": {"auc": math.nan}, "failed": str(error), "seconds": seconds}
 
 
 def _train_first(config: RunConfig) -> None:
     from cdrzoo.experiments import run
 
-    run.fit_first(config, run.seen(config, _worker["prepared"]), _worker["firsts"] / _key(config))
+    with contextlib.suppress(Diverged):  # the second stage's run says so
+        run.fit_first(config, run.seen(config, _worker["prepared"]), _worker["firsts"] / _key(config))
 
 
 @contextlib.contextmanager

@@ -173,18 +173,21 @@ class _Comparison:
 
     @classmethod
     def load(cls, folder: pathlib.Path) -> _Comparison:
-        lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
-        latest = {(line["label"], line["changes"]["seed"]): line for line in lines if line["stage"] == "seed"}
-        if not latest:
+        """The runs that `comparison.json` lists; while there are none, of every model those of its newest settings."""
+        lines, path = compare.kept(folder / "results.jsonl"), folder / "comparison.json"
+        about = json.loads(path.read_text()) if path.exists() else {}
+        if "runs" in about:
+            by_key = {line["key"]: line for line in lines}
+            results = [{**by_key[key], "label": label} for label, key in about["runs"]]
+        else:
+            seeds = {(s["label"], s["changes"]["seed"]): s for s in lines if s["stage"] == "seed"}
+            newest = {s["label"]: {**s["changes"], "seed": None} for s in lines if s["stage"] == "seed"}
+            results = [s for s in seeds.values() if {**s["changes"], "seed": None} == newest[s["label"]]]
+        if not results:
             raise InputError(
                 f"No run of the comparison in {folder} is done yet. Start `cdrzoo compare` again."
             )
-        about = folder / "comparison.json"
-        return cls(
-            sum(line["stage"] == "search" for line in lines),
-            list(latest.values()),
-            json.loads(about.read_text()) if about.exists() else {},
-        )
+        return cls(sum(line["stage"] == "search" for line in lines), results, about)
 
     @property
     def labels(self) -> list[str]:

@@ -11,6 +11,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from cdrzoo import files
 from cdrzoo.data import datasets, synthetic
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import compare
@@ -136,7 +137,7 @@ def reproduce(
         text += (f"## {part}\n\n" if part else "") + compare.markdown(beside(rows, comparison.published))
         for title, by_group in compare.group_tables(results, sizes).items():
             text += f"\n{title}. {compare.GROUPS}\n\n" + compare.markdown(by_group)
-        kept = [json.loads(line) for line in (home / part / "results.jsonl").read_text().splitlines()]
+        kept = compare.kept(home / part / "results.jsonl")
         text += "\n" + provenance(results, comparison, against, kept)
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(text, encoding="utf-8")
@@ -146,8 +147,9 @@ def reproduce(
             "against": against,
             "floors": simple,
             "groups": sizes,
+            "runs": compare.runs(results),
         }
-        (home / part / "comparison.json").write_text(json.dumps(about, indent=2) + "\n")
+        files.write(home / part / "comparison.json", json.dumps(about, indent=2) + "\n")
         if importlib.util.find_spec("matplotlib"):
             report.report(home / part)
     return page

@@ -21,9 +21,9 @@ import numpy as np
 import tensorflow as tf
 
 import cdrzoo
-from cdrzoo import callbacks, data, metrics, models, optimizers
+from cdrzoo import callbacks, data, files, metrics, models, optimizers
 from cdrzoo.data.protocols import user_groups
-from cdrzoo.errors import InputError
+from cdrzoo.errors import Diverged, InputError
 from cdrzoo.experiments.config import RunConfig
 from cdrzoo.export import export
 from cdrzoo.schema import Schema
@@ -156,7 +156,7 @@ def fit(
         seconds = time.perf_counter() - begin
         watched = np.asarray(history.history[monitor], dtype="float64")
         if not np.isfinite(watched).any():
-            raise InputError(
+            raise Diverged(
                 f"`{monitor}` was not a number in any epoch, so none can be chosen. The validation rows may hold one "
                 "class only, or training diverged: choose another split, or a smaller learning rate."
             )
@@ -350,10 +350,8 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         prepared.schema.save(folder / "schema.yaml")
         prepared.encoder.save(folder / "encoder")
-        (folder / "split.json").write_text(json.dumps(_trained_on(config, prepared), indent=2) + "\n")
-        (folder / "config.yaml").write_text(
-            yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8"
-        )
+        files.write(folder / "split.json", json.dumps(_trained_on(config, prepared), indent=2) + "\n")
+        files.write(folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
     fitted = fit(config, prepared, folder, verbose)
     result = summary(config, prepared, fitted)
     # A few raw rows go along, so that an export can be warmed up and proven without the data.
@@ -373,7 +371,7 @@ def keep(fitted: Fitted, result: dict[str, Any], folder: pathlib.Path) -> None:
     shutil.rmtree(folder / "state", ignore_errors=True)
     (folder / "best.weights.h5").unlink(missing_ok=True)
     # Last: its presence says "finished".
-    (folder / "metrics.json").write_text(json.dumps(result, indent=2) + "\n")
+    files.write(folder / "metrics.json", json.dumps(result, indent=2) + "\n")
 
 
 def finetuned(config: RunConfig) -> pathlib.Path:

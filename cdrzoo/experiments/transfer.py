@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cdrzoo import metrics, models
+from cdrzoo import files, metrics, models
 from cdrzoo.errors import InputError
 from cdrzoo.experiments.config import RunConfig
 from cdrzoo.experiments.stats import RESAMPLES, Difference, bootstrap, holm
@@ -307,7 +307,7 @@ def transfer(
         "split": {"name": prepared.split.name, "hash": prepared.split.hash},
         "versions": run.versions(),
     }
-    (out / "transfer.json").write_text(json.dumps(result, indent=2) + "\n")
+    files.write(out / "transfer.json", json.dumps(result, indent=2) + "\n")
     return result
 
 

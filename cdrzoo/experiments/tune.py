@@ -194,7 +194,7 @@ def _search(
     # What the oracle keeps is not needed: started again, it draws the same and is told what stands in the results.
     with tempfile.TemporaryDirectory(prefix="cdrzoo_tune_") as kept:
         Tuner(oracle, directory=kept, project_name="search", overwrite=True).search()
-    return max(lines, key=lambda line: compare.merit(line["result"]["validation"]))
+    return compare.best_trial(lines)
 
 
 def _declare(drawn: Any, name: str, values: Any) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
+from cdrzoo import files
 from cdrzoo.errors import InputError
 
 FILE = "models.config"
@@ -171,9 +172,7 @@ def write_config(
         for label, version in sorted(served.labels.items()):
             listed.version_labels[label] = version
     path = folder / FILE
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(text_format.MessageToString(config), encoding="utf-8")
-    unfinished.rename(path)  # a server may read it at any time
+    files.write(path, text_format.MessageToString(config))  # a server may read it at any time
     tag = importlib.metadata.version("tensorflow-serving-api")
     others = {"batching.config": BATCHING, "compose.yaml": COMPOSE.format(tag=tag, mount=MOUNT, file=FILE)}
     for name, text in others.items():

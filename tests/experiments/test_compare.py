@@ -1,11 +1,14 @@
 """The comparison's bookkeeping: what is run, what is not run twice, what is chosen, and what the table says."""
 
 import concurrent.futures
+import contextlib
 import json
+import threading
+import time
 
 import pytest
 
-from cdrzoo.errors import InputError
+from cdrzoo.errors import Diverged, InputError
 from cdrzoo.experiments import compare
 from cdrzoo.experiments import run as run_module
 from cdrzoo.experiments.config import RunConfig
@@ -54,6 +57,83 @@ def test_every_seed_once_and_none_again_after_a_stop(config, runs, tmp_path):
     (tmp_path / "results.jsonl").write_text("\n".join(lines[:3]) + "\n")  # the last run was cut off
     assert compare.compare(config, entries, tmp_path, seeds=2) == results
     assert len(runs) == 4 + 1
+
+
+def test_a_line_that_was_cut_off_is_trained_again(config, runs, tmp_path):
+    entries = [compare.Entry.parse("dnn")]
+    results = compare.compare(config, entries, tmp_path, seeds=3)
+    text = (tmp_path / "results.jsonl").read_text()
+    (tmp_path / "results.jsonl").write_text(text[:-30])
+    assert [line["changes"]["seed"] for line in compare.kept(tmp_path / "results.jsonl")] == [0, 1]
+    assert compare.compare(config, entries, tmp_path, seeds=3) == results
+    assert (tmp_path / "results.jsonl").read_text() == text and len(runs) == 4
+
+
+def _diverges(monkeypatch, when):
+    """Replaces training by one that diverges where `when` says so."""
+    made = []
+
+    def fit_once(config, prepared, first):
+        made.append(config)
+        if when(config):
+            raise Diverged("`val_auc` was not a number")
+        test = {"auc": 0.6 + 0.01 * config.seed, "gauc": 0.5, "log_loss": 0.7, "ece": 0.1}
+        validation = {"auc": config.training.learning_rate}
+        return {"validation": validation, "test": test, "parameters": 1000, "seconds": 2.0}
+
+    def start(config, firsts):
+        compare._worker.update(config=config, prepared=None, firsts=firsts)
+
+    monkeypatch.setattr(run_module, "fit_once", fit_once)
+    monkeypatch.setattr(compare, "_start", start)
+    return made
+
+
+def test_a_trial_that_diverges_is_kept_and_not_chosen(config, tmp_path, monkeypatch):
+    made = _diverges(monkeypatch, lambda run: run.training.optimizer == "adagrad")
+    entries = [compare.Entry.parse("dnn"), compare.Entry.parse("lr")]
+    results = compare.compare(config, entries, tmp_path, seeds=2, search=3)
+    assert len(made) == 2 * (3 + 2) and len(results) == 4
+    assert "optimizer" not in results[0]["changes"]
+    lines = compare.kept(tmp_path / "results.jsonl")
+    assert ["failed" in line["result"] for line in lines].count(True) == 2  # one of each model
+    assert compare.compare(config, entries, tmp_path, seeds=2, search=3) == results and len(made) == 10
+
+
+def test_if_all_trials_diverge_or_a_seed_does_it_is_said_when_all_else_is_done(config, tmp_path, monkeypatch):
+    entries = [compare.Entry.parse("dnn"), compare.Entry.parse("lr")]
+    _diverges(monkeypatch, lambda run: run.model == "dnn")
+    with pytest.raises(Diverged, match="Every trial of dnn failed. `val_auc`"):
+        compare.compare(config, entries, tmp_path / "a", seeds=2, search=2)
+    _diverges(monkeypatch, lambda run: run.model == "dnn" and run.seed == 0)
+    with pytest.raises(Diverged, match="dnn with seed 0: `val_auc`"):
+        compare.compare(config, entries, tmp_path / "b", seeds=2)
+    kept = [(r["label"], r["changes"]["seed"]) for r in compare.kept(tmp_path / "b" / "results.jsonl")]
+    assert kept == [("lr", 0), ("dnn", 1), ("lr", 1)]
+
+
+def test_what_is_trained_beside_a_failure_is_kept(config, tmp_path, monkeypatch):
+    """Two threads in place of two processes: the second training ends after the first has failed."""
+    over = threading.Event()
+
+    def train(changes):
+        if changes["seed"] == 0:
+            over.set()
+            raise OSError("disk full")
+        over.wait()
+        time.sleep(0.2)
+        return {"validation": {"auc": 0.5}, "test": {"auc": 0.5}, "parameters": 1, "seconds": 1.0}
+
+    @contextlib.contextmanager
+    def pool(config, firsts, jobs):
+        with concurrent.futures.ThreadPoolExecutor(2) as threads:
+            yield threads
+
+    monkeypatch.setattr(compare, "_train", train)
+    monkeypatch.setattr(compare, "_pool", pool)
+    with pytest.raises(OSError, match="disk full"):
+        compare.compare(config, [compare.Entry.parse("dnn")], tmp_path, seeds=5, jobs=2)
+    assert 1 in [line["changes"]["seed"] for line in compare.kept(tmp_path / "results.jsonl")]
 
 
 def test_other_settings_are_another_run(config, runs, tmp_path):

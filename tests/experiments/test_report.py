@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 
 from cdrzoo.errors import InputError
-from cdrzoo.experiments import report
+from cdrzoo.experiments import compare, report
+from cdrzoo.experiments.config import RunConfig
+from tests.models.toys import toy_schema
 
 pytest.importorskip("matplotlib")
 
@@ -79,7 +81,9 @@ def comparison(tmp_path):
         return json.dumps({"key": "k", "stage": "seed", "label": label, "changes": changes, "result": result})
 
     lines = [line("dnn", 0, 0.1), line("dnn", 0, 0.60), line("dnn", 1, 0.62)]
-    lines += [line("cctl:pooling=mean", 0, 0.63, learning_rate=0.003), line("cctl:pooling=mean", 1, 0.67)]
+    lines += [
+        line("cctl:pooling=mean", seed, auc, learning_rate=0.003) for seed, auc in ((0, 0.63), (1, 0.67))
+    ]
     (tmp_path / "results.jsonl").write_text("\n".join(lines) + "\n")
     return tmp_path
 
@@ -93,6 +97,22 @@ def test_a_comparison(comparison):
     for cell in ("0.6100 ± 0.0141", "+0.0400 (-0.0871, 0.1671)", "0.156", "0.003", "cdrzoo 9.9"):
         assert cell in page.text, cell
     assert path.read_text() == report.report(comparison).read_text()  # the same numbers are the same page
+
+
+def test_settings_are_not_mixed(comparison):
+    """A larger search found other settings and was stopped at the first seed; then the smaller one was run again."""
+    path = comparison / "results.jsonl"
+    lines = [{**json.loads(line), "key": str(n)} for n, line in enumerate(path.read_text().splitlines())]
+    newer = json.loads(json.dumps(lines[1]))
+    newer["key"], newer["changes"]["optimizer"], newer["result"]["test"]["auc"] = "new", "adagrad", 0.9
+    path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, newer]))
+    text = report.report(comparison).read_text()
+    assert "0.9000" in text and "0.6100" not in text
+    config = RunConfig(schema=toy_schema(), data={"books": "books.csv", "films": "films.csv"}).to_dict()
+    about = {"command": ["compare"], "against": "dnn", "config": config, "runs": compare.runs(lines[1:])}
+    (comparison / "comparison.json").write_text(json.dumps(about))
+    text = report.report(comparison).read_text()
+    assert "0.6100 ± 0.0141" in text and "adagrad" not in text
 
 
 def test_several_comparisons_are_one_page(comparison, tmp_path_factory):
