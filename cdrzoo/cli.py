@@ -527,8 +527,9 @@ def _compare(arguments: argparse.Namespace) -> None:
     from cdrzoo.experiments import compare
     from cdrzoo.experiments.config import RunConfig
 
-    config = RunConfig.load(arguments.config).with_changes(_changes(arguments))
-    entries = _entries(arguments.models)
+    config, entries = compare.with_settings(
+        RunConfig.load(arguments.config), _entries(arguments.models), _changes(arguments)
+    )
     if arguments.against and arguments.against not in [entry.label for entry in entries]:
         raise InputError(f"--against {arguments.against!r} is not among --models. Add it there.")
     results = compare.compare(
@@ -566,12 +567,13 @@ def _tune(arguments: argparse.Namespace) -> None:
     from cdrzoo.experiments.config import RunConfig
     from cdrzoo.experiments.tune import load_space, tune
 
-    config = RunConfig.load(arguments.config).with_changes(_changes(arguments))
+    config = RunConfig.load(arguments.config)
     space = load_space(arguments.space)
     _start_tensorflow()
     from cdrzoo.experiments import compare
 
     entries = [compare.Entry(config.model)] if arguments.models is None else _entries(arguments.models)
+    config, entries = compare.with_settings(config, entries, _changes(arguments))
     best = tune(
         config,
         entries,

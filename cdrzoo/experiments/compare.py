@@ -58,6 +58,41 @@ class Entry:
         return cls(text, changes)
 
 
+def with_settings(
+    config: RunConfig, entries: Sequence[Entry], settings: Mapping[str, Any]
+) -> tuple[RunConfig, list[Entry]]:
+    """The configuration and the entries with settings that are meant for all of them.
+
+    What is of the run or its training the configuration gets; an argument of models every entry whose model, or its
+    first stage for `first.NAME`, has it. What an entry says itself stays.
+
+    Raises:
+        InputError: none of the models has such an argument.
+    """
+    shared = {name: value for name, value in settings.items() if name in RUN_SETTINGS or name == "seed"}
+    config, changed = config.with_changes(shared), []
+    left = {name: value for name, value in settings.items() if name not in shared}
+    for entry in entries:
+        run = config.with_changes(entry.changes)
+        first = run.first_stage()
+        known = {"domains", *inspect.signature(run.constructor()).parameters}
+        if first:
+            known |= {
+                f"first.{name}"
+                for name in (*RUN_SETTINGS, *inspect.signature(first.constructor()).parameters)
+            }
+        own = {name: value for name, value in left.items() if name in known}
+        changed.append(dataclasses.replace(entry, changes={**own, **entry.changes}))
+    taken = {name for entry in changed for name in entry.changes}
+    for name in left:
+        if name not in taken:
+            raise InputError(
+                f"{name!r} is a setting of neither the run nor one of {', '.join(e.label for e in entries)}. Correct "
+                "its name, or leave it out."
+            )
+    return config, changed
+
+
 def compare(
     config: RunConfig,
     entries: Sequence[Entry],

@@ -59,6 +59,24 @@ def test_every_seed_once_and_none_again_after_a_stop(config, runs, tmp_path):
     assert len(runs) == 4 + 1
 
 
+def test_settings_for_all_reach_every_model_that_has_them(config, runs, tmp_path):
+    entries = [compare.Entry.parse(text) for text in ("lr", "dnn", "cctl:dropout=0.1", "mkt")]
+    settings = {"epochs": 3, "dropout": 0.9, "sync_every": 5, "first.epochs": 2, "domains": "all"}
+    changed, entries = compare.with_settings(config, entries, settings)
+    assert changed.training.epochs == 3
+    given = {entry.label: {k: v for k, v in entry.changes.items() if k != "model"} for entry in entries}
+    assert given == {
+        "lr": {"domains": "all"},
+        "dnn": {"dropout": 0.9, "domains": "all"},
+        "cctl:dropout=0.1": {"dropout": 0.1, "sync_every": 5, "domains": "all"},
+        "mkt": {"dropout": 0.9, "first.epochs": 2, "domains": "all"},
+    }
+    compare.compare(changed, entries[:3], tmp_path, seeds=1)
+    assert [made.get("dropout") for made in runs] == [None, 0.9, 0.1]
+    with pytest.raises(InputError, match="'droput' is a setting of neither the run nor one of lr, dnn"):
+        compare.with_settings(config, entries[:2], {"droput": 0.9})
+
+
 def test_a_line_that_was_cut_off_is_trained_again(config, runs, tmp_path):
     entries = [compare.Entry.parse("dnn")]
     results = compare.compare(config, entries, tmp_path, seeds=3)
