@@ -38,9 +38,11 @@ class MiNet(CrossDomainModel):
 
     q is what the row lists of role item, side by side, p all else but histories (context counts as the user's). r_j is
     what the histories of one domain list of an event, the columns that have a partner in q first; in the target's own
-    history these are compared with it. With several sources each has its attention, weight and network. Padded steps
-    weigh 0: the authors' code lets them take part in the softmax. The networks have biases, as everywhere here; the
-    attentions have none.
+    history these are compared with it. With several sources each has its attention, weight and network.
+
+    Where this differs from the authors' code: padded steps weigh 0, which it lets take part in the softmax; several ids
+    of a feature are averaged (`FieldVectors`), which it adds up; the networks have biases, as everywhere here (the
+    attentions have none).
 
     Args:
         schema: the schema; item and user (or context) features in all domains, and histories in the target's rows.
