@@ -24,7 +24,7 @@ from cdrzoo.errors import InputError, SchemaError
 from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.pooling import masked_mean, masked_softmax, weighted_sum
 from cdrzoo.layers.towers import first_output
-from cdrzoo.schema import Domain, Feature, Schema
+from cdrzoo.schema import FIRST_KNOWN, PADDING, Domain, Feature, Schema
 
 BASES = ("mf", "gmf", "dnn")
 KINDS = ("biased", "bias-free")
@@ -285,11 +285,11 @@ class MetricFactors(Keyed):
         return in_ball(self.embedding.lookup(self.items[domain].table, ids, domain))
 
     def note_readers(self, domain: str, users: Any, items: Any, liked: Any) -> None:
-        """Remembers who liked which item of a source; rows that are not liked go to the row of padding, as nobody."""
+        """Remembers which known user liked which item of a source; other rows go to the row of padding, as nobody."""
         if domain in self.liked_by:
-            users = tf.where(liked, tf.cast(users, tf.int32), 0)
-            items = tf.where(liked & (users > 0), tf.cast(items, tf.int32), 0)
-            users = tf.where(items > 0, users, 0)
+            users, items = tf.cast(users, tf.int32), tf.cast(items, tf.int32)
+            counts = liked & (users >= FIRST_KNOWN) & (items != PADDING)
+            users, items = tf.where(counts, users, PADDING), tf.where(counts, items, PADDING)
             at = tf.stack([items, users % self.readers], axis=-1)
             self.liked_by[domain].value.scatter_nd_update(at, users)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import keras
-from keras import ops
 
 from cdrzoo.layers import (
     Factorization,
@@ -13,7 +12,7 @@ from cdrzoo.layers import (
     item_history,
 )
 from cdrzoo.models.base import SecondStage, frozen
-from cdrzoo.schema import PADDING
+from cdrzoo.schema import FIRST_KNOWN
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -39,9 +38,10 @@ class PTUPCDR(SecondStage):
         mf = MF(schema, base="gmf");   mf.compile(...);        mf.fit(rows of all domains)
         ptupcdr = PTUPCDR(schema, mf);   ptupcdr.compile(...);   ptupcdr.fit(rows of the target)
 
-    The paper's histories list what a user rated above 3, the last 20: `history_min_label: 4` in the source's data and
-    `length: 20`. Its code counts unknown ids as steps and gives an empty history uniform attention over padding; here
-    padding never counts, and a user without history has the bridge of p_u = 0.
+    "Liked" is what the history lists. The paper's lists what a user rated above 3, the last 20; those of the datasets
+    here list all that he rated, the last 30. `history_min_label: 4` in the source's data and `length: 20` make the
+    paper's. Its code counts unknown ids as steps and gives an empty history uniform attention over padding; here
+    neither counts, and a user without a known item in his history has the bridge of p_u = 0.
 
     Args:
         schema: the schema of the first stage; the target's rows list the source's items as a history.
@@ -77,7 +77,7 @@ class PTUPCDR(SecondStage):
         for source, bridge in self.bridges.items():
             history = rows[self.histories[source].name]
             liked = factors.item(source, history)
-            mapped.append(bridge(factors.user(source, users), liked, ops.not_equal(history, PADDING)))
+            mapped.append(bridge(factors.user(source, users), liked, history >= FIRST_KNOWN))
             known.append(factors.knows(source, users))
         warm = factors.knows(target, users)
         user = bridged(factors.user(target, users), warm & (not training), mapped, known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cdrzoo.models import card
+from cdrzoo.schema import FIRST_KNOWN
 
 
 def trained(schema, name="mf", **arguments):
@@ -24,5 +25,6 @@ def trained(schema, name="mf", **arguments):
         users = model.factors.keys.table(model.factors.users[domain].table).rows
         liked_by = np.random.default_rng(3).integers(0, users, readers.shape)
         liked_by[0] = 0  # padding
+        liked_by[liked_by < FIRST_KNOWN] = 0  # nobody
         readers.assign(liked_by)
     return model
