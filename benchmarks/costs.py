@@ -55,10 +55,13 @@ def schema() -> Schema:
     return synthetic.schema(WIDTH).with_rows(TABLES)
 
 
-def make(name: str) -> Any:
-    """A model with its default arguments; a second stage on a new first one."""
+def make(name: str, steps: int = 0) -> Any:
+    """A model with its default arguments; a second stage on a first one of so many steps."""
     card = models.card(name)
     first = {"pretrained": make(card.after)} if card.after else {}
+    if first and steps:
+        first["pretrained"].compile(optimizers.Adam())
+        window(first["pretrained"], batches(first["pretrained"]), steps)
     seen = schema() if card.domains == "all" else schema().only(schema().target)
     model = card.load()(seen, **first)
     model.build()
@@ -99,7 +102,7 @@ def measure(names: list[str], rounds: int, steps: int) -> dict[str, list[float]]
     """The share of each model's window in DNN's, of every round."""
     runs = {}
     for name in [BASE, *names]:
-        model = make(name)
+        model = make(name, steps=BATCHES)
         model.compile(optimizers.Adam())
         runs[name] = (model, batches(model))
         window(*runs[name], 2)  # traces

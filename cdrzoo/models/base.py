@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import ops
 
 from cdrzoo.errors import InputError, SchemaError
-from cdrzoo.schema import Feature, Schema
+from cdrzoo.schema import FIRST_KNOWN, Feature, Schema
 
 LOSSES = {"click": keras.losses.BinaryCrossentropy, "rating": keras.losses.MeanSquaredError}
 """The loss of each task. Of the scores of `call`, Keras reads the logit: a saturated score keeps its gradient."""
@@ -284,6 +284,22 @@ class SecondStage(CrossDomainModel):
                 f"{', '.join(map(repr, x))}. Leave others out; the first stage has learnt from them."
             )
         return x[target]
+
+
+class MappedUsers(SecondStage):
+    """A second stage that learns from users whom its first stage, a factorisation, has trained in two domains."""
+
+    def make_train_function(self, force=False):
+        seen = {name: users.numpy()[FIRST_KNOWN:] for name, users in self.pretrained.factors.seen.items()}
+        if not any((seen[self.schema.target] & seen[source.name]).any() for source in self.schema.sources):
+            first = type(self.pretrained).__name__
+            raise InputError(
+                f"{type(self).__name__} learns from users whom `pretrained` has trained both in the target "
+                f"{self.schema.target!r} and in a source. Received: a {first} that has trained "
+                f"{', '.join(f'{users.sum()} users in {name!r}' for name, users in seen.items())}, none of them in "
+                f"both. Train it first (`fit`), on rows of all domains that have users in common."
+            )
+        return super().make_train_function(force)
 
 
 def score(logit, task: str):

@@ -7,11 +7,11 @@ import tensorflow as tf
 from keras import ops
 
 from cdrzoo.layers import Factorization, UserMapping, bridged, check_first_stage
-from cdrzoo.models.base import SecondStage, frozen
+from cdrzoo.models.base import MappedUsers, frozen
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
-class EMCDR(SecondStage):
+class EMCDR(MappedUsers):
     """Embedding and mapping.
 
     First stage: a matrix factorisation of each domain (`MF`). Second stage, this model: of users whom both domains have

@@ -11,12 +11,12 @@ from cdrzoo.layers import (
     check_first_stage,
     item_history,
 )
-from cdrzoo.models.base import SecondStage, frozen
+from cdrzoo.models.base import MappedUsers, frozen
 from cdrzoo.schema import FIRST_KNOWN
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
-class PTUPCDR(SecondStage):
+class PTUPCDR(MappedUsers):
     """Personalised transfer of user preferences.
 
     First stage: a factorisation of each domain (`MF`, whose `base` is one of the paper's three: mf, gmf, dnn). Second

@@ -18,7 +18,7 @@ from cdrzoo.layers import (
     masked_mean,
     squared_distance,
 )
-from cdrzoo.models.base import CrossDomainModel, SecondStage, frozen
+from cdrzoo.models.base import CrossDomainModel, MappedUsers, frozen
 from cdrzoo.schema import FIRST_KNOWN, PADDING
 
 
@@ -81,7 +81,7 @@ class CML(CrossDomainModel):
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
-class SSCDR(SecondStage):
+class SSCDR(MappedUsers):
     """Semi-supervised mapping for cold-start users.
 
     First stage: points of users and items in each domain (`CML`). Second stage, this model: a function f from points

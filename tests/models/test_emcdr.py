@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from cdrzoo.errors import InputError
-from cdrzoo.models import CMF, DNN, EMCDR
+from cdrzoo.models import CMF, DNN, EMCDR, card
 from cdrzoo.optimizers import Adam
 from tests.models import oracle
 from tests.models.factors import trained
@@ -82,6 +82,24 @@ def test_a_linear_map_is_recovered_and_the_factors_rest():
         train()
     np.testing.assert_allclose(model.maps["books"].dense[0].kernel, a, atol=0.02)
     assert all((v.numpy() == b).all() for v, b in zip(mf.variables, before))
+
+
+@pytest.mark.parametrize(("name", "first"), [("emcdr", "mf"), ("ptupcdr", "mf"), ("sscdr", "cml")])
+def test_a_first_stage_that_knows_nobody_is_an_error_of_training(name, first):
+    """Nothing could be learnt, and the losses would say 0."""
+    schema = toy_schema("rating")
+    stage = card(first).load()(schema)
+    model = card(name).load()(schema, stage)
+    model.compile("sgd")
+    x, y = rows()
+    assert np.isfinite(model(x)["films"]).all()
+    for books in ([], [0, 1, 5, 7]):  # rows 0 and 1 are no one's
+        stage.factors.seen["books"].assign(np.isin(np.arange(30), books))
+        stage.factors.seen["films"].assign(np.isin(np.arange(30), [0, 1, 8]) & bool(books))
+        with pytest.raises(InputError, match=f"{2 if books else 0} users in 'books', .*Train it first"):
+            model.fit(x, y, verbose=0)
+    stage.factors.seen["books"].assign(np.isin(np.arange(30), [8]))
+    model.fit(x, y, verbose=0)
 
 
 def test_what_is_no_factorisation_of_both_domains_is_refused():
