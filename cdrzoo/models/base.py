@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -300,6 +300,12 @@ class MappedUsers(SecondStage):
                 f"both. Train it first (`fit`), on rows of all domains that have users in common."
             )
         return super().make_train_function(force)
+
+
+def check_layers(name: str, units: Sequence[int]) -> None:
+    """Raises an `InputError` where a network whose last hidden layer is read is to have none."""
+    if not units:
+        raise InputError(f"`{name}` must name at least one hidden layer. Received: {units!r}.")
 
 
 def score(logit, task: str):

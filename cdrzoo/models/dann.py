@@ -10,7 +10,7 @@ from keras import ops
 
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers import MLP, DomainAlignment, RowVectors, head
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, check_layers
 
 
 class _Forward(threading.local):
@@ -74,6 +74,7 @@ class DANN(CrossDomainModel):
             raise SchemaError(
                 "DANN transfers from a source, but the schema has the target alone. Add a domain."
             )
+        check_layers("units", units)
         self.units = units
         self.tower_units = tower_units
         self.domain_units = domain_units

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from cdrzoo.layers import MLP, RowVectors, head
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, check_layers
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -31,6 +31,7 @@ class DIN(CrossDomainModel):
 
     def __init__(self, schema, units=(200, 80), attention_units=(80, 40), dropout=0.0, **kwargs):
         super().__init__(schema, **kwargs)
+        check_layers("attention_units", attention_units)
         self.units = units
         self.attention_units = attention_units
         self.dropout = dropout

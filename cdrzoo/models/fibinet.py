@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from cdrzoo.errors import SchemaError
 from cdrzoo.layers import (
     MLP,
     BilinearInteraction,
@@ -48,6 +49,10 @@ class FiBiNET(CrossDomainModel):
         self.linear = FirstOrder(self.schema)
         self.embedding = FeatureEmbedding(self.schema)
         self.fields = FieldStack(self.schema)
+        if len(self.fields.slots) < 2 and not self.schema.sources:  # else the domain is a field
+            raise SchemaError(
+                f"FiBiNET multiplies pairs of fields, but domain {self.schema.target!r} has one feature alone. Add one."
+            )
         self.senet = SqueezeExcitation(reduction)
         self.products = BilinearInteraction(bilinear)
         self.weighed_products = BilinearInteraction(bilinear)

@@ -25,7 +25,7 @@ from cdrzoo.layers import (
     scale_fields,
     towers,
 )
-from cdrzoo.models.base import CrossDomainModel, SecondStage, frozen, prior_correction
+from cdrzoo.models.base import CrossDomainModel, SecondStage, check_layers, frozen, prior_correction
 from cdrzoo.schema import Schema
 
 GROUPS = ("user", "sequence", "shared", "specific")
@@ -185,6 +185,7 @@ class MEM(CrossDomainModel):
             raise SchemaError(
                 "MKT transfers from a source, but the schema has the target alone. Add a domain."
             )
+        check_layers("expert_units", expert_units)
         self.expert_units = expert_units
         self.tower_units = tower_units
         self.align_units = align_units
@@ -372,10 +373,7 @@ class MKT(SecondStage):
         target = self.schema.target
         _check_kept(negatives_kept, self.schema)
         _check_pretrained(pretrained, self.schema)
-        if not units:
-            raise InputError(
-                "MKT adds knowledge to its last layer of `units`; give at least one. Received: none."
-            )
+        check_layers("units", units)
         self.pretrained = frozen(pretrained)
         self.units = units
         self.tower_units = tower_units

@@ -10,7 +10,7 @@ from keras import ops
 
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat, first_output
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, check_layers
 from cdrzoo.schema import Schema
 
 
@@ -42,6 +42,7 @@ class MVDNN(CrossDomainModel):
 
     def __init__(self, schema, units=(300, 300, 128), dropout=0.0, **kwargs):
         super().__init__(schema, **kwargs)
+        check_layers("units", units)
         self.units = units
         self.dropout = dropout
         domains = self.schema.domains

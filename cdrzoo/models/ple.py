@@ -6,7 +6,7 @@ import keras
 
 from cdrzoo import layers
 from cdrzoo.layers import RowVectors, towers
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, check_layers
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo", name="PLEModel")  # "PLE" is the layer
@@ -50,6 +50,7 @@ class PLE(CrossDomainModel):
         **kwargs,
     ):
         super().__init__(schema, **kwargs)
+        check_layers("expert_units", expert_units)
         self.expert_units = expert_units
         self.levels = levels
         self.specific_experts = specific_experts

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from cdrzoo.layers import CIN, MLP, FeatureEmbedding, FieldStack, FirstOrder
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, check_layers
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -30,6 +30,7 @@ class XDeepFM(CrossDomainModel):
 
     def __init__(self, schema, units=(400, 400), cin_units=(100, 100, 100), dropout=0.5, **kwargs):
         super().__init__(schema, **kwargs)
+        check_layers("cin_units", cin_units)
         self.units = units
         self.cin_units = cin_units
         self.dropout = dropout

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from cdrzoo.data.encoder import Encoder
-from cdrzoo.errors import SchemaError
+from cdrzoo.errors import InputError, SchemaError
 from cdrzoo.export import export
 from cdrzoo.layers import FeatureEmbedding
 from cdrzoo.models import CARDS, card
@@ -126,6 +126,26 @@ def test_configuration_holds_what_was_given(case):
 def test_an_unknown_argument_is_an_error(case):
     with pytest.raises((TypeError, ValueError), match="unitz"):
         case.build(unitz=3)
+
+
+@pytest.mark.parametrize(
+    ("case", "argument"),
+    [
+        pytest.param(c, a, id=f"{c.name}-{a}")
+        for c in CASES
+        for a, v in c.changes.items()
+        if a.endswith("units") and isinstance(v, tuple)
+    ],
+)
+def test_no_hidden_layer_is_no_layer_or_a_clear_error(case, argument):
+    try:
+        model = case.build(**{argument: ()})
+    except InputError as error:
+        assert "layer" in str(error)
+        return
+    x, _ = _both(model)
+    for name, scores in model(x).items():
+        assert scores.shape == (len(x[name]["user"]), 1) and np.isfinite(scores).all()
 
 
 def _trace(case, schema, **changes):

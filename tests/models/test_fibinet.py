@@ -8,9 +8,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cdrzoo.errors import SchemaError
 from cdrzoo.models import FiBiNET
+from cdrzoo.schema import Domain, Feature, Schema, Table
 from tests.models import oracle
 from tests.models.toys import toy_rows, toy_schema
+
+
+def test_one_field_alone_is_refused():
+    film = Feature("item", "id", "item", dtype="int64", table="film")
+    schema = Schema((Domain("films", (film,)),), "films", (Table("film", width=4, rows=9),))
+    with pytest.raises(SchemaError, match="has one feature alone. Add one"):
+        FiBiNET(schema)
 
 
 def made(**arguments):
