@@ -594,7 +594,7 @@ def _entries(models: str) -> list[Any]:
     from cdrzoo.experiments import compare
 
     # a comma within brackets belongs to a list
-    return [compare.Entry.parse(text.strip()) for text in re.split(r",(?![^\[]*\])", models)]
+    return [compare.Entry.parse(text.strip()) for text in re.split(r",(?![^\[{]*[\]}])", models)]
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:

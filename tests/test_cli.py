@@ -69,6 +69,11 @@ def test_evaluate_gives_what_training_reported(run, capsys):
     assert f"{reported:.6f}" in capsys.readouterr().out
 
 
+def test_brackets_keep_the_values_of_an_entry_together():
+    texts = ["dnn:units=[8, 4]:dropout=0.2", "cmf:loss_weights={books: 0.3, films: 1}", "lr"]
+    assert [entry.label for entry in cli._entries(",".join(texts))] == texts
+
+
 def test_export_verify_predict(run, demo, tmp_path, capsys):
     assert cli.main(["export", str(run), "--to", str(tmp_path / "films")]) == 0
     assert cli.main(["verify", str(tmp_path / "films/1"), "--run", str(run)]) == 0

@@ -12,6 +12,7 @@ import math
 import multiprocessing
 import os
 import pathlib
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,7 +48,7 @@ class Entry:
     @classmethod
     def parse(cls, text: str) -> Entry:
         """From the command line's `model[:name=value...]`, for example `dnn:domains=all` or `cctl:ren_weight=0`."""
-        model, *settings = text.split(":")
+        model, *settings = re.split(r":(?![^{]*})", text)  # a value may be {name: number}
         models.card(model)
         changes: dict[str, Any] = {"model": model}
         for setting in settings:
@@ -218,7 +219,7 @@ def _settings(config: RunConfig, draw: Mapping[str, Any]) -> dict[str, Any]:
     """What a draw changes: the settings that the model has, and those that its first stage has."""
     named = set(draw) - RUN_SETTINGS
     absent = named - set(inspect.signature(config.constructor()).parameters)
-    absent |= {"source_ratio"} if config.domains == "target" or config.finetune else set()
+    absent |= {"source_ratio", "loss_weights"} if config.domains == "target" or config.finetune else set()
     absent |= {"width"} if config.finetune else set()
     settings = {name: value for name, value in draw.items() if name not in absent}
     first = config.first_stage()

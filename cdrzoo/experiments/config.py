@@ -8,6 +8,7 @@ import functools
 import glob
 import hashlib
 import inspect
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -67,6 +68,8 @@ class Training:
         xla: whether XLA compiles the training step; `None`: where Keras finds that it can.
         steps_per_execution: training steps in one call of TensorFlow, as of Keras's `compile`; it changes no number.
             Above 1 small steps get faster (those of a factorisation about twice). Default 1.
+        loss_weights: `{domain: weight}`, how much the loss of a domain's rows counts, as of `compile`. A model that
+            does not train on a domain passes its weight over. Default: 1 each.
     """
 
     optimizer: str = "adam"
@@ -81,6 +84,7 @@ class Training:
     mixed_precision: bool = False
     xla: bool | None = None
     steps_per_execution: int = 1
+    loss_weights: dict[str, float] | None = None
 
     def __post_init__(self):
         if self.optimizer not in OPTIMIZERS:
@@ -97,6 +101,18 @@ class Training:
                 raise InputError(f"`{name}` must be a whole number of at least 1. Received: {value!r}.")
         if self.epoch not in ("target", "longest"):
             raise InputError(f"`epoch` must be 'target' or 'longest'. Received: {self.epoch!r}.")
+        weights = {} if self.loss_weights is None else self.loss_weights
+        if not isinstance(weights, Mapping) or not all(map(_is_weight, weights.values())):
+            raise InputError(
+                "`loss_weights` must be a mapping from domain to a number above 0, for example {books: 0.5}. "
+                f"Received: {weights!r}."
+            )
+        object.__setattr__(self, "loss_weights", {name: float(w) for name, w in weights.items()} or None)
+
+
+def _is_weight(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value > 0
 
 
 @dataclass(frozen=True)
@@ -144,6 +160,8 @@ class RunConfig:
         if card.family == "cross-domain" and self.domains == "target":
             raise InputError(f"{card.title} learns from a source; `domains: target` leaves none. Use `all`.")
         for name in self.data:
+            self.schema.domain(name)
+        for name in self.training.loss_weights or ():
             self.schema.domain(name)
         missing = [domain.name for domain in self.schema.domains if domain.name not in self.data]
         if missing:

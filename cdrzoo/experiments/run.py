@@ -87,11 +87,13 @@ def build(config: RunConfig, prepared: data.Prepared, pretrained: Any = None) ->
     keras.utils.set_random_seed(config.seed)
     model = config.constructor()(schema=model_schema(config, prepared), **arguments)
     training = config.training
+    known = {domain.name for domain in model.schema.domains}
     model.compile(
         optimizer=OPTIMIZERS[training.optimizer](
             float(training.learning_rate),  # Keras takes no whole number
             weight_decay=training.weight_decay or None,
         ),
+        loss_weights={name: w for name, w in (training.loss_weights or {}).items() if name in known} or None,
         jit_compile="auto" if training.xla is None else training.xla,
         steps_per_execution=training.steps_per_execution,
     )

@@ -16,9 +16,9 @@ class CMF(CrossDomainModel):
         L = sum_d alpha_d L_d
 
     Users share p_u and b_u in all domains; items, and mu, are each domain's own. y = z for ratings, sigmoid(z) for
-    clicks. The weights alpha_d are `loss_weights` of `compile` (default 1 each); regularisation is the optimizer's
-    `weight_decay`. The paper has no biases: a bare product is a weak model of ratings, so they are the default and the
-    other is asked for by name.
+    clicks. The weights alpha_d are `loss_weights`, of `compile` or of a run's training (default 1 each); regularisation
+    is the optimizer's `weight_decay`. The paper has no biases: a bare product is a weak model of ratings, so they are
+    the default and the other is asked for by name.
 
     A user who is new to the target is served with the vector that his rows in the source have trained: users of all
     domains are one vocabulary, so the id in a request finds it.

@@ -34,7 +34,8 @@ class MiNet(CrossDomainModel):
         v_*  = exp(g_*^T relu(G_* [q | p | a_t | a_s]) + b_*)
         y_t  = sigmoid(MLP_t([q | v_u p | v_t a_t | v_s a_s])),   y_s = sigmoid(MLP_s([q_s | p_s]))
 
-    L = L_t + L_s; the source's rows have no history and share with the target what the schema lets them share: tables.
+    L = L_t + w_2 L_s, w_2 = 1 unless `loss_weights`, of `compile` or of a run's training, say otherwise. The source's
+    rows have no history and share with the target what the schema lets them share: tables.
 
     q is what the row lists of role item, side by side, p all else but histories (context counts as the user's). r_j is
     what the histories of one domain list of an event, the columns that have a partner in q first; in the target's own

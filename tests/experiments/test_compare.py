@@ -39,6 +39,8 @@ def runs(monkeypatch):
 def test_entries_are_parsed():
     entry = compare.Entry.parse("cctl:ren_weight=0:units=[8, 4]:pooling=mean")
     assert entry.changes == {"model": "cctl", "ren_weight": 0, "units": [8, 4], "pooling": "mean"}
+    entry = compare.Entry.parse("cmf:loss_weights={books: 0.3, films: 1}:width=4")
+    assert entry.changes == {"model": "cmf", "loss_weights": {"books": 0.3, "films": 1}, "width": 4}
     for text, message in (("cctl:ren", "must read name=value"), ("cct:ren=1", "Did you mean 'cctl'")):
         with pytest.raises(InputError, match=message):
             compare.Entry.parse(text)
@@ -266,6 +268,12 @@ def test_what_is_finetuned_has_a_search_of_its_own_that_keeps_its_widths(config)
         "weight_decay",
         "optimizer",
     }
+
+
+def test_a_model_of_the_target_alone_draws_nothing_of_the_sources(config):
+    draw = {"source_ratio": 2.0, "loss_weights": {"books": 0.5}, "epochs": 3}
+    assert compare._settings(config, draw) == {"epochs": 3}
+    assert compare._settings(config.with_changes({"model": "cmf"}), draw) == draw
 
 
 def test_mistakes_fail_before_anything_is_trained(config, runs, tmp_path):

@@ -54,6 +54,15 @@ def test_changes_find_their_place():
         ({"training": {"learning_rate": 0}}, "above 0"),
         ({"training": {"batch_size": 0}}, "at least 1"),
         ({"training": {"optimizer": "adamm"}}, "must be one of"),
+        ({"training": {"loss_weights": {"filmz": 0.5}}}, "no domain 'filmz'.*Did you mean 'films'"),
+        *(
+            ({"training": {"loss_weights": wrong}}, "a number above 0, for example {books: 0.5}. Received")
+            for wrong in (0.5, ["books"], {"books": 0}, {"books": -1}, {"books": "much"}, {"books": True})
+        ),
+        *(
+            ({"training": {"loss_weights": {"books": float(text)}}}, f"Received: {{'books': {text}}}")
+            for text in ("nan", "inf")
+        ),
         ({"data": {"books": "a.csv"}}, "says nothing of domain 'films'"),
         ({"data": {**DATA, "filmz": "a.csv"}}, "Did you mean 'films'"),
         ({"domains": "target"}, "learns from a source"),
@@ -99,11 +108,23 @@ def test_what_is_finetuned_is_relative_to_the_file_and_belongs_to_its_model(tmp_
 
 
 def test_what_makes_a_run_another():
-    same = ({"learning_rate": 0.001}, {"steps_per_execution": 16}, {"batch_size": 256})
+    same = ({"learning_rate": 0.001}, {"steps_per_execution": 16}, {"batch_size": 256}, {"loss_weights": {}})
     other = ({"learning_rate": 0.01}, {"batch_size": 64}, {"seed": 1}, {"width": 8}, {"units": [4]})
+    other += ({"loss_weights": {"books": 0.5}},)
     one = config(model="dnn")
+    assert one.identity()["training"] == {}  # a new setting leaves the runs of before as they were
     assert all(one.with_changes(changes).identity() == one.identity() for changes in same)
     assert all(one.with_changes(changes).identity() != one.identity() for changes in other)
+
+
+def test_loss_weights_are_set_as_any_setting_and_of_either_stage():
+    two = config(model="mkt").with_changes({"loss_weights": {"books": 2}})
+    assert two.training.loss_weights == two.first_stage().training.loss_weights == {"books": 2.0}
+    assert RunConfig.from_dict(two.to_dict()).training == two.training
+    two = two.with_changes({"first.loss_weights": {"books": 0.5}, "loss_weights": None})
+    assert (two.training.loss_weights, two.first_stage().training.loss_weights) == (None, {"books": 0.5})
+    with pytest.raises(InputError, match="no domain 'bookz'"):
+        two.with_changes({"first.loss_weights": {"bookz": 0.5}})
 
 
 def test_a_first_stage_may_have_a_first_stage(monkeypatch):

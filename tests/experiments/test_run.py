@@ -24,6 +24,33 @@ def test_the_epoch_is_the_best_on_validation_rows_and_no_test_row_is_looked_at(t
     assert run.evaluate(fitted.model, prepared, "valid")["auc"] == pytest.approx(max(watched), abs=1e-6)
 
 
+@pytest.fixture(scope="module")
+def small():
+    made = synthetic.synthesize(users=60, source_rows=400, target_rows=400, source_items=20, target_items=20)
+    return RunConfig(schema=made.schema, data=made.sources, training=Training(batch_size=32, epochs=1))
+
+
+def test_the_weights_of_domains_reach_the_stage_they_are_set_for(small, tmp_path):
+    config = small.with_changes(
+        {"model": "mkt", "loss_weights": {"films": 3}, "first.loss_weights": {"books": 0.5}}
+    )
+    prepared = run.prepare(config)
+    first = run.build(config.first_stage(), prepared)
+    assert first._terms.weights == {"books": 0.5, "films": 1.0}
+    assert run.build(config, prepared, first)._terms.weights == {"books": 1.0, "films": 3.0}
+    alone = small.with_changes({"model": "dnn", "loss_weights": {"books": 0.5, "films": 3}})
+    assert run.build(alone, run.seen(alone, prepared))._terms.weights == {"films": 3.0}
+
+
+def test_the_weight_of_a_source_changes_what_is_learnt(small):
+    prepared = run.prepare(small)
+    found = [
+        run.fit_once(small.with_changes({"model": "cmf", "loss_weights": weights}), prepared)["test"]["auc"]
+        for weights in (None, {"books": 1, "films": 1}, {"books": 0.1})
+    ]
+    assert found[0] == found[1] != found[2]
+
+
 def test_a_learning_rate_may_be_a_whole_number():
     made = synthetic.synthesize(users=40, source_rows=100, target_rows=100, source_items=10, target_items=10)
     config = RunConfig(schema=made.schema, data=made.sources, model="lr", training=Training(learning_rate=1))
