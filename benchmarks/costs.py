@@ -74,7 +74,7 @@ def parameters(name: str) -> int:
 
 
 def batches(model: Any) -> tf.data.Dataset:
-    """The same batches again and again. Histories are full; rows, also of pairs, are as many in each domain."""
+    """The same batches again and again. Histories are full; rows are as many in each domain, and of the same users."""
     rng = np.random.default_rng(0)
     domains = [model.schema.domain(name) for name in model.training_domains]
     rows = ROWS // len(domains)
@@ -87,6 +87,7 @@ def batches(model: Any) -> tf.data.Dataset:
                 if f.kind == "number"
                 else rng.integers(1, TABLES[f.table], shape).astype("int32")
             )
+        x[domain.name]["user"] = x[domains[0].name]["user"]
     y = {name: rng.integers(0, 2, (BATCHES, rows, 1)).astype("float32") for name in x}
     return tf.data.Dataset.from_tensor_slices((x, y)).repeat()
 

@@ -43,7 +43,7 @@ from cdrzoo.layers.mappings import (
     item_history,
     squared_distance,
 )
-from cdrzoo.layers.pairs import crossed, step
+from cdrzoo.layers.pairs import crossed, step, user_keys
 from cdrzoo.layers.pooling import TargetAttention, masked_mean, masked_softmax, weighted_sum
 from cdrzoo.layers.towers import MLP, first_output, head, towers
 
@@ -103,5 +103,6 @@ __all__ = [
     "squared_distance",
     "step",
     "towers",
+    "user_keys",
     "weighted_sum",
 ]

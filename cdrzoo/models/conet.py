@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from cdrzoo.errors import InputError
-from cdrzoo.layers import RowVectors, crossed, step, towers
+from cdrzoo.layers import RowVectors, crossed, step, towers, user_keys
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -42,7 +42,8 @@ class CoNet(CrossDomainModel):
         lasso: lambda; default 0 is CoNet. Sparse CoNet: 0.01 (the authors tried 0.1 and 0.5 as well).
         dropout: share of each hidden layer that is dropped in training; default 0.
 
-    Call arguments and returns: see `CrossDomainModel`; in training all domains have the same number of rows.
+    Call arguments and returns: see `CrossDomainModel`; in training the i-th rows of all domains are one
+    user's, which a step asserts.
 
     Logged while training: `<domain>_loss`, and with `lasso` the term `lasso`, lambda included.
 
@@ -62,6 +63,7 @@ class CoNet(CrossDomainModel):
         self.lasso = lasso
         self.dropout = dropout
         names = [d.name for d in self.schema.domains]
+        self.users = user_keys(self.schema)
         self.rows = RowVectors(self.schema)
         self.towers, self.heads = towers(self.schema.domains, units, dropout)
         start = keras.initializers.RandomNormal(stddev=0.01)
@@ -81,7 +83,7 @@ class CoNet(CrossDomainModel):
 
     def call(self, x, training=False):
         a = self.rows(x, training=training)
-        connected = crossed(x, training)
+        connected = crossed(x, training, self.users)
         for layer in range(len(self.units)):
             said = self._said(layer, a) if connected and layer < self.cross_layers else {}
             a = {name: step(self.towers[name], layer, a[name], said.get(name), training) for name in a}

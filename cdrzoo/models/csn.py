@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from cdrzoo.layers import FeatureEmbedding, FieldVectors, crossed, step, towers
+from cdrzoo.layers import FeatureEmbedding, FieldVectors, crossed, step, towers, user_keys
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -33,7 +33,8 @@ class CSN(CrossDomainModel):
         units: hidden layers of each tower; default `(256, 128, 32)`, as `DNN` has them.
         dropout: share of each hidden layer that is dropped in training; default 0.
 
-    Call arguments and returns: see `CrossDomainModel`; in training all domains have the same number of rows.
+    Call arguments and returns: see `CrossDomainModel`; in training the i-th rows of all domains are one
+    user's, which a step asserts.
 
     Reference: Misra et al., Cross-stitch Networks for Multi-task Learning (CVPR 2016), equation 1; as a recommender Hu
     et al., CoNet (CIKM 2018), section 3.2.
@@ -44,6 +45,7 @@ class CSN(CrossDomainModel):
         self.units = units
         self.dropout = dropout
         names = [d.name for d in self.schema.domains]
+        self.users = user_keys(self.schema)
         self.embedding = FeatureEmbedding(self.schema)
         self.fields = {name: FieldVectors(self.schema, name) for name in names}
         self.towers, self.heads = towers(self.schema.domains, units, dropout)
@@ -64,7 +66,7 @@ class CSN(CrossDomainModel):
         for name in x:
             fields = self.fields[name](x[name], embedded[name], training=training)
             a[name] = ops.concatenate(list(fields.values()), axis=-1)
-        stitched = crossed(x, training)
+        stitched = crossed(x, training, self.users)
         for layer in range(len(self.units)):
             a = {name: step(self.towers[name], layer, a[name], training=training) for name in a}
             if stitched:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
 from cdrzoo.data import synthetic
 from cdrzoo.experiments import run
 from cdrzoo.experiments.config import RunConfig, Training
+from cdrzoo.models import CARDS
 
 
 def test_the_epoch_is_the_best_on_validation_rows_and_no_test_row_is_looked_at(tmp_path):
@@ -28,6 +30,25 @@ def test_the_epoch_is_the_best_on_validation_rows_and_no_test_row_is_looked_at(t
 def small():
     made = synthetic.synthesize(users=60, source_rows=400, target_rows=400, source_items=20, target_items=20)
     return RunConfig(schema=made.schema, data=made.sources, training=Training(batch_size=32, epochs=1))
+
+
+@pytest.mark.parametrize("name", [card.name for card in CARDS if card.paired])
+def test_a_model_that_wants_pairs_is_trained_on_pairs(small, name, tmp_path, monkeypatch):
+    class Caught(Exception):
+        pass
+
+    def fit(model, rows, **kwargs):
+        raise Caught(rows)
+
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    config = small.with_changes({"model": name, "source_ratio": 2.0})
+    with pytest.raises(Caught) as caught:
+        run.fit(config, run.prepare(config), tmp_path)
+    (rows,) = caught.value.args
+    users = [{domain: x[domain]["user"].numpy() for domain in ("books", "films")} for x, _ in rows]
+    assert len(users) > 3 and all(len(np.unique(batch["films"])) > 5 for batch in users)
+    for batch in users:
+        np.testing.assert_array_equal(batch["books"], batch["films"])
 
 
 def test_the_weights_of_domains_reach_the_stage_they_are_set_for(small, tmp_path):

@@ -46,7 +46,7 @@ def scores_of(model, a, cross_layers):
 @pytest.mark.parametrize("cross_layers", [1, 2, 3])
 def test_training_equals_the_numpy_version(cross_layers):
     model = built(cross_layers=cross_layers)
-    x, _ = toy_rows(model.schema, {"books": 20, "films": 20})
+    x, _ = toy_rows(model.schema, {"books": 20, "films": 20}, paired=True)
     expected = scores_of(model, rows_of(model, x), cross_layers)
     assert len(model.cross) == cross_layers
     for name, score in model(x, training=True).items():
@@ -55,7 +55,7 @@ def test_training_equals_the_numpy_version(cross_layers):
 
 def test_what_is_scored_goes_through_its_own_tower():
     model = built()
-    x, _ = toy_rows(model.schema, {"books": 20, "films": 20})
+    x, _ = toy_rows(model.schema, {"books": 20, "films": 20}, paired=True)
     expected = scores_of(model, rows_of(model, x), 0)
     for name, score in model(x).items():
         np.testing.assert_allclose(score, expected[name], atol=1e-5)
@@ -67,7 +67,7 @@ def test_what_is_scored_goes_through_its_own_tower():
 
 def test_the_lasso_is_lambda_times_the_sum_of_absolute_values():
     model = built(lasso=0.1)
-    x, y = toy_rows(model.schema, {"books": 8, "films": 8})
+    x, y = toy_rows(model.schema, {"books": 8, "films": 8}, paired=True)
     model.compile("sgd")
     scores = model(x, training=True)
     plain = sum(float(v) for v in model.domain_losses(y, scores).values())
@@ -84,7 +84,7 @@ def test_of_three_domains_each_pair_has_its_matrix():
     model = built(Schema((books, music, films), "films", schema.tables))
     pairs = {name.rpartition("_")[0] for name in model.cross}
     assert pairs == {"books_music", "books_films", "music_films"}
-    x, _ = toy_rows(model.schema, {"books": 6, "music": 6, "films": 6})
+    x, _ = toy_rows(model.schema, {"books": 6, "music": 6, "films": 6}, paired=True)
     before = model(x, training=True)["films"]
     matrix = model.cross["books_music_0"].kernel
     matrix.assign(matrix + 1.0)
@@ -93,6 +93,14 @@ def test_of_three_domains_each_pair_has_its_matrix():
     now = model(x, training=True)["films"]
     matrix.assign(matrix + 1.0)  # the last crossed layer: the other two alone
     np.testing.assert_array_equal(model(x, training=True)["films"], now)
+
+
+def test_rows_of_different_users_are_refused():
+    model = built()
+    x, _ = toy_rows(model.schema, {"books": 8, "films": 8})
+    with pytest.raises(tf.errors.InvalidArgumentError, match="rows of different users"):
+        model(x, training=True)
+    assert model(x)["films"].shape == (8, 1)
 
 
 def test_arguments_that_make_no_model_are_refused():

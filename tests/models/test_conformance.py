@@ -53,19 +53,22 @@ def copy(trained, tmp_path):
 
 def _rows(model) -> dict[str, int]:
     """Rows of each domain in a training batch; as many in all if they are pairs."""
-    paired = {one.cls: one.paired for one in CARDS}[type(model).__name__]
-    return {name: ROWS["films" if paired else name] for name in model.training_domains}
+    return {name: ROWS["films" if _paired(model) else name] for name in model.training_domains}
+
+
+def _paired(model) -> bool:
+    return {one.cls: one.paired for one in CARDS}[type(model).__name__]
 
 
 def _data(model, batches, seed=0):
     learns = {card(case.name).cls: case.learns for case in CASES}[type(model).__name__]
-    return toy_dataset(model.schema, _rows(model), batches, seed, learns or "genre")
+    return toy_dataset(model.schema, _rows(model), batches, seed, learns or "genre", _paired(model))
 
 
 def _both(model, seed=3, missing=True):
     """Rows of the domains that the model trains on, and of the target."""
     rows = {model.schema.target: ROWS[model.schema.target], **_rows(model)}
-    return toy_rows(model.schema, rows, seed, missing)
+    return toy_rows(model.schema, rows, seed, missing, _paired(model))
 
 
 def _loss(model, batch):

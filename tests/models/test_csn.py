@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cdrzoo.errors import InputError
 from cdrzoo.models import CSN
@@ -27,7 +28,7 @@ def model():
 
 @pytest.fixture
 def x(model):
-    return toy_rows(model.schema, {"books": 20, "films": 20})[0]
+    return toy_rows(model.schema, {"books": 20, "films": 20}, paired=True)[0]
 
 
 def test_training_equals_the_numpy_version(model, x):
@@ -74,7 +75,7 @@ def test_the_start_is_nine_parts_one_s_own():
 
 def test_the_stitches_learn(model):
     """Of pairs; what a batch of one domain says does not touch them."""
-    x, y = toy_rows(model.schema, {"books": 20, "films": 20})
+    x, y = toy_rows(model.schema, {"books": 20, "films": 20}, paired=True)
     model.compile("sgd")
     start = [alpha.numpy() for alpha in model.alpha]
     model.train_step(({"films": x["films"]}, {"films": y["films"]}))
@@ -89,3 +90,14 @@ def test_rows_that_are_no_pairs_are_refused(model):
         model(x, training=True)
     assert model(x)["films"].shape == (6, 1)
     assert model({"films": x["films"]}, training=True)["films"].shape == (6, 1)
+
+
+def test_rows_of_different_users_stop_the_training(model):
+    model.compile("sgd")
+    pairs, others = (
+        toy_rows(model.schema, {"books": 8, "films": 8}, paired=paired) for paired in (True, False)
+    )
+    model.fit(*pairs, batch_size=4, verbose=0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="rows of different users.*paired=True"):
+        model.fit(*others, batch_size=4, verbose=0)
+    model.evaluate(*others, batch_size=4, verbose=0)

@@ -104,8 +104,13 @@ def three_schema() -> Schema:
     return Schema((books, music, films), "films", (*schema.tables, Table("song", width=4, rows=15)))
 
 
-def toy_rows(schema: Schema, rows: dict[str, int], seed: int = 0, missing: bool = True) -> tuple[dict, dict]:
-    """`(x, y)` of random rows; histories have every length from none to all; ids are known, unknown or `missing`."""
+def toy_rows(
+    schema: Schema, rows: dict[str, int], seed: int = 0, missing: bool = True, paired: bool = False
+) -> tuple[dict, dict]:
+    """`(x, y)` of random rows; histories have every length from none to all; ids are known, unknown or `missing`.
+
+    `paired`: the i-th rows of all domains, as many in each, are one user's.
+    """
     rng = np.random.default_rng(seed)
     x: dict = {}
     y: dict = {}
@@ -125,18 +130,25 @@ def toy_rows(schema: Schema, rows: dict[str, int], seed: int = 0, missing: bool 
                 kept = lengths[f.of] if f.role == "history" else rng.integers(0, f.length + 1, n)
                 value[np.arange(f.length)[None] >= kept[:, None]] = 0
             x[domain.name][f.name] = value
+        if paired:
+            x[domain.name]["user"] = next(iter(x.values()))["user"]
         labels = rng.integers(0, 2, (n, 1)) if domain.task == "click" else rng.integers(1, 6, (n, 1))
         y[domain.name] = labels.astype("float32")
     return keras.tree.map_structure(tf.constant, x), keras.tree.map_structure(tf.constant, y)
 
 
 def toy_dataset(
-    schema: Schema, rows: dict[str, int], batches: int, seed: int = 0, learns: str = "genre"
+    schema: Schema,
+    rows: dict[str, int],
+    batches: int,
+    seed: int = 0,
+    learns: str = "genre",
+    paired: bool = False,
 ) -> tf.data.Dataset:
     """Batches of a learnable task: the label follows the parity of a feature."""
     parts = []
     for i in range(batches):
-        x, y = toy_rows(schema, rows, seed * 1000 + i)
+        x, y = toy_rows(schema, rows, seed * 1000 + i, paired=paired)
         y = {name: tf.cast(x[name][learns][:, None] % 2, "float32") for name in y}
         parts.append((x, y))
     stacked = keras.tree.map_structure(lambda *p: tf.stack(p), *parts)
