@@ -73,7 +73,7 @@ CARDS = (
         "Wide & Deep",
         "single-domain",
         "Cheng et al., DLRS 2016",
-        "any feature; histories to cross with the candidate",
+        "any feature; histories to cross with the candidate, with domains=all the same histories in all",
         "target",
     ),
     ModelCard(
@@ -127,7 +127,7 @@ CARDS = (
         "Deep & Cross Network V2",
         "single-domain",
         "Wang et al., WWW 2021",
-        "any feature; the package tensorflow-recommenders",
+        "any feature; with domains=all the same histories in all; the package tensorflow-recommenders",
         "target",
     ),
     ModelCard(
@@ -136,7 +136,7 @@ CARDS = (
         "Embedding and MLP",
         "single-domain",
         "Covington et al., RecSys 2016",
-        "any feature",
+        "any feature; with domains=all the same histories in all",
         "target",
     ),
     ModelCard(
@@ -145,11 +145,17 @@ CARDS = (
         "YouTube DNN",
         "single-domain",
         "Covington et al., RecSys 2016",
-        "any feature",
+        "any feature; with domains=all the same histories in all",
         "target",
     ),
     ModelCard(
-        "din", "DIN", "Deep Interest Network", "single-domain", "Zhou et al., KDD 2018", "histories", "target"
+        "din",
+        "DIN",
+        "Deep Interest Network",
+        "single-domain",
+        "Zhou et al., KDD 2018",
+        "histories; with domains=all the same histories in all",
+        "target",
     ),
     ModelCard(
         "shared_bottom",
@@ -157,7 +163,7 @@ CARDS = (
         "Shared-Bottom",
         "multi-domain",
         "Caruana, Machine Learning 1997",
-        "any feature",
+        "any feature; the same histories in all domains",
         "all",
     ),
     ModelCard(
@@ -166,7 +172,7 @@ CARDS = (
         "Multi-gate mixture-of-experts",
         "multi-domain",
         "Ma et al., KDD 2018",
-        "any feature",
+        "any feature; the same histories in all domains",
         "all",
     ),
     ModelCard(
@@ -175,7 +181,7 @@ CARDS = (
         "Progressive layered extraction",
         "multi-domain",
         "Tang et al., RecSys 2020",
-        "any feature",
+        "any feature; the same histories in all domains",
         "all",
     ),
     ModelCard(
@@ -184,7 +190,7 @@ CARDS = (
         "Star topology adaptive recommender",
         "multi-domain",
         "Sheng et al., CIKM 2021",
-        "any feature",
+        "any feature; the same histories in all domains",
         "all",
     ),
     ModelCard(
@@ -242,7 +248,7 @@ CARDS = (
         "Domain-adversarial neural network",
         "cross-domain",
         "Ganin et al., JMLR 2016",
-        "any feature",
+        "any feature; the same histories in all domains",
         "all",
     ),
     ModelCard(
@@ -290,7 +296,7 @@ CARDS = (
         "Multi-view DNN",
         "cross-domain",
         "Elkahky et al., WWW 2015",
-        "items and users in all domains",
+        "items and users in all domains; the same histories in all",
         "all",
     ),
     ModelCard(

@@ -19,8 +19,8 @@ from cdrzoo.models import CARDS, card
 from cdrzoo.models.base import CrossDomainModel, placeholder_rows
 from cdrzoo.optimizers import Adam
 from cdrzoo.verify import verify
-from tests.models.cases import CASES, Case, Elsewhere
-from tests.models.toys import toy_dataset, toy_rows
+from tests.models.cases import CASES, SLOTS, Case, Elsewhere
+from tests.models.toys import alike_schema, three_schema, toy_dataset, toy_rows
 
 ROWS = {"books": 24, "films": 16}
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -399,6 +399,39 @@ def test_a_file_is_loaded_under_the_policy_it_was_saved_under(case, tmp_path):
     assert keras.config.dtype_policy().name == "float32"
     for name, score in loaded(x).items():
         np.testing.assert_array_equal(score, expected[name])
+
+
+# More than two domains ------------------------------------------------------------------------------------------------
+
+
+@each_case
+def test_histories_that_a_model_cannot_read_are_named(case):
+    assert ("the same histories in all" in card(case.name).needs) == (case.uneven == SLOTS)
+    if case.uneven is None:
+        case.build(three_schema())
+    else:
+        with pytest.raises(SchemaError, match=case.uneven):
+            case.build(three_schema())
+
+
+@pytest.mark.slow
+@each_case
+def test_three_domains_are_trained_and_kept(case, tmp_path):
+    model = case.build(three_schema() if case.uneven is None else alike_schema())
+    model.compile(Adam(0.02))
+    paired = _paired(model)
+    x, y = toy_rows(
+        model.schema, {"books": 8, "music": 8 if paired else 9, "films": 8 if paired else 10}, paired=paired
+    )
+    before = _state(model)
+    logs = model.train_step(tuple({name: of[name] for name in model.training_domains} for of in (x, y)))
+    assert all(np.isfinite(logs[f"{name}_loss"]) for name in model.training_domains)
+    assert not _same(_state(model), before)
+    again = keras.models.load_model(_saved(model, tmp_path))
+    seen = {name: x[name] for name in dict.fromkeys((*model.training_domains, "films"))}
+    for name, score in model(seen).items():
+        assert score.shape == (len(x[name]["user"]), 1) and np.isfinite(score).all()
+        np.testing.assert_array_equal(again(seen)[name], score)
 
 
 # Export ---------------------------------------------------------------------------------------------------------------

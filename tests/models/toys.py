@@ -78,7 +78,7 @@ def twin_schema() -> Schema:
 
 
 def three_schema() -> Schema:
-    """Books, music (two sources) and films."""
+    """Books, music (two sources), films; music lists less of a film's history than the others, they none of music's."""
     schema = toy_schema()
     books, films = schema.domains
     music = Domain(
@@ -102,6 +102,18 @@ def three_schema() -> Schema:
         task=films.task,
     )
     return Schema((books, music, films), "films", (*schema.tables, Table("song", width=4, rows=15)))
+
+
+def alike_schema() -> Schema:
+    """The three domains; the rows of all list the same histories."""
+    schema = three_schema()
+    music, films = schema.domain("music"), schema.target_domain
+    histories = (*films.with_role("history"), music.feature("music_seen"))
+    domains = (
+        dataclasses.replace(d, features=(*(f for f in d.features if f.role != "history"), *histories))
+        for d in schema.domains
+    )
+    return Schema(tuple(domains), schema.target, schema.tables)
 
 
 def toy_rows(
