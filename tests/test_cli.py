@@ -7,6 +7,7 @@ import gzip
 import json
 import shutil
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,8 +15,10 @@ import yaml
 
 from cdrzoo import callbacks, cli
 from cdrzoo.data import synthetic
+from cdrzoo.models import CARDS, card
 from cdrzoo.schema import Schema, Table
 
+SIZES = {"users": 120, "source_rows": 1500, "target_rows": 700, "source_items": 60, "target_items": 40}
 FAST = ["--set", "epochs=2", "--set", "batch_size=64", "--set", "units=[8]"]
 
 
@@ -23,9 +26,7 @@ FAST = ["--set", "epochs=2", "--set", "batch_size=64", "--set", "units=[8]"]
 def demo(tmp_path_factory):
     """A folder with two small logs, their schema and a run configuration."""
     folder = tmp_path_factory.mktemp("demo")
-    made = synthetic.synthesize(
-        users=120, source_rows=1500, target_rows=700, source_items=60, target_items=40
-    )
+    made = synthetic.synthesize(**SIZES)
     made.write(folder)
     data = {name: f"{name}.csv" for name in ("books", "films")}
     (folder / "run.yaml").write_text(yaml.safe_dump({"schema": "schema.yaml", "data": data, "model": "dnn"}))
@@ -204,6 +205,65 @@ def test_a_first_stage_that_does_not_fit_fails_before_anything_is_written(demo, 
     command = ["train", str(demo / "run.yaml"), "--out", str(tmp_path / "x"), *TWO_STAGES]
     assert cli.main([*command, "--set", "first.width=4"]) == 2
     assert "another schema" in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+@pytest.fixture(scope="module")
+def stars(tmp_path_factory):
+    """The same logs as `demo`, with stars in the place of clicks."""
+    folder = tmp_path_factory.mktemp("stars")
+    made = synthetic.synthesize(**SIZES)
+    for name, chance in made.probabilities.items():
+        made.frames[name]["click"] = 1 + np.round(4 * chance).astype("int64")
+    rated = tuple(dataclasses.replace(domain, task="rating") for domain in made.schema.domains)
+    dataclasses.replace(made, schema=dataclasses.replace(made.schema, domains=rated)).write(folder)
+    data = {name: f"{name}.csv" for name in made.frames}
+    (folder / "run.yaml").write_text(yaml.safe_dump({"schema": "schema.yaml", "data": data}))
+    return folder
+
+
+TWO_STAGE_MODELS = {
+    "mkt": ["units=[8]", "pooling=mean", "first.expert_units=[8]", "first.pooling=mean"],
+    "finetuned_dnn": ["first.units=[8]"],
+    "ctnet": ["units=[8]", "first.units=[8]"],
+    "emcdr": [],
+    "ptupcdr": [],
+    "sscdr": [],
+}
+OF_RATINGS = ("emcdr", "ptupcdr", "sscdr")
+
+
+def test_every_model_of_two_stages_is_run():
+    assert set(TWO_STAGE_MODELS) == {card.name for card in CARDS if card.after}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TWO_STAGE_MODELS)
+def test_a_model_of_two_stages_is_trained_loaded_and_served(name, demo, request, tmp_path):
+    from cdrzoo.experiments import run
+
+    folder = request.getfixturevalue("stars") if name in OF_RATINGS else demo
+    metric, output = ("rmse", "rating") if name in OF_RATINGS else ("auc", "click")
+    settings = ["epochs=1", "batch_size=128", *TWO_STAGE_MODELS[name]]
+    command = ["train", str(folder / "run.yaml"), "--model", name, "--out", str(tmp_path / "run")]
+    assert cli.main([*command, *(text for setting in settings for text in ("--set", setting))]) == 0
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert (metrics["model"], metrics["first"]["model"]) == (name, card(name).after)
+    assert np.isfinite([metrics["test"][metric], metrics["first"]["test"][metric]]).all()
+    _, model, prepared = run.reload(tmp_path / "run")
+    assert run.evaluate(model, prepared)[metric] == pytest.approx(metrics["test"][metric], abs=1e-6)
+    if name != "finetuned_dnn":  # the others keep what their first stage has learnt
+        first = keras.models.load_model(tmp_path / "run/first/model.keras")
+        for one, other in zip(model.pretrained.get_weights(), first.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert cli.main(["export", str(tmp_path / "run"), "--to", str(tmp_path / "films")]) == 0
+    rows, scores = tmp_path / "rows.parquet", tmp_path / "scores.csv"
+    pd.read_parquet(tmp_path / "run/examples.parquet").to_parquet(rows)
+    command = ["predict", str(tmp_path / "films/1"), "--input", str(rows), "--output", str(scores)]
+    assert cli.main(command) == 0
+    served = pd.read_csv(scores)[output]
+    expected = model.predict(prepared.test(), verbose=0)["films"][: len(served), 0]
+    assert len(served) == run.EXAMPLE_ROWS
+    np.testing.assert_allclose(served, expected, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
