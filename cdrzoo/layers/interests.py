@@ -104,7 +104,7 @@ class ItemAttention(keras.layers.Layer):
         training: whether this is a training step.
 
     Returns:
-        The pooled history `[B, Dr]` and the weights `[B, n]`.
+        The pooled history `[B, Dr]` and the weights, float32 `[B, n]`.
 
     Reference: Kong et al., DADIN, 2023, section 3.2.2; Ouyang et al., MiNet (CIKM 2020), section 2.5.
     """
@@ -148,8 +148,10 @@ class ItemAttention(keras.layers.Layer):
             else:
                 of_step = ops.matmul(keys, w_r) + ops.matmul(keys[..., : self.product], product)
             hidden = ops.relu(of_step + row)
-            weights = masked_softmax(ops.squeeze(ops.matmul(hidden, self.score), -1), mask)
-            return weighted_sum(weights, keys), weights
+            # In float32: a softmax in 16 bits is too coarse.
+            scores = ops.cast(ops.squeeze(ops.matmul(hidden, self.score), -1), "float32")
+            weights = masked_softmax(scores, mask)
+            return weighted_sum(ops.cast(weights, keys.dtype), keys), weights
 
         return fused(attend, query, profile, keys, mask, training=training, elements=size)
 

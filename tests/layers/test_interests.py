@@ -8,7 +8,14 @@ import pytest
 import tensorflow as tf
 
 from cdrzoo.errors import SchemaError
-from cdrzoo.layers import FeatureEmbedding, FieldPooling, InterestAttention, ItemAttention, history_steps
+from cdrzoo.layers import (
+    FeatureEmbedding,
+    FieldPooling,
+    InterestAttention,
+    ItemAttention,
+    history_steps,
+    interests,
+)
 from cdrzoo.schema import Schema
 from tests.models.toys import toy_rows, toy_schema
 
@@ -157,6 +164,51 @@ def test_a_transfer_by_the_identity_is_no_transfer():
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+def test_item_attention_takes_its_softmax_in_float32_under_mixed_precision():
+    q, p, r = normal(64, 16), normal(64, 16), normal(64, 20, 16)
+    mask = np.ones((64, 20), bool)
+    exact, mixed = ItemAttention(), ItemAttention(dtype="mixed_bfloat16")
+    out, beta = exact(q, p, r, mask)
+    mixed(q, p, r, mask)
+    for one, other in zip(exact.variables, mixed.variables):
+        other.assign(one)
+    mixed_out, mixed_beta = mixed(q, p, r, mask)
+    assert mixed_beta.dtype == tf.float32 and mixed_out.dtype == tf.bfloat16
+    np.testing.assert_allclose(np.sum(mixed_beta, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(mixed_beta, beta, atol=0.02)
+    np.testing.assert_allclose(tf.cast(mixed_out, "float32"), out, atol=0.05)
+
+
+def test_item_attention_compiled_by_xla_is_the_plain_one(monkeypatch):
+    """From a million elements on a training step compiles it."""
+    q, p, r = (tf.constant(normal(*shape)) for shape in ((700, 8), (700, 8), (700, 20, 8)))
+    mask = RNG.random((700, 20)) < 0.6
+    mask[0] = False
+    layer = ItemAttention(80)
+    layer(q, p, r, mask)
+    compiled = []
+
+    def step():
+        with tf.GradientTape() as tape:
+            tape.watch((q, p, r))
+            out, beta = layer(q, p, r, mask, training=True)
+            loss = tf.reduce_sum(tf.square(out))
+        weights = [v.value for v in layer.trainable_variables]
+        return out, beta, *tape.gradient(loss, [q, p, r, *weights])
+
+    def plain(function, *tensors, training, elements):
+        compiled.append(training and elements >= 1_000_000)
+        return function(*tensors)
+
+    fast = tf.function(step)
+    assert "XlaMustCompile" in str(fast.get_concrete_function().graph.as_graph_def())
+    got = fast()
+    monkeypatch.setattr(interests, "fused", plain)
+    for one, other in zip(got, step(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    assert compiled == [True]
+
+
 # Interest attention -------------------------------------------------------------------------------------------------
 
 
@@ -218,6 +270,19 @@ def test_exponents_are_cut():
     layer.build(m.shape)
     layer.bias.assign([100.0, 0.0, 0.0])
     np.testing.assert_allclose(layer(m)[:, 0], np.exp(10), rtol=1e-5)
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_interest_weights_under_mixed_precision_are_the_exact_ones_rounded(outside):
+    m = 0.3 * normal(B, 4, D)
+    exact, mixed = InterestAttention(outside), InterestAttention(outside, dtype="mixed_bfloat16")
+    expected = exact(m)
+    mixed(m)
+    for one, other in zip(exact.variables, mixed.variables):
+        other.assign(one)
+    v = mixed(m)
+    assert v.dtype == tf.bfloat16 and {w.dtype for w in mixed.variables} == {"float32"}
+    np.testing.assert_allclose(tf.cast(v, "float32"), expected, rtol=0.02)
 
 
 def test_configurations():
