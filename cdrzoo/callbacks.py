@@ -320,7 +320,7 @@ class WeightHistogram(keras.callbacks.Callback):
         high: upper end of the last bin. What lies outside counts in the nearest bin.
 
     Reference: Zhang et al., A Collaborative Transfer Learning Framework for Cross-domain Recommendation (KDD 2023),
-    section 3.6, Figure 5.
+    section 3.3, Figure 5.
     """
 
     def __init__(
