@@ -71,8 +71,25 @@ def test_wilcoxon_by_hand():
     assert stats.wilcoxon([2, 4, 6, 8, 10], [1, 2, 3, 4, 5]) == pytest.approx(0.0625)
     # Signed ranks 1, -2, 3, 4: W- = 2. Subsets of {1, 2, 3, 4} that sum to at most 2: {}, {1}, {2}; twice 3 / 16.
     assert stats.wilcoxon([1, 0, 3, 4], [0, 2, 0, 0]) == pytest.approx(0.375)
+    # A zero is left out: as the five above, whatever SciPy there is (1.11 would say 0.0431).
+    assert stats.wilcoxon([2, 4, 6, 8, 10, 7], [1, 2, 3, 4, 5, 7]) == pytest.approx(0.0625)
+    # d = 2, 2, -2, 5: ranks 2, 2, 2, 4, W- = 2. Subsets that sum to at most 2: {} and each of three; twice 4 / 16.
+    assert stats.wilcoxon([2, 2, 0, 5], [0, 0, 2, 0]) == pytest.approx(0.5)
+    # The same but for rounding.
+    assert stats.wilcoxon([0.3, 0.8, 0.6, 0.9], [0.2, 0.7, 0.7, 0.4]) == pytest.approx(0.5)
+    # d = 1, 1, 2, 0: ranks 1.5, 1.5, 3, all positive.
+    assert stats.wilcoxon([1, 1, 2, 3], [0, 0, 0, 3]) == pytest.approx(0.25)
+    # d = 1, -1: W+ = W- = 1.5, and three of four sums are at most that.
+    assert stats.wilcoxon([1, 0], [0, 1]) == 1.0
     assert stats.wilcoxon([1, 2], [1, 2]) == 1.0
     assert math.isnan(stats.wilcoxon([math.nan], [1.0]))
+
+
+@pytest.mark.parametrize("seeds", [3, 7, 12])
+def test_wilcoxon_equals_scipys_exact_test(seeds):
+    one, two = np.random.default_rng(seeds).normal(size=(2, seeds))
+    expected = scipy_stats.wilcoxon(one, two, method="exact").pvalue
+    assert stats.wilcoxon(one, two) == pytest.approx(expected)
 
 
 # DeLong -----------------------------------------------------------------------------------------------------------
