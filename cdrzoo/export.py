@@ -270,13 +270,21 @@ def _column(values: Sequence[Any], feature: Feature) -> np.ndarray:
 def _steps(value: Any) -> list[Any]:
     if isinstance(value, str):
         return value.split("|") if value else []
-    return [] if value is None or isinstance(value, float) else list(value)
+    return [] if not hasattr(value, "__len__") and _is_missing(value, "float32") else list(value)
+
+
+_IDS = (str, bytes, int, np.integer)
 
 
 def _typed(values: Sequence[Any], dtype: str) -> np.ndarray:
     absent = [_is_missing(value, dtype) for value in values]
     values = [MISSING[dtype] if missing else value for value, missing in zip(values, absent, strict=True)]
     for value in values:  # what NumPy and `str` would take without a word
+        if dtype == "string" and (isinstance(value, bool) or not isinstance(value, _IDS)):
+            raise ValueError(
+                f"{value!r}, neither text nor a whole number (pandas makes floats of whole numbers with a gap; give "
+                "them as its Int64, or as text)"
+            )
         if isinstance(value, (list, tuple, dict)) or (
             dtype == "int64" and isinstance(value, float) and value % 1
         ):
@@ -289,9 +297,9 @@ def _typed(values: Sequence[Any], dtype: str) -> np.ndarray:
 
 
 def _is_missing(value: Any, dtype: str) -> bool:
-    if value is None or value != value or type(value).__name__ == "NAType":
+    if value is None or type(value).__name__ == "NAType" or value != value:
         return True
-    return dtype != "float32" and isinstance(value, (str, bytes, int, np.integer)) and value == MISSING[dtype]
+    return dtype != "float32" and isinstance(value, _IDS) and value == MISSING[dtype]
 
 
 # The graph ----------------------------------------------------------------------------------------------------------

@@ -463,6 +463,33 @@ def test_raw_rows_by_hand():
         raw_rows(frame.drop(columns="day"), FEATURES)
 
 
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("user", [17.0, None]),  # what pandas makes of whole numbers with a gap
+        ("user", [np.float32(17), "a"]),
+        ("user", [True, "a"]),
+        ("user", [np.bool_(True), "a"]),
+        ("seen", [[17.0, 18.0], None]),
+        ("seen", [17.0, ["a"]]),
+    ],
+)
+def test_a_number_that_is_not_whole_is_no_id(column, values):
+    frame = pd.DataFrame({"user": ["a", "b"], "age": 1.0, "day": [17.0, None], "seen": [["a"], ["b"]]})
+    assert raw_rows(frame, FEATURES)["day"].tolist() == [17, -1]  # the feature says what these are
+    frame[column] = pd.Series(values)
+    with pytest.raises(DataError, match=f"Column '{column}' holds something else.*(17.0|True|float)"):
+        raw_rows(frame, FEATURES)
+
+
+def test_whole_numbers_bytes_and_every_kind_of_nothing_are_ids():
+    frame = pd.DataFrame({"user": pd.array([17, None], "Int64"), "age": 1.0, "day": [3, 4]})
+    frame["seen"] = [[b"b", np.int64(7), pd.NA, np.nan], pd.NA]
+    rows = raw_rows(frame, FEATURES)
+    assert rows["user"].tolist() == ["17", ""]
+    assert rows["seen"].tolist() == [["b", "7", "", ""], [""] * 4]
+
+
 def test_examples_may_lack_features_or_hold_empty_ones(dnn, encoder, tmp_path):
     served = tf.saved_model.load(str(export(dnn, encoder, tmp_path))).signatures
     nothing = missing_rows(dnn.serving_features)
