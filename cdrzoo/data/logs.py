@@ -133,6 +133,10 @@ class Log:
         """What the rows were read from, for messages."""
         return _where(self.domain, self.source)
 
+    def times(self) -> str:
+        """The first and the last time, for messages; only of rows with times."""
+        return f"{self.time.min():.10g} to {self.time.max():.10g}"
+
     def key_columns(self) -> list[np.ndarray]:
         """What tells rows apart: user, item, time and label; without keys every column that is no sequence."""
         keys = [k for k in (self.user, self.item, self.time) if k is not None]
@@ -225,7 +229,32 @@ def read_logs(
     plans = {
         domain.name: _plan(schema, domain, parsed[domain.name], part_column) for domain in schema.domains
     }
-    return {domain.name: _read(domain, parsed[domain.name], *plans[domain.name]) for domain in schema.domains}
+    logs = {domain.name: _read(domain, parsed[domain.name], *plans[domain.name]) for domain in schema.domains}
+    _check_units(logs)
+    return logs
+
+
+def _check_units(logs: Mapping[str, Log]) -> None:
+    """Raises where one domain's times look like seconds and another's like milliseconds, or days, or ....
+
+    Only times that lie far from 0, as those of a calendar do, say anything of their unit: a count from 0 may be long in
+    one domain and short in another.
+    """
+    found = {}
+    for name, log in logs.items():
+        if log.time is not None:
+            low, middle, high = np.quantile(log.time, [0.05, 0.5, 0.95])  # a stray time changes nothing
+            if low < high < 10 * low:
+                found[name] = middle
+    if not found:
+        return
+    early, late = min(found, key=found.__getitem__), max(found, key=found.__getitem__)
+    if found[late] >= 300 * found[early]:
+        raise DataError(
+            f"The times of {early!r} and of {late!r} look like different units: those of {early!r} go from "
+            f"{logs[early].times()}, those of {late!r} from {logs[late].times()}. Histories and splits compare them. "
+            f"Give both in one unit; the factor is about {found[late] / found[early]:,.0f}."
+        )
 
 
 def _plan(schema: Schema, domain: Domain, source: Source, part_column: str | None) -> tuple[Any, ...]:

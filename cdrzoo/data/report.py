@@ -18,6 +18,8 @@ from cdrzoo.schema import Domain, Feature, Schema
 def check(schema: Schema, sources: Mapping[str, Any] | None = None, folder: str | pathlib.Path = ".") -> str:
     """The domains side by side: shared and specific features, tables, and, with data, rows, overlap and missing values.
 
+    Sources whose times do not overlap with the target's get a warning.
+
     Args:
         schema: the schema.
         sources: where the rows are, as in `prepare`; `None`: the schema alone.
@@ -64,6 +66,8 @@ def check(schema: Schema, sources: Mapping[str, Any] | None = None, folder: str 
             line += _overlap(schema, table.name, logs)
         cells.append(line)
     blocks.append("tables\n" + _table(cells))
+    if logs is not None:
+        blocks += _apart(schema, logs)
     return "\n\n".join(blocks)
 
 
@@ -95,6 +99,24 @@ def _facts(logs: Mapping[str, Log]) -> list[list[str]]:
             shared.append(f"{both:,} ({both / max(len(own), 1):.0%})")
         rows.insert(3, ["users also in another domain", *shared])
     return rows
+
+
+def _apart(schema: Schema, logs: Mapping[str, Log]) -> list[str]:
+    """A warning for each source whose times and the target's do not overlap."""
+    target, found = logs[schema.target], []
+    for name in (source.name for source in schema.sources):
+        log = logs[name]
+        if log.time is None or target.time is None:
+            continue
+        after = log.time.min() > target.time.max()
+        if after or log.time.max() < target.time.min():
+            found.append(
+                f"warning: all events of {name} ({log.times()}) lie {'after' if after else 'before'} those of "
+                f"{schema.target} ({target.times()})"
+                + (": none is in a history there." if after else ".")
+                + " Check that both count in one unit from one zero."
+            )
+    return found
 
 
 def _feature(feature: Feature | None, log: Log | None) -> str:

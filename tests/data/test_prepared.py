@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cdrzoo.data import prepare, synthetic
+from cdrzoo.data import check, prepare, synthetic
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Domain, Feature, Schema, Table, load_mapping
 
@@ -241,6 +241,47 @@ def test_every_mistake_is_said_before_anything_is_done(change, words):
     message = str(caught.value)
     assert all(word in message for word in words), message
     assert "\n" not in message
+
+
+SECONDS = 1_700_000_000 + 86_400 * np.arange(5)
+
+
+@pytest.mark.parametrize("factor", [1_000, 1_000_000_000, 1 / 86_400])  # milliseconds, nanoseconds, days
+@pytest.mark.parametrize("domain", ["books", "films"])
+def test_times_in_two_units_are_an_error(factor, domain):
+    schema, frames = small()
+    for name, frame in frames.items():
+        frames[name] = frame.assign(brand_id=1, tags="x", time=SECONDS)
+    prepare(schema, frames)
+    times = SECONDS * factor
+    times[0] = 0  # a stray time hides nothing
+    many = pd.concat([frames[domain].assign(time=SECONDS * factor)] * 5 + [frames[domain].assign(time=times)])
+    with pytest.raises(DataError, match="look like different units.*1700000000.*Give both in one unit"):
+        prepare(schema, {**frames, domain: many})
+    with pytest.raises(DataError, match="look like different units"):
+        check(schema, {**frames, domain: many})
+
+
+@pytest.mark.parametrize(
+    ("books", "films"),
+    [
+        ([1, 2, 3, 4, 5], [0, 900, 2_000, 50_000, 100_000]),  # counts from 0, one log longer than the other
+        ([0, 25, 50, 75, 100], SECONDS),
+        ([0, 0, 0, 0, 0], SECONDS),  # what was before everything
+        (SECONDS - 9e8, SECONDS),  # years apart
+        (pd.to_datetime(SECONDS, unit="s"), SECONDS),
+    ],
+)
+def test_times_that_only_lie_apart_are_none(books, films):
+    schema, frames = small()
+    prepare(
+        schema,
+        {
+            "books": frames["books"].assign(time=books),
+            "films": frames["films"].assign(brand_id=1, tags="x", time=films),
+        },
+        split="random",
+    )
 
 
 def test_files_are_checked_before_any_is_read(tmp_path):

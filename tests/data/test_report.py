@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 
 from cdrzoo.data import check
 from cdrzoo.schema import Domain, Feature, Schema, Table
@@ -82,3 +83,16 @@ def test_with_data_it_counts():
     tables = text[text.index("tables") :]
     genre = next(line for line in tables.splitlines() if line.strip().startswith("genre"))
     assert genre.split() == ["genre", "4", "books,", "films", "3", "1", "(33%)"]
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        ([5, 6, 7], None),
+        ([6, 7, 8], "all events of books (6 to 8) lie after those of films (2 to 5): none is in a history"),
+        ([0, 1, 1], "all events of books (0 to 1) lie before those of films (2 to 5)"),
+    ],
+)
+def test_times_that_do_not_overlap_are_warned_of(times, words):
+    text = check(SCHEMA, {"books": BOOKS.assign(time=times), "films": FILMS})
+    assert (words in text) if words else "warning" not in text
