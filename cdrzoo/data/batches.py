@@ -48,7 +48,7 @@ def training_batches(
     *,
     shuffle: bool = True,
     seed: int = 0,
-    epoch: str = "target",
+    epoch: str | int = "target",
     paired: bool = False,
     initial_epoch: int = 0,
 ) -> tf.data.Dataset:
@@ -68,8 +68,8 @@ def training_batches(
         batch_size: rows a step, for all domains or by domain.
         shuffle: `False` keeps the order of the rows.
         seed: of the order.
-        epoch: what ends an epoch: all of the `target`'s rows, or all rows of the domain with the most batches
-            (`longest`; the others repeat).
+        epoch: what ends an epoch: all of the `target`'s rows, all rows of the domain with the most batches (`longest`;
+            the others repeat), or a number of steps (all domains run on).
         paired: the i-th rows of all domains have the same user: to each target row a random row of each source. Target
             rows of users whom a source lacks are left out. All domains have the target's batch size.
         initial_epoch: the number of the first epoch.
@@ -79,8 +79,8 @@ def training_batches(
     """
     import tensorflow as tf
 
-    if epoch not in EPOCHS:
-        raise DataError(f"`epoch` must be one of {', '.join(EPOCHS)}. Received: {epoch!r}.")
+    if epoch not in EPOCHS and not (type(epoch) is int and epoch > 0):
+        raise DataError(f"`epoch` must be {', '.join(EPOCHS)} or a number of steps. Received: {epoch!r}.")
     sizes = _sizes(parts, target, batch_size, paired)
     plan = _Order(parts, target, sizes, shuffle, seed, epoch, paired)
     gather = _gather(parts, any(part.weight is not None for part in parts.values()))
@@ -151,35 +151,34 @@ class _Order:
         sizes: dict[str, int],
         shuffle: bool,
         seed: int,
-        epoch: str,
+        epoch: str | int,
         paired: bool,
     ):
         self.sizes, self.shuffle, self.seed = sizes, shuffle, seed
         self.rows = {name: len(part) for name, part in parts.items()}
-        self.leader, self.partners = target, None
+        self.target, self.partners = target, None
+        leader = target
         if paired:
             self.eligible, self.partners = _partners(parts, target)
             self.rows[target] = len(self.eligible)
         elif epoch == "longest":
-            self.leader = max(parts, key=lambda name: self.rows[name] // sizes[name])
-        self.steps = self.rows[self.leader] // sizes[self.leader]
+            leader = max(parts, key=lambda name: self.rows[name] // sizes[name])
+        self.steps = self.rows[leader] // sizes[leader]
         if not self.steps:
             raise DataError(
-                f"A batch of {self.leader!r} wants {sizes[self.leader]} rows, but there are only "
-                f"{self.rows[self.leader]} training rows"
+                f"A batch of {leader!r} wants {sizes[leader]} rows, but there are only "
+                f"{self.rows[leader]} training rows"
                 f"{' whose user stands in every domain' if paired else ''}. Lower `batch_size`."
             )
+        self.leader: str | None = leader
+        if isinstance(epoch, int):
+            self.leader, self.steps = None, epoch
 
     def __call__(self, epoch: Any) -> list[np.ndarray]:
         epoch = int(epoch)
         if self.partners is not None:
             return self._paired(epoch)
-        return [
-            self._permutation(name, epoch)[: self.steps * size]
-            if name == self.leader
-            else self._endless(name, epoch)
-            for name, size in self.sizes.items()
-        ]
+        return [self._rows(name, epoch) for name in self.sizes]
 
     def _random(self, name: str, number: int) -> np.random.Generator:
         return np.random.Generator(np.random.PCG64([self.seed, zlib.crc32(name.encode()), number]))
@@ -190,6 +189,11 @@ class _Order:
             self._random(name, number).permutation(rows) if self.shuffle else np.arange(rows, dtype=np.int64)
         )
 
+    def _rows(self, name: str, epoch: int) -> np.ndarray:
+        if name == self.leader:
+            return self._permutation(name, epoch)[: self.steps * self.sizes[name]]
+        return self._endless(name, epoch)
+
     def _endless(self, name: str, epoch: int) -> np.ndarray:
         size, rows = self.steps * self.sizes[name], self.rows[name]
         first, last = epoch * size, (epoch + 1) * size
@@ -198,10 +202,10 @@ class _Order:
         return order[first - rounds[0] * rows :][:size]
 
     def _paired(self, epoch: int) -> list[np.ndarray]:
-        order = self._permutation(self.leader, epoch)[: self.steps * self.sizes[self.leader]]
+        order = self._rows(self.target, epoch)
         target_rows, found = self.eligible[order], []
         for name in self.sizes:
-            if name == self.leader:
+            if name == self.target:
                 found.append(target_rows)
                 continue
             sources, starts, counts = self.partners[name]

@@ -153,7 +153,7 @@ class Prepared:
         *,
         domains: tuple[str, ...] | None = None,
         seed: int = 0,
-        epoch: str = "target",
+        epoch: str | int = "target",
         paired: bool = False,
         initial_epoch: int = 0,
         shuffle: bool = True,

@@ -63,7 +63,8 @@ class Training:
         epochs: at most so many.
         patience: epochs without a better `monitor` before training stops.
         monitor: what chooses the epoch, measured on validation rows. Default `val_auc`, for ratings `val_rmse`.
-        epoch: `target` (an epoch is one pass over the target; a source is repeated or cut) or `longest`.
+        epoch: `target` (an epoch is one pass over the target; a source is repeated or cut), `longest`, or a number of
+            steps.
         mixed_precision: `True` computes in bfloat16 and keeps float32 weights.
         xla: whether XLA compiles the training step; `None`: where Keras finds that it can.
         steps_per_execution: training steps in one call of TensorFlow, as of Keras's `compile`; it changes no number.
@@ -80,7 +81,7 @@ class Training:
     epochs: int = 20
     patience: int = 2
     monitor: str | None = None
-    epoch: str = "target"
+    epoch: str | int = "target"
     mixed_precision: bool = False
     xla: bool | None = None
     steps_per_execution: int = 1
@@ -99,8 +100,10 @@ class Training:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"`{name}` must be a whole number of at least 1. Received: {value!r}.")
-        if self.epoch not in ("target", "longest"):
-            raise InputError(f"`epoch` must be 'target' or 'longest'. Received: {self.epoch!r}.")
+        if self.epoch not in ("target", "longest") and not (type(self.epoch) is int and self.epoch > 0):
+            raise InputError(
+                f"`epoch` must be 'target', 'longest' or a number of steps. Received: {self.epoch!r}."
+            )
         weights = {} if self.loss_weights is None else self.loss_weights
         if not isinstance(weights, Mapping) or not all(map(_is_weight, weights.values())):
             raise InputError(

@@ -137,18 +137,7 @@ def fit(
         if hasattr(model, "selector_weights"):  # CCTL's Figure 5
             steps.append(callbacks.WeightHistogram(_first_rows(prepared, schema), folder / "logs"))
         resume = callbacks.Resume(folder / "state", steps)
-        sizes = {
-            domain.name: max(1, round(training.batch_size * training.source_ratio))
-            for domain in schema.sources
-        }
-        rows = prepared.train(
-            {schema.target: training.batch_size, **sizes},
-            domains=(schema.target,) if config.finetune else tuple(model.training_domains),
-            seed=config.seed,
-            epoch=training.epoch,
-            paired=models.card(config.model).paired,
-            initial_epoch=resume.next_epoch,
-        )
+        rows = training_rows(config, prepared, model, resume.next_epoch)
         if verbose:
             print(models.card(config.model).title)
         begin = time.perf_counter()
@@ -165,6 +154,24 @@ def fit(
         chosen = int(np.nanargmax(watched) if watching["mode"] == "max" else np.nanargmin(watched))
         model.load_weights(best)
     return Fitted(model, history.history, chosen, seconds, reported)
+
+
+def training_rows(
+    config: RunConfig, prepared: data.Prepared, model: Any, initial_epoch: int = 0
+) -> tf.data.Dataset:
+    """The batches that the model of a configuration is trained on."""
+    schema, training = model.schema, config.training
+    sizes = {
+        domain.name: max(1, round(training.batch_size * training.source_ratio)) for domain in schema.sources
+    }
+    return prepared.train(
+        {schema.target: training.batch_size, **sizes},
+        domains=(schema.target,) if config.finetune else tuple(model.training_domains),
+        seed=config.seed,
+        epoch=training.epoch,
+        paired=models.card(config.model).paired,
+        initial_epoch=initial_epoch,
+    )
 
 
 def fit_first(

@@ -268,14 +268,17 @@ def transfer(
         )
     if out.exists() and any(out.iterdir()) and not (out / "runs").exists():
         raise InputError(f"{out} holds files that are no transfer report. Choose a new folder.")
-    prepared = run.reload(folder)[2]
+    _, trained, prepared = run.reload(folder)
+    if twin is None and config.training.epoch == "longest":  # without a source that is the target
+        steps = int(run.training_rows(config, prepared, trained).cardinality())
+        other, why = other.with_changes({"epoch": steps}), f"{why}, as many steps an epoch ({steps})"
     (out / "runs").mkdir(parents=True, exist_ok=True)
     given = {"model": (config, folder), "twin": (other, twin)}
     folders: dict[str, list[pathlib.Path]] = {"model": [], "twin": []}
     for i in range(seeds):
-        for role, (settings, trained) in given.items():
-            if i == 0 and trained is not None:
-                folders[role].append(pathlib.Path(trained))
+        for role, (settings, done) in given.items():
+            if i == 0 and done is not None:
+                folders[role].append(pathlib.Path(done))
                 continue
             seed = settings.seed + i
             folders[role].append(out / "runs" / f"{role}-seed-{seed}")

@@ -59,7 +59,7 @@ def test_every_epoch_has_its_own_order_and_covers_the_target_once():
     assert set().union(*epochs) == set(range(23))  # which rows are left out changes
 
 
-@pytest.mark.parametrize("epoch", ["target", "longest"])
+@pytest.mark.parametrize("epoch", ["target", "longest", 7])
 @pytest.mark.parametrize("paired", [False, True])
 def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(epoch, paired):
     arguments = {"batch_size": {"books": 4, "films": 5}, "epoch": epoch, "paired": paired, "seed": 9}
@@ -131,6 +131,18 @@ def test_longest_repeats_the_target():
     assert np.bincount(sum(items(batches, "films"), [])).min() >= 2
 
 
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("steps", [2, 9])  # less than a pass over the films, and more than one
+def test_an_epoch_of_so_many_steps_runs_on_through_all_rows(steps, paired):
+    data = training_batches(PARTS, "films", 5, epoch=steps, paired=paired)
+    assert data.cardinality() == steps
+    epochs = [sum(items(data, "films"), []) for _ in range(4)]
+    assert {len(epoch) for epoch in epochs} == {5 * steps}
+    counts = np.unique(sum(epochs, []), return_counts=True)[1]
+    assert counts.max() - counts.min() <= 1  # no row is preferred
+    assert data.element_spec[0]["films"]["item"].shape == (5,)
+
+
 def test_unshuffled_keeps_the_order():
     data = training_batches(PARTS, "films", 5, shuffle=False)
     assert sum(items(data, "films"), []) == list(range(20)) == sum(items(data, "films"), [])
@@ -184,7 +196,9 @@ def test_the_target_alone_and_features_of_one_kind():
             "`batch_size` of domain 'books' must be a whole number from 1. Received: None",
         ),
         ({"batch_size": 0}, "Received: 0"),
-        ({"epoch": "source"}, "target, longest. Received: 'source'"),
+        ({"epoch": "source"}, "target, longest or a number of steps. Received: 'source'"),
+        ({"epoch": 0}, "Received: 0"),
+        ({"epoch": True}, "Received: True"),
     ],
 )
 def test_mistakes_are_said(arguments, words):

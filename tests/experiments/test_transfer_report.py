@@ -6,6 +6,7 @@ import json
 import pathlib
 import tempfile
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -217,6 +218,27 @@ def test_a_report_of_a_run(reported, demo, capsys, monkeypatch):
     assert "NOT the chance of training" in capsys.readouterr().out
     assert cli.main(["report", str(demo / "run"), "--out", str(demo / "run.html")]) == 0
     assert "Learning curves" in (demo / "run.html").read_text()
+
+
+def test_the_twin_makes_as_many_steps_as_the_model(demo, tmp_path, monkeypatch):
+    """A pass over the longest domain is one over the target where there is no source."""
+    made = yaml.safe_load((demo / "run.yaml").read_text())
+    for name in ("schema.yaml", *DATA.values()):
+        (tmp_path / name).write_bytes((demo / name).read_bytes())
+    config = {**made, "training": {**made["training"], "epoch": "longest"}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    assert cli.main(["train", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "run")]) == 0
+    trained = []
+    fit = keras.Model.fit
+
+    def counted(self, rows, **arguments):
+        trained.append(int(rows.cardinality()))
+        return fit(self, rows, **arguments)
+
+    monkeypatch.setattr(keras.Model, "fit", counted)
+    result = transfer.transfer(tmp_path / "run", tmp_path / "out", seeds=2)
+    assert len(trained) == 3 and len(set(trained)) == 1 and trained[0] == result["twin"]["training"]["epoch"]
+    assert result["model"]["training"]["epoch"] == "longest" and f"({trained[0]})" in result["why"]
 
 
 def test_mistakes_are_named_before_anything_is_trained(demo, reported, tmp_path, capsys, monkeypatch):
