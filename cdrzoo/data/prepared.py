@@ -246,10 +246,18 @@ class Prepared:
             yield _arrow(self._raw(domain, rows[low : low + _ROW_GROUP]))
 
     def write(self, folder: str | pathlib.Path) -> None:
-        """Writes every part to `DOMAIN/PART.parquet` as examples, drawn negatives included, and `split.json`."""
+        """Writes every part to `DOMAIN/PART.parquet` as examples, drawn negatives included, and `split.json`.
+
+        Raises:
+            DataError: one of these files is there already.
+        """
         from pyarrow import parquet
 
         folder = pathlib.Path(folder)
+        names = [f"{domain}/{part}.parquet" for domain in self.split.parts for part in PARTS]
+        for path in (folder / name for name in [*names, "split.json"]):
+            if path.exists():
+                raise DataError(f"{path} exists. Choose a new folder; nothing is overwritten.")
         for domain in self.split.parts:
             (folder / domain).mkdir(parents=True, exist_ok=True)
             for part in PARTS:

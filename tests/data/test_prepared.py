@@ -99,6 +99,14 @@ def test_written_examples_read_back_with_the_same_encoder(prepared, tmp_path):
         assert list(fresh.encoder.vocabularies[name]) == list(tokens), name
 
 
+def test_files_that_are_there_are_not_written_over(prepared, tmp_path):
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "test.parquet").write_text("a user's own")
+    with pytest.raises(DataError, match="test.parquet exists"):
+        prepared.write(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["films", "test.parquet"]
+
+
 def test_examples_in_csv_hold_their_sequences_in_a_cell(prepared, tmp_path):
     for domain in ("books", "films"):
         frame = prepared.frame(domain, "train")
