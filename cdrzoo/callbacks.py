@@ -119,7 +119,8 @@ class Resume(keras.callbacks.Callback):
 
     def clear(self) -> None:
         """Removes the state."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for path in (self.folder / ".unfinished", *self._states()):
+            shutil.rmtree(path, ignore_errors=True)
 
     def on_train_begin(self, logs=None):
         self._build_optimizers()
@@ -229,12 +230,15 @@ class Resume(keras.callbacks.Callback):
         (unfinished / "state.json").write_text(json.dumps(state), encoding="utf-8")
         shutil.rmtree(done, ignore_errors=True)
         unfinished.rename(done)
-        for old in self.folder.glob("epoch-*"):
+        for old in self._states():
             if old != done:
                 shutil.rmtree(old)
 
+    def _states(self) -> list[pathlib.Path]:
+        return [file.parent for file in self.folder.glob("epoch-*/state.json")]
+
     def _latest(self) -> pathlib.Path | None:
-        return max(self.folder.glob("epoch-*"), default=None)
+        return max(self._states(), default=None)
 
     def _read(self, path: pathlib.Path) -> dict[str, Any]:
         return json.loads((path / "state.json").read_text(encoding="utf-8"))

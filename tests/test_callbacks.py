@@ -257,9 +257,12 @@ def test_a_finished_fit_is_not_trained_further_and_clear_forgets_it(tmp_path):
     assert_equal(state(again), state(whole))
     more = again.fit(data, epochs=2, verbose=0)  # what Resume told Keras does not outlive it
     assert more.epoch == [0, 1]
+    own = tmp_path / "state" / "epoch-best"
+    own.mkdir()
+    (own / "thesis.tex").write_text("years of work")
     resume = callbacks()[-1]
     resume.clear()
-    assert resume.next_epoch == 0
+    assert resume.next_epoch == 0 and list((tmp_path / "state").rglob("*")) == [own, own / "thesis.tex"]
 
 
 def test_a_write_that_is_cut_off_leaves_the_state_before(tmp_path, monkeypatch):

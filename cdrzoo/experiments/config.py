@@ -19,6 +19,8 @@ from cdrzoo.errors import InputError
 from cdrzoo.schema import Schema, load_mapping
 
 OPTIMIZERS = ("adam", "adagrad", "sgd")
+PLACES = ("folder", "files")
+"""What a configuration knows of where it lies, and does not say itself."""
 
 
 def _contents(path: pathlib.Path) -> list[tuple[str, str]]:
@@ -138,6 +140,7 @@ class RunConfig:
             not know yet (see `cdrzoo.models.DACDR.for_new_domain`).
         seed: of the model's start, its dropout and the order of rows.
         folder: what relative paths in `data` and `finetune` are relative to.
+        files: the files that it was read from.
     """
 
     schema: Schema
@@ -153,6 +156,7 @@ class RunConfig:
     finetune: str | None = None
     seed: int = 0
     folder: str = "."
+    files: tuple[str, ...] = ()
 
     def __post_init__(self):
         card = models.card(self.model)
@@ -183,7 +187,7 @@ class RunConfig:
     def from_dict(cls, config: Mapping[str, Any], folder: str | pathlib.Path = ".") -> RunConfig:
         """From the mapping of a YAML file; relative paths are relative to `folder`."""
         check_known(
-            "The configuration", config, [f.name for f in dataclasses.fields(cls) if f.name != "folder"]
+            "The configuration", config, [f.name for f in dataclasses.fields(cls) if f.name not in PLACES]
         )
         given = dict(config)
         for required in ("schema", "data"):
@@ -192,7 +196,8 @@ class RunConfig:
         if not isinstance(given["data"], Mapping):
             raise InputError(f"`data` must be a mapping from domain to file. Received: {given['data']!r}.")
         if isinstance(given["schema"], str):
-            given["schema"] = Schema.load(pathlib.Path(folder) / given["schema"])
+            file = pathlib.Path(folder) / given["schema"]
+            given |= {"schema": Schema.load(file), "files": (str(file),)}
         elif isinstance(given["schema"], Mapping):
             given["schema"] = Schema.from_dict(given["schema"])
         if isinstance(given.get("training"), Mapping):
@@ -207,7 +212,9 @@ class RunConfig:
     @classmethod
     def load(cls, path: str | pathlib.Path) -> RunConfig:
         """From a YAML file; relative paths are relative to the file."""
-        return cls.from_dict(load_mapping(path), folder=pathlib.Path(path).resolve().parent)
+        path = pathlib.Path(path).resolve()
+        config = cls.from_dict(load_mapping(path), folder=path.parent)
+        return dataclasses.replace(config, files=(str(path), *config.files))
 
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads back, with paths made absolute."""
@@ -227,9 +234,16 @@ class RunConfig:
         }
         return identity
 
+    def paths(self) -> list[pathlib.Path]:
+        """All that it names or was read from: its file, its schema's, the rows, the run that is fine-tuned."""
+        named: list[str | pathlib.Path] = [*self.files]
+        self.plain(named.append)
+        found = {pathlib.Path(file).resolve() for path in named for file in (path, *glob.glob(str(path)))}
+        return sorted(found)
+
     def plain(self, place: Callable[[pathlib.Path], Any]) -> dict[str, Any]:
         """As a mapping, with what `place` makes of it for every path."""
-        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "folder"}
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in PLACES}
         if self.finetune:
             plain["finetune"] = place(pathlib.Path(self.folder, self.finetune))
         for name in ("first", "finetune"):

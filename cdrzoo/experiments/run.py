@@ -37,6 +37,23 @@ EXAMPLE_ROWS = 64
 HISTOGRAM_ROWS = 1024
 """Source rows whose selector weights are logged."""
 
+RUN = (
+    "config.yaml",
+    "schema.yaml",
+    "encoder",
+    "split.json",
+    "first",
+    "state",
+    "logs",
+    "best.weights.h5",
+    "model.keras",
+    "history.csv",
+    "examples.parquet",
+    "metrics.json",
+    "report.html",
+)
+"""What a run's folder holds."""
+
 OPTIMIZERS = {"adam": optimizers.Adam, "adagrad": optimizers.Adagrad, "sgd": optimizers.SGD}
 
 
@@ -292,15 +309,17 @@ _OWN_VERSION = _own_version()  # now: the files may change while the process wor
 # Run folders ------------------------------------------------------------------------------------------------------
 
 
-def claim(folder: pathlib.Path, resume: bool, overwrite: bool) -> None:
-    """Makes sure that training into `folder` destroys nothing.
+def claim(folder: pathlib.Path, config: RunConfig, resume: bool, overwrite: bool) -> None:
+    """Makes sure that training into `folder` destroys nothing but, with `overwrite`, a run.
 
     Raises:
-        InputError: it holds something, and neither `resume` nor `overwrite` says what to do about it.
+        InputError: it holds something, and neither `resume` nor `overwrite` says what to do about it; or to overwrite
+            it would take more than a run, or what the new run is made from.
     """
     if resume and overwrite:
         raise InputError("`--resume` continues a run and `--overwrite` discards it: give one of the two.")
-    finished, begun = (folder / "metrics.json").exists(), (folder / "config.yaml").exists()
+    finished = (folder / "metrics.json").exists()
+    begun = all((folder / name).exists() for name in ("config.yaml", "split.json", "encoder/encoder.json"))
     if resume:
         if finished:
             raise InputError(
@@ -316,7 +335,26 @@ def claim(folder: pathlib.Path, resume: bool, overwrite: bool) -> None:
     if not overwrite:
         state = "a finished run" if finished else "an interrupted run: continue it with `--resume`"
         raise InputError(f"{folder} holds {state}. Choose a new folder, or discard it with `--overwrite`.")
-    shutil.rmtree(folder)
+    others = sorted(path.name for path in folder.iterdir() if path.name not in RUN)
+    if others:
+        raise InputError(
+            f"{folder} holds more than a run: {', '.join(others)}. Move that away, or choose a new folder."
+        )
+    for path in config.paths():
+        if folder.resolve() in (path, *path.parents):
+            raise InputError(
+                f"The new run reads {path}, which lies in the run that `--overwrite` would discard. Copy it to "
+                "another place and name that one, or choose a new folder."
+            )
+
+
+def discard(folder: pathlib.Path) -> None:
+    """Removes what a run wrote to its folder."""
+    for path in (folder / name for name in RUN):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def train(
@@ -350,12 +388,14 @@ def train(
             raise InputError(
                 f"{folder} and the run that is fine-tuned, {old}, lie in one another. Choose another folder."
             )
-    claim(folder, resume, overwrite)
+    claim(folder, config, resume, overwrite)
     prepared = seen(config, prepare(config))
     if resume:
         _check_data(config, prepared, folder, ", or start anew with `--overwrite`")
     else:
-        build(config, prepared)  # an argument that does not fit fails before anything is written
+        build(config, prepared)  # an argument that does not fit fails before anything is written or discarded
+        if overwrite:
+            discard(folder)
         folder.mkdir(parents=True, exist_ok=True)
         prepared.schema.save(folder / "schema.yaml")
         prepared.encoder.save(folder / "encoder")

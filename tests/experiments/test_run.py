@@ -1,12 +1,16 @@
-"""What a run chooses its epoch by."""
+"""What a run chooses its epoch by, and what it leaves in place when it is told to overwrite."""
 
 from __future__ import annotations
+
+import shutil
 
 import keras
 import numpy as np
 import pytest
+import yaml
 
 from cdrzoo.data import synthetic
+from cdrzoo.errors import InputError
 from cdrzoo.experiments import run
 from cdrzoo.experiments.config import RunConfig, Training
 from cdrzoo.models import CARDS
@@ -77,3 +81,83 @@ def test_a_learning_rate_may_be_a_whole_number():
     config = RunConfig(schema=made.schema, data=made.sources, model="lr", training=Training(learning_rate=1))
     model = run.build(config, run.seen(config, run.prepare(config)))
     assert float(model.optimizer.learning_rate) == 1.0
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """A folder of a user's own: two logs, their schema and a run configuration."""
+    folder = tmp_path_factory.mktemp("logs")
+    synthetic.synthesize(users=40, source_rows=200, target_rows=300, source_items=20, target_items=10).write(
+        folder
+    )
+    data = {name: f"{name}.csv" for name in ("books", "films")}
+    training = {"batch_size": 64, "epochs": 1}
+    config = {"schema": "schema.yaml", "data": data, "model": "lr", "training": training}
+    (folder / "run.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(logs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "lr"
+    run.train(RunConfig.load(logs / "run.yaml"), folder)
+    return folder
+
+
+def _files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_is_discarded_only_when_the_new_one_can_be_trained(logs, trained, tmp_path):
+    folder = tmp_path / "lr"
+    shutil.copytree(trained, folder)
+    before, config = _files(folder), RunConfig.load(logs / "run.yaml")
+    (tmp_path / "bad.csv").write_text((logs / "films.csv").read_text().replace("click", "seen"))
+    for wrong in (
+        config.with_changes({"model": "dnn", "dropout": 2}),
+        RunConfig(
+            config.schema, {"books": str(logs / "books.csv"), "films": str(tmp_path / "bad.csv")}, "lr"
+        ),
+    ):
+        with pytest.raises(ValueError, match="dropout|rate|lacks the column"):
+            run.train(wrong, folder, overwrite=True)
+        assert _files(folder) == before
+    (folder / "first").mkdir()  # as a run of two stages leaves it
+    (folder / "first" / "metrics.json").write_text("old")
+    run.train(config.with_changes({"seed": 1}), folder, overwrite=True)
+    assert RunConfig.load(folder / "config.yaml").seed == 1 and not (folder / "first").exists()
+    assert {path.name for path in folder.iterdir()} <= set(run.RUN)
+
+
+def test_a_folder_that_is_more_than_a_run_is_never_discarded(logs, trained, tmp_path):
+    """A project of the user's own looks like one: its run configuration may be called config.yaml, too."""
+    config = RunConfig.load(logs / "run.yaml")
+    shutil.copytree(logs, tmp_path / "project")
+    (tmp_path / "project" / "run.yaml").rename(tmp_path / "project" / "config.yaml")
+    shutil.copytree(trained, tmp_path / "noted")
+    (tmp_path / "noted" / "notes.txt").write_text("a year of work")
+    for name, words in (("project", "no run of cdrzoo"), ("noted", "more than a run: notes.txt")):
+        before = _files(tmp_path / name)
+        with pytest.raises(InputError, match=words):
+            run.train(config, tmp_path / name, overwrite=True)
+        assert _files(tmp_path / name) == before
+
+
+def test_a_run_is_not_discarded_for_one_that_is_made_from_it(logs, trained, tmp_path):
+    folder = tmp_path / "lr"
+    shutil.copytree(trained, folder)
+    before, given = _files(folder), yaml.safe_load((logs / "run.yaml").read_text())
+    data = {name: str(logs / f"{name}.csv") for name in ("books", "films")}
+    for place, changed in {
+        tmp_path / "schema": {"schema": str(folder / "schema.yaml"), "data": {"films": data["films"]}},
+        tmp_path / "rows": {"data": {**data, "films": {"path": str(folder / "examples.parquet")}}},
+        tmp_path / "pattern": {"data": {**data, "films": [str(tmp_path / "*" / "examples.parquet")]}},
+    }.items():
+        place.mkdir()
+        text = yaml.safe_dump({**given, "schema": str(logs / "schema.yaml"), "data": data, **changed})
+        (place / "run.yaml").write_text(text)
+        with pytest.raises(InputError, match="lies in the run"):
+            run.train(RunConfig.load(place / "run.yaml"), folder, overwrite=True)
+    with pytest.raises(InputError, match="config.yaml, which lies in the run"):
+        run.train(RunConfig.load(folder / "config.yaml"), folder, overwrite=True)
+    assert _files(folder) == before
