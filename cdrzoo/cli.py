@@ -376,9 +376,10 @@ def _pairs(given: Sequence[str], what: str) -> dict[str, str]:
 
 
 def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
-    import yaml
+    from cdrzoo.schema import load_yaml
 
-    changes = {name: yaml.safe_load(value) for name, value in _pairs(arguments.set, "--set").items()}
+    given = _pairs(arguments.set, "--set")
+    changes = {name: load_yaml(value, f"--set {name}={value}") for name, value in given.items()}
     if getattr(arguments, "model", None):
         changes["model"] = arguments.model
     return changes
@@ -437,10 +438,10 @@ def _synthesize(arguments: argparse.Namespace) -> None:
 
 
 def _write_run(folder: pathlib.Path, sources: dict[str, Any], split: Any, **settings: Any) -> None:
-    import yaml
+    from cdrzoo.schema import dump_yaml
 
     config = {"schema": "schema.yaml", "data": sources, "split": split, "model": "cctl", **settings}
-    (folder / "run.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    (folder / "run.yaml").write_text(dump_yaml(config), encoding="utf-8")
 
 
 def _dataset(arguments: argparse.Namespace) -> None:

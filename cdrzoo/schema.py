@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import json
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -487,9 +489,7 @@ class Schema:
 
     def to_yaml(self) -> str:
         """The schema as YAML."""
-        import yaml
-
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, width=120, default_flow_style=None)
+        return dump_yaml(self.to_dict(), width=120, default_flow_style=None)
 
     def to_json(self) -> str:
         """The schema as JSON."""
@@ -507,21 +507,7 @@ class Schema:
 
 
 def load_mapping(path: str | pathlib.Path) -> dict[str, Any]:
-    """Reads a YAML or JSON file whose top is a mapping; a key that stands twice is an error, not an overwrite."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node, deep=False):
-            seen: set[Any] = set()
-            for key_node, _ in node.value:
-                key = self.construct_object(key_node, deep=True)
-                if key in seen:
-                    raise SchemaError(
-                        f"{path}, line {key_node.start_mark.line + 1}: {key!r} stands twice. Keep one."
-                    )
-                seen.add(key)
-            return super().construct_mapping(node, deep)
-
+    """Reads a YAML or JSON file whose top is a mapping (see `load_yaml`)."""
     path = pathlib.Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -529,17 +515,66 @@ def load_mapping(path: str | pathlib.Path) -> dict[str, Any]:
         raise SchemaError(f"Cannot read {path}: {error.strerror}. Check the path.") from None
     except UnicodeDecodeError:
         raise SchemaError(f"{path} is not a text file. A YAML or JSON file was wanted.") from None
-    try:
-        config = yaml.load(text, Loader=Loader)  # JSON is YAML
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise SchemaError(f"{path}{where} is not valid YAML: {getattr(error, 'problem', error)}.") from None
+    config = load_yaml(text, str(path))
     if not isinstance(config, dict):
         raise SchemaError(
             f"{path} must hold a mapping (`key: value` lines). Received: {type(config).__name__}."
         )
     return config
+
+
+def load_yaml(text: str, where: str) -> Any:
+    """What YAML says, and JSON is YAML: 1e-3 is a number; a key that stands twice is an error, not an overwrite.
+
+    Args:
+        text: the YAML.
+        where: where it stands, for messages.
+    """
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=_yaml()[0])
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise SchemaError(f"{where}{line} is not valid YAML: {getattr(error, 'problem', error)}.") from None
+    except ValueError as error:  # a date that there is not
+        raise SchemaError(f"{where} is not valid YAML: {error}.") from None
+
+
+def dump_yaml(value: Any, **style: Any) -> str:
+    """YAML that `load_yaml` reads back."""
+    import yaml
+
+    return yaml.dump(value, Dumper=_yaml()[1], sort_keys=False, **style)
+
+
+@functools.cache
+def _yaml() -> tuple[Any, Any]:
+    """Loader and dumper. PyYAML's own take 1e-3 for text, as YAML 1.1 has it; to that 1.0e-3 alone is a number."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node, deep=False):
+            seen: set[Any] = set()
+            for key_node, _ in node.value:
+                key = self.construct_object(key_node, deep=True)
+                if not isinstance(key, Hashable):
+                    continue  # PyYAML says so
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"{key!r} stands twice; keep one", problem_mark=key_node.start_mark
+                    )
+                seen.add(key)
+            return super().construct_mapping(node, deep)
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    number = re.compile(r"[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
+    for cls in (Loader, Dumper):
+        cls.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+    return Loader, Dumper
 
 
 def _plain(instance: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:

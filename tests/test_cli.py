@@ -19,7 +19,7 @@ from cdrzoo.models import CARDS, card
 from cdrzoo.schema import Schema, Table
 
 SIZES = {"users": 120, "source_rows": 1500, "target_rows": 700, "source_items": 60, "target_items": 40}
-FAST = ["--set", "epochs=2", "--set", "batch_size=64", "--set", "units=[8]"]
+FAST = ["--set", "learning_rate=1e-3", "--set", "epochs=2", "--set", "batch_size=64", "--set", "units=[8]"]
 
 
 @pytest.fixture(scope="module")
@@ -516,7 +516,7 @@ def test_a_dataset_under_the_cold_start_protocol(tmp_path, capsys):
     assert cli.main(wrong) == 2 and "has no 'task'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("setting", ["unit=3", "learning_rat=1", "epochs=0", "units"])
+@pytest.mark.parametrize("setting", ["unit=3", "learning_rat=1", "epochs=0", "units", "units=[3"])
 def test_misspelt_settings_are_named(demo, tmp_path, capsys, setting):
     assert cli.main(["train", str(demo / "run.yaml"), "--out", str(tmp_path / "x"), "--set", setting]) == 2
     assert capsys.readouterr().err.startswith("error: ") and not (tmp_path / "x").exists()

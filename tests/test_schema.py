@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cdrzoo.errors import InputError, SchemaError
-from cdrzoo.schema import Domain, Feature, Schema, Table
+from cdrzoo.schema import Domain, Feature, Schema, Table, dump_yaml, load_yaml
 
 USER = Feature("user", "id", "user", table="user")
 
@@ -147,6 +147,8 @@ def test_files_give_the_schema_back(tmp_path, ending):
         ("target: films\ndomians: {}\ndomains: {}\n", ["'domians'", "'domains'"]),
         ("- a\n", ["must hold a mapping"]),
         ("target: [films\n", ["not valid YAML"]),
+        ("? [films]\n: 1\n", ["line 1", "not valid YAML", "unhashable"]),
+        ("target: 2023-13-45\n", ["not valid YAML", "month"]),
         (
             "target: f\ndomains:\n  f:\n    features:\n    - {name: u, kind: id, rol: user}\n",
             ["'rol'", "'role'"],
@@ -159,6 +161,24 @@ def test_a_bad_file_says_where(tmp_path, text, words):
     with pytest.raises(SchemaError) as caught:
         Schema.load(path)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("-2E+4", -2e4),
+        (".5e1", 5.0),
+        ("1.0e-3", 1e-3),
+        ("3", 3),
+        ("e3", "e3"),
+        ("'1e3'", "1e3"),
+    ],
+)
+def test_numbers_are_written_as_everybody_writes_them(text, value):
+    found = load_yaml(f"[{text}]", "here")[0]
+    assert found == value and type(found) is type(value)
+    assert load_yaml(dump_yaml([value]), "here") == [value]
 
 
 def test_a_missing_file_is_an_input_error(tmp_path):

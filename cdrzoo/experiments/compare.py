@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import yaml
 
 from cdrzoo import files, models
 from cdrzoo.errors import Diverged, InputError
 from cdrzoo.experiments.catalogue import FIRST_TRIALS, SEARCH
 from cdrzoo.experiments.config import RunConfig, Training
 from cdrzoo.experiments.stats import Paired, holm, paired
+from cdrzoo.schema import load_yaml
 
 RUN_SETTINGS = {"width", *(f.name for f in dataclasses.fields(Training))}
 """What a draw may set besides the arguments of a model."""
@@ -55,7 +55,7 @@ class Entry:
             name, equals, value = setting.partition("=")
             if not equals or not name:
                 raise InputError(f"A setting of {text!r} must read name=value. Received: {setting!r}.")
-            changes[name] = yaml.safe_load(value)
+            changes[name] = load_yaml(value, f"{setting!r} of {text!r}")
         return cls(text, changes)
 
 

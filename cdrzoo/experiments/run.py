@@ -26,7 +26,7 @@ from cdrzoo.data.protocols import user_groups
 from cdrzoo.errors import Diverged, InputError
 from cdrzoo.experiments.config import RunConfig
 from cdrzoo.export import export
-from cdrzoo.schema import Schema
+from cdrzoo.schema import Schema, dump_yaml
 
 EVALUATION_ROWS = 4096
 """Rows of a validation or test batch."""
@@ -378,8 +378,6 @@ def train(
     Raises:
         InputError: before any long work, when the input is at fault or the folder is taken.
     """
-    import yaml
-
     folder = pathlib.Path(folder)
     config.model_arguments()
     if config.finetune:
@@ -400,7 +398,7 @@ def train(
         prepared.schema.save(folder / "schema.yaml")
         prepared.encoder.save(folder / "encoder")
         files.write(folder / "split.json", json.dumps(_trained_on(config, prepared), indent=2) + "\n")
-        files.write(folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
+        files.write(folder / "config.yaml", dump_yaml(config.to_dict()))
     fitted = fit(config, prepared, folder, verbose)
     result = summary(config, prepared, fitted)
     # A few raw rows go along, so that an export can be warmed up and proven without the data.

@@ -12,13 +12,11 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import compare
 from cdrzoo.experiments.catalogue import SEARCH
 from cdrzoo.experiments.config import RunConfig
-from cdrzoo.schema import load_mapping
+from cdrzoo.schema import dump_yaml, load_mapping
 
 HOW = ("random", "bayesian", "hyperband")
 FACTOR = 3
@@ -39,9 +37,16 @@ def load_space(path: str | pathlib.Path | None = None) -> dict[str, Any]:
         where = f"`{name}` of the space"
         if isinstance(values, Mapping):
             unknown = set(values) - {"min", "max", "step", "sampling"}
-            if unknown or not {"min", "max"} <= set(values) or not values["min"] < values["max"]:
+            numbers = [values[each] for each in ("min", "max", "step") if each in values]
+            if (
+                unknown
+                or not {"min", "max"} <= set(values)
+                or not all(isinstance(number, (int, float)) for number in numbers)
+                or not values["min"] < values["max"]
+            ):
                 raise InputError(
-                    f"{where} must be {{min: ..., max: ..., step: ..., sampling: ...}}. Received: {values!r}."
+                    f"{where} must be {{min: NUMBER, max: NUMBER, step: NUMBER, sampling: log or linear}}, the last "
+                    f"two as wanted. Received: {values!r}."
                 )
             if values.get("sampling", "linear") not in ("linear", "log"):
                 raise InputError(
@@ -121,9 +126,7 @@ def tune(
         if how == "hyperband" and "epochs" not in space:
             changes.pop("epochs", None)  # of its round; the run has all
         path = folder / f"{''.join(c if c.isalnum() else '_' for c in entry.label)}.yaml"
-        path.write_text(
-            yaml.safe_dump(config.with_changes(changes).to_dict(), sort_keys=False), encoding="utf-8"
-        )
+        path.write_text(dump_yaml(config.with_changes(changes).to_dict()), encoding="utf-8")
     return best
 
 

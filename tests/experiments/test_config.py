@@ -7,6 +7,7 @@ import yaml
 
 from cdrzoo import models
 from cdrzoo.errors import InputError
+from cdrzoo.experiments.compare import Entry
 from cdrzoo.experiments.config import RunConfig, Training
 from tests.models.toys import toy_schema
 
@@ -34,6 +35,16 @@ def test_yaml_round_trip_keeps_everything_and_makes_paths_absolute(tmp_path):
         },
     }
     assert RunConfig.from_dict(two.to_dict()).to_dict() == two.to_dict()
+
+
+def test_a_small_number_is_a_number_wherever_it_is_written(tmp_path):
+    config().schema.save(tmp_path / "schema.yaml")
+    text = "schema: schema.yaml\ndata: {books: b.csv, films: f.csv}\nmodel: dnn\ntraining: {learning_rate: 1e-2}\n"
+    (tmp_path / "run.yaml").write_text(text)
+    assert RunConfig.load(tmp_path / "run.yaml").training.learning_rate == 0.01
+    assert Entry.parse("dnn:learning_rate=1e-3").changes["learning_rate"] == 0.001
+    with pytest.raises(InputError, match="not valid YAML"):
+        Entry.parse("dnn:units=[8")
 
 
 def test_changes_find_their_place():

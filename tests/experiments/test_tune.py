@@ -136,11 +136,14 @@ def test_the_space_is_checked_first(config, runs, tmp_path):
     path = tmp_path / "space.yaml"
     path.write_text(yaml.safe_dump(SPACE))
     assert load_space(path) == SPACE and "learning_rate" in load_space()
+    path.write_text("learning_rate: {min: 1e-4, max: 1e-1, sampling: log}\n")
+    assert load_space(path) == {"learning_rate": SPACE["learning_rate"]}
     for wrong, words in (
         ({"dropout": 0.2}, "list of values, or a range"),
         ({"dropout": []}, "list of values, or a range"),
         ({"dropout": {"min": 0.2}}, "must be {min"),
         ({"dropout": {"min": 0.2, "max": 0.1}}, "must be {min"),
+        ({"dropout": {"min": 0.1, "max": "0.2"}}, "must be {min"),
         ({"dropout": {"min": 0.1, "max": 0.2, "sampling": "exp"}}, "linear or log"),
     ):
         path.write_text(yaml.safe_dump(wrong))
