@@ -14,6 +14,8 @@ import dataclasses
 import difflib
 import functools
 import json
+import math
+import numbers
 import pathlib
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -55,8 +57,18 @@ def _default_dtype(kind: str) -> str:
     return "float32" if kind == "number" else "string"
 
 
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number; `True` is none."""
+    return not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def is_whole(value: Any, least: int = 0) -> bool:
+    """Whether it is a whole number of at least so much; `True` is none."""
+    return not isinstance(value, bool) and isinstance(value, int) and value >= least
+
+
 def _positive(what: str, received: Any) -> None:
-    if isinstance(received, bool) or not isinstance(received, int) or received < 1:
+    if not is_whole(received, 1):
         raise SchemaError(f"{what} must be a whole number of at least 1. Received: {received!r}.")
 
 
@@ -546,7 +558,13 @@ def dump_yaml(value: Any, **style: Any) -> str:
     """YAML that `load_yaml` reads back."""
     import yaml
 
-    return yaml.dump(value, Dumper=_yaml()[1], sort_keys=False, **style)
+    try:
+        return yaml.dump(value, Dumper=_yaml()[1], sort_keys=False, **style)
+    except yaml.representer.RepresenterError as error:
+        raise SchemaError(
+            f"A YAML file cannot hold a {type(error.args[1]).__name__}: wanted are text, numbers, lists and mappings, "
+            "and rows as the name of their file."
+        ) from None
 
 
 @functools.cache

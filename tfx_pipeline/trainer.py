@@ -239,9 +239,7 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
     given = {name: getattr(fn_args, name, None) for name in _GIVEN}
     config, prepared = _read(given)
     tuning = fn_args.custom_config["tuner"]
-    monitor = config.training.monitor or (
-        "val_auc" if prepared.schema.target_domain.task == "click" else "val_rmse"
-    )
+    monitor = run.monitor(config, prepared.schema)
     space = keras_tuner.HyperParameters()
     for name, options in tuning["search"].items():
         space.Choice(name, options)

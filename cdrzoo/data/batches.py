@@ -6,6 +6,7 @@ Rows are never mapped one by one: an epoch is an order of row numbers, and a ste
 from __future__ import annotations
 
 import dataclasses
+import math
 import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -252,7 +253,9 @@ def _gather(parts: Mapping[str, Part], weighted: bool) -> Any:
 
     packed = {}
     for name, part in parts.items():
-        ids = {f: a.reshape(len(part), -1) for f, a in part.x.items() if a.dtype == np.int32}
+        ids = {
+            f: a.reshape(len(part), math.prod(a.shape[1:])) for f, a in part.x.items() if a.dtype == np.int32
+        }
         numbers = {f: a.reshape(len(part), 1) for f, a in part.x.items() if a.dtype != np.int32}
         numbers["@y"] = part.y.reshape(-1, 1)
         if weighted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import numbers
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -48,11 +49,21 @@ class Source:
             return cls(path=_inside(folder, given))
         known = {field.name for field in dataclasses.fields(cls)}
         _known(where, given, known)
-        given = dict(given)
+        given = {key: value for key, value in given.items() if value is not None}
         if (given.get("path") is None) == (given.get("data") is None):
             raise DataError(f"{where} must give `path` (a file) or `data` (a DataFrame), one of the two.")
         if given.get("path") is not None:
             given["path"] = _inside(folder, given["path"])
+        kinds: tuple[tuple[str, Any, str], ...] = (
+            ("join", (list, tuple), "a list of {path: items.csv, on: item}"),
+            ("separator", str, "text"),
+            ("weight", str, "the name of a column"),
+            ("history_min_label", numbers.Real, "a number"),
+        )
+        for key, kind, wanted in kinds:
+            value = given.get(key)
+            if value is not None and (not isinstance(value, kind) or isinstance(value, bool) or value == ""):
+                raise DataError(f"{where}: `{key}` must be {wanted}. Received: {value!r}.")
         source = cls(**{**given, "join": tuple(given.get("join") or ())})
         if source.kind not in KINDS:
             raise DataError(f"{where}: `kind` must be {' or '.join(KINDS)}. Received: {source.kind!r}.")
@@ -419,8 +430,6 @@ def add_histories(
         history: `before` or `others`, see `prepare`.
         only_training: list no held-out event (`others` never does).
     """
-    if history not in ("before", "others"):
-        raise DataError(f"`history` must be before or others. Received: {history!r}.")
     users = user_codes(logs)
     for domain in schema.domains:
         log = logs[domain.name]

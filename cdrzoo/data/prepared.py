@@ -16,9 +16,9 @@ from cdrzoo.data import logs as _logs
 from cdrzoo.data.batches import Part, evaluation_batches, training_batches
 from cdrzoo.data.encoder import MISSING, Encoder
 from cdrzoo.data.ragged import Ragged
-from cdrzoo.data.splits import PARTS, Split, assign
+from cdrzoo.data.splits import PARTS, Split, assign, settle
 from cdrzoo.errors import DataError
-from cdrzoo.schema import Schema
+from cdrzoo.schema import Schema, is_whole
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -65,6 +65,14 @@ def prepare(
     Raises:
         DataError: on whatever is wrong with the data, before anything is trained.
     """
+    settle(split, seed)  # its mistakes are found before the rows are read
+    for name, value, fine, wanted in (
+        ("include_ties", include_ties, isinstance(include_ties, bool), "true or false"),
+        ("history", history, history in ("before", "others"), "before or others"),
+        ("seed", seed, is_whole(seed), "a whole number of at least 0"),
+    ):
+        if not fine:
+            raise DataError(f"`{name}` must be {wanted}. Received: {value!r}.")
     how = {"by": split} if isinstance(split, str) else dict(split)
     part_column = how.get("column", "split") if how.get("by") == "given" else None
     rows = _logs.read_logs(schema, sources, folder, part_column)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from cdrzoo.errors import DataError
-from cdrzoo.schema import Schema
+from cdrzoo.schema import Schema, is_number, is_whole
 
 if TYPE_CHECKING:
     from cdrzoo.data.logs import Log
@@ -131,22 +131,42 @@ def assign(
     Returns:
         The split's name, its arguments and, by domain, int8 codes [n].
     """
-    arguments: dict[str, Any] = {"by": how} if isinstance(how, str) else dict(how)
-    by = arguments.pop("by", None)
-    kinds: dict[Any, tuple[Any, set[str]]] = {
-        "time": (_by_time, {"fractions", "cuts"}),
-        "last": (_by_last, set()),
-        "users": (_by_users, {"fractions", "seed"}),
-        "random": (_at_random, {"fractions", "seed"}),
-        "resample": (_resampled, {"train", "overlap", "users", "day", "literal", "seed"}),
-        "given": (_given, {"column"}),
+    by, arguments = settle(how, seed)
+    functions: dict[str, Any] = {
+        "time": _by_time,
+        "last": _by_last,
+        "users": _by_users,
+        "random": _at_random,
+        "resample": _resampled,
+        "given": _given,
     }
-    if by not in kinds:
+    codes = functions[by](schema, logs, **arguments)
+    for part, code in (("train", 0), ("test", 2)):
+        if not (codes[schema.target] == code).any():
+            raise DataError(
+                f"The split by {by} leaves no {part} rows in {schema.target!r}. Change its fractions or cuts."
+            )
+    shown = arguments.get("cuts") or arguments.get("fractions") or []
+    name = "-".join([by, *(f"{number:g}" for number in shown)])
+    return name + (f"-seed{arguments['seed']}" if "seed" in arguments else ""), {"by": by, **arguments}, codes
+
+
+def settle(how: Any, seed: int = 0) -> tuple[str, dict[str, Any]]:
+    """What a split is by, and its arguments, checked; see `assign`. This looks at no rows."""
+    if not isinstance(how, (str, Mapping)):
         raise DataError(
-            f"`split` must be by {', '.join(kinds)}. Received: {by!r}. Example: split: {{by: time}}."
+            f"`split` must be a word or a mapping, for example {{by: time, fractions: [0.7, 0.1, 0.2]}}. "
+            f"Received: {how!r}."
         )
-    function, known = kinds[by]
-    unknown = sorted(set(arguments) - known)
+    arguments: dict[str, Any] = {"by": how} if isinstance(how, str) else dict(how)
+    arguments = {key: value for key, value in arguments.items() if value is not None}
+    by = arguments.pop("by", None)
+    if not isinstance(by, str) or by not in _KNOWN:
+        raise DataError(
+            f"`split` must be by {', '.join(_KNOWN)}. Received: {by!r}. Example: split: {{by: time}}."
+        )
+    known = _KNOWN[by]
+    unknown = sorted(set(arguments) - known, key=str)
     if unknown:
         raise DataError(
             f"A split by {by} does not know {unknown[0]!r}. It knows: {', '.join(sorted(known)) or 'nothing'}."
@@ -155,23 +175,44 @@ def assign(
         arguments.setdefault("seed", seed)
     if "fractions" in known and "cuts" not in arguments:
         arguments["fractions"] = _fractions(arguments.get("fractions", (0.7, 0.1, 0.2)))
-    codes = function(schema, logs, **arguments)
-    for part, code in (("train", 0), ("test", 2)):
-        if not (codes[schema.target] == code).any():
-            raise DataError(
-                f"The split by {by} leaves no {part} rows in {schema.target!r}. Change its fractions or cuts."
-            )
-    numbers = arguments.get("cuts") or arguments.get("fractions") or []
-    name = "-".join([by, *(f"{number:g}" for number in numbers)])
-    return name + (f"-seed{arguments['seed']}" if "seed" in arguments else ""), {"by": by, **arguments}, codes
+    for name, value in arguments.items():
+        if name != "fractions" and not _FINE[name][0](value):
+            raise DataError(f"`{name}` of a split must be {_FINE[name][1]}. Received: {value!r}.")
+    return by, arguments
+
+
+def _share(value: Any) -> bool:
+    return is_number(value) and 0 < value <= 1
+
+
+def _cuts(value: Any) -> bool:
+    two = isinstance(value, Sequence) and len(value) == 2 and all(map(is_number, value))
+    return two and value[0] <= value[1]
+
+
+_KNOWN = {
+    "time": {"fractions", "cuts"},
+    "last": set(),
+    "users": {"fractions", "seed"},
+    "random": {"fractions", "seed"},
+    "resample": {"train", "overlap", "users", "day", "literal", "seed"},
+    "given": {"column"},
+}
+_FINE: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "seed": (is_whole, "a whole number of at least 0"),
+    "cuts": (
+        _cuts,
+        "two times, the end of train and the end of valid, as numbers (of dates: Unix seconds)",
+    ),
+    **dict.fromkeys(("train", "overlap", "users"), (_share, "a share above 0 and at most 1")),
+    "day": (lambda value: is_number(value) and value > 0, "a number above 0"),
+    "literal": (lambda value: isinstance(value, bool), "true or false"),
+    "column": (lambda value: isinstance(value, str), "the name of a column"),
+}
 
 
 def _fractions(given: Any) -> list[float]:
-    fine = (
-        isinstance(given, Sequence)
-        and len(given) == 3
-        and all(isinstance(f, (int, float)) and f >= 0 for f in given)
-    )
+    fine = isinstance(given, Sequence) and len(given) == 3 and all(is_number(f) and f >= 0 for f in given)
     if not fine or abs(sum(given) - 1) > 1e-6:
         raise DataError(
             f"`fractions` must be three numbers (train, valid, test) that sum to 1. Received: {given!r}."
@@ -192,10 +233,6 @@ def _by_time(
         ordered = np.sort(times)
         places = [round(fractions[0] * len(ordered)), round((fractions[0] + fractions[1]) * len(ordered))]
         cuts = [ordered[place] if place < len(ordered) else np.inf for place in places]
-    if not (isinstance(cuts, Sequence) and len(cuts) == 2 and cuts[0] <= cuts[1]):
-        raise DataError(
-            f"`cuts` must be two times, the end of train and the end of valid. Received: {cuts!r}."
-        )
     return {
         name: ((log.time >= cuts[0]).astype(np.int8) + (log.time >= cuts[1])) for name, log in logs.items()
     }
@@ -272,9 +309,6 @@ def _resampled(
     day: float = 86400,
     literal: bool = False,
 ) -> dict[str, np.ndarray]:
-    for name, share in (("train", train), ("overlap", overlap), ("users", users)):
-        if not 0 < share <= 1:
-            raise DataError(f"`{name}` must be a share above 0 and at most 1. Received: {share!r}.")
     for name, log in logs.items():
         _needs_time(name, log, "resampling")
     codes = user_codes(logs)

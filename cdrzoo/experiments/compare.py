@@ -129,9 +129,11 @@ def compare(
         raise InputError("Two entries of the comparison are the same. Give each model once.")
     if seeds < 1:
         raise InputError(f"`seeds` must be at least 1. Received: {seeds}.")
-    for entry in entries:  # a misspelt argument fails before any long work
+    from cdrzoo.experiments.run import check_model
+
+    for entry in entries:  # a misspelt argument, or a wrong one, fails before any long work
         run = config.with_changes(entry.changes)
-        run.model_arguments()
+        check_model(run)
         if run.finetune not in (None, config.finetune):  # its vocabularies are not those of the shared rows
             raise InputError(
                 f"{entry.label!r} fine-tunes {run.finetune}. Name it in the run configuration, whose rows all entries "

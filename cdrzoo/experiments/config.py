@@ -8,7 +8,6 @@ import functools
 import glob
 import hashlib
 import inspect
-import math
 import pathlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 
 from cdrzoo import models
 from cdrzoo.errors import InputError
-from cdrzoo.schema import Schema, load_mapping
+from cdrzoo.schema import Schema, is_number, is_whole, load_mapping
 
 OPTIMIZERS = ("adam", "adagrad", "sgd")
 PLACES = ("folder", "files")
@@ -41,6 +40,15 @@ def _sha256(file: pathlib.Path, size: int, changed: int) -> str:
         while part := stream.read(1 << 20):
             digest.update(part)
     return digest.hexdigest()
+
+
+def _fill(settings: Any) -> None:
+    """`None` in place of a setting stands for its default."""
+    for each in dataclasses.fields(settings):
+        if getattr(settings, each.name) is None and each.default_factory is not dataclasses.MISSING:
+            object.__setattr__(settings, each.name, each.default_factory())
+        elif getattr(settings, each.name) is None and each.default is not dataclasses.MISSING:
+            object.__setattr__(settings, each.name, each.default)
 
 
 def check_known(what: str, given: Mapping[str, Any], allowed: list[str]) -> None:
@@ -90,34 +98,38 @@ class Training:
     loss_weights: dict[str, float] | None = None
 
     def __post_init__(self):
+        _fill(self)
         if self.optimizer not in OPTIMIZERS:
             raise InputError(
                 f"`optimizer` must be one of {', '.join(OPTIMIZERS)}. Received: {self.optimizer!r}."
             )
-        if not self.learning_rate > 0:
-            raise InputError(f"`learning_rate` must be above 0. Received: {self.learning_rate!r}.")
-        if not self.source_ratio > 0:
-            raise InputError(f"`source_ratio` must be above 0. Received: {self.source_ratio!r}.")
+        for name in ("learning_rate", "source_ratio", "weight_decay"):
+            value, least = getattr(self, name), "of at least 0" if name == "weight_decay" else "above 0"
+            if not is_number(value) or value < 0 or (value == 0 and least == "above 0"):
+                raise InputError(f"`{name}` must be a number {least}. Received: {value!r}.")
         for name in ("batch_size", "epochs", "patience", "steps_per_execution"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"`{name}` must be a whole number of at least 1. Received: {value!r}.")
-        if self.epoch not in ("target", "longest") and not (type(self.epoch) is int and self.epoch > 0):
+            if not is_whole(getattr(self, name), 1):
+                raise InputError(
+                    f"`{name}` must be a whole number of at least 1. Received: {getattr(self, name)!r}."
+                )
+        if self.epoch not in ("target", "longest") and not is_whole(self.epoch, 1):
             raise InputError(
                 f"`epoch` must be 'target', 'longest' or a number of steps. Received: {self.epoch!r}."
             )
+        for name in ("mixed_precision", "xla"):
+            if not isinstance(getattr(self, name), (bool, type(None))):
+                raise InputError(f"`{name}` must be true or false. Received: {getattr(self, name)!r}.")
+        if self.monitor is not None and not str(self.monitor).startswith("val_"):
+            raise InputError(
+                f"`monitor` must be a metric of the validation rows, such as val_auc. Received: {self.monitor!r}."
+            )
         weights = {} if self.loss_weights is None else self.loss_weights
-        if not isinstance(weights, Mapping) or not all(map(_is_weight, weights.values())):
+        if not isinstance(weights, Mapping) or not all(is_number(w) and w > 0 for w in weights.values()):
             raise InputError(
                 "`loss_weights` must be a mapping from domain to a number above 0, for example {books: 0.5}. "
                 f"Received: {weights!r}."
             )
         object.__setattr__(self, "loss_weights", {name: float(w) for name, w in weights.items()} or None)
-
-
-def _is_weight(value: Any) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value > 0
 
 
 @dataclass(frozen=True)
@@ -159,6 +171,29 @@ class RunConfig:
     files: tuple[str, ...] = ()
 
     def __post_init__(self):
+        _fill(self)
+        for names, kind, wanted in (
+            (("schema",), Schema, "a file's name or a mapping"),
+            (("data", "arguments", "preparation", "first"), Mapping, "a mapping, `name: value` lines"),
+            (("training",), Training, "a mapping, `name: value` lines"),
+            (("model",), str, "a model's name"),
+            (("split",), (str, Mapping), "a word or a mapping"),
+            (("finetune",), (str, pathlib.Path, type(None)), "a run's folder"),
+        ):
+            for name in names:
+                if not isinstance(getattr(self, name), kind):
+                    raise InputError(f"`{name}` must be {wanted}. Received: {getattr(self, name)!r}.")
+        if self.width is not None and not is_whole(self.width, 1):
+            raise InputError(f"`width` must be a whole number of at least 1. Received: {self.width!r}.")
+        if not is_whole(self.seed, 0) or self.seed >= 2**32:
+            raise InputError(f"`seed` must be a whole number from 0 to 2**32 - 1. Received: {self.seed!r}.")
+        if self.preparation:
+            from cdrzoo.data import prepare
+
+            known = inspect.signature(prepare).parameters.values()
+            elsewhere = ("split", "folder", "encoder")
+            allowed = [p.name for p in known if p.kind is p.KEYWORD_ONLY and p.name not in elsewhere]
+            check_known("`preparation`", self.preparation, allowed)
         card = models.card(self.model)
         if self.domains is None:
             object.__setattr__(self, "domains", card.domains)
@@ -203,10 +238,6 @@ class RunConfig:
         if isinstance(given.get("training"), Mapping):
             check_known("`training`", given["training"], [f.name for f in dataclasses.fields(Training)])
             given["training"] = Training(**given["training"])
-        if not isinstance(given.get("first", {}), Mapping):
-            raise InputError(
-                f"`first` must be a mapping from setting to value. Received: {given['first']!r}."
-            )
         return cls(**given, folder=str(folder))
 
     @classmethod
@@ -258,7 +289,7 @@ class RunConfig:
         if isinstance(source, Mapping):
             change = {
                 "path": lambda path: self._placed(path, place),
-                "join": lambda js: [{**j, "path": self._placed(j["path"], place)} for j in js],
+                "join": lambda joins: [self._placed(join, place) for join in joins or ()],
             }
             return {key: change[key](value) if key in change else value for key, value in source.items()}
         if isinstance(source, (list, tuple)):

@@ -26,7 +26,7 @@ from cdrzoo.data.protocols import user_groups
 from cdrzoo.errors import Diverged, InputError
 from cdrzoo.experiments.config import RunConfig
 from cdrzoo.export import export
-from cdrzoo.schema import Schema, dump_yaml
+from cdrzoo.schema import FIRST_KNOWN, Schema, dump_yaml
 
 EVALUATION_ROWS = 4096
 """Rows of a validation or test batch."""
@@ -93,16 +93,42 @@ def model_schema(config: RunConfig, prepared: data.Prepared) -> Schema:
     return prepared.schema.with_width(config.width) if config.width else prepared.schema
 
 
+def check_model(config: RunConfig) -> None:
+    """Raises an `InputError` if the model cannot be made, of small tables: the rows have not been read yet.
+
+    What is fine-tuned is not made: its own tables are wanted for that.
+    """
+    config.model_arguments()
+    if not config.finetune:
+        schema = config.schema if config.domains == "all" else config.schema.only(config.schema.target)
+        schema = schema.with_rows({table.name: FIRST_KNOWN + 1 for table in schema.tables})
+        _make(config, schema.with_width(config.width) if config.width else schema)
+
+
+def _make(config: RunConfig, schema: Schema, pretrained: Any = None) -> Any:
+    given = config.model_arguments()
+    first = config.first_stage()
+    parts = {}
+    if first:
+        parts["pretrained"] = _make(first, schema) if pretrained is None else pretrained
+    if config.finetune:
+        parts["trained"] = load(finetuned(config))[1]
+    keras.utils.set_random_seed(config.seed)
+    try:
+        return config.constructor()(schema=schema, **given, **parts)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        cls, said = models.card(config.model).cls, " ".join(str(error).split()).rstrip(".")
+        raise InputError(
+            f"{cls} cannot be made with {given or 'its defaults'}: {said}. Correct the argument; "
+            f"help(cdrzoo.models.{cls}) in Python says what each may be."
+        ) from error
+
+
 def build(config: RunConfig, prepared: data.Prepared, pretrained: Any = None) -> Any:
     """The model of a configuration, compiled; a second stage on a new first one unless a trained one is given."""
-    arguments = dict(config.model_arguments())
-    first = config.first_stage()
-    if first:
-        arguments["pretrained"] = build(first, prepared) if pretrained is None else pretrained
-    if config.finetune:
-        arguments["trained"] = load(finetuned(config))[1]
-    keras.utils.set_random_seed(config.seed)
-    model = config.constructor()(schema=model_schema(config, prepared), **arguments)
+    model = _make(config, model_schema(config, prepared), pretrained)
     training = config.training
     known = {domain.name for domain in model.schema.domains}
     model.compile(
@@ -115,6 +141,47 @@ def build(config: RunConfig, prepared: data.Prepared, pretrained: Any = None) ->
         steps_per_execution=training.steps_per_execution,
     )
     return model
+
+
+def monitor(config: RunConfig, schema: Schema) -> str:
+    """What chooses the epoch."""
+    return config.training.monitor or ("val_auc" if schema.target_domain.task == "click" else "val_rmse")
+
+
+def check_rows(config: RunConfig, prepared: data.Prepared) -> None:
+    """Raises an `InputError` if the validation rows cannot choose an epoch, of one stage or the other."""
+    if first := config.first_stage():
+        check_rows(first, prepared)
+    schema, watched = prepared.schema, monitor(config, prepared.schema)
+    train, valid = (prepared.parts[schema.target][part] for part in ("train", "valid"))
+    if not len(valid):
+        raise InputError(
+            f"The split leaves {schema.target!r} no validation rows, and they choose the epoch. Give them a share, "
+            "for example split: {by: time, fractions: [0.7, 0.1, 0.2]}, and of a small file a larger one."
+        )
+    task, users = schema.target_domain.task, valid.user
+    found = {
+        f"val_{name}": value
+        for name, value in metrics.evaluate(
+            valid.y, np.zeros(len(valid)), task, users, weights=valid.weight
+        ).items()
+    }
+    if watched not in found:
+        raise InputError(
+            f"`monitor` must be what is measured of {schema.target!r}: {', '.join(found)}. Received: {watched!r}."
+        )
+    if not np.isfinite(found[watched]):
+        of = "no user has" if watched == "val_gauc" else "there are not"
+        raise InputError(
+            f"`{watched}` cannot choose an epoch: among the {len(valid)} validation rows of {schema.target!r} {of} "
+            "both clicks and others. Choose another split, or `monitor: val_log_loss`."
+        )
+    if watched in ("val_auc", "val_gauc") and len(np.unique(train.y)) < 2:
+        raise InputError(
+            f"The {len(train)} training rows of {schema.target!r} all have the label {train.y[0, 0]:g}, so there is "
+            "nothing to rank. Give both clicks and others: choose another split, or draw `negatives` for a log of "
+            "clicks alone."
+        )
 
 
 def fit(
@@ -130,6 +197,7 @@ def fit(
     `first_folder` (default: `folder/first`). If there is the state of an interrupted run, that run is continued, and
     ends as it would have without the interruption.
     """
+    check_rows(config, prepared)
     first = config.first_stage()
     pretrained, reported = (
         fit_first(first, prepared, first_folder or folder / "first", verbose) if first else (None, None)
@@ -138,9 +206,8 @@ def fit(
     with _precision(training.mixed_precision):
         model = build(config, prepared, pretrained)
         schema = model.schema
-        monitor = training.monitor or ("val_auc" if schema.target_domain.task == "click" else "val_rmse")
-        best = folder / "best.weights.h5"
-        watching = {"monitor": monitor, "mode": metrics.better(monitor)}
+        best, chosen_by = folder / "best.weights.h5", monitor(config, schema)
+        watching = {"monitor": chosen_by, "mode": metrics.better(chosen_by)}
         valid = prepared.valid(EVALUATION_ROWS)
         steps = [
             callbacks.Evaluate(valid, users=prepared.parts[schema.target]["valid"].user),
@@ -162,11 +229,11 @@ def fit(
             rows, epochs=training.epochs, callbacks=[*steps, resume], verbose=verbose, shuffle=False
         )
         seconds = time.perf_counter() - begin
-        watched = np.asarray(history.history[monitor], dtype="float64")
+        watched = np.asarray(history.history[chosen_by], dtype="float64")
         if not np.isfinite(watched).any():
             raise Diverged(
-                f"`{monitor}` was not a number in any epoch, so none can be chosen. The validation rows may hold one "
-                "class only, or training diverged: choose another split, or a smaller learning rate."
+                f"`{chosen_by}` was not a number in any epoch, so none can be chosen: training diverged. "
+                "Give a smaller learning rate."
             )
         chosen = int(np.nanargmax(watched) if watching["mode"] == "max" else np.nanargmin(watched))
         model.load_weights(best)
@@ -379,15 +446,17 @@ def train(
         InputError: before any long work, when the input is at fault or the folder is taken.
     """
     folder = pathlib.Path(folder)
-    config.model_arguments()
+    check_model(config)
     if config.finetune:
         old, new = finetuned(config).resolve(), folder.resolve()
         if old == new or old in new.parents or new in old.parents:
             raise InputError(
                 f"{folder} and the run that is fine-tuned, {old}, lie in one another. Choose another folder."
             )
+    described = dump_yaml(config.to_dict())
     claim(folder, config, resume, overwrite)
     prepared = seen(config, prepare(config))
+    check_rows(config, prepared)
     if resume:
         _check_data(config, prepared, folder, ", or start anew with `--overwrite`")
     else:
@@ -398,7 +467,7 @@ def train(
         prepared.schema.save(folder / "schema.yaml")
         prepared.encoder.save(folder / "encoder")
         files.write(folder / "split.json", json.dumps(_trained_on(config, prepared), indent=2) + "\n")
-        files.write(folder / "config.yaml", dump_yaml(config.to_dict()))
+        files.write(folder / "config.yaml", described)
     fitted = fit(config, prepared, folder, verbose)
     result = summary(config, prepared, fitted)
     # A few raw rows go along, so that an export can be warmed up and proven without the data.

@@ -93,17 +93,26 @@ def tune(
         raise InputError(f"A search is one of {', '.join(HOW)}. Received: {how!r}.")
     if trials < 1:
         raise InputError(f"`trials` must be at least 1. Received: {trials}.")
+    from cdrzoo.experiments.run import check_model
+
     space = load_space() if space is None else space
     runs = {entry.label: config.with_changes(entry.changes) for entry in entries}
     known = set(compare.RUN_SETTINGS)
     for run in runs.values():
-        run.model_arguments()
+        check_model(run)
         known |= _arguments(run)
     for name in space:
         if name not in known:
             raise InputError(
                 f"The space has {name!r}, a setting of neither the run nor one of the models. Correct its name."
             )
+    for run in runs.values():
+        for name, values in space.items():
+            for value in [values["min"], values["max"]] if isinstance(values, Mapping) else values:
+                changes = compare._settings(run, {name: value})
+                changed = run.with_changes(changes)
+                if changes and name not in compare.RUN_SETTINGS:
+                    check_model(changed)
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with compare._pool(config, folder / "first", jobs=1) as processes:

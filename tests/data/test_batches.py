@@ -181,6 +181,10 @@ def test_evaluation_gives_every_row_in_order():
     assert list(x) == ["films"] and x["films"]["seen"].shape == (None, 3) and y["films"].shape == (None, 1)
 
 
+def test_evaluation_of_no_rows_gives_no_batch():
+    assert items(evaluation_batches(part(0), "films", 10), "films") == []
+
+
 def test_the_target_alone_and_features_of_one_kind():
     only = {"films": Part(x={"price": np.arange(4, dtype=np.float32)}, y=np.ones((4, 1), np.float32))}
     ((x, y),) = training_batches(only, "films", 4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -290,6 +292,31 @@ def test_times_that_only_lie_apart_are_none(books, films):
         },
         split="random",
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"include_ties": "no"}, "`include_ties` must be true or false. Received: 'no'"),
+        ({"history": "after"}, "`history` must be before or others. Received: 'after'"),
+        ({"seed": "a"}, "`seed` must be a whole number of at least 0. Received: 'a'"),
+        ({"split": {"by": "time", "fractions": [1]}}, "three numbers"),
+        (
+            {"sources": {"films": {"path": "f.csv", "history_min_label": "x"}}},
+            "`history_min_label` must be a number",
+        ),
+        (
+            {"sources": {"films": {"path": "f.csv", "join": {"path": "x", "on": "y"}}}},
+            "`join` must be a list",
+        ),
+        ({"sources": {"films": {"path": "f.csv", "separator": ""}}}, "`separator` must be text"),
+        ({"sources": {"films": {"path": "f.csv", "weight": True}}}, "`weight` must be the name of a column"),
+    ],
+)
+def test_arguments_are_checked_before_a_file_is_looked_for(given, words):
+    sources = {"books": "nowhere.csv", "films": "nowhere.csv", **given.pop("sources", {})}
+    with pytest.raises(DataError, match=re.escape(words)):
+        prepare(small()[0], sources, **given)
 
 
 def test_files_are_checked_before_any_is_read(tmp_path):

@@ -279,6 +279,11 @@ def test_a_model_of_the_target_alone_draws_nothing_of_the_sources(config):
 def test_mistakes_fail_before_anything_is_trained(config, runs, tmp_path):
     with pytest.raises(InputError, match="units"):
         compare.compare(config, [compare.Entry.parse("dnn:unit=3")], tmp_path)
+    for wrong in ("dropout=2", "dropout=abc", "units=64", "units=[0]", "learning_rate=high"):
+        with pytest.raises(InputError, match=wrong.partition("=")[0]):
+            compare.compare(
+                config, [compare.Entry.parse("lr"), compare.Entry.parse(f"dnn:{wrong}")], tmp_path
+            )
     with pytest.raises(InputError, match="finetune=null"):
         compare.compare(config, [compare.Entry.parse("dacdr:finetune=runs/old")], tmp_path)
     with pytest.raises(InputError, match="the same"):

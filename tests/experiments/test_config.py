@@ -78,11 +78,40 @@ def test_changes_find_their_place():
         ({"data": {**DATA, "filmz": "a.csv"}}, "Did you mean 'films'"),
         ({"domains": "target"}, "learns from a source"),
         ({"domains": "both"}, "'all' or 'target'"),
+        ({"schema": 5}, "`schema` must be a file's name or a mapping"),
+        ({"model": 5}, "`model` must be"),
+        ({"training": [1]}, "`training` must be a mapping"),
+        ({"arguments": "units"}, "`arguments` must be a mapping"),
+        ({"split": ["time"]}, "`split` must be a word or a mapping"),
+        ({"preparation": ["seed"]}, "`preparation` must be a mapping"),
+        ({"preparation": {"histroy": "others"}}, "Did you mean 'history'"),
+        ({"preparation": {"split": "random"}}, "`preparation` has an unknown entry 'split'"),
+        ({"finetune": 5}, "`finetune` must be a run's folder"),
+        ({"width": "wide"}, "`width` must be a whole number"),
+        *(({"seed": seed}, "`seed` must be a whole number") for seed in ("x", "1", 1.5, -1, True, 2**32)),
+        ({"training": {"learning_rate": "fast"}}, "`learning_rate` must be a number above 0"),
+        ({"training": {"learning_rate": float("inf")}}, "`learning_rate` must be a number above 0"),
+        *(
+            ({"training": {"weight_decay": w}}, "`weight_decay` must be a number of at least 0")
+            for w in ("a", -1)
+        ),
+        ({"training": {"source_ratio": "1"}}, "`source_ratio` must be a number"),
+        ({"training": {"mixed_precision": "maybe"}}, "`mixed_precision` must be true or false"),
+        ({"training": {"xla": "perhaps"}}, "`xla` must be true or false"),
+        ({"training": {"monitor": "auc"}}, "such as val_auc. Received: 'auc'"),
     ],
 )
 def test_mistakes_are_named(given, message):
     with pytest.raises(InputError, match=message):
         RunConfig.from_dict({"schema": toy_schema().to_dict(), "data": DATA, **given})
+
+
+def test_what_is_left_empty_is_the_default():
+    names = ("training", "arguments", "split", "preparation", "first", "seed", "width", "domains")
+    given = {"schema": toy_schema().to_dict(), "data": DATA, "model": "mkt"}
+    empty = RunConfig.from_dict({**given, **dict.fromkeys(names)})
+    assert empty == RunConfig.from_dict(given) and empty.split == "time"
+    assert config().with_changes({"batch_size": None, "xla": None}).training == Training()
 
 
 def test_an_argument_the_model_does_not_have_is_named():

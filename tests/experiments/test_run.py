@@ -97,6 +97,79 @@ def logs(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def frames():
+    made = synthetic.synthesize(users=40, source_rows=100, target_rows=200, source_items=10, target_items=10)
+    return made.schema, made.frames
+
+
+def _one_class(frame, rows):
+    frame = frame.sort_values("time", ignore_index=True)
+    frame.loc[rows, "click"] = 1
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("change", "given", "message"),
+    [
+        (
+            lambda f: _one_class(f, slice(130, 165)),
+            {},
+            "`val_auc` cannot choose .* there are not both clicks",
+        ),
+        (
+            lambda f: f.assign(user=range(len(f))),
+            {"monitor": "val_gauc"},
+            "no user has both clicks and others",
+        ),
+        (lambda f: _one_class(f, slice(0, 139)), {}, "training rows of 'films' all have the label 1"),
+        (lambda f: f, {"monitor": "val_rmse"}, "must be what is measured of 'films': val_auc, .* 'val_rmse'"),
+        (lambda f: f, {"monitor": "val_auc@cold"}, "must be what is measured of 'films'"),
+        (lambda f: f.head(3), {}, "leaves 'films' no validation rows"),
+        (lambda f: f, {"units": [0]}, "DNN cannot be made with {'units': .0.}: .*units=0"),
+        (lambda f: f, {"model": "mkt", "first.monitor": "val_mae"}, "'val_mae'"),
+    ],
+    ids=[
+        "valid of one class",
+        "users of one class",
+        "train of one class",
+        "metric",
+        "group",
+        "3 rows",
+        "model",
+        "first",
+    ],
+)
+def test_what_cannot_be_trained_is_said_before_anything_is_written(
+    frames, tmp_path, monkeypatch, change, given, message
+):
+    schema, rows = frames
+    data = {"books": "books.csv", "films": "films.csv"}
+    rows["books"].to_csv(tmp_path / "books.csv", index=False)
+    change(rows["films"]).to_csv(tmp_path / "films.csv", index=False)
+    config = RunConfig(schema, data, "dnn", domains="all", folder=str(tmp_path))
+    config = config.with_changes({"batch_size": 2, **given})
+    monkeypatch.setattr(keras.Model, "fit", None)
+    with pytest.raises(InputError, match=message):
+        run.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(InputError, match=message):  # what a comparison does
+        run.fit(config, run.prepare(config), tmp_path / "fit")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["books.csv", "films.csv"]
+
+
+def test_one_class_will_do_for_another_metric_than_auc(frames, tmp_path):
+    schema, rows = frames
+    data = {"films": {"data": _one_class(rows["films"], slice(130, 165))}}
+    training = Training(batch_size=32, epochs=1, monitor="val_log_loss")
+    config = RunConfig(schema.only("films"), data, "lr", training=training)
+    history = run.fit(config, run.prepare(config), tmp_path).history
+    assert np.isnan(history["val_auc"]).all() and np.isfinite(history["val_log_loss"]).all()
+    with pytest.raises(InputError, match="cannot hold a DataFrame"):
+        run.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.fixture(scope="module")
 def trained(logs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "lr"

@@ -152,6 +152,8 @@ def test_the_space_is_checked_first(config, runs, tmp_path):
     entry = [compare.Entry("dnn")]
     with pytest.raises(InputError, match="'droput'"):
         tune(config, entry, tmp_path / "x", space={"droput": [0.1]})
+    with pytest.raises(InputError, match="DNN cannot be made with {'dropout': 2}"):
+        tune(config, entry, tmp_path / "x", space={"dropout": [0.1, 2]})
     with pytest.raises(InputError, match="random, bayesian, hyperband"):
         tune(config, entry, tmp_path / "x", how="grid")
     with pytest.raises(InputError, match="at least 1"):
