@@ -272,7 +272,8 @@ def _parser() -> argparse.ArgumentParser:
     predict = command(
         "predict",
         _predict,
-        "Score the rows of a file with an exported model, or with one that is served.\n\n"
+        "Score the rows of a file with an exported model, or with one that is served. All columns of the file stay;\n"
+        "the score comes behind them, click or rating (click_score, rating_score beside a column of that name).\n\n"
         "  cdrzoo predict saved_models/films/1 --input demo/requests.csv\n"
         "  cdrzoo predict films --server http://127.0.0.1:8501 --input demo/requests.csv",
     )
@@ -414,7 +415,7 @@ def _schema_check(arguments: argparse.Namespace) -> None:
 
 
 def _synthesize(arguments: argparse.Namespace) -> None:
-    from cdrzoo.data import prepare, synthetic
+    from cdrzoo.data import prepare, readers, synthetic
 
     _new_folder(arguments.folder)
     made = synthetic.synthesize(arguments.transfer, seed=arguments.seed)
@@ -427,10 +428,7 @@ def _synthesize(arguments: argparse.Namespace) -> None:
         arguments={"sync_every": 20},
         training={"batch_size": 128, "source_ratio": 4.0, "patience": 3},
     )
-    requests = prepare(made.schema, made.sources).frame(made.schema.target, "test", 5)
-    for feature in made.schema.target_domain.features:
-        if feature.kind == "ids":
-            requests[feature.column] = ["|".join(map(str, ids)) for ids in requests[feature.column]]
+    requests = readers.joined(prepare(made.schema, made.sources).frame(made.schema.target, "test", 5))
     requests.to_csv(arguments.folder / "requests.csv", index=False)
     print(
         f"Wrote {', '.join(sorted(path.name for path in arguments.folder.iterdir()))} to {arguments.folder}"
@@ -686,14 +684,19 @@ def _verify(arguments: argparse.Namespace) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    if arguments.output and arguments.output.exists():
+        raise InputError(f"{arguments.output} exists. Choose another name; nothing is overwritten.")
+    if arguments.output and not arguments.output.parent.is_dir():
+        raise InputError(
+            f"There is no folder {arguments.output.parent} to write to. Make it, or name another."
+        )
     _start_tensorflow()
+    from cdrzoo.data import readers
     from cdrzoo.experiments.predict import predict
 
     scored = predict(arguments.model, arguments.input, server=arguments.server)
     if arguments.output:
-        if arguments.output.exists():
-            raise InputError(f"{arguments.output} exists. Choose another name; nothing is overwritten.")
-        scored.to_csv(arguments.output, index=False)
+        readers.joined(scored).to_csv(arguments.output, index=False)
         print(f"Wrote {len(scored)} scores to {arguments.output}")
     else:
         score, *rows = reversed(scored.columns)

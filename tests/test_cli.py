@@ -91,11 +91,33 @@ def test_export_verify_predict(run, demo, tmp_path, capsys):
         str(scores),
     ]
     assert cli.main(command) == 0
-    assert pd.read_csv(scores)["click"].between(0, 1).all() and len(pd.read_csv(scores)) == len(rows)
+    found = pd.read_csv(scores)
+    assert list(found) == [*rows, "click_score"] and list(found["click"]) == list(rows["click"])
+    assert found["click_score"].nunique() > 1 and len(found) == len(rows)
     assert cli.main(command) == 2  # the scores are there already
+    _predict_again(tmp_path / "films/1", scores, found, capsys)
     card = json.loads((tmp_path / "films/1/assets.extra/model_card.json").read_text())
     assert card["split"]["hash"] == json.loads((run / "split.json").read_text())["hash"]
     assert card["metrics"]["test"]["auc"] == json.loads((run / "metrics.json").read_text())["test"]["auc"]
+
+
+def _predict_again(model, scores, found, capsys):
+    """What was written is read back: histories too, and what is of no use to the model stays where it stood."""
+    requests = pd.read_csv(scores, dtype=str, keep_default_na=False).drop(columns=["click", "click_score"])
+    requests.insert(0, "request", [f"{number:03d}" for number in range(len(requests))])
+    requests.to_csv(scores.with_name("requests.csv"), index=False)
+    command = ["predict", str(model), "--input", str(scores.with_name("requests.csv")), "--output"]
+    assert cli.main([*command, str(scores.with_name("again.csv"))]) == 0
+    again = pd.read_csv(scores.with_name("again.csv"), dtype=str, keep_default_na=False)
+    pd.testing.assert_frame_equal(again.drop(columns="click"), requests)
+    np.testing.assert_allclose(again["click"].astype(float), found["click_score"], atol=1e-6)
+    assert requests["films_shown"].str.contains("|", regex=False).any()
+    named = scores.with_name("named.csv")
+    requests.assign(click=1, click_score=1).to_csv(named, index=False)
+    assert cli.main(["predict", str(model), "--input", str(named)]) == 2
+    assert cli.main([*command, str(scores.parent / "nowhere" / "x.csv")]) == 2
+    error = capsys.readouterr().err
+    assert "no name is left for the scores" in error and "There is no folder" in error
 
 
 def test_an_interrupted_run_resumes_to_the_same_result(demo, run, tmp_path, monkeypatch, capsys):

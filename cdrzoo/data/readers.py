@@ -140,6 +140,27 @@ def row_groups(file: pathlib.Path) -> list[int | None]:
         return list(range(parquet.ParquetFile(str(file)).num_row_groups))
 
 
+def as_written(source: Any) -> pd.DataFrame:
+    """Every column of a DataFrame or of files as it stands there: nothing is converted, of CSV all is text."""
+    if isinstance(source, pd.DataFrame):
+        return source
+    frames = []
+    for file in files(source):
+        with _clear_errors(file):
+            frames.append(_AS_WRITTEN[_suffix(file)](file))
+    return pd.concat(frames, ignore_index=True)
+
+
+def joined(frame: pd.DataFrame, separator: str = SEPARATOR) -> pd.DataFrame:
+    """The frame with its sequences as the text that a cell of a CSV file holds."""
+
+    def cell(value: Any) -> Any:
+        return separator.join(map(str, value)) if isinstance(value, (list, tuple, np.ndarray)) else value
+
+    cells = {name: [cell(v) for v in column] for name, column in frame.items() if column.dtype == object}
+    return frame.assign(**{name: pd.Series(v, frame.index, dtype=object) for name, v in cells.items()})
+
+
 def column_names(source: Any) -> list[str]:
     """The columns of a DataFrame or of a (first) file."""
     if isinstance(source, pd.DataFrame):
@@ -449,6 +470,56 @@ _HEADERS = {
     "tfrecord": _tfrecord_header,
 }
 _READERS = {"csv": _csv, "parquet": _parquet, "jsonl": _json, "tfrecord": _tfrecord}
+
+
+def _csv_as_written(file: pathlib.Path) -> pd.DataFrame:
+    names = {name: Wanted(name, "string") for name in column_names(file)}
+    columns = [array for array, _ in _csv(file, names, None)]
+    return pd.DataFrame(
+        {name: columns[0][name].to_numpy() for name in names} if columns else {}, dtype=object
+    )
+
+
+def _parquet_as_written(file: pathlib.Path) -> pd.DataFrame:
+    from pyarrow import parquet
+
+    return parquet.read_table(str(file)).to_pandas(integer_object_nulls=True, ignore_metadata=True)
+
+
+def _json_as_written(file: pathlib.Path) -> pd.DataFrame:
+    return pd.DataFrame(list(_json_rows(file)), dtype=object)
+
+
+def _tfrecord_as_written(file: pathlib.Path) -> pd.DataFrame:
+    import tensorflow as tf
+
+    rows = []
+    for number, record in enumerate(_read_records(file, _records(file)), 1):
+        found = _example(tf, file, number, record).features.feature
+        values = {
+            name: list(getattr(one, one.WhichOneof("kind") or "int64_list").value)
+            for name, one in found.items()
+        }
+        rows.append(
+            {
+                n: [v.decode(errors="replace") if isinstance(v, bytes) else v for v in vs]
+                for n, vs in values.items()
+            }
+        )
+    frame = pd.DataFrame(rows, dtype=object).sort_index(axis=1)
+    for name, column in frame.items():
+        lists = [value if isinstance(value, list) else [] for value in column]
+        if max(map(len, lists)) < 2:
+            frame[name] = pd.Series([value[0] if value else None for value in lists], dtype=object)
+    return frame
+
+
+_AS_WRITTEN = {
+    "csv": _csv_as_written,
+    "parquet": _parquet_as_written,
+    "jsonl": _json_as_written,
+    "tfrecord": _tfrecord_as_written,
+}
 
 
 # Conversion -----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import json
 import pathlib
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import tensorflow as tf
 
@@ -36,15 +37,31 @@ def predict(
             model is loaded here.
 
     Returns:
-        The rows with one more column, `click` or `rating`.
+        The rows, every column as it stands in the file, and behind them the scores: `click` or `rating`, and
+        `click_score` or `rating_score` where the file has a column of that name (the label) already.
+
+    Raises:
+        InputError: the file has both, or something is wrong with a column that the model reads.
     """
     if server is None:
         return _predict_here(pathlib.Path(model), rows, separator)
     from cdrzoo.serving import Client
 
     with Client(server, str(model)) as client:
+        whole, name = _whole(rows, client.task)
         frame = _read(rows, client.features(), separator, ids=False)  # a server calls whole numbers ids
-        return frame.assign(**{client.task: client.predict(frame)})
+        return whole.assign(**{name: client.predict(frame)})
+
+
+def _whole(rows: str | pathlib.Path, task: str) -> tuple[pd.DataFrame, str]:
+    """The rows as they stand in the file, and what the scores are called beside them."""
+    whole = readers.as_written(rows)
+    for name in (task, f"{task}_score"):
+        if name not in whole:
+            return whole, name
+    raise InputError(
+        f"{rows} has the columns {task!r} and '{task}_score', so that no name is left for the scores. Rename one."
+    )
 
 
 def _predict_here(path: pathlib.Path, rows: str | pathlib.Path, separator: str) -> pd.DataFrame:
@@ -57,6 +74,7 @@ def _predict_here(path: pathlib.Path, rows: str | pathlib.Path, separator: str) 
     domain = Schema.from_dict(facts["schema"]).target_domain
     features = [domain.feature(name) for name in facts["inputs"]]
     frame = _read(rows, features, separator)
+    whole, name = _whole(rows, domain.task)
     model = tf.saved_model.load(str(path))
     serve = model.signatures["serving_default"]
     scores = []
@@ -65,7 +83,7 @@ def _predict_here(path: pathlib.Path, rows: str | pathlib.Path, separator: str) 
         scores.append(
             serve(**{name: tf.constant(values) for name, values in raw.items()})[domain.task].numpy()
         )
-    return frame.assign(**{domain.task: [score for part in scores for score in part]})
+    return whole.assign(**{name: np.concatenate(scores)})
 
 
 def _read(

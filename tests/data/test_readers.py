@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cdrzoo.data.readers import Wanted, chunks, column_names, files, read
+from cdrzoo.data.readers import Wanted, as_written, chunks, column_names, files, joined, read
 from cdrzoo.errors import DataError
 
 FORMATS = ["csv", "csv.gz", "parquet", "jsonl", "jsonl.gz", "tfrecord", "tfrecord.gz", "frame"]
@@ -82,6 +82,20 @@ def test_every_format_gives_the_same_columns(tmp_path, ending):
     assert found["item"].dtype == np.int64 and list(found["item"]) == ROWS["item"]
     np.testing.assert_array_equal(found["price"], [1.5, np.nan, -3, 0, 2.25])
     assert found["@time"].dtype == np.int64 and list(found["@time"]) == ROWS["time"]
+    assert [list(row) for row in found["tags"].to_lists()] == ROWS["tags"]
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_rows_come_back_as_they_were_written(tmp_path, ending):
+    whole = as_written(write(tmp_path, ending, ROWS))
+    text = joined(whole)
+    assert list(whole) == (sorted(ROWS) if "tfrecord" in ending else list(ROWS))
+    assert list(text["tags"]) == ["x|y", "", "é", "x", "007|7"] and list(text["user"]) == ROWS["user"]
+    assert [str(value) for value in text["item"]] == [str(value) for value in ROWS["item"]]
+    assert whole["price"][1] in ("", None) or np.isnan(whole["price"][1])
+    text.to_csv(tmp_path / "back.csv", index=False)
+    found = read(tmp_path / "back.csv", WANTED)
+    assert list(found["item"]) == ROWS["item"] and found["price"][0] == 1.5
     assert [list(row) for row in found["tags"].to_lists()] == ROWS["tags"]
 
 
