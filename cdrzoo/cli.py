@@ -171,7 +171,9 @@ def _parser() -> argparse.ArgumentParser:
         "--search", type=int, default=0, metavar="N", help="first N trials of settings for each model"
     )
     compare.add_argument("--jobs", type=int, default=1, help="processes")
-    compare.add_argument("--against", help="model of the paired test (default: dnn, on the target alone)")
+    compare.add_argument(
+        "--against", help="model of the paired test (default: dnn, else the first on the target alone)"
+    )
     _settings(compare, model=False)
 
     transfer = command(
@@ -524,13 +526,23 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _compare(arguments: argparse.Namespace) -> None:
     _start_tensorflow()
     from cdrzoo.experiments import compare
-    from cdrzoo.experiments.config import RunConfig
+    from cdrzoo.experiments.config import RunConfig, check_results
 
     config, entries = compare.with_settings(
         RunConfig.load(arguments.config), _entries(arguments.models), _changes(arguments)
     )
-    if arguments.against and arguments.against not in [entry.label for entry in entries]:
+    labels = [entry.label for entry in entries]
+    if arguments.against and arguments.against not in labels:
         raise InputError(f"--against {arguments.against!r} is not among --models. Add it there.")
+    check_results(arguments.out)
+    alone = [e.label for e in entries if config.with_changes(e.changes).domains == "target"]
+    against = arguments.against or ("dnn" if "dnn" in labels else next(iter(alone), None))
+    tested = f"Paired t-test over seeds against {against}."
+    if against is None:
+        tested = (
+            "No paired test: no model sees the target alone. Add dnn to --models, or name one with --against."
+        )
+    print(tested)
     results = compare.compare(
         config,
         entries,
@@ -542,9 +554,9 @@ def _compare(arguments: argparse.Namespace) -> None:
     )
     from cdrzoo.experiments import floors, run
 
-    against, prepared = arguments.against or "dnn", run.prepare(config)
+    prepared = run.prepare(config)
     simple = floors.floors(prepared)
-    text = compare.markdown(compare.table(results, against, simple))
+    text = f"{compare.markdown(compare.table(results, against or '', simple))}\n{tested}\n"
     (arguments.out / "table.md").write_text(text)
     settings = [
         part for name in ("models", "seeds", "search") for part in (f"--{name}", getattr(arguments, name))
@@ -553,7 +565,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     about = {
         "command": list(map(str, ["compare", arguments.config, *settings, *changed, "--out", arguments.out])),
         "config": config.to_dict(),
-        "against": against,
+        **({"against": against} if against else {}),
         "floors": simple,
         "groups": run.group_sizes(prepared),
         "runs": compare.runs(results),
@@ -564,7 +576,7 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 def _tune(arguments: argparse.Namespace) -> None:
     from cdrzoo.experiments.config import RunConfig
-    from cdrzoo.experiments.tune import load_space, tune
+    from cdrzoo.experiments.tune import load_space, tune, written
 
     config = RunConfig.load(arguments.config)
     space = load_space(arguments.space)
@@ -586,7 +598,7 @@ def _tune(arguments: argparse.Namespace) -> None:
         _print_metrics(
             line["result"]["validation"], f"{label}: validation rows, best of {arguments.trials} trials"
         )
-    print(f"Configurations: {', '.join(str(path) for path in sorted(arguments.out.glob('*.yaml')))}")
+    print(f"Configurations: {', '.join(str(written(arguments.out, label)) for label in best)}")
 
 
 def _entries(models: str) -> list[Any]:

@@ -552,6 +552,9 @@ def test_tune_writes_a_run_that_train_takes(demo, tmp_path, capsys):
     assert cli.main(command) == 0
     assert "lr: validation rows, best of 2 trials" in capsys.readouterr().out
     assert len((tmp_path / "tuned/results.jsonl").read_text().splitlines()) == 2
+    (tmp_path / "tuned/mine.yaml").write_text("")
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"Configurations: {tmp_path / 'tuned/lr.yaml'}"
     assert cli.main(["train", str(tmp_path / "tuned/lr.yaml"), "--out", str(tmp_path / "run")]) == 0
     config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
     assert config["model"] == "lr" and config["training"]["epochs"] == 1
@@ -610,6 +613,55 @@ def test_compare_prints_a_table_and_goes_on_where_it_stopped(demo, tmp_path, cap
     assert len(lines.splitlines()) == 4
     assert cli.main(command) == 0
     assert (tmp_path / "results.jsonl").read_text() == lines and (tmp_path / "table.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        ("dnn:domains=all,dnn", "Paired t-test over seeds against dnn."),
+        ("mmoe,lr,fm", "Paired t-test over seeds against lr."),
+        ("mmoe,star", "No paired test: no model sees the target alone. Add dnn to --models"),
+    ],
+)
+def test_what_is_tested_against_what_is_said(demo, tmp_path, monkeypatch, capsys, models, said):
+    from cdrzoo.experiments import compare
+
+    def train(changes):
+        test = {
+            "auc": 0.6 + 0.01 * changes["seed"] + 0.1 * len(changes["model"]),
+            "gauc": 0.5,
+            "log_loss": 1,
+            "ece": 0,
+        }
+        return {"validation": {"auc": 0.5}, "test": test, "parameters": 1, "seconds": 1.0}
+
+    monkeypatch.setattr(compare, "_train", train)
+    monkeypatch.setattr(compare, "_start", lambda config, firsts: print("training"))
+    folder = tmp_path / "c"
+    command = ["compare", str(demo / "run.yaml"), "--models", models, "--seeds", "2", "--out", str(folder)]
+    assert cli.main(command) == 0
+    out = capsys.readouterr().out
+    assert out.index(said) < out.index("training") and said in (folder / "table.md").read_text()
+    assert any("+0." in line or "-0." in line for line in out.splitlines()) == ("No paired" not in said)
+
+
+def test_what_is_in_a_folder_is_not_mixed_with_a_comparison(demo, run, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/table.md").write_text("my precious table")
+    for folder in (run, tmp_path / "mine"):
+        before = _files(folder)
+        assert cli.main(["compare", str(demo / "run.yaml"), "--models", "lr,dnn", "--out", str(folder)]) == 2
+        assert "not of a comparison" in capsys.readouterr().err and _files(folder) == before
+
+
+def test_a_page_of_somebody_elses_is_not_written_over(run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "run")
+    page = tmp_path / "run/report.html"
+    assert cli.main(["report", str(tmp_path / "run")]) == cli.main(["report", str(tmp_path / "run")]) == 0
+    page.write_text("<title>mine</title>")
+    assert cli.main(["report", str(tmp_path / "run")]) == 2 and page.read_text() == "<title>mine</title>"
+    assert cli.main(["train", str(run / "config.yaml"), "--out", str(tmp_path / "run"), "--overwrite"]) == 2
+    assert "more than a run: report.html" in capsys.readouterr().err
 
 
 def test_a_model_to_test_against_that_is_not_compared_is_named(demo, tmp_path, capsys):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
 import glob
 import hashlib
 import inspect
+import json
 import pathlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -49,6 +51,20 @@ def _fill(settings: Any) -> None:
             object.__setattr__(settings, each.name, each.default_factory())
         elif getattr(settings, each.name) is None and each.default is not dataclasses.MISSING:
             object.__setattr__(settings, each.name, each.default)
+
+
+def check_results(folder: pathlib.Path) -> None:
+    """Raises an `InputError` if a folder holds anything and is not that of a comparison or a search."""
+    if not folder.exists() or {path.name for path in folder.iterdir()} <= {
+        "first"
+    }:  # stopped in a first stage
+        return
+    with contextlib.suppress(OSError, ValueError), (folder / "results.jsonl").open(encoding="utf-8") as file:
+        if {"key", "stage", "label"} <= set(json.loads(file.readline())):
+            return
+    raise InputError(
+        f"{folder} is not empty, and not of a comparison or a search. Choose a new folder; nothing is overwritten."
+    )
 
 
 def check_known(what: str, given: Mapping[str, Any], allowed: list[str]) -> None:

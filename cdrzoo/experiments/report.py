@@ -118,12 +118,21 @@ def report(folder: str | pathlib.Path, out: str | pathlib.Path | None = None) ->
     for name, page in pages.items():
         if any(folder.glob(name)):
             path = pathlib.Path(out) if out else folder / "report.html"
+            if path.exists() and not is_page(path):
+                raise InputError(
+                    f"{path} is there and no page of `cdrzoo report`. Name another file with --out."
+                )
             text = page(folder)
             path.write_text(text, encoding="utf-8")
             return path
     raise InputError(
         f"{folder} holds nothing to report on. Give the folder of a finished `cdrzoo train`, `compare` or `transfer`."
     )
+
+
+def is_page(path: pathlib.Path) -> bool:
+    """Whether a file is a page of this module."""
+    return f"</title>\n<style>{STYLE[:80]}" in path.read_text(encoding="utf-8", errors="replace")
 
 
 def check_matplotlib() -> None:

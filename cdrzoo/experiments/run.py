@@ -88,11 +88,6 @@ def seen(config: RunConfig, prepared: data.Prepared) -> data.Prepared:
     return prepared.only(prepared.schema.target) if config.domains == "target" else prepared
 
 
-def model_schema(config: RunConfig, prepared: data.Prepared) -> Schema:
-    """The schema the model is made with."""
-    return prepared.schema.with_width(config.width) if config.width else prepared.schema
-
-
 def check_model(config: RunConfig) -> None:
     """Raises an `InputError` if the model cannot be made, of small tables: the rows have not been read yet.
 
@@ -101,8 +96,7 @@ def check_model(config: RunConfig) -> None:
     config.model_arguments()
     if not config.finetune:
         schema = config.schema if config.domains == "all" else config.schema.only(config.schema.target)
-        schema = schema.with_rows({table.name: FIRST_KNOWN + 1 for table in schema.tables})
-        _make(config, schema.with_width(config.width) if config.width else schema)
+        _make(config, schema.with_rows({table.name: FIRST_KNOWN + 1 for table in schema.tables}))
 
 
 def _make(config: RunConfig, schema: Schema, pretrained: Any = None) -> Any:
@@ -115,7 +109,9 @@ def _make(config: RunConfig, schema: Schema, pretrained: Any = None) -> Any:
         parts["trained"] = load(finetuned(config))[1]
     keras.utils.set_random_seed(config.seed)
     try:
-        return config.constructor()(schema=schema, **given, **parts)
+        return config.constructor()(
+            schema=schema.with_width(config.width) if config.width else schema, **given, **parts
+        )
     except InputError:
         raise
     except (TypeError, ValueError) as error:
@@ -128,7 +124,7 @@ def _make(config: RunConfig, schema: Schema, pretrained: Any = None) -> Any:
 
 def build(config: RunConfig, prepared: data.Prepared, pretrained: Any = None) -> Any:
     """The model of a configuration, compiled; a second stage on a new first one unless a trained one is given."""
-    model = _make(config, model_schema(config, prepared), pretrained)
+    model = _make(config, prepared.schema, pretrained)
     training = config.training
     known = {domain.name for domain in model.schema.domains}
     model.compile(
@@ -402,7 +398,13 @@ def claim(folder: pathlib.Path, config: RunConfig, resume: bool, overwrite: bool
     if not overwrite:
         state = "a finished run" if finished else "an interrupted run: continue it with `--resume`"
         raise InputError(f"{folder} holds {state}. Choose a new folder, or discard it with `--overwrite`.")
-    others = sorted(path.name for path in folder.iterdir() if path.name not in RUN)
+    from cdrzoo.experiments.report import is_page
+
+    others = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.name not in RUN or (path.name == "report.html" and not is_page(path))
+    )
     if others:
         raise InputError(
             f"{folder} holds more than a run: {', '.join(others)}. Move that away, or choose a new folder."

@@ -29,6 +29,9 @@ LEVELS = {"0": (0, 0), "1-10": (1, 10), "11-30": (11, 30), "above 30": (31, np.i
 VALUES = 6
 """Groups that a column makes at most; rarer values are one group, numbers are cut at their quartiles."""
 
+WRITTEN = {"runs", "scores.parquet", "transfer.json", "report.html"}
+"""What the folder of a report holds."""
+
 SHARED_ARGUMENTS = ("units", "dropout")
 """Arguments that a twin of another kind takes over, where both models have them."""
 
@@ -266,7 +269,8 @@ def transfer(
         raise InputError(
             f"There is no column {unknown[0]!r} to group by. Columns of {target.name}: {', '.join(columns)}."
         )
-    if out.exists() and any(out.iterdir()) and not (out / "runs").exists():
+    there, runs = ({path.name for path in each.glob("*")} for each in (out, out / "runs"))
+    if not all("-seed-" in name for name in runs) or not (runs or there <= WRITTEN):
         raise InputError(f"{out} holds files that are no transfer report. Choose a new folder.")
     _, trained, prepared = run.reload(folder)
     if twin is None and config.training.epoch == "longest":  # without a source that is the target

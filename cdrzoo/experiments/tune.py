@@ -15,10 +15,12 @@ from typing import Any
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import compare
 from cdrzoo.experiments.catalogue import SEARCH
-from cdrzoo.experiments.config import RunConfig
+from cdrzoo.experiments.config import RunConfig, check_results
 from cdrzoo.schema import dump_yaml, load_mapping
 
 HOW = ("random", "bayesian", "hyperband")
+MARK = "# Written by cdrzoo tune."
+"""The first line of a run that a search has chosen."""
 FACTOR = 3
 """Hyperband's: each round has a third of the trials and three times the epochs (Li et al., JMLR 2018)."""
 
@@ -114,6 +116,16 @@ def tune(
                 if changes and name not in compare.RUN_SETTINGS:
                     check_model(changed)
     folder = pathlib.Path(folder)
+    check_results(folder)
+    for entry in entries:
+        path = written(folder, entry.label)
+        if path.resolve() in config.paths() or (
+            path.exists() and MARK not in path.read_text(encoding="utf-8")
+        ):
+            raise InputError(
+                f"The best run of {entry.label} goes to {path}, and that is there already, not of a search. Choose "
+                "another folder; nothing is overwritten."
+            )
     folder.mkdir(parents=True, exist_ok=True)
     with compare._pool(config, folder / "first", jobs=1) as processes:
         store = compare._Store(folder / "results.jsonl", config)
@@ -134,9 +146,14 @@ def tune(
         changes = {name: value for name, value in best[entry.label]["changes"].items() if name != "seed"}
         if how == "hyperband" and "epochs" not in space:
             changes.pop("epochs", None)  # of its round; the run has all
-        path = folder / f"{''.join(c if c.isalnum() else '_' for c in entry.label)}.yaml"
-        path.write_text(dump_yaml(config.with_changes(changes).to_dict()), encoding="utf-8")
+        text = dump_yaml(config.with_changes(changes).to_dict())
+        written(folder, entry.label).write_text(f"{MARK}\n{text}", encoding="utf-8")
     return best
+
+
+def written(folder: pathlib.Path, label: str) -> pathlib.Path:
+    """Where the best run of an entry goes."""
+    return folder / f"{''.join(c if c.isalnum() else '_' for c in label)}.yaml"
 
 
 def _arguments(run: RunConfig) -> set[str]:

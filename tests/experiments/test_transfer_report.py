@@ -245,12 +245,14 @@ def test_mistakes_are_named_before_anything_is_trained(demo, reported, tmp_path,
     folder, _ = reported
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
+    (tmp_path / "project" / "runs" / "cctl").mkdir(parents=True)
     twin = str(folder / "runs" / "twin-seed-0")
     for arguments, message in (
         (["--seeds", "0"], "at least 1"),
         (["--by", "colour"], "no column 'colour'"),
         (["--twin", str(demo / "run")], "saw sources, too"),
         (["--out", str(tmp_path / "mine")], "no transfer report"),
+        (["--out", str(tmp_path / "project")], "no transfer report"),
     ):
         out = [] if "--out" in arguments else ["--out", str(tmp_path / "new")]
         assert cli.main(["transfer", str(demo / "run"), *arguments, *out]) == 2

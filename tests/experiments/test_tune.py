@@ -70,6 +70,29 @@ def test_every_entry_has_the_same_budget_and_the_best_validation_is_written(conf
     assert (tmp_path / "dnn_domains_all_dropout_0_5.yaml").exists()
 
 
+def test_a_file_of_somebody_elses_is_not_written_over(config, runs, tmp_path):
+    entry, mine = (
+        [compare.Entry("dnn")],
+        "schema: schema.yaml\ndata: {books: b.csv, films: f.csv}\nmodel: dnn\n",
+    )
+    config.schema.save(tmp_path / "schema.yaml")
+    (tmp_path / "dnn.yaml").write_text(mine)
+    given = RunConfig.load(tmp_path / "dnn.yaml")
+    rates = {"space": {"learning_rate": [0.01]}, "trials": 1}
+    with pytest.raises(InputError, match="not of a comparison or a search"):
+        tune(given, entry, tmp_path, **rates)
+    tune(given, [compare.Entry.parse("lr")], tmp_path / "tuned", **rates)
+    (tmp_path / "tuned" / "dnn.yaml").write_text(mine)
+    with pytest.raises(InputError, match="there already"):
+        tune(given, entry, tmp_path / "tuned", **rates)
+    assert (tmp_path / "dnn.yaml").read_text() == (tmp_path / "tuned" / "dnn.yaml").read_text() == mine
+    chosen = RunConfig.load(tmp_path / "tuned" / "lr.yaml")
+    with pytest.raises(InputError, match="there already"):  # what the search starts from
+        tune(chosen, [compare.Entry.parse("lr")], tmp_path / "tuned", **rates)
+    assert len(runs) == 1
+    tune(given, [compare.Entry.parse("lr")], tmp_path / "tuned", **rates)
+
+
 @pytest.mark.parametrize("how", ["random", "bayesian", "hyperband"])
 def test_a_search_that_was_stopped_goes_on(config, runs, tmp_path, how):
     config = config.with_changes({"epochs": 9})
