@@ -52,6 +52,7 @@ class CrossDomainModel(keras.Model):
 
     Args:
         schema: the domains and tables, with the rows of every table filled in (`encoder.schema`).
+        **kwargs: the arguments of `keras.Model`. Layers take the global dtype policy, so `dtype` may name no other.
 
     Call arguments:
         x: `{domain: {feature: tensor}}` with any of the schema's domains. `id`: int32 `[B]`; `ids`: int32
@@ -63,6 +64,12 @@ class CrossDomainModel(keras.Model):
     """
 
     def __init__(self, schema: Schema | Mapping[str, Any], **kwargs):
+        policy, own = keras.config.dtype_policy(), keras.dtype_policies.get(kwargs.get("dtype"))
+        if own != policy:
+            raise InputError(
+                f"A model's layers take the global dtype policy, which is {policy.name!r}. Received: "
+                f"dtype={own.name!r}. Call `keras.config.set_dtype_policy({own.name!r})` before you make the model."
+            )
         super().__init__(**kwargs)
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         for table in self.schema.tables:

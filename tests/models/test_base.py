@@ -186,6 +186,20 @@ for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["
         model = DNN(schema, units=(8, 4))
         model.compile(Adam(0.01), loss_weights={"books": 0.5})
     data = prepared.train({"books": 16, "films": 8})
+def test_a_policy_that_is_not_the_global_one_is_refused(tmp_path):
+    for cls in (DNN, CCTL):
+        with pytest.raises(InputError, match=r"set_dtype_policy\('mixed_bfloat16'\)"):
+            cls(toy_schema(), dtype="mixed_bfloat16")
+    assert DNN(toy_schema(), dtype="float32").dtype_policy.name == "float32"
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = DNN(toy_schema(), dtype=keras.dtype_policies.get("mixed_bfloat16"))
+    model.build()
+    assert model.mlp.compute_dtype == "bfloat16"
+    model.save(tmp_path / "model.keras")
+    keras.config.set_dtype_policy("float32")
+    assert keras.models.load_model(tmp_path / "model.keras").mlp.compute_dtype == "bfloat16"
+
+
     logs = model.fit(data, epochs=2, verbose=0, callbacks=[Evaluate(prepared.valid())]).history
     seen.append((logs, model.get_weights()))
 assert "val_auc" in seen[0][0] and seen[0][0].keys() == seen[1][0].keys()
