@@ -191,7 +191,8 @@ class Domain:
         label: raw column of the label.
         task: `"click"` (label 0 or 1) or `"rating"` (label a number).
         threshold: for clicks: a label of at least this much is a click. `None`: the label is 0 or 1 already.
-        time: raw column of the event's time (a number, in any unit that all domains share); `None`: not known.
+        time: raw column of the event's time (a number, in any unit that all domains share; a timestamp or a date as
+            ISO 8601 writes it is read as Unix seconds); `None`: not known.
         user: raw column of the user's key. Default: the column of the first `id` feature of role user.
         item: raw column of the item's key. Default: the column of the first `id` feature of role item.
         mean: mean label of the training rows, where a model's output starts. `prepare` fills it in; `None`: not known.

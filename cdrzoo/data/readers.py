@@ -6,6 +6,7 @@ wrong is said with file, column and row before any long work starts. Rows are co
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import difflib
 import glob
@@ -44,7 +45,7 @@ class Wanted:
     Args:
         column: its name in the file.
         dtype: `string`, `int64`, `float` (float32, NaN where missing), `finite` (float64, none missing) or `time` (none
-            missing or negative).
+            missing or negative; a date becomes Unix seconds).
         many: whether it holds a sequence of ids.
         is_id: whether a negative number other than -1 (missing) is an error.
         separator: what joins the ids of a sequence in a cell of text.
@@ -261,6 +262,12 @@ def _open(file: pathlib.Path) -> Any:
 def _csv_header(file: pathlib.Path) -> list[str]:
     from pyarrow import csv
 
+    with _open(file) as stream:
+        if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise DataError(
+                f"{file} is UTF-16 text, by its first two bytes. Convert it to UTF-8, for example with "
+                "iconv -f UTF-16 -t UTF-8, or save it as CSV UTF-8."
+            )
     with _open(file) as stream:
         return csv.open_csv(stream, parse_options=csv.ParseOptions(newlines_in_values=True)).schema.names
 
@@ -686,16 +693,12 @@ def _numbers(array: pa.Array, want: Wanted, where: str, row_of: Any) -> np.ndarr
         try:
             array = array.cast(pa.int64() if whole or want.dtype == "time" else pa.float64())
         except pa.ArrowInvalid:
-            parsed = pd.to_numeric(
-                pd.Series(array.to_numpy(zero_copy_only=False), dtype=object), errors="coerce"
-            )
-            bad = parsed.isna().to_numpy() & ~np.asarray(array.is_null())
+            text = pd.Series(array.to_numpy(zero_copy_only=False), dtype=object)
+            parsed, (wanted, fix) = _PARSERS[want.dtype](text), _SAID[want.dtype]
+            bad = parsed.isna() & text.notna()
             if bad.any():
                 at = int(np.argmax(bad))
-                wanted = "a whole number" if whole else "a number"
-                raise _wrong(
-                    want, where, row_of(at), repr(array[at].as_py()), wanted, "Empty means missing."
-                ) from None
+                raise _wrong(want, where, row_of(at), repr(text[at]), wanted, fix) from None
             array = pa.array(parsed.to_numpy(np.float64), from_pandas=True)
     elif pa.types.is_boolean(kind):
         array = array.cast(pa.int64())
@@ -717,6 +720,55 @@ def _numbers(array: pa.Array, want: Wanted, where: str, row_of: Any) -> np.ndarr
     except pa.ArrowInvalid:
         raise _wrong(want, where, None, "a number above 2**63", "int64", "Set `dtype: string`.") from None
     return np.array(array.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
+
+
+def _plain_numbers(text: pd.Series) -> pd.Series:
+    return pd.to_numeric(text, errors="coerce")
+
+
+def _numbers_and_booleans(text: pd.Series) -> pd.Series:
+    truths = text.str.lower().map({"true": 1.0, "false": 0.0})
+    return _plain_numbers(text).where(truths.isna(), truths)
+
+
+def _times(text: pd.Series) -> pd.Series:
+    """Numbers, or Unix seconds of dates as ISO 8601 has them; without a zone in UTC, as timestamps of Parquet are."""
+    numbers = _plain_numbers(text)
+    if numbers.notna().any():
+        return numbers
+    found = text.str.extract(_ISO)
+    date = pd.to_datetime(found["date"], format="%Y-%m-%d", errors="coerce")
+    days = (date - pd.Timestamp(0)) // pd.Timedelta(days=1)
+    hour, minute, second = (_plain_numbers(found[part].fillna("0")) for part in ("hour", "minute", "second"))
+    hours, minutes = (_plain_numbers(found[part].fillna("0")) for part in ("hours", "minutes"))
+    zone = (60 * hours + minutes).where(found["sign"] != "-", -60 * hours - minutes)
+    seconds = 86400 * days + 3600 * hour + 60 * (minute - zone) + second
+    micro = _plain_numbers(found["fraction"].fillna("").str.slice(0, 6).str.pad(6, "right", "0"))
+    fine = date.notna() & (hour < 24) & (minute < 60) & (second < 60)
+    return ((1e6 * seconds + micro) / 1e6).where(fine)
+
+
+_ISO = (
+    r"^(?P<date>\d{4}-\d\d-\d\d)(?:[T ](?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d+))?)?"
+    r" ?(?:Z|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)?)?)?$"
+)
+_PARSERS = {
+    "int64": _plain_numbers,
+    "float": _numbers_and_booleans,
+    "finite": _numbers_and_booleans,
+    "time": _times,
+}
+"""What text that is no plain number is read by."""
+_SAID = {
+    "int64": ("a whole number", "Empty means missing."),
+    "float": ("a number, true or false", "Empty means missing."),
+    "finite": ("a number, true or false", "Write it as one of these; for yes and no 1 and 0."),
+    "time": (
+        "a time",
+        "Write all as numbers, such as Unix seconds, or all as dates of ISO 8601, such as 2023-11-15T00:03:57Z.",
+    ),
+}
+"""What is wanted where it is none, and how to mend it."""
 
 
 def _concatenate(parts: list[Any]) -> Any:

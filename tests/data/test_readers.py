@@ -164,6 +164,43 @@ def test_numbers_written_as_text_and_ids_joined_by_another_separator(tmp_path):
     assert [list(row) for row in found["ids"].to_lists()] == [[4, 5], [], [6]]
 
 
+@pytest.mark.parametrize("ending", FORMATS)
+def test_dates_in_text_are_the_times_that_timestamps_are(tmp_path, ending):
+    texts = [
+        "2023-11-15 00:03:57",
+        "2023-11-15T00:03:57.123457",
+        "2023-11-15",
+        "2023-11-15T23:59Z",
+        "2024-02-29T00:30:00.5+01:00",
+        "2024-02-29T00:30:00-0330",
+    ]
+    stamps = [pd.Timestamp(text) for text in texts]
+    stamps = [stamp.tz_convert("UTC").tz_localize(None) if stamp.tzinfo else stamp for stamp in stamps]
+    wanted = {"t": Wanted("t", "time")}
+    written = read(write(tmp_path, "parquet", {"t": stamps}), wanted)["t"]
+    found = read(write(tmp_path, ending, {"t": texts}), wanted)["t"]
+    assert found.dtype == written.dtype and list(found) == list(written)
+    assert found[0] == 1700006637 and found[1] == 1700006637.123457
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_true_and_false_in_text_are_the_numbers_that_booleans_are(tmp_path, ending):
+    source = write(tmp_path, ending, {"c": ["True", "false", "1", "0.5", "FALSE"]})
+    for dtype in ("finite", "float"):
+        assert list(read(source, {"c": Wanted("c", dtype)})["c"]) == [1, 0, 1, 0.5, 0]
+    booleans = write(tmp_path, "parquet", {"c": [True, False]})
+    assert list(read(booleans, {"c": Wanted("c", "finite")})["c"]) == [1, 0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_utf_16_is_named(tmp_path, encoding, packed):
+    text = ("" if encoding == "utf-16" else "\ufeff") + "user,item\na,1\n"
+    path = tmp_path / ("rows.csv.gz" if packed else "rows.csv")
+    path.write_bytes(gzip.compress(text.encode(encoding)) if packed else text.encode(encoding))
+    fails(path, {"user": WANTED["user"]}, path.name, "UTF-16", "Convert it to UTF-8")
+
+
 def test_json_text_that_looks_like_a_date_stays_text(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"user": "2020-01-01"}\n\n{"user": 7}\n{}\n')
@@ -196,7 +233,21 @@ def test_a_missing_column_comes_with_the_nearest_name(tmp_path, ending):
         (Wanted("c", "int64"), [1, -1, -2], ["row 3", "an id", "-2"]),
         (Wanted("c", "int64"), [1.0, 2.5, 3.0], ["row 2", "whole number", "2.5"]),
         (Wanted("c", "float"), ["1", "cheap", "2"], ["row 2", "a number", "'cheap'"]),
-        (Wanted("c", "int64"), ["1", "2", "007x"], ["row 3", "whole number", "'007x'"]),
+        (
+            Wanted("c", "int64"),
+            ["1", "2", "007x"],
+            ["row 3", "whole number", "'007x'", "Empty means missing"],
+        ),
+        (Wanted("c", "finite"), ["1", "yes", "0"], ["row 2", "a number, true or false", "'yes'", "1 and 0"]),
+        (Wanted("c", "time"), ["2023-11-15", "5", "7"], ["row 1", "a time", "'2023-11-15'", "Unix seconds"]),
+        (
+            Wanted("c", "time"),
+            ["2023-11-15", "2023-13-15", "x"],
+            ["row 2", "a time", "'2023-13-15'", "ISO 8601"],
+        ),
+        (Wanted("c", "time"), ["2023-11-15", "2023-11-15 24:00", "x"], ["row 2", "a time", "24:00"]),
+        (Wanted("c", "time"), ["2023-11-15", None, "2023-11-15"], ["row 2", "missing"]),
+        (Wanted("c", "time"), ["1969-11-15", "2023-11-15", "2023-11-15"], ["row 1", "at least 0"]),
     ],
 )
 def test_a_bad_value_is_named_with_its_row(tmp_path, ending, want, values, words):
