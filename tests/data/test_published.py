@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import pathlib
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -121,19 +123,30 @@ def test_amazon_of_shared_users_and_of_a_share_of_them(tmp_path):
         amazon.pair(tmp_path, users=0.0)
 
 
-def test_a_conversion_is_made_once_in_pieces_and_again_when_the_file_is_newer(tmp_path, pieces):
+def test_a_conversion_is_made_once_in_pieces_and_again_of_another_file(tmp_path, pieces):
     write_amazon(tmp_path, 2014)
     first = amazon.pair(tmp_path)
     assert max(pieces) <= 16 and sum(pieces) == 600
     amazon.pair(tmp_path)
     assert sum(pieces) == 600
-    path = first["sources"]["Books"]["path"]
     amazon.pair(tmp_path, out=tmp_path / "elsewhere")
     assert sum(pieces) == 1200
 
-    os.utime(path, (1, 1))
+    os.utime(tmp_path / "reviews_Books_5.json.gz", (1, 1))  # downloaded again, with the server's date
     amazon.pair(tmp_path)
     assert sum(pieces) == 1500
+    (tmp_path / "newer").mkdir()
+    write_amazon(tmp_path / "newer", 2014)
+    for name in ("Books", "Movies_and_TV"):
+        raw = f"reviews_{name}_5.json.gz"
+        shutil.copy2(tmp_path / raw, tmp_path / "newer" / raw)
+    again = amazon.pair(tmp_path / "newer", out=tmp_path / "rows")
+    assert sum(pieces) == 2100
+    path = pathlib.Path(first["sources"]["Books"]["path"])
+    assert again["sources"] == first["sources"]
+    before = path.read_bytes()
+    amazon.pair(tmp_path)
+    assert path.read_bytes() == before  # what a run is known by: nothing of the place
 
 
 @pytest.mark.parametrize("form", ["lines", "csv"])
@@ -265,6 +278,10 @@ def test_movielens(tmp_path, form):
         DataError, match="No film has the genre 'Drama'. Genres of the file: Comedy, Horror, Sci-Fi"
     ):
         datasets.movielens.pair(tmp_path, "Drama", "Horror")
+    films = tmp_path / f"movies.{form}"  # what a film is is in no rating
+    films.write_text(films.read_text().replace("Sci-Fi", "Horror"))
+    made = prepare(**datasets.movielens.pair(tmp_path, "Comedy", "Horror", task="rating"))
+    assert set(made.frame("Horror", "train")["item_id"] % 4) == {1, 3}
 
 
 def test_huawei(tmp_path, pieces):

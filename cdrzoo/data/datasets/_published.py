@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -157,14 +158,20 @@ def write(
     pieces: Iterable[tuple[str, pa.Table]],
     raw: Sequence[pathlib.Path],
 ) -> None:
-    """Writes pieces of several domains to one Parquet file each; what is there and newer than `raw` stays.
+    """Writes pieces of several domains to one Parquet file each; what is there and was made of `raw` stays.
 
-    A conversion that was stopped leaves nothing that looks like its result.
+    What it was made of, place, size and time of change of each file, stands beside it: in the file it would make equal
+    rows of two machines differ. A conversion that was stopped leaves nothing that looks like its result.
     """
     from pyarrow import parquet
 
-    newest = max(file.stat().st_mtime for file in raw)
-    if all(path.exists() and path.stat().st_mtime >= newest for path in outputs.values()):
+    facts = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in raw]
+    made_of = json.dumps(facts, indent=1) + "\n"
+    records = {name: path.with_name(f"{path.name}.raw.json") for name, path in outputs.items()}
+    if all(
+        path.exists() and records[name].exists() and records[name].read_text(encoding="utf-8") == made_of
+        for name, path in outputs.items()
+    ):
         return
     begun = {name: path.with_name(f"{path.name}.part") for name, path in outputs.items()}
     writers: dict[str, Any] = {}
@@ -182,7 +189,9 @@ def write(
                 "of, and whether the file is whole."
             )
     for name, path in outputs.items():
+        records[name].unlink(missing_ok=True)
         begun[name].replace(path)
+        records[name].write_text(made_of, encoding="utf-8")
 
 
 def read_pieces(path: pathlib.Path) -> Iterator[pa.Table]:

@@ -77,7 +77,7 @@ def pair(
             for name, items in of.items():
                 yield name, kept.filter(pc.is_in(kept.column("item_id"), value_set=items))
 
-    write(paths, pieces(), [_files(folder)[0].within(folder)])
+    write(paths, pieces(), [published.within(folder) for published in _files(folder)])
     first, second = genres
     threshold = 4 if task == "click" else None
     return {
