@@ -6,7 +6,7 @@ import csv
 import json
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -313,7 +313,7 @@ class WeightHistogram(keras.callbacks.Callback):
     """How a quantity that a model computes for rows is distributed, epoch by epoch.
 
     With CCTL's `selector_weights` and rows of the source this is the paper's Figure 5. `<quantity>.csv` gets a line an
-    epoch, name and bin; TensorBoard gets the histograms.
+    epoch, name and bin; TensorBoard gets the histograms, from the folder `<quantity>`.
 
     Args:
         x: one batch of features, as the model takes them; the same rows in every epoch.
@@ -321,7 +321,9 @@ class WeightHistogram(keras.callbacks.Callback):
         quantity: name of a method of the model: `x` to `{name: [n] values}`.
         bins: number of bins of equal width.
         low: lower end of the first bin.
-        high: upper end of the last bin. What lies outside counts in the nearest bin.
+        high: upper end of the last bin; `None`: the largest value of the epoch. What lies outside counts in the nearest
+            bin.
+        read: makes `{name: values}` of what the method gives.
 
     Reference: Zhang et al., A Collaborative Transfer Learning Framework for Cross-domain Recommendation (KDD 2023),
     section 3.3, Figure 5.
@@ -334,11 +336,12 @@ class WeightHistogram(keras.callbacks.Callback):
         quantity: str = "selector_weights",
         bins: int = 20,
         low: float = 0.0,
-        high: float = 1.0,
+        high: float | None = 1.0,
+        read: Callable[[Any], Mapping[str, Any]] = dict,
     ):
         super().__init__()
-        self.x, self.folder, self.quantity = x, pathlib.Path(folder), quantity
-        self.edges = np.linspace(low, high, bins + 1)
+        self.x, self.folder, self.quantity, self.read = x, pathlib.Path(folder), quantity, read
+        self.bins, self.low, self.high = bins, low, high
         self.rows: list[list[Any]] = []
         """`[epoch, name, low, high, count]`, epochs from 1."""
 
@@ -351,19 +354,21 @@ class WeightHistogram(keras.callbacks.Callback):
         self.rows = [list(row) for row in state["rows"]]
 
     def on_train_begin(self, logs=None):
-        if not hasattr(self.model, self.quantity):
+        if not callable(getattr(self.model, self.quantity, None)):
             raise InputError(
                 f"{type(self.model).__name__} has no method {self.quantity!r} to draw a histogram of."
             )
         self.rows = []
-        self._writer = tf.summary.create_file_writer(str(self.folder))
+        # A folder of its own: TensorBoard stops following a file once it finds a second one beside it.
+        self._writer = tf.summary.create_file_writer(str(self.folder / self.quantity))
 
     def on_epoch_end(self, epoch, logs=None):
-        low, high = self.edges[:-1], self.edges[1:]
-        for name, values in getattr(self.model, self.quantity)(self.x).items():
-            values = np.clip(np.ravel(np.asarray(values, np.float64)), self.edges[0], self.edges[-1])
-            counts = np.histogram(values, self.edges)[0]
-            table = np.stack([low, high, counts], axis=1)
+        for name, values in self.read(getattr(self.model, self.quantity)(self.x)).items():
+            values = np.ravel(np.asarray(values, np.float64))
+            values = values[np.isfinite(values)]
+            high = values.max(initial=self.low + 1e-6) if self.high is None else self.high
+            counts, edges = np.histogram(np.clip(values, self.low, high), self.bins, (self.low, high))
+            table = np.stack([edges[:-1], edges[1:], counts], axis=1)
             self.rows += [[epoch + 1, name, start, end, int(count)] for start, end, count in table.tolist()]
             with self._writer.as_default():
                 _write_summary(

@@ -349,7 +349,7 @@ def test_histogram_of_the_selector(tmp_path):
     assert (counts.sum(axis=1) == ROWS).all()
     p = np.asarray(model.selector_weights({"books": x["books"]})["books"])
     np.testing.assert_array_equal(counts[-1], np.histogram(p, np.linspace(0, 1, 5))[0])
-    last = [s for s in summaries(folder) if s[0] == 2][-1]
+    last = [s for s in summaries(folder / "selector_weights") if s[0] == 2][-1]
     assert last[1:3] == ("selector_weights/books", "histograms")
     np.testing.assert_array_equal(
         last[3], np.c_[np.linspace(0, 0.75, 4), np.linspace(0.25, 1, 4), counts[-1]]
@@ -369,3 +369,24 @@ def test_values_outside_count_at_the_ends_and_a_model_without_the_quantity_is_to
     callback.on_train_begin()
     callback.on_epoch_end(0)
     assert [row[-1] for row in callback.rows] == [2, 2]
+
+
+def test_a_histogram_may_reach_to_the_largest_value_and_read_what_is_nested(tmp_path):
+    class Model:
+        def numbers(self, x):
+            return {"films": {"a": [0.5, 3.0, 4.0, np.nan], "b": []}}
+
+        layers = {}
+
+    callback = WeightHistogram(
+        None, tmp_path, "numbers", bins=2, high=None, read=lambda found: found["films"]
+    )
+    callback.set_model(Model())
+    callback.on_train_begin()
+    callback.on_epoch_end(0)
+    assert callback.rows[:2] == [[1, "a", 0.0, 2.0, 1], [1, "a", 2.0, 4.0, 2]]
+    assert [row[-1] for row in callback.rows[2:]] == [0, 0]
+    with pytest.raises(InputError, match="no method 'layers'"):  # an attribute that cannot be called
+        callback = WeightHistogram(None, tmp_path, "layers")
+        callback.set_model(Model())
+        callback.on_train_begin()

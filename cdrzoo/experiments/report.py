@@ -45,6 +45,12 @@ LOOKS = {
 }
 """What a model can be asked for: method (`x` to nested `{name: [B] or [B, n]}`), title and caption."""
 
+
+def looks(model: Any) -> list[str]:
+    """What of `LOOKS` a model can be asked for."""
+    return [name for name in LOOKS if callable(getattr(model, name, None))]
+
+
 ROWS = 1024
 """Test rows that a model is asked about."""
 
@@ -542,10 +548,10 @@ def _looks(folder: pathlib.Path, calibration: bool = True) -> list[str]:
     part = prepared.parts[target]["test"]
     x = {target: {name: values[:ROWS] for name, values in part.x.items()}}
     clicked = part.y[:ROWS, 0] > 0.5 if config.schema.target_domain.task == "click" else None
-    for name, (title, caption) in LOOKS.items():
-        if hasattr(model, name):
-            values = dict(_flat(getattr(model, name)(x)))
-            parts.append(_section(title, _look(values, name, clicked), _quiet(caption)))
+    for name in looks(model):
+        title, caption = LOOKS[name]
+        values = dict(_flat(getattr(model, name)(x)))
+        parts.append(_section(title, _look(values, name, clicked), _quiet(caption)))
     return parts
 
 
@@ -556,6 +562,23 @@ def _flat(value: Any, path: tuple[str, ...] = ()) -> list[tuple[str, np.ndarray]
     if isinstance(value, tuple):
         return [pair for key, each in zip(("alpha", "beta"), value) for pair in _flat(each, (*path, key))]
     return [(", ".join(path), np.asarray(value, np.float64))]
+
+
+def _columns(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`{name: [B]}`: what is `[B, n]` has a name a column."""
+    return {
+        name if column is None else f"{name}, {column + 1}": v if column is None else v[:, column]
+        for name, v in values.items()
+        for column in (range(v.shape[1]) if v.ndim > 1 else [None])
+    }
+
+
+def counted(quantity: str, value: Any) -> dict[str, np.ndarray]:
+    """What a histogram of one of `LOOKS` counts, by name: all steps that are not padded, all gates, else columns."""
+    values = dict(_flat(value))
+    if quantity in ("attention_weights", "gate_activity"):
+        return {name: v[v != 0] for name, v in values.items()}
+    return _columns(values)
 
 
 def _look(values: Mapping[str, np.ndarray], quantity: str, clicked: np.ndarray | None) -> str:
@@ -581,11 +604,7 @@ def _look(values: Mapping[str, np.ndarray], quantity: str, clicked: np.ndarray |
             axes.legend(frameon=False)
 
         return _figure(draw, 2.8, "All gates of all rows")
-    columns = {
-        name if column is None else f"{name}, {column + 1}": v if column is None else v[:, column]
-        for name, v in values.items()
-        for column in (range(v.shape[1]) if v.ndim > 1 else [None])
-    }
+    columns = _columns(values)
     split: dict[str, Any] = (
         {"with a click": clicked, "without": ~clicked}
         if clicked is not None and quantity == "interest_weights"

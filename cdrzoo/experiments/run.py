@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -25,6 +26,7 @@ from cdrzoo import callbacks, data, files, metrics, models, optimizers
 from cdrzoo.data.protocols import user_groups
 from cdrzoo.errors import Diverged, InputError
 from cdrzoo.experiments.config import RunConfig
+from cdrzoo.experiments.report import counted, looks
 from cdrzoo.export import export
 from cdrzoo.schema import FIRST_KNOWN, Schema, dump_yaml
 
@@ -35,7 +37,7 @@ EXAMPLE_ROWS = 64
 """Raw test rows that a run keeps for its exports."""
 
 HISTOGRAM_ROWS = 1024
-"""Source rows whose selector weights are logged."""
+"""Rows whose weights are logged: of each source the selector's, of the target what a report draws."""
 
 RUN = (
     "config.yaml",
@@ -216,6 +218,16 @@ def fit(
         ]
         if hasattr(model, "selector_weights"):  # CCTL's Figure 5
             steps.append(callbacks.WeightHistogram(_first_rows(prepared, schema), folder / "logs"))
+        steps += [
+            callbacks.WeightHistogram(
+                _watched_rows(prepared),
+                folder / "logs",
+                name,
+                high=None,
+                read=functools.partial(counted, name),
+            )
+            for name in looks(model)
+        ]
         resume = callbacks.Resume(folder / "state", steps)
         rows = training_rows(config, prepared, model, resume.next_epoch)
         if verbose:
@@ -273,6 +285,12 @@ def _first_rows(prepared: data.Prepared, schema: Schema) -> dict[str, dict[str, 
     """The first training rows of every source, as a model takes them."""
     parts = {source.name: prepared.parts[source.name]["train"].x for source in schema.sources}
     return {name: {f: values[:HISTOGRAM_ROWS] for f, values in x.items()} for name, x in parts.items()}
+
+
+def _watched_rows(prepared: data.Prepared) -> dict[str, dict[str, np.ndarray]]:
+    """The first validation rows of the target, as a model takes them."""
+    target = prepared.schema.target
+    return {target: {f: v[:HISTOGRAM_ROWS] for f, v in prepared.parts[target]["valid"].x.items()}}
 
 
 @contextlib.contextmanager

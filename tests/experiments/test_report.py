@@ -185,6 +185,30 @@ def test_what_a_model_attends_to_is_drawn(quantity, given, names):
     assert quantity in report.LOOKS
 
 
+def test_a_model_is_asked_for_what_can_be_called():
+    class Model:
+        gates = {"cross": "a layer"}
+
+        def gate_activity(self, x):
+            raise AssertionError
+
+    assert report.looks(Model()) == ["gate_activity"]
+
+
+def test_what_a_histogram_counts():
+    padded = np.array([[0.0, 0.25], [0.5, 0.5]])
+    counted = report.counted("attention_weights", {"films": {"books": (padded, padded)}})
+    assert {name: v.tolist() for name, v in counted.items()} == {
+        "films, books, alpha": [0.25, 0.5, 0.5],
+        "films, books, beta": [0.25, 0.5, 0.5],
+    }
+    counted = report.counted("gates", {"films": padded})
+    assert {name: v.tolist() for name, v in counted.items()} == {
+        "films, 1": [0, 0.5],
+        "films, 2": [0.25, 0.5],
+    }
+
+
 def test_selector_weights_over_time():
     rows = [[epoch, "books", low, low + 0.5, 10 * epoch] for epoch in (1, 2) for low in (0.0, 0.5)]
     text = report._selector(pd.DataFrame(rows, columns=["epoch", "name", "low", "high", "count"]))

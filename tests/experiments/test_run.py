@@ -7,11 +7,12 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import yaml
 
 from cdrzoo.data import synthetic
 from cdrzoo.errors import InputError
-from cdrzoo.experiments import run
+from cdrzoo.experiments import report, run
 from cdrzoo.experiments.config import RunConfig, Training
 from cdrzoo.models import CARDS
 
@@ -74,6 +75,39 @@ def test_the_weight_of_a_source_changes_what_is_learnt(small):
         for weights in (None, {"books": 1, "films": 1}, {"books": 0.1})
     ]
     assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize(
+    ("model", "logged"),
+    [
+        ("dadin", {"interest_weights": ["films, user", "films, history_films", "films, history_books"]}),
+        ("dacdr", {"attention_weights": ["films, books_shown, alpha", "films, books_shown, beta"]}),
+        ("mmoe", {"gates": ["films, 1", "films, 2"]}),
+        ("mkt", {"gate_activity": ["cross"], "feature_importance": ["minutes"]}),
+        ("dnn", {}),
+    ],
+)
+def test_what_a_report_draws_is_logged_every_epoch(model, logged, tmp_path):
+    made = synthetic.synthesize(users=40, source_rows=200, target_rows=200, source_items=10, target_items=10)
+    few = {"epochs": 1} if model == "mkt" else {}
+    training = Training(batch_size=64, epochs=2)
+    config = RunConfig(schema=made.schema, data=made.sources, model=model, training=training, first=few)
+    prepared = run.seen(config, run.prepare(config))
+    fitted = run.fit(config, prepared, tmp_path)
+    assert sorted(report.looks(fitted.model)) == sorted(logged)  # MKT's gates are layers, not what MMoE's are
+    rows = len(prepared.parts["films"]["valid"])
+    for quantity, names in logged.items():
+        (file,) = (tmp_path / "logs" / quantity).glob("events*")
+        found = {
+            (event.step, value.tag): tf.make_ndarray(value.tensor)
+            for event in tf.compat.v1.train.summary_iterator(str(file))
+            for value in event.summary.value
+        }
+        for name in names:
+            counts = [found[epoch, f"{quantity}/{name}"][:, 2].sum() for epoch in (1, 2)]
+            assert counts[0] == counts[1] > 0
+            if quantity not in ("attention_weights", "gate_activity"):
+                assert counts[0] == rows
 
 
 def test_a_learning_rate_may_be_a_whole_number():

@@ -166,7 +166,7 @@ def test_a_saved_model_draws_the_numbers_it_would_have_drawn(tmp_path):
     assert np.any(drawn[0] != model(batch[0])["films"])
 
 
-REPLICAS = """
+REPLICAS = r"""
 import keras, numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
