@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import pathlib
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -325,6 +326,10 @@ def _train(config: RunConfig, folder: pathlib.Path, verbose: int | str) -> None:
     begun = (folder / "config.yaml").exists()
     if begun and _plain(RunConfig.load(folder / "config.yaml")) != _plain(config):
         raise InputError(f"{folder} holds a run with other settings. Choose another folder for the report.")
+    if not begun:  # what a run writes before its configuration stands alone if it was stopped there
+        shutil.rmtree(folder / "encoder", ignore_errors=True)
+        for name in ("schema.yaml", "split.json"):
+            (folder / name).unlink(missing_ok=True)
     if not (folder / "metrics.json").exists():
         run.train(config, folder, resume=begun, verbose=verbose)
 

@@ -241,6 +241,28 @@ def test_the_twin_makes_as_many_steps_as_the_model(demo, tmp_path, monkeypatch):
     assert result["model"]["training"]["epoch"] == "longest" and f"({trained[0]})" in result["why"]
 
 
+def test_a_report_goes_on_where_a_run_was_stopped_before_its_configuration(demo, tmp_path, monkeypatch):
+    class Stopped(Exception):
+        pass
+
+    def stop(*arguments):
+        raise Stopped
+
+    with monkeypatch.context() as context:
+        context.setattr(RunConfig, "to_dict", stop)  # written last of what comes before the training
+        with pytest.raises(Stopped):
+            transfer.transfer(demo / "run", tmp_path / "out", seeds=1)
+    twin = tmp_path / "out" / "runs" / "twin-seed-0"
+    assert sorted(path.name for path in twin.iterdir()) == ["encoder", "schema.yaml", "split.json"]
+    (twin / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="no run of cdrzoo"):
+        transfer.transfer(demo / "run", tmp_path / "out", seeds=1)
+    assert (twin / "notes.txt").read_text() == "mine"
+    (twin / "notes.txt").unlink()
+    transfer.transfer(demo / "run", tmp_path / "out", seeds=1)
+    assert (twin / "metrics.json").exists()
+
+
 def test_mistakes_are_named_before_anything_is_trained(demo, reported, tmp_path, capsys, monkeypatch):
     folder, _ = reported
     (tmp_path / "mine").mkdir()
