@@ -20,7 +20,6 @@ from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.readers import Columns, Wanted
 from cdrzoo.data.splits import user_codes
 from cdrzoo.errors import DataError
-from cdrzoo.metrics import codes_of
 from cdrzoo.schema import Domain, Schema
 
 KINDS = ("interactions", "examples")
@@ -375,7 +374,9 @@ def add_negatives(log: Log, codes: np.ndarray, seed: int) -> Log:
             f"{log.where}: negatives are drawn for a log of positives, but row {int(np.argmax(log.y != 1)) + 1} "
             "is none. Drop such rows, or leave `negatives` out."
         )
-    users, items = codes_of(log.user)[0], pd.factorize(log.item)[0]
+    items, users = pd.factorize(log.item)[0], user_codes({log.domain.name: log})[log.domain.name]
+    nobody = np.flatnonzero(users < 0)
+    users[nobody] = len(users) + nobody  # each missing user is another one
     each, how = negatives.get("per_positive", 1), negatives.get("how", "uniform")
     name_seed = int.from_bytes(log.domain.name.encode()[:8], "little")  # domains draw independently
     events, rows_of_items = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
