@@ -24,7 +24,7 @@ from cdrzoo import files, models
 from cdrzoo.errors import Diverged, InputError
 from cdrzoo.experiments.catalogue import FIRST_TRIALS, SEARCH
 from cdrzoo.experiments.config import RunConfig, Training
-from cdrzoo.experiments.stats import Paired, holm, paired
+from cdrzoo.experiments.stats import Paired, holm, paired, wilcoxon
 from cdrzoo.schema import load_yaml
 
 RUN_SETTINGS = {"width", *(f.name for f in dataclasses.fields(Training))}
@@ -374,6 +374,8 @@ COLUMNS = {
     "rating": {"mae": "MAE", "rmse": "RMSE"},
 }
 TITLES = {metric: title for columns in COLUMNS.values() for metric, title in columns.items()}
+RANKED = 6
+"""Seeds from which the table has Wilcoxon's test, too: with fewer no p-value of it is below 0.05."""
 GROUPS = "By the training rows that the target has of a user (cold: none, warm: some)."
 
 
@@ -387,27 +389,32 @@ def table(
     Args:
         results: of `compare`.
         against: label that the others are tested against, by a paired t-test over seeds on the first metric. Beside
-            its p-value stands that of Holm's correction for having tested all the others.
+            its p-value stands that of Holm's correction for having tested all the others, and from `RANKED` seeds on
+            that of Wilcoxon's signed-rank test.
         floors: simple baselines, `{name: {metric: value}}`, put first.
     """
     columns = COLUMNS["click" if "auc" in results[0]["result"]["test"] else "rating"]
     found = tests(results, against)
     corrected = dict(zip(found, holm([test.p for test in found.values()])))
+    ranked = any(test.seeds >= RANKED for test in found.values())
+    titles = ["difference", "p", "p, Holm", *(["p, Wilcoxon"] if ranked else [])]
     rows = []
     for name, floor in (floors or {}).items():
         cells = {title: f"{floor[m]:.4f}" if m in floor else "" for m, title in columns.items()}
-        empty = dict.fromkeys(("difference", "p", "p, Holm", "parameters", "seconds"), "")
+        empty = dict.fromkeys((*titles, "parameters", "seconds"), "")
         rows.append({"model": name, **cells, **empty})
     for label, runs in _by_label(results).items():
         row = {"model": label}
         for metric, title in columns.items():
             row[title] = _cell([run["test"][metric] for run in runs.values()])
-        row["difference"] = row["p"] = row["p, Holm"] = ""
+        row |= dict.fromkeys(titles, "")
         if label in found:
             test = found[label]
             row["difference"] = f"{test.difference:+.4f}"
             row["p"] = p_text(test.p) or test.note
             row["p, Holm"] = p_text(corrected[label])
+            if ranked:
+                row["p, Wilcoxon"] = p_text(wilcoxon(*_both(results, label, against)))
         row["parameters"] = f"{next(iter(runs.values()))['parameters']:,}"
         row["seconds"] = f"{np.mean([run['seconds'] for run in runs.values()]):.1f}"
         rows.append(row)
@@ -452,16 +459,19 @@ def _cell(values: Sequence[float]) -> str:
 
 def tests(results: Sequence[Mapping[str, Any]], against: str) -> dict[str, Paired]:
     """`{label: paired t-test over seeds}` of every other label against one, on the first metric of `COLUMNS`."""
-    by_label = _by_label(results)
+    labels = _by_label(results)
+    return {
+        label: paired(*_both(results, label, against))
+        for label in labels
+        if label != against and against in labels
+    }
+
+
+def _both(results: Sequence[Mapping[str, Any]], label: str, against: str) -> list[list[float]]:
+    """The first metric of two labels, on the seeds that both have."""
+    both = [_by_label(results)[each] for each in (label, against)]
     metric = next(iter(COLUMNS["click" if "auc" in results[0]["result"]["test"] else "rating"]))
-    found = {}
-    for label, runs in by_label.items():
-        if label != against and against in by_label:
-            both = sorted(set(runs) & set(by_label[against]))
-            found[label] = paired(
-                *([of[seed]["test"][metric] for seed in both] for of in (runs, by_label[against]))
-            )
-    return found
+    return [[runs[seed]["test"][metric] for seed in sorted(both[0].keys() & both[1].keys())] for runs in both]
 
 
 def best_alone(results: Sequence[Mapping[str, Any]]) -> str:

@@ -301,6 +301,7 @@ def _comparison(found: _Comparison) -> list[str]:
     ]
     names = dict.fromkeys(name for row in chosen for name in row)
     settings = [{name: str(row.get(name, "")) for name in names} for row in chosen]
+    ranks = ", then Wilcoxon's signed-rank test, uncorrected" if "p, Wilcoxon" in rows[-1] else ""
     parts = [
         _lead(
             f"{len(labels)} models, {len(results)} runs on test rows that chose nothing"
@@ -338,7 +339,7 @@ def _comparison(found: _Comparison) -> list[str]:
             _quiet(
                 "Mean and standard deviation over seeds. Difference: to "
                 f"{against}, with the 95 % interval of a paired t-test over seeds; p is that test's, and beside it "
-                f"Holm's correction for {len(tests)} tests. ECE: expected calibration error."
+                f"Holm's correction for {len(tests)} tests{ranks}. ECE: expected calibration error."
             ),
         ),
         *[

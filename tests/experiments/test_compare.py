@@ -311,6 +311,18 @@ def test_table_by_hand():
     third = [line("lr", 0, 0.63), line("lr", 1, 0.67)]
     assert [row["p, Holm"] for row in compare.table(results + third, "dnn")] == ["", "0.312", "0.312"]
     assert rows[2]["parameters"] == "1,234" and rows[2]["seconds"] == "2.0"
+    # Six seeds, the fewest that Wilcoxon's test can say something of: one sign, 2 / 2^6.
+    assert "p, Wilcoxon" not in rows[2]
+    more = [
+        line(m, seed, auc + 0.01 * seed * (m != "dnn"))
+        for m, auc in (("dnn", 0.6), ("cctl", 0.7))
+        for seed in range(6)
+    ]
+    ranked = compare.table(
+        [*more, line("lr", 0, 0.6), line("lr", 1, 0.5)], "dnn", {"item mean": {"auc": 0.55}}
+    )
+    assert [row["p, Wilcoxon"] for row in ranked] == ["", "", "0.031", "1.000"]
+    assert list(ranked[0]) == list(ranked[1]) == list(ranked[2])
     text = compare.markdown(rows).splitlines()
     assert text[0].startswith("| model | AUC |") and text[2].startswith("| item mean | 0.5500 |")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import tempfile
 
 import keras
@@ -218,6 +219,17 @@ def test_a_report_of_a_run(reported, demo, capsys, monkeypatch):
     assert "NOT the chance of training" in capsys.readouterr().out
     assert cli.main(["report", str(demo / "run"), "--out", str(demo / "run.html")]) == 0
     assert "Learning curves" in (demo / "run.html").read_text()
+
+
+def test_the_page_on_transfer_shows_the_other_tests(reported, capsys):
+    folder, _ = reported
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "transfer.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    exec(code.replace("runs/cctl_transfer", str(folder)).replace("range(3)", "range(2)"), {})
+    delong, wilcoxon = capsys.readouterr().out.splitlines()
+    first = json.loads((folder.parent / "run" / "metrics.json").read_text())["test"]["auc"]
+    assert float(re.search(r"first=([0-9.]+)", delong)[1]) == pytest.approx(first, abs=1e-6)
+    assert float(wilcoxon) in (0.5, 1.0)
 
 
 def test_the_twin_makes_as_many_steps_as_the_model(demo, tmp_path, monkeypatch):
