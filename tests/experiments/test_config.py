@@ -167,6 +167,13 @@ def test_loss_weights_are_set_as_any_setting_and_of_either_stage():
         two.with_changes({"first.loss_weights": {"bookz": 0.5}})
 
 
+@pytest.mark.parametrize("epoch", ["source", 0, True, 2.0])
+def test_an_epoch_is_a_pass_or_a_number_of_steps(epoch):
+    assert [Training(epoch=each).epoch for each in ("target", "longest", 500)] == ["target", "longest", 500]
+    with pytest.raises(InputError, match="'target', 'longest' or a number of steps"):
+        Training(epoch=epoch)
+
+
 def test_a_first_stage_may_have_a_first_stage(monkeypatch):
     third = dataclasses.replace(models.card("mkt"), name="third", after="mkt")
     monkeypatch.setattr(models, "CARDS", (*models.CARDS, third))
