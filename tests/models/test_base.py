@@ -148,6 +148,20 @@ def test_unknown_models_and_schemas_without_rows_are_named():
         DNN(Schema.from_dict(schema))
 
 
+def test_a_policy_that_is_not_the_global_one_is_refused(tmp_path):
+    for cls in (DNN, CCTL):
+        with pytest.raises(InputError, match=r"set_dtype_policy\('mixed_bfloat16'\)"):
+            cls(toy_schema(), dtype="mixed_bfloat16")
+    assert DNN(toy_schema(), dtype="float32").dtype_policy.name == "float32"
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = DNN(toy_schema(), dtype=keras.dtype_policies.get("mixed_bfloat16"))
+    model.build()
+    assert model.mlp.compute_dtype == "bfloat16"
+    model.save(tmp_path / "model.keras")
+    keras.config.set_dtype_policy("float32")
+    assert keras.models.load_model(tmp_path / "model.keras").mlp.compute_dtype == "bfloat16"
+
+
 def test_a_saved_model_draws_the_numbers_it_would_have_drawn(tmp_path):
     model = DNN(toy_schema(), units=(16,), dropout=0.5)
     model.compile(Adam(0.01))
