@@ -18,7 +18,7 @@ import math
 import numbers
 import pathlib
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -427,6 +427,14 @@ class Schema:
                 domain, features=tuple(f for f in domain.features if f.role != "history" or f.of in domains)
             )
             for domain in (self.domain(name) for name in domains)
+        )
+        used = {feature.table for domain in kept for feature in domain.features}
+        return Schema(kept, self.target, tuple(table for table in self.tables if table.name in used))
+
+    def reading(self, features: Mapping[str, Sequence[Feature]]) -> Schema:
+        """The schema whose domains list these features alone; domains that are not named stay, unread tables go."""
+        kept = tuple(
+            dataclasses.replace(d, features=tuple(features.get(d.name, d.features))) for d in self.domains
         )
         used = {feature.table for domain in kept for feature in domain.features}
         return Schema(kept, self.target, tuple(table for table in self.tables if table.name in used))

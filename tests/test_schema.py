@@ -41,6 +41,13 @@ def test_shared_and_specific_features_follow_the_names():
     assert [domain.name for domain in schema.sources] == ["books"]
 
 
+def test_reading_keeps_the_named_features_and_the_tables_that_are_still_read():
+    read = Schema((books(), films()), "films", TABLES).reading({"books": books().with_role("user")})
+    assert [f.name for f in read.domain("books").features] == ["user"]
+    assert read.target_domain.features == films().features and read.domain("books").item == "item"
+    assert [table.name for table in read.tables] == ["user", "film"]
+
+
 def test_only_drops_histories_and_tables_of_the_domains_left_out():
     read = Feature("books_read", "ids", "history", table="book", length=5, of="books")
     alone = Schema((books(), films(read)), "films", TABLES).only("films")

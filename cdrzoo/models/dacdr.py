@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import warnings
 from collections.abc import Mapping
@@ -187,7 +186,8 @@ class DACDR(CrossDomainModel):
                 "`share_attention` needs sequences of one width. Give their tables one, or leave it out."
             )
 
-        self.embedding = FeatureEmbedding(self._schema_read(), self.targets, name="embedding")
+        # What the targets list and this model does not read gets no table.
+        self.embedding = FeatureEmbedding(self.schema.reading(self._read), self.targets, name="embedding")
         self.views = {
             name: DomainView(
                 [f.name for f in self.sequences if f.name in {own.name for own in read}],
@@ -266,17 +266,6 @@ class DACDR(CrossDomainModel):
                     slots.setdefault(feature.name, feature)
         return list(slots.values())
 
-    def _schema_read(self) -> Schema:
-        """The schema without what the targets list and this model does not read: such features get no table."""
-        domains = [
-            dataclasses.replace(domain, features=self._read.get(domain.name, domain.features))
-            for domain in self.schema.domains
-        ]
-        used = {f.table for domain in domains for f in domain.features}
-        return Schema(
-            tuple(domains), self.schema.target, tuple(t for t in self.schema.tables if t.name in used)
-        )
-
     # What a person may ask for ----------------------------------------------------------------------------------
 
     def attention_weights(self, x) -> dict[str, dict[str, tuple]]:
@@ -313,7 +302,7 @@ class DACDR(CrossDomainModel):
             schema: the schema of `trained` with the new domain added to it and named as its target. Its tables keep
                 their rows: take the schema of the encoder that `cdrzoo.data.extend` makes. The new domain lists no
                 history, item or context feature under a name that `trained` does not know, because g and h, which are
-                frozen, have no columns for it.
+                frozen, have no columns for it, and no history whose table no trained target reads.
             like: the target whose projections the new ones start from; default: the schema's target of `trained`.
 
         Raises:
@@ -323,7 +312,7 @@ class DACDR(CrossDomainModel):
         new, like = schema.target, like or trained.schema.target
         if like not in trained.targets:
             raise InputError(f"`like` must be one of {', '.join(trained.targets)}. Received: {like!r}.")
-        _check_new_domain(trained, schema)
+        _check_new_domain(trained, schema, like)
         config = {**trained.get_config(), "schema": schema.to_dict(), "name": None}
         model = cls.from_config({**config, "targets": [*trained.targets, new], "finetune": new})
         model.build()
@@ -340,12 +329,9 @@ class DACDR(CrossDomainModel):
             for f in trained._read[name]:
                 if f.table:
                     model.embedding.table(f.table, name).assign(trained.embedding.table(f.table, name))
+        owned = {f.table for f in trained._read[like] if f.table}
         for f in model._read[new]:  # a table that each domain owns starts as the like domain's
-            if (
-                f.table
-                and schema.table(f.table).per_domain
-                and f.name in {own.name for own in trained._read[like]}
-            ):
+            if f.table in owned and schema.table(f.table).per_domain:
                 model.embedding.table(f.table, new).assign(trained.embedding.table(f.table, like))
         for sequence in model.views[new].sequences:
             donor = next(d for d in (like, *trained.targets) if sequence in trained.views[d].sequences)
@@ -408,7 +394,7 @@ def read_by_dacdr(domain: Domain, own_history: bool = False) -> tuple[Feature, .
     return read
 
 
-def _check_new_domain(trained: DACDR, schema: Schema) -> None:
+def _check_new_domain(trained: DACDR, schema: Schema, like: str) -> None:
     new = schema.target
     if new in [d.name for d in trained.schema.domains]:
         raise SchemaError(
@@ -429,12 +415,23 @@ def _check_new_domain(trained: DACDR, schema: Schema) -> None:
                 "`cdrzoo.data.extend`."
             )
     known = {f.name for read in trained._read.values() for f in read}
-    for f in read_by_dacdr(schema.target_domain, trained.own_history):
+    read = read_by_dacdr(schema.target_domain, trained.own_history)
+    for f in read:
         if f.name not in known:
             raise SchemaError(
                 f"The trained model has no columns for {f.role} feature {f.name!r} of domain {new!r}. It knows: "
                 f"{', '.join(sorted(known))}. Give the feature one of these names if it means the same, or leave it "
                 "out."
+            )
+    for f in (f for f in read if f.role == "history"):
+        # A table that each domain owns starts as the like domain's.
+        donors = [like] if schema.table(f.table).per_domain else trained.targets
+        tables = sorted({g.table for name in donors for g in trained._read[name] if g.table})
+        if f.table not in tables:
+            raise SchemaError(
+                f"History {f.name!r} of domain {new!r} looks up table {f.table!r}, which the trained model has not "
+                "trained and which stays frozen: its rows would be random for ever. Let it look up one of "
+                f"{', '.join(tables)}, or leave the history out."
             )
 
 

@@ -305,7 +305,8 @@ def with_comics(**changes) -> Schema:
     }
     comics = Domain("comics", tuple(f for f in features.values() if f is not None))
     used = {f.table for f in comics.features}
-    tables = [t for t in (Table("comic", width=4, rows=15), Table("page", width=4, rows=5)) if t.name in used]
+    new = (("comic", 15), ("page", 5), ("manga", 13))
+    tables = [Table(name, width=4, rows=rows) for name, rows in new if name in used]
     return Schema((*toy.domains, comics), "comics", (*toy.tables, *tables))
 
 
@@ -401,6 +402,17 @@ def test_a_table_of_each_domain_starts_as_the_old_one_and_behaviours_stay_frozen
         )
     names = {v.path.rsplit("/", 1)[-1] for v in model.trainable_variables if "/embedding/" in v.path}
     assert names == {"comic", "device_comics"}  # genre_comics is also how a row reads its behaviours
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "table", "own_history"),
+    [("books_seen", "books", "manga", False), ("films_seen", "comics", "comic", True)],
+    ids=["a table of its own", "its items' table"],
+)
+def test_a_history_whose_table_would_stay_random_is_refused(name, of, table, own_history):
+    seen = Feature(name, "ids", "history", dtype="int64", table=table, length=5, of=of, field="item")
+    with pytest.raises(SchemaError, match=f"History '{name}' of domain 'comics' looks up table '{table}'"):
+        DACDR.for_new_domain(make(own_history=own_history), with_comics(**{name: seen}))
 
 
 def test_a_new_domain_that_does_not_fit_is_refused():
