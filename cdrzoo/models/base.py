@@ -243,7 +243,7 @@ class CrossDomainModel(keras.Model):
         weights = sample_weight or {}
         results = {"loss": self._loss_tracker.result()}
         results.update({name: self._terms.means[name].result() for name in self._terms.reported})
-        for name in y:
+        for name in [name for name in y if name in y_pred]:
             for metric in self._terms.metrics.get(name, ()):
                 metric.update_state(y[name], y_pred[name], sample_weight=weights.get(name))
                 results[metric.name if name == self.schema.target else f"{name}_{metric.name}"] = (

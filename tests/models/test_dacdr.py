@@ -415,6 +415,13 @@ def test_a_history_whose_table_would_stay_random_is_refused(name, of, table, own
         DACDR.for_new_domain(make(own_history=own_history), with_comics(**{name: seen}))
 
 
+def test_metrics_of_a_source_in_a_batch_are_passed_over_like_its_rows():
+    model = DACDR(toy_schema(), **SMALL)
+    model.compile(optimizers.Adam(0.01), metrics={"books": ["accuracy"], "films": ["accuracy"]})
+    logs = model.train_step(toy_rows(model.schema, {"books": 6, "films": 6}))
+    assert "accuracy" in logs and "books_accuracy" not in logs
+
+
 def test_a_new_domain_that_does_not_fit_is_refused():
     trained = make()
     cases = {
