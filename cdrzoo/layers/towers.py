@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from cdrzoo.errors import SchemaError
 from cdrzoo.layers.activations import activation as make_activation
 from cdrzoo.schema import Domain
 
@@ -71,11 +72,18 @@ class MLP(keras.layers.Layer):
         }
 
 
-def head(domain: Domain, name: str = "head") -> keras.layers.Dense:
+def head(domain: Domain, *others: Domain, name: str = "head") -> keras.layers.Dense:
     """The last layer of a model: `[B, width]` -> float32 `[B, 1]`.
 
-    Its bias starts at `first_output`, so that the first steps are not spent on finding the base rate.
+    Its bias starts at `first_output`, so that the first steps are not spent on finding the base rate. `others` are
+    further domains whose rows it scores: a number cannot be the logit of a click in one and a rating in another.
     """
+    odd = [other.name for other in others if other.task != domain.task]
+    if odd:
+        raise SchemaError(
+            f"One head scores the rows of all domains, but they have both tasks: {domain.name!r} has "
+            f"{domain.task}s, {odd[0]!r} has not. Choose one task."
+        )
     start = keras.initializers.Constant(first_output(domain))
     return keras.layers.Dense(1, bias_initializer=start, dtype="float32", name=name)
 

@@ -34,7 +34,7 @@ class CompanionTower(keras.layers.Layer):
         self.embedding = FeatureEmbedding(self.schema, [self.schema.target])
         self.fields = FieldVectors(self.schema, self.schema.target, pooling=pooling)
         self.mlp = MLP(units, dropout=dropout)
-        self.head = head(self.schema.target_domain)
+        self.head = head(self.schema.target_domain, *self.schema.sources)
 
     def call(self, features, training=False):
         """v^t of eq. 2, token by token, and f(v^t): `[B, 1]`."""

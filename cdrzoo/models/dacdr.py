@@ -200,7 +200,7 @@ class DACDR(CrossDomainModel):
             (*encoder_units, width), dropout=dropout, final_activation="linear", name="encoder"
         )
         self.mlp = MLP(units, dropout=dropout, name="mlp")
-        self.head = head(self.schema.target_domain)
+        self.head = head(self.schema.target_domain, *map(self.schema.domain, self.targets))
 
     def build(self, input_shape=None):
         super().build(input_shape)

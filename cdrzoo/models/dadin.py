@@ -158,7 +158,7 @@ class DADIN(CrossDomainModel):
             self.deep = keras.layers.Identity() if bi_interaction else keras.layers.Dense(width)
         self.agnostic = keras.layers.Dense(width, "relu", name="domain_agnostic") if domain_agnostic else None
         self.predictor = MLP((predictor_units,), activation=predictor_activation, dropout=dropout)
-        self.head = head(self.schema.target_domain)
+        self.head = head(self.schema.target_domain, *self.schema.sources)
         self.alignment = DomainAlignment(
             bool(domain_weight and self.schema.sources),
             bool(class_weight and self.schema.sources),
@@ -171,12 +171,7 @@ class DADIN(CrossDomainModel):
         self._forward = _Forward()
 
     def _check(self) -> None:
-        tasks = {domain.task for domain in self.schema.domains}
-        if len(tasks) > 1:
-            raise SchemaError(
-                "DADIN has one predictor, but the domains have both tasks, click and rating. Choose one."
-            )
-        if tasks == {"rating"} and self.class_weight:
+        if self.schema.target_domain.task == "rating" and self.class_weight:
             raise SchemaError(
                 "Ratings have no classes to align. Set class_weight=0, or make them clicks (`threshold`)."
             )

@@ -422,6 +422,15 @@ def test_metrics_of_a_source_in_a_batch_are_passed_over_like_its_rows():
     assert "accuracy" in logs and "books_accuracy" not in logs
 
 
+def test_targets_of_both_tasks_are_refused():
+    schema = toy_schema()
+    books = dataclasses.replace(schema.domain("books"), task="rating")
+    both = dataclasses.replace(schema, domains=(books, schema.target_domain))
+    with pytest.raises(SchemaError, match="both tasks"):
+        DACDR(both, targets=("films", "books"))
+    DACDR(both)  # of the books only what the films' rows list is read
+
+
 def test_a_new_domain_that_does_not_fit_is_refused():
     trained = make()
     cases = {
