@@ -87,7 +87,11 @@ class CCTL(CrossDomainModel):
     Where the paper is silent or cannot be taken literally: sums over a batch are means, so that r does not depend on
     the batch size; p is a constant in L_mixed, or minimising it would drive p to 0; the selector reads a constant,
     SAN learns from L_mixed; the towers start alike and Adam's moments are synchronised too, or r would measure the
-    start and the moments; with several sources their losses add up, each with its own SAN, with one selector.
+    start and the moments; with several sources their losses add up, each with its own SAN, with one selector; a token
+    that the source lacks is zeros, and features of a source whose token the target lacks (a context, say) are not read
+    and get no table. Options that this project leaves out: tables shared by the towers, through which the source would
+    reach the pure one; a synchronisation without moments, after which r would measure them; a start of the selector
+    other than p = 0.5 (its bias at 0), because the reward is there to move it.
 
     Args:
         schema: the schema; two or more domains. REN compares the ids of users and items where target and source share
@@ -168,12 +172,9 @@ class CCTL(CrossDomainModel):
         sources = [source.name for source in self.schema.sources]
         self.mixed = CompanionTower(self.schema, units, pooling, dropout, name="mixed")
         self.pure = CompanionTower(self.schema, units, pooling, dropout, name="pure")
-        self.source_embedding = {
-            s: FeatureEmbedding(self.schema, [s], name=f"{s}_embedding") for s in sources
-        }
-        self.source_fields = {
-            s: FieldVectors(self.schema, s, pooling=pooling, name=f"{s}_fields") for s in sources
-        }
+        read = without_lost_tokens(self.schema)
+        self.source_embedding = {s: FeatureEmbedding(read, [s], name=f"{s}_embedding") for s in sources}
+        self.source_fields = {s: FieldVectors(read, s, pooling=pooling, name=f"{s}_fields") for s in sources}
         self.token_widths = token_widths(self.schema, self.schema.target)
         # Flat, `<source>_<token>`: Keras before 3.15 leaves layers in nested dictionaries out of what it saves.
         self.san = (
@@ -185,7 +186,7 @@ class CCTL(CrossDomainModel):
             name="selector",
         )
         self._draws = keras.random.SeedGenerator()
-        self._pairs = {s: ren_pairs(self.schema, s) for s in sources} if ren_weight else {}
+        self._pairs = {s: ren_pairs(read, s) for s in sources} if ren_weight else {}
         if ren_weight and not any(pair["id"] or pair["sequence"] for pair in self._pairs.values()):
             raise SchemaError(
                 "REN has nothing to compare: no user feature of the target shares its table with a source, and no row "
@@ -447,6 +448,19 @@ def token_widths(schema: Schema, domain: str) -> dict[str, int]:
     roles, widths = field_roles(schema.domain(domain)), field_widths(schema, schema.domain(domain))
     tokens = {token: sum(widths[f] for f in roles if roles[f] in held) for token, held in TOKENS.items()}
     return {token: width for token, width in tokens.items() if width}
+
+
+def without_lost_tokens(schema: Schema) -> Schema:
+    """The schema without features of sources whose token the target lacks: there is nothing to align them with."""
+    held = {role for token in token_widths(schema, schema.target) for role in TOKENS[token]}
+    read = {d.name: [f for f in d.features if f.role in held] for d in schema.sources}
+    empty = [name for name, features in read.items() if not features]
+    if empty:
+        raise SchemaError(
+            f"CCTL aligns users with users, items with items and contexts with contexts, but {empty[0]!r} lists "
+            f"nothing of what {schema.target!r} has. Add a feature of one of its roles: {', '.join(sorted(held))}."
+        )
+    return schema.reading(read)
 
 
 def ren_pairs(schema: Schema, source: str) -> dict[str, list]:

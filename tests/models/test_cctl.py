@@ -357,6 +357,35 @@ def test_source_rows_get_the_targets_token_widths():
     assert set(model.san) == {"books_user", "books_item"}
 
 
+def swapped_contexts(dropped=()) -> Schema:
+    """The toy schema, but it is the books that list a device; without features of some roles in the books."""
+    schema = toy_schema()
+    films = tuple(f for f in schema.target_domain.features if f.role != "context")
+    device = schema.target_domain.feature("device")
+    books = tuple(f for f in (*schema.domain("books").features, device) if f.role not in dropped)
+    return schema.reading({"books": books, "films": films})
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_features_of_a_source_whose_token_the_target_lacks_are_not_read(pooling):
+    model = make(swapped_contexts(), pooling=pooling, sync_every=2)
+    assert not any("device" in v.path for v in model.variables)
+    before = values(model.trainable_variables)
+    x, y = rows(model)
+    for k in range(4):
+        model.train_step(rows(model, k))
+    still = [v.path for v, old in zip(model.trainable_variables, before) if (oracle.array(v) == old).all()]
+    assert still == []
+    books = {name: value for name, value in x["books"].items() if name != "device"}
+    np.testing.assert_array_equal(model({"books": books})["books"], model(x)["books"])
+
+
+def test_a_source_that_has_no_token_in_common_is_refused():
+    schema = swapped_contexts(dropped=("user", "item", "history"))
+    with pytest.raises(SchemaError, match="'books' lists nothing of what 'films' has"):
+        make(schema, ren_weight=0.0)
+
+
 def test_without_alignment_equal_fields_are_read_by_name():
     model = make(twin_schema(), align=False)
     oracle.randomise(model)
