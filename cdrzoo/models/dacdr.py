@@ -108,7 +108,8 @@ class DACDR(CrossDomainModel):
     keeps the sequence, because pooled it would again be a single key for step 2; the factor n keeps the size of its
     steps, or keys of size 1/n would flatten beta. `gate` is the nearest form to what is printed: the behaviours ask,
     and a sigmoid takes the place of the softmax. e_z is one vector and not n of them ("e_z in R^k"). Each sequence has
-    its own projections. Sizes of g and h, which the paper does not give, are this project's.
+    its own projections, with one head each, as the equations have it. Sizes of g and h, which the paper does not give,
+    are this project's.
 
     Args:
         schema: the schema; each target lists at least one history of another domain and one item feature.

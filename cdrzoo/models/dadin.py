@@ -64,10 +64,10 @@ class DADIN(CrossDomainModel):
     9, a narrow model can die as a whole (it did: one score for all rows); the c_i start where z is as large as the
     vectors that it multiplies (about 3.8 for two histories): from 1, products of vectors as small as a table's start
     are next to nothing, biases move the ReLUs of the MLP until hardly one is on, and some seeds never learn (with 1, 3
-    of 5 ended at AUC 0.50 on Amazon food to kitchen); context features count as the user's. With
-    several sources each has its history, attention and interest weight; the classifiers tell the target from the rest,
-    because the served domain is what must not stand out, and for one source this is the paper's form. The alignment is
-    kept from diverging, which to the letter it does (`stable`).
+    of 5 ended at AUC 0.50 on Amazon food to kitchen), so there is no c fixed at 1 (NFM) either; context features count
+    as the user's. With several sources each has its history, attention and interest weight; the classifiers tell the
+    target from the rest, because the served domain is what must not stand out, and for one source this is the paper's
+    form. The alignment is kept from diverging, which to the letter it does (`stable`).
 
     Args:
         schema: the schema; tables of one width (d), an item feature in every domain, clicks (ratings with
