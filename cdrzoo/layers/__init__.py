@@ -15,7 +15,7 @@ from cdrzoo.layers.crosses import (
     fm_term,
 )
 from cdrzoo.layers.domains import PartitionedNormalization, StarDense
-from cdrzoo.layers.embedding import FeatureEmbedding
+from cdrzoo.layers.embedding import FeatureEmbedding, note_rows, rows_seen
 from cdrzoo.layers.experts import CGC, PLE, mixture
 from cdrzoo.layers.fields import (
     FieldStack,
@@ -99,6 +99,8 @@ __all__ = [
     "masked_mean",
     "masked_softmax",
     "mixture",
+    "note_rows",
+    "rows_seen",
     "scale_fields",
     "squared_distance",
     "step",

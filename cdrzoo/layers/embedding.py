@@ -148,6 +148,17 @@ class FeatureEmbedding(keras.layers.Layer):
         }
 
 
+def note_rows(seen: keras.Variable, ids: Any) -> None:
+    """Marks rows of a table, bool `[rows]`, as seen; the cost is that of the ids, whatever the size of the table."""
+    ids = tf.cast(ids, tf.int32)
+    seen.value.scatter_update(tf.IndexedSlices(tf.ones_like(ids, tf.bool), ids))
+
+
+def rows_seen(seen: keras.Variable, ids: Any) -> Any:
+    """Whether `note_rows` has marked these rows: bool, the shape of `ids`."""
+    return tf.nn.embedding_lookup(seen.value, tf.cast(ids, tf.int32))
+
+
 def _size(ids: tf.Tensor) -> Any:
     return ids.shape.num_elements() or tf.size(ids)
 

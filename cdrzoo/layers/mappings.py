@@ -21,7 +21,7 @@ import tensorflow as tf
 from keras import ops
 
 from cdrzoo.errors import InputError, SchemaError
-from cdrzoo.layers.embedding import FeatureEmbedding
+from cdrzoo.layers.embedding import FeatureEmbedding, note_rows, rows_seen
 from cdrzoo.layers.pooling import masked_mean, masked_softmax, weighted_sum
 from cdrzoo.layers.towers import first_output
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Domain, Feature, Schema
@@ -112,12 +112,11 @@ class Keyed(keras.layers.Layer):
 
     def note(self, domain: str, users: Any) -> None:
         """Remembers that a domain has trained these users."""
-        users = tf.cast(users, tf.int32)
-        self.seen[domain].value.scatter_update(tf.IndexedSlices(tf.ones_like(users, tf.bool), users))
+        note_rows(self.seen[domain], users)
 
     def knows(self, domain: str, users: Any) -> Any:
         """Whether a domain has trained these users: bool, the shape of `users`."""
-        return tf.nn.embedding_lookup(self.seen[domain].value, tf.cast(users, tf.int32))
+        return rows_seen(self.seen[domain], users)
 
     def read(self, features: Sequence[Feature], domain: str) -> tuple[Feature, ...]:
         """Those of a domain's features that are its keys, in order."""
