@@ -95,7 +95,8 @@ class DomainAlignment(keras.layers.Layer):
       learns nothing from the number of rows or, within a class, from the click rates alone. For the global classifier
       and as many rows of the target as others this is the paper's mean over rows.
 
-    A class that lacks rows of the target or of the sources gives 0; to the letter, a class without any row does.
+    A class that lacks rows of the target or of the sources gives 0; to the letter, a class without any row does. Rows
+    count by their weight everywhere, in the running mean of p too.
 
     Args:
         marginal: whether there is a global classifier.
@@ -112,6 +113,7 @@ class DomainAlignment(keras.layers.Layer):
         probability: p, `[n, 1]`; no gradient flows into it.
         target: d, `[n, 1]`.
         label: `[n, 1]`; read for `threshold="label"` alone.
+        weight: what each row counts, `[n, 1]`; default 1 each.
         training: whether this is a training step.
 
     Returns:
@@ -162,27 +164,29 @@ class DomainAlignment(keras.layers.Layer):
         if self.threshold == "base_rate":
             # Debiased as Adam's moments are: the first steps count fully, whatever the click rate is.
             state: dict[str, Any] = {"trainable": False, "autocast": False, "dtype": "float32"}
-            self.moments = self.add_weight(name="moments", shape=(2,), initializer="zeros", **state)
+            self.moments = self.add_weight(
+                name="moments", shape=(2,), initializer="zeros", aggregation="mean", **state
+            )
 
-    def call(self, h, probability, target, label=None, training=False):
+    def call(self, h, probability, target, label=None, weight=None, training=False):
         probability = ops.stop_gradient(ops.cast(probability, "float32"))
         target = ops.cast(target, "float32")
+        every = ops.ones_like(probability) if weight is None else ops.cast(weight, "float32")
         h = self.reversal(h, training=training)
         terms = {}
         if self.marginal:
-            every = ops.ones_like(probability)
             terms["domain_loss"] = self._loss("domain", h, target, every)
             correct = ops.cast((self.domain_logit(h) > 0) == (target > 0.5), "float32")
             terms["domain_accuracy"] = ops.sum(self._weights(target, every) * correct)
         if self.conditional:
-            positive = ops.cast(self._positive(probability, label, training), "float32")
-            weight = ops.cast(probability, h.dtype)
-            terms["class1_loss"] = self._loss("class1", weight * h, target, positive)
-            terms["class0_loss"] = self._loss("class0", (1.0 - weight) * h, target, 1.0 - positive)
+            positive = ops.cast(self._positive(probability, label, every, training), "float32")
+            p = ops.cast(probability, h.dtype)
+            terms["class1_loss"] = self._loss("class1", p * h, target, every * positive)
+            terms["class0_loss"] = self._loss("class0", (1.0 - p) * h, target, every * (1.0 - positive))
         return terms
 
     def _loss(self, name: str, h, target, chosen):
-        """The mean cross-entropy of one classifier over the chosen rows."""
+        """The mean cross-entropy of one classifier over the chosen rows; `chosen` is a row's weight, or 0."""
         weights = self._weights(target, chosen)
         if self.stable:
             now = ops.sum(weights * _cross_entropy(target, self._logit(name, ops.stop_gradient(h))))
@@ -195,23 +199,24 @@ class DomainAlignment(keras.layers.Layer):
     def _weights(self, target, chosen):
         """What each row counts: the sum is 1, or 0 where a class has nothing to tell apart."""
         if not self.stable:
-            return chosen / ops.maximum(ops.sum(chosen), 1.0)
+            return chosen / ops.maximum(ops.sum(chosen), 1e-7)
         one, other = chosen * target, chosen * (1.0 - target)
-        rows = ops.sum(one), ops.sum(other)
-        both = ops.cast(ops.logical_and(rows[0] > 0, rows[1] > 0), chosen.dtype)
-        return 0.5 * both * (one / ops.maximum(rows[0], 1.0) + other / ops.maximum(rows[1], 1.0))
+        sums = ops.sum(one), ops.sum(other)
+        both = ops.cast(ops.logical_and(sums[0] > 0, sums[1] > 0), chosen.dtype)
+        return 0.5 * both * (one / ops.maximum(sums[0], 1e-7) + other / ops.maximum(sums[1], 1e-7))
 
     def domain_logit(self, h):
         """The global classifier's logit that a row is of the target, float32 `[n, 1]`."""
         return ops.cast(self._logit("domain", h), "float32")
 
-    def _positive(self, probability, label, training: bool):
+    def _positive(self, probability, label, weight, training: bool):
         if self.threshold == "label":
             return label > 0.5
         if self.threshold != "base_rate":
             return probability >= self.threshold
         if training:
-            now = ops.stack([ops.mean(probability), ops.ones(())])
+            total = ops.sum(weight)
+            now = ops.stack([ops.sum(weight * probability) / ops.maximum(total, 1e-7), ops.sign(total)])
             self.moments.assign(0.99 * self.moments + 0.01 * now)
         return probability >= self.base_rate
 

@@ -198,23 +198,29 @@ class CrossDomainModel(keras.Model):
         return self.trainable_variables
 
     def auxiliary_losses(self, x, y, y_pred, sample_weight, training: bool) -> dict[str, Any]:
-        """Further terms of the loss, `{name: scalar}`; each is logged under its name. Default: none."""
+        """Further terms of the loss, `{name: scalar}`; each is logged under its name. Default: none.
+
+        A term that is a mean over rows weighs them (`row_weights`), as the prediction losses do.
+        """
         return {}
 
     def domain_losses(self, y, y_pred, sample_weight=None) -> dict[str, Any]:
-        """The prediction loss of every domain in `y`, unweighted: `{domain: scalar}`."""
-        for what, given in (("Labels", y), ("Sample weights", sample_weight)):
-            if given is not None and not isinstance(given, Mapping):
-                raise InputError(
-                    f"{what} come by domain, {{domain: tensor}}. Received: {type(given).__name__}."
-                )
+        """The prediction loss of every domain in `y`, unweighted: `{domain: scalar}`; 0 for a domain without rows."""
+        _check_by_domain(y, sample_weight)
         missing = [name for name in y if name not in y_pred]
         if missing:
             raise InputError(
                 f"Labels of domain {missing[0]!r} came without its features. Batches are {{domain: ...}}."
             )
         weights = sample_weight or {}
-        return {name: self._terms.losses[name](y[name], y_pred[name], weights.get(name)) for name in y}
+        return {name: self._domain_loss(name, y[name], y_pred[name], weights.get(name)) for name in y}
+
+    def _domain_loss(self, name: str, y, y_pred, weight):
+        rows = ops.shape(y)[0]  # a number where the batch size is fixed
+        if isinstance(rows, int) and not rows:
+            return ops.zeros(())
+        loss = self._terms.losses[name](y, y_pred, weight)
+        return loss if isinstance(rows, int) else ops.where(rows > 0, loss, 0.0)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         # Keras divides a loss by the number of replicas, whose gradients it adds; further terms are ours to divide.
@@ -223,21 +229,29 @@ class CrossDomainModel(keras.Model):
         auxiliary = self.auxiliary_losses(x, y, y_pred, sample_weight, training)
         total = sum([self._terms.weights[name] * loss for name, loss in losses.items()])
         total = total + sum([*auxiliary.values(), *self.losses]) / replicas
-        self.report({name: loss * replicas for name, loss in losses.items()}, auxiliary, weight=_rows(y))
+        self.report({name: loss * replicas for name, loss in losses.items()}, auxiliary, rows=rows_of(y))
         return total
 
-    def report(self, losses: Mapping[str, Any], terms: Mapping[str, Any], weight: Any = 1.0) -> None:
-        """Adds the losses of domains (logged as `<domain>_loss`) and further scalars to the means that logs show."""
-        values = {f"{name}_loss": loss for name, loss in losses.items()}
+    def report(self, losses: Mapping[str, Any], terms: Mapping[str, Any], rows: Mapping[str, Any]) -> None:
+        """Adds the losses of domains (logged as `<domain>_loss`) and further scalars to the means that logs show.
+
+        Args:
+            losses: `{domain: scalar}`.
+            terms: `{name: scalar}`.
+            rows: how many rows a domain has in the batch (`rows_of`): what its loss counts in the mean over batches. A
+                term counts as many as there are in all.
+        """
+        values = {f"{name}_loss": (loss, rows[name]) for name, loss in losses.items()}
+        total = sum(rows.values())
         for name, value in terms.items():
             if name in values:
                 raise InputError(
                     f"{type(self).__name__} logs a term {name!r}, which is also a domain's loss. Rename the domain."
                 )
-            values[name] = value
+            values[name] = (value, total)
         self._terms.reported = list(values)
-        for name, value in values.items():
-            self._terms.mean(name).update_state(value, sample_weight=weight)
+        for name, (value, count) in values.items():
+            self._terms.mean(name).update_state(value, sample_weight=count)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         weights = sample_weight or {}
@@ -313,6 +327,27 @@ def check_layers(name: str, units: Sequence[int]) -> None:
     """Raises an `InputError` where a network whose last hidden layer is read is to have none."""
     if not units:
         raise InputError(f"`{name}` must name at least one hidden layer. Received: {units!r}.")
+
+
+def rows_of(y: Mapping[str, Any]) -> dict[str, Any]:
+    """How many rows every domain has: `{domain: float32 scalar}`."""
+    return {name: ops.cast(ops.shape(labels)[0], "float32") for name, labels in y.items()}
+
+
+def row_weights(y: Mapping[str, Any], sample_weight: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What every row of `y` counts, `{domain: float32 [B]}`: its sample weight; 1 in a domain that was given none."""
+    _check_by_domain(y, sample_weight)
+    weights = {}
+    for name, labels in y.items():
+        given = (sample_weight or {}).get(name)
+        given = ops.ones((ops.shape(labels)[0],)) if given is None else ops.cast(given, "float32")
+        weights[name] = ops.reshape(given, (-1,))
+    return weights
+
+
+def weighted_mean(values, weights):
+    """The mean of `[B]` numbers by their weights; 0 where nothing has weight."""
+    return ops.sum(weights * values) / ops.maximum(ops.sum(weights), 1e-7)
 
 
 def score(logit, task: str):
@@ -407,5 +442,7 @@ def _arguments(cls: type) -> list[str]:
     return [p.name for p in parameters if p.name not in ("self", "schema") and p.kind is not p.VAR_KEYWORD]
 
 
-def _rows(y: Mapping[str, Any]):
-    return ops.cast(ops.shape(next(iter(y.values())))[0], "float32")
+def _check_by_domain(y: Any, sample_weight: Any) -> None:
+    for what, given in (("Labels", y), ("Sample weights", sample_weight)):
+        if given is not None and not isinstance(given, Mapping):
+            raise InputError(f"{what} come by domain, {{domain: tensor}}. Received: {type(given).__name__}.")

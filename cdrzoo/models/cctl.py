@@ -10,8 +10,18 @@ import tensorflow as tf
 from keras import ops
 
 from cdrzoo.errors import InputError, SchemaError
-from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, field_roles, field_widths, head, masked_mean
-from cdrzoo.models.base import CrossDomainModel, placeholder_rows, score
+from cdrzoo.layers import (
+    MLP,
+    FeatureEmbedding,
+    FieldVectors,
+    field_roles,
+    field_widths,
+    head,
+    masked_mean,
+    note_rows,
+    rows_seen,
+)
+from cdrzoo.models.base import CrossDomainModel, placeholder_rows, row_weights, rows_of, score, weighted_mean
 from cdrzoo.optimizers import slots
 from cdrzoo.schema import PADDING, UNKNOWN, Domain, Feature, Schema
 
@@ -75,6 +85,11 @@ class CCTL(CrossDomainModel):
     averages of a user's behaviours in the two domains, each in its own domain's table:
 
         L_ren = cos(id^s, id^t) - cos(seq^s, seq^t)                                               (eqs. 10-12)
+
+    An id counts from the step on in which both domains have shown it: a vocabulary also knows users of one domain
+    alone, whose row in the other's table nothing else trains. So the ids that count become more during the first epoch,
+    as they should: before, one of the two rows is a random start, and there is nothing to keep the other apart from.
+    What has been seen is saved with the model.
 
     `call` scores the target with the mixed tower, because that is what a synchronisation turns the pure tower into and
     what is served; an export synchronises and holds the pure tower alone.
@@ -225,9 +240,19 @@ class CCTL(CrossDomainModel):
         ]
         self._reward_mean = self.add_weight(shape=(), name="reward_mean", **state)
         self._reward_variance = self.add_weight(shape=(), name="reward_variance", **state)
-        self._step = self.add_weight(
-            shape=(), name="step", trainable=False, initializer="zeros", dtype="int32", autocast=False
-        )
+        self._step = self.add_weight(shape=(), name="step", **{**state, "dtype": "int32"})
+        compared = {table for pairs in self._pairs.values() for _, table, _ in pairs["id"]}
+        self._seen = {
+            d.name: {
+                table: self.add_weight(
+                    shape=(self.schema.table(table).rows,),
+                    name=f"{d.name}_{table}_seen",
+                    **{**state, "dtype": "bool"},
+                )
+                for table in sorted(compared & {f.table for f in _keys(d)})
+            }
+            for d in self.schema.domains
+        }
         self._copy_towers()  # the towers start alike, or the first rewards would measure their random starts
 
     def call(self, x, training=False):
@@ -299,11 +324,12 @@ class CCTL(CrossDomainModel):
 
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        target = self.schema.target
-        absent = [d.name for d in self.schema.domains if d.name not in x]
+        target, given = self.schema.target, row_weights(y, sample_weight)
+        absent = [d.name for d in self.schema.domains if d.name not in x or d.name not in y]
         if absent:
             raise InputError(f"CCTL trains on rows of every domain, but the batches lack {absent[0]!r}.")
         self._share_draws()
+        self._note(x, given)
         with tf.GradientTape() as tape:
             logits = {target: self.mixed(x[target], training=True)}
             aligned = {
@@ -314,16 +340,15 @@ class CCTL(CrossDomainModel):
                 score_tape.watch([v.value for v in self._theta])
                 chosen = {source: self._weights(rows) for source, rows in aligned.items()}
                 taken = {source: self._choose(p) for source, p in chosen.items()}
-                log_score = sum([ops.mean(log_p) for _, log_p in taken.values()])
+                log_score = sum([weighted_mean(log_p, given[source]) for source, (_, log_p) in taken.items()])
             weights = dict(sample_weight or {})
             for source, (weight, _) in taken.items():
-                given = ops.reshape(weights[source], (-1,)) if source in weights else 1.0
-                weights[source] = ops.stop_gradient(weight) * given
+                weights[source] = ops.stop_gradient(weight) * given[source]
             y_pred = self.scores(logits)
             losses = self.domain_losses(y, y_pred, weights)
             pure = score(self.pure(x[target], training=True), self.schema.target_domain.task)
             pure_loss = self.domain_losses({target: y[target]}, {target: pure}, sample_weight)[target]
-            ren = self._representation_loss(x)
+            ren = self._representation_loss(x, given)
             mixed_loss = (
                 sum([self._terms.weights[d] * loss for d, loss in losses.items()]) + self.ren_weight * ren
             )
@@ -339,11 +364,11 @@ class CCTL(CrossDomainModel):
         self._step.assign_add(1)
         tf.cond(tf.equal(self._step.value % self.sync_every, 0), self._end_window, lambda: None)
 
-        rows = ops.cast(ops.shape(y[target])[0], "float32")
-        self._loss_tracker.update_state(mixed_loss, sample_weight=rows)
-        selector = sum([ops.mean(p) for p in chosen.values()]) / len(chosen)
+        rows = rows_of(y)
+        self._loss_tracker.update_state(mixed_loss, sample_weight=rows[target])
+        selector = sum([weighted_mean(p, given[source]) for source, p in chosen.items()]) / len(chosen)
         terms = {"pure_loss": pure_loss, "ren_loss": ren, "reward": reward, "selector": selector}
-        self.report(losses, terms, weight=rows)
+        self.report(losses, terms, rows)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def _share_draws(self) -> None:
@@ -400,18 +425,26 @@ class CCTL(CrossDomainModel):
         for mixed, pure in zip(self.mixed.variables, self.pure.variables):
             pure.assign(mixed)
 
-    def _representation_loss(self, x):
-        """L_ren over every row of which both sides are known; 0 if there is none."""
+    def _note(self, x, weights) -> None:
+        """Remembers which users and items the domains have trained; rows of weight 0 train none."""
+        for domain, seen in self._seen.items():
+            for f in _keys(self.schema.domain(domain)):
+                if f.table in seen:
+                    note_rows(seen[f.table], ops.where(weights[domain] > 0, x[domain][f.name], PADDING))
+
+    def _representation_loss(self, x, weights):
+        """L_ren over every row of which both sides are trained; 0 if there is none. `weights`: see `row_weights`."""
         if not self.ren_weight:
             return ops.zeros(())
         ids, sequences = [], []
         for source, pairs in self._pairs.items():
             own, other = self.source_embedding[source], self.mixed.embedding
             for row, table, name in pairs["id"]:
-                known = ops.greater(x[row][name], UNKNOWN)
-                ids.append(
-                    (_cosine(own.lookup(table, x[row][name]), other.lookup(table, x[row][name])), known)
-                )
+                keys = x[row][name]
+                seen = [rows_seen(self._seen[d][table], keys) for d in (source, self.schema.target)]
+                known = ops.logical_and(ops.greater(keys, UNKNOWN), ops.logical_and(*seen))
+                cosine = _cosine(own.lookup(table, keys), other.lookup(table, keys))
+                ids.append((cosine, weights[row] * ops.cast(known, "float32")))
             for row, (source_table, source_name), (target_table, target_name) in pairs["sequence"]:
                 one, two = (
                     ops.not_equal(x[row][source_name], PADDING),
@@ -419,8 +452,9 @@ class CCTL(CrossDomainModel):
                 )
                 left = masked_mean(own.lookup(source_table, x[row][source_name]), one)
                 right = masked_mean(other.lookup(target_table, x[row][target_name]), two)
-                sequences.append((_cosine(left, right), ops.logical_and(ops.any(one, -1), ops.any(two, -1))))
-        return _mean_where(ids) - _mean_where(sequences)
+                known = ops.logical_and(ops.any(one, -1), ops.any(two, -1))
+                sequences.append((_cosine(left, right), weights[row] * ops.cast(known, "float32")))
+        return _mean_of(ids) - _mean_of(sequences)
 
     # Serving ----------------------------------------------------------------------------------------------------
 
@@ -505,9 +539,7 @@ def _cosine(one, two):
     return ops.sum(one * two, -1) / norms
 
 
-def _mean_where(pairs):
-    if not pairs:
+def _mean_of(parts):
+    if not parts:
         return ops.zeros(())
-    values = ops.concatenate([value for value, _ in pairs])
-    known = ops.cast(ops.concatenate([mask for _, mask in pairs]), "float32")
-    return ops.sum(values * known) / ops.maximum(ops.sum(known), 1.0)
+    return weighted_mean(*(ops.concatenate(part) for part in zip(*parts)))

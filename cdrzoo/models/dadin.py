@@ -23,7 +23,7 @@ from cdrzoo.layers import (
     history_field,
     masked_mean,
 )
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, row_weights, rows_of
 
 
 class _Forward(threading.local):
@@ -246,24 +246,22 @@ class DADIN(CrossDomainModel):
         losses = {
             name: loss * replicas for name, loss in self.domain_losses(y, y_pred, sample_weight).items()
         }
-        rows = {name: ops.cast(ops.shape(y[name])[0], "float32") for name in y}
-        total = sum(rows.values())
-        prediction = (
-            sum([self._terms.weights[name] * rows[name] * loss for name, loss in losses.items()]) / total
-        )
+        rows = rows_of(y)
+        weighted = [self._terms.weights[name] * rows[name] * loss for name, loss in losses.items()]
+        prediction = sum(weighted) / ops.maximum(sum(rows.values()), 1.0)
         terms = {"prediction_loss": prediction}
         loss = prediction + sum(self.losses)
         if training and len(y) > 1:
-            terms.update(self._align(y, y_pred))
+            terms.update(self._align(y, y_pred, row_weights(y, sample_weight)))
             if self.domain_weight:
                 loss += self.domain_weight * terms["domain_loss"]
             if self.class_weight:
                 classes = self.alpha * terms["class0_loss"] + (1.0 - self.alpha) * terms["class1_loss"]
                 loss += self.class_weight * classes
-        self.report(losses, terms, weight=total)
+        self.report(losses, terms, rows)
         return loss / replicas
 
-    def _align(self, y, y_pred) -> dict[str, Any]:
+    def _align(self, y, y_pred, weights) -> dict[str, Any]:
         """L_d, L_d^0 and L_d^1 of the rows that `call` has just read."""
         names = list(y)
 
@@ -272,5 +270,11 @@ class DADIN(CrossDomainModel):
 
         target = {name: ops.full_like(y_pred[name], name == self.schema.target) for name in names}
         labels = {name: ops.reshape(ops.cast(y[name], "float32"), (-1, 1)) for name in names}
-        h_da = self._forward.h_da
-        return self.alignment(rows(h_da), rows(y_pred), rows(target), label=rows(labels), training=True)
+        return self.alignment(
+            rows(self._forward.h_da),
+            rows(y_pred),
+            rows(target),
+            label=rows(labels),
+            weight=rows(weights)[:, None],
+            training=True,
+        )

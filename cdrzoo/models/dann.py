@@ -10,7 +10,7 @@ from keras import ops
 
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers import MLP, DomainAlignment, RowVectors, head
-from cdrzoo.models.base import CrossDomainModel, check_layers
+from cdrzoo.models.base import CrossDomainModel, check_layers, row_weights
 
 
 class _Forward(threading.local):
@@ -119,7 +119,8 @@ class DANN(CrossDomainModel):
         target = ops.concatenate(
             [ops.full_like(y_pred[name], name == self.schema.target) for name in y], axis=0
         )
-        terms = self.alignment(
-            h, probability=target, target=target, training=True
-        )  # no classes, no probability
+        weights = row_weights(y, sample_weight)
+        weight = ops.concatenate([weights[name] for name in y], axis=0)[:, None]
+        # No classes, no probability.
+        terms = self.alignment(h, probability=target, target=target, weight=weight, training=True)
         return {"domain_loss": terms["domain_loss"]}

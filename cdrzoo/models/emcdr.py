@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from cdrzoo.layers import Factorization, UserMapping, bridged, check_first_stage
-from cdrzoo.models.base import MappedUsers, frozen
+from cdrzoo.models.base import MappedUsers, frozen, rows_of
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -93,7 +93,5 @@ class EMCDR(MappedUsers):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         losses = {n: loss * replicas for n, loss in self.domain_losses(y, y_pred, sample_weight).items()}
         loss = self.mapping_loss(x, sample_weight)
-        self.report(
-            losses, {"mapping_loss": loss}, weight=ops.cast(ops.shape(y[self.schema.target])[0], "float32")
-        )
+        self.report(losses, {"mapping_loss": loss}, rows_of(y))
         return loss / replicas

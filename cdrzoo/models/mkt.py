@@ -25,7 +25,16 @@ from cdrzoo.layers import (
     scale_fields,
     towers,
 )
-from cdrzoo.models.base import CrossDomainModel, SecondStage, check_layers, frozen, prior_correction
+from cdrzoo.models.base import (
+    CrossDomainModel,
+    SecondStage,
+    check_layers,
+    frozen,
+    prior_correction,
+    row_weights,
+    rows_of,
+    weighted_mean,
+)
 from cdrzoo.schema import Schema
 
 GROUPS = ("user", "sequence", "shared", "specific")
@@ -289,23 +298,21 @@ class MEM(CrossDomainModel):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         losses = self.domain_losses(y, y_pred, sample_weight)
-        rows = {name: ops.cast(ops.shape(y[name])[0], "float32") for name in y}
+        rows = rows_of(y)
         total = sum(rows.values())
         share = {
             name: rows[name] / ops.maximum(total, 1.0) if self.weighting == "rows" else 1.0 for name in y
         }
-        polarised = {f"pdl_{name}": self._polarised(self._step.similarity[name]) for name in y}
+        measure = {"cosine": lambda c: c, "abs": ops.abs, "square": ops.square}[self.pdl]
+        weights = row_weights(y, sample_weight)
+        polarised = {  # eq. 12
+            f"pdl_{name}": weighted_mean(measure(self._step.similarity[name]), weights[name]) for name in y
+        }
         pdl = sum(polarised.values())
         loss = sum([self._terms.weights[name] * share[name] * losses[name] for name in y])
         terms = {**polarised, "pdl": pdl}
-        self.report({name: value * replicas for name, value in losses.items()}, terms, weight=total)
+        self.report({name: value * replicas for name, value in losses.items()}, terms, rows)
         return loss + (self.gamma * pdl + sum(self.losses)) / replicas
-
-    def _polarised(self, similarity):
-        """The mean over the rows (eq. 12); 0 where there are none."""
-        measure = {"cosine": lambda c: c, "abs": ops.abs, "square": ops.square}[self.pdl]
-        rows = ops.cast(ops.shape(similarity)[0], "float32")
-        return ops.sum(measure(similarity)) / ops.maximum(rows, 1.0)
 
     def served(self, scores):
         return prior_correction(scores, self.negatives_kept)

@@ -18,7 +18,7 @@ from cdrzoo.layers import (
     masked_mean,
     squared_distance,
 )
-from cdrzoo.models.base import CrossDomainModel, MappedUsers, frozen
+from cdrzoo.models.base import CrossDomainModel, MappedUsers, frozen, row_weights
 from cdrzoo.schema import FIRST_KNOWN, PADDING
 
 
@@ -69,9 +69,7 @@ class CML(CrossDomainModel):
             importance = self._terms.weights[name]  # a domain that does not count says nothing here either
             users, items = (x[name][keys[name].name] for keys in (factors.users, factors.items))
             liked = ops.reshape(y[name], (-1,)) > mean_label(self.schema.domain(name))
-            weight = (sample_weight or {}).get(name)
-            weight = 1.0 if weight is None else ops.reshape(weight, (-1,))
-            weight = weight * ops.cast(liked, "float32")
+            weight = row_weights(y, sample_weight)[name] * ops.cast(liked, "float32")
             factors.note_readers(name, users, items, importance * weight > 0)
             rows = self.schema.table(factors.items[name].table).rows
             others = drawn(ops.shape(items), rows, self.seed_generator)
@@ -186,8 +184,7 @@ class SSCDR(MappedUsers):
         rows = x[target]
         users = rows[factors.users[target].name]
         own, warm = factors.user(target, users), factors.knows(target, users)
-        weight = (sample_weight or {}).get(target)
-        weight = 1.0 if weight is None else ops.reshape(weight, (-1,))
+        weight = row_weights(y, sample_weight)[target]
         supervised = unsupervised = 0.0
         for source, listed in self.histories.items():
             history = rows[listed.name]

@@ -216,6 +216,7 @@ def test_classes_by_label():
 def test_the_base_rate_is_a_running_mean_from_the_first_step_on():
     h, p = rows()
     layer = made(threshold="base_rate")
+    assert layer.moments.aggregation == "mean"  # of replicas, as Dice's statistics
     layer(h, 0.02 * p, TARGET, training=True)
     assert float(layer.base_rate) == pytest.approx(0.02 * p.mean(), rel=1e-4)
     losses = layer(h, 0.02 * p, TARGET)  # evaluation reads it and leaves it
@@ -223,6 +224,29 @@ def test_the_base_rate_is_a_running_mean_from_the_first_step_on():
     layer(h, p, TARGET, training=True)
     expected = (0.99 * 0.01 * 0.02 * p.mean() + 0.01 * p.mean()) / (0.99 * 0.01 + 0.01)
     assert float(layer.base_rate) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"stable": False}, {"threshold": "base_rate"}])
+def test_rows_count_by_their_weight(arguments):
+    h, p = rows()
+    layers = [made(**arguments) for _ in range(4)]
+    weight = (np.arange(N) % 3).astype("float32")[:, None]
+    plain = layers[0](h, p, TARGET, training=True)
+    for factor in (0.01, 7.0):  # alike for all: nothing changes
+        for name, value in layers[1](h, p, TARGET, weight=np.full((N, 1), factor), training=True).items():
+            assert float(value) == pytest.approx(float(plain[name]), rel=1e-5), name
+    got = layers[2](h, p, TARGET, weight=weight, training=True)
+    # A row of weight 2 counts as two rows, one of weight 0 is not there.
+    copies = weight[:, 0].astype(int)
+    many = [np.repeat(column, copies, axis=0) for column in (h, p, TARGET)]
+    expected = layers[3](*many, training=True)
+    for name, value in expected.items():
+        assert float(got[name]) == pytest.approx(float(value), rel=1e-5), name
+        assert float(value) != pytest.approx(float(plain[name]), rel=1e-3), name
+    nothing = layers[2](h, p, TARGET, weight=0 * weight, training=True)
+    assert all(float(value) == 0 for value in nothing.values())
+    if arguments.get("threshold") == "base_rate":
+        assert float(layers[2].base_rate) == pytest.approx(many[1].mean(), rel=1e-4)
 
 
 def test_domain_accuracy_is_balanced():

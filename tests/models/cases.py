@@ -25,6 +25,7 @@ class Case:
         unmoved: `{part of a variable's path: reason}` of trainable variables that training does not move.
         learns: the feature whose parity the labels follow, one that the model reads. `None`: labels alone are not what
             it learns from.
+        whole_batch: why rows of weight 0 have a part in a training step; empty: they have none.
         without_effect: `{argument: reason}` of arguments that change nothing which these tests can see.
         uneven: what the model says of `three_schema`, whose domains list different histories. `None`: it takes it.
     """
@@ -36,6 +37,7 @@ class Case:
     parts: Callable[[Schema], dict[str, Any]] = lambda schema: {}
     unmoved: Mapping[str, str] = dataclasses.field(default_factory=dict)
     learns: str | None = "genre"
+    whole_batch: str = ""
     without_effect: Mapping[str, str] = dataclasses.field(default_factory=dict)
     uneven: str | None = None
 
@@ -67,6 +69,7 @@ CASES = (
         arguments={"units": (8, 6), "attention_units": (5, 4)},
         changes={"units": (8, 5), "attention_units": (5, 3), "dropout": 0.5},
         uneven=SLOTS,
+        whole_batch="Dice goes by the statistics of the batch",
     ),
     Case(
         "shared_bottom",
@@ -105,6 +108,7 @@ CASES = (
         arguments={"units": (8, 6), "aux_units": (5,)},
         changes={"units": (8, 5), "aux_units": (4,), "pooling": "attention", "dropout": 0.5},
         uneven=SLOTS,
+        whole_batch="its normalisation goes by the statistics of the batch",
     ),
     Case(
         "dann",
@@ -288,6 +292,7 @@ CASES = (
         "nfm",
         arguments={"units": (8,), "dropout": 0.0},
         changes={"units": (7,), "batch_norm": False, "dropout": 0.5},
+        whole_batch="its normalisation goes by the statistics of the batch",
     ),
     Case(
         "dcn",

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from cdrzoo.errors import InputError, SchemaError
 from cdrzoo.models import CCTL, DNN, card
-from cdrzoo.optimizers import Adam
+from cdrzoo.optimizers import SGD, Adam
 from cdrzoo.schema import Schema
 from tests.models.toys import toy_rows, toy_schema
 
@@ -100,6 +100,44 @@ def test_terms_start_anew_each_epoch(model, batch):
     data = tf.data.Dataset.from_tensors(batch)
     first, second = (model.evaluate(data, verbose=0, return_dict=True) for _ in range(2))
     assert float(first["books_loss"]) == float(second["books_loss"])
+
+
+@pytest.mark.parametrize("size", ["fixed", "any"])
+@pytest.mark.parametrize("name", ["dnn", "dadin", "mem"])
+def test_a_domain_without_rows_adds_nothing(name, size):
+    x, y = toy_rows(toy_schema(), ROWS)
+    none = keras.tree.map_structure(lambda t: t[:0], (x["books"], y["books"]))
+    alone = {"films": x["films"]}, {"films": y["films"]}
+    weights, logs = [], []
+    for batch in (({**x, "books": none[0]}, {**y, "books": none[1]}), alone):
+        keras.utils.set_random_seed(0)
+        model = card(name).load()(toy_schema(), dropout=0.0)
+        model.compile(SGD(0.1))
+        if size == "any":
+            spec = keras.tree.map_structure(lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), batch)
+            graph = tf.function(lambda x, y, model=model: model.train_step((x, y)), input_signature=spec)
+        before = model.get_weights()
+        result = model.train_step(batch) if size == "fixed" else graph(*batch)
+        logs.append({key: float(value) for key, value in result.items()})
+        weights.append(model.get_weights())
+        assert any((v != old).any() for v, old in zip(weights[-1], before))
+    for one, other in zip(*weights):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+    assert logs[0]["books_loss"] == 0 and logs[0]["films_loss"] == pytest.approx(logs[1]["films_loss"])
+
+
+def test_the_loss_of_a_domain_is_a_mean_over_its_rows(model):
+    """Batches in which it has none, or few rows, say nothing, or little, about it."""
+    model.compile(Adam(0.0))
+    batches = [toy_rows(model.schema, {"books": 0, "films": 8}), toy_rows(model.schema, ROWS, 1)]
+    batches.append(toy_rows(model.schema, {"books": 3, "films": 8}, 2))
+    model.reset_metrics()
+    for batch in batches:
+        logs = model.test_step(batch)
+    for name in ROWS:
+        y = np.concatenate([labels[name] for _, labels in batches])
+        p = np.concatenate([model(x)[name] for x, _ in batches])
+        assert float(logs[f"{name}_loss"]) == pytest.approx(entropy(y, p), abs=1e-5)
 
 
 def test_serving_features_and_training_domains(model):
@@ -200,18 +238,7 @@ for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["
         model = DNN(schema, units=(8, 4))
         model.compile(Adam(0.01), loss_weights={"books": 0.5})
     data = prepared.train({"books": 16, "films": 8})
-def test_a_policy_that_is_not_the_global_one_is_refused(tmp_path):
-    for cls in (DNN, CCTL):
-        with pytest.raises(InputError, match=r"set_dtype_policy\('mixed_bfloat16'\)"):
-            cls(toy_schema(), dtype="mixed_bfloat16")
-    assert DNN(toy_schema(), dtype="float32").dtype_policy.name == "float32"
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    model = DNN(toy_schema(), dtype=keras.dtype_policies.get("mixed_bfloat16"))
-    model.build()
-    assert model.mlp.compute_dtype == "bfloat16"
-    model.save(tmp_path / "model.keras")
-    keras.config.set_dtype_policy("float32")
-    assert keras.models.load_model(tmp_path / "model.keras").mlp.compute_dtype == "bfloat16"
+
 
 
     logs = model.fit(data, epochs=2, verbose=0, callbacks=[Evaluate(prepared.valid())]).history

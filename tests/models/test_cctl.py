@@ -111,21 +111,34 @@ def cosine(one, two):
     return (one * two).sum(-1) / (np.linalg.norm(one, axis=-1) * np.linalg.norm(two, axis=-1))
 
 
-def enhancement(model, x):
+def enhancement(model, x, given):
+    """L_ren of a first step whose rows have the weights `given`."""
     source, target = oracle.tables(model.source_embedding["books"]), oracle.tables(model.mixed.embedding)
-    users, sequences = [], []
+    both = set.intersection(*({int(u) for u in x[d]["user"].numpy()[given[d] > 0]} for d in x)) - {0, 1}
+    users, sequences = [], []  # (cosine, weight)
     for domain in ("films", "books"):
         ids = {k: oracle.array(v) for k, v in x[domain].items()}
-        known = ids["user"] > 1
-        users += list(cosine(source["user"][ids["user"][known]], target["user"][ids["user"][known]]))
-        for books, films in zip(ids["books_seen"], ids["films_seen"]):
+        for user, books, films, weight in zip(
+            ids["user"], ids["books_seen"], ids["films_seen"], given[domain]
+        ):
+            if user in both:
+                users.append((cosine(source["user"][user], target["user"][user]), weight))
             if books.any() and films.any():
                 one, two = (
                     source["book"][books[books != 0]].mean(0),
                     target["film"][films[films != 0]].mean(0),
                 )
-                sequences.append(cosine(one, two))
-    return np.mean(users) - np.mean(sequences)
+                sequences.append((cosine(one, two), weight))
+    assert len(users) > 1
+    mean = lambda pairs: np.average([c for c, _ in pairs], weights=[w for _, w in pairs])  # noqa: E731
+    return mean(users) - mean(sequences)
+
+
+def ren_loss(model, x):
+    """L_ren of rows, every one of weight 1, that are the first that a model sees."""
+    ones = {name: tf.ones(len(rows["user"])) for name, rows in x.items()}
+    model._note(x, ones)
+    return model._representation_loss(x, ones)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
@@ -154,8 +167,8 @@ def test_forward_and_losses_equal_the_numpy_version(pooling):
         "books_loss": np.mean(given["books"] * p * oracle.cross_entropy(labels["books"], source)[:, 0]),
         "films_loss": np.mean(given["films"] * oracle.cross_entropy(labels["films"], mixed)[:, 0]),
         "pure_loss": np.mean(given["films"] * oracle.cross_entropy(labels["films"], pure)[:, 0]),
-        "ren_loss": enhancement(model, x),
-        "selector": p.mean(),
+        "ren_loss": enhancement(model, x, given),
+        "selector": np.average(p, weights=given["books"]),
     }
     expected["reward"] = expected["pure_loss"] - expected["films_loss"]
     expected["loss"] = expected["books_loss"] + expected["films_loss"] + 0.7 * expected["ren_loss"]
@@ -344,6 +357,19 @@ def test_rewards_are_normalised_and_cut(norm):
         )
 
 
+def test_the_selector_hears_rows_by_their_weight():
+    model = make()
+    x, y = rows(model)
+    weight = tf.constant([0.0, 1.0, 2.0] * 4)
+    with tf.GradientTape() as tape:
+        p = model.selector(model._aligned("books", x["books"], training=True))[:, 0]
+        score = tf.reduce_sum(weight * tf.math.log(p)) / 12
+    expected = tape.gradient(score, [v.value for v in model._theta])
+    step(model, (x, y, {"books": weight}))
+    for trace, gradient in zip(model._trace, expected):
+        np.testing.assert_allclose(trace, gradient, rtol=1e-4, atol=1e-6)
+
+
 # Semantic alignment ---------------------------------------------------------------------------------------------------
 
 
@@ -434,18 +460,18 @@ def test_the_enhancement_is_bounded_scale_free_and_zero_for_equal_tables():
     for seed in range(3):
         oracle.randomise(model, seed)
         x, _ = rows(model, seed)
-        loss = float(model._representation_loss(x))
+        loss = float(ren_loss(model, x))
         assert -2 <= loss <= 2 and loss != 0
     for table in model.source_embedding["books"].variables:
         table.assign(table * 100.0)
-    assert float(model._representation_loss(x)) == pytest.approx(loss, abs=1e-5)
+    assert float(ren_loss(model, x)) == pytest.approx(loss, abs=1e-5)
     # Coinciding tables and sequences make both terms 1.
     source, target = model.source_embedding["books"], model.mixed.embedding
     source.table("user").assign(target.table("user"))
     source.table("book").assign(tf.concat([target.table("film"), tf.zeros((20, 4))], 0))
     for domain in x:
         x[domain]["books_seen"] = x[domain]["films_seen"]
-    assert float(model._representation_loss(x)) == pytest.approx(0, abs=1e-5)
+    assert float(ren_loss(model, x)) == pytest.approx(0, abs=1e-5)
 
 
 def test_the_enhancement_reaches_the_tables_of_both_domains_and_not_the_pure_tower():
@@ -454,7 +480,7 @@ def test_the_enhancement_reaches_the_tables_of_both_domains_and_not_the_pure_tow
     x, _ = rows(model)
     variables = model.trainable_variables
     with tf.GradientTape() as tape:
-        loss = model._representation_loss(x)
+        loss = ren_loss(model, x)
     gradients = tape.gradient(loss, [v.value for v in variables])
     source, target = model.source_embedding["books"], model.mixed.embedding
     wanted = [source.table("user"), source.table("book"), target.table("user"), target.table("film")]
@@ -469,7 +495,57 @@ def test_unknown_users_and_missing_histories_do_not_count():
     for domain in x:
         x[domain]["user"] = tf.ones_like(x[domain]["user"])
         x[domain]["books_seen"] = tf.zeros_like(x[domain]["books_seen"])
-    assert float(model._representation_loss(x)) == 0
+    assert float(ren_loss(model, x)) == 0
+
+
+def one_user(x, domain, user):
+    """The rows with one user in a domain's rows and nobody in the others, and no history of books."""
+    return {
+        name: {
+            **rows,
+            "user": tf.fill(rows["user"].shape, user if name == domain else 0),
+            "books_seen": tf.zeros_like(rows["books_seen"]),
+        }
+        for name, rows in x.items()
+    }
+
+
+def test_an_id_counts_from_the_step_on_in_which_both_domains_have_trained_it(tmp_path):
+    model = make()
+    x, y = rows(model)
+    weights = {name: tf.ones(len(labels)) for name, labels in y.items()}
+    user_tables = model.source_embedding["books"].table("user"), model.mixed.embedding.table("user")
+
+    def gradients(x):
+        with tf.GradientTape() as tape:
+            loss = model._representation_loss(x, weights)
+        found = tape.gradient(loss, [table.value for table in user_tables])
+        return [g is not None and np.abs(tf.convert_to_tensor(g)).max() > 0 for g in found]
+
+    for domain in (
+        "films",
+        "films",
+        "books",
+    ):  # 7 is known to the vocabulary, and for a while a user of films alone
+        assert not any(gradients(one_user(x, "films", 7)))
+        only = one_user(x, domain, 7)
+        logs = step(model, (only, y))
+        assert (logs["ren_loss"] != 0) == (domain == "books")
+    assert all(gradients(one_user(x, "films", 7))) and all(gradients(one_user(x, "books", 7)))
+    assert not any(gradients(one_user(x, "films", 8)))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    for name in x:
+        assert np.flatnonzero(again._seen[name]["user"]).tolist() == [0, 7]  # 0 is nobody
+
+
+def test_a_row_of_weight_zero_trains_no_id():
+    model = make()
+    x, y = rows(model)
+    step(model, (one_user(x, "films", 7), y))
+    weights = {name: tf.zeros(len(labels)) for name, labels in y.items()}
+    step(model, (one_user(x, "books", 7), y, weights))
+    assert not model._seen["books"]["user"][7] and model._seen["films"]["user"][7]
 
 
 # Ablations, several sources, ratings ----------------------------------------------------------------------------------
@@ -509,6 +585,20 @@ def test_one_head_for_clicks_and_ratings_is_refused():
     books = dataclasses.replace(schema.domain("books"), task="rating")
     with pytest.raises(SchemaError, match="both tasks"):
         make(dataclasses.replace(schema, domains=(books, schema.target_domain)))
+
+
+def test_a_source_without_rows_adds_nothing():
+    model = make(sync_every=2)
+    x, y = rows(model)
+    none = keras.tree.map_structure(lambda t: t[:0], (x["books"], y["books"]))
+    before = values(model.pure.trainable_variables)
+    for _ in range(2):
+        logs = step(model, ({**x, "books": none[0]}, {**y, "books": none[1]}))
+    assert (
+        logs["books_loss"] == logs["selector"] == 0 and logs["loss"] == logs["films_loss"] + logs["ren_loss"]
+    )
+    assert all(np.isfinite(value).all() for value in values(state(model)))
+    assert not all((v == old).all() for v, old in zip(values(model.pure.trainable_variables), before))
 
 
 def test_ratings():

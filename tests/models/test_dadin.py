@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from cdrzoo.errors import SchemaError
 from cdrzoo.models import DADIN
+from cdrzoo.models.base import row_weights
 from cdrzoo.optimizers import SGD, Adam
 from cdrzoo.schema import Schema
 from tests.models import oracle
@@ -311,7 +312,7 @@ def test_domain_losses_give_the_predictor_no_gradient_at_all():
     head = [v.value for v in (*model.head.trainable_variables, *model.predictor.trainable_variables)]
     with tf.GradientTape() as tape:
         y_pred = model(x, training=True)
-        found = model._align(y, y_pred)
+        found = model._align(y, y_pred, row_weights(y, None))
         loss = found["domain_loss"] + found["class0_loss"] + found["class1_loss"]
     assert all(g is None for g in tape.gradient(loss, head))
 

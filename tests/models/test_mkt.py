@@ -16,7 +16,7 @@ from cdrzoo.export import export
 from cdrzoo.models import DNN, MEM, MKT
 from cdrzoo.models.base import prior_correction
 from cdrzoo.models.mkt import HFA, cosine, entity_groups
-from cdrzoo.optimizers import Adam
+from cdrzoo.optimizers import SGD, Adam
 from cdrzoo.schema import Domain, Feature, Schema, Table
 from cdrzoo.verify import verify
 from tests import serving_case
@@ -334,16 +334,40 @@ def test_without_gamma_the_loss_is_that_of_the_predictions():
     assert logs["loss"] == pytest.approx((24 * logs["books_loss"] + 16 * logs["films_loss"]) / 40, rel=1e-6)
 
 
-def test_a_domain_without_rows_adds_nothing():
-    model = mem(pooling="mean")
-    model.compile(Adam(0.01))
-    x, y = toy_rows(model.schema, ROWS)
+@pytest.mark.parametrize("weighting", ["rows", "domains"])
+def test_a_domain_without_rows_adds_nothing(weighting):
+    x, y = toy_rows(toy_schema(), ROWS)
     none = keras.tree.map_structure(lambda t: t[:0], (x["books"], y["books"]))
-    logs = {
-        k: float(v) for k, v in model.train_step(({**x, "books": none[0]}, {**y, "books": none[1]})).items()
+    batches = {
+        "empty": ({**x, "books": none[0]}, {**y, "books": none[1]}),
+        "absent": ({"films": x["films"]}, {"films": y["films"]}),
     }
-    assert logs["pdl_books"] == 0.0
-    assert np.isfinite([v for k, v in logs.items() if k != "books_loss"]).all()
+    results = {}
+    for name, batch in batches.items():
+        keras.utils.set_random_seed(0)
+        model = mem(pooling="mean", weighting=weighting)
+        model.compile(SGD(0.5))
+        before = values(model)
+        logs = {k: float(v) for k, v in model.train_step(batch).items()}
+        results[name] = logs, values(model)
+        assert not equal(before, values(model))
+    (empty, one), (absent, other) = results["empty"], results["absent"]
+    assert equal(one, other)
+    assert empty["books_loss"] == empty["pdl_books"] == 0.0
+    assert {k: empty[k] for k in ("films_loss", "pdl")} == {k: absent[k] for k in ("films_loss", "pdl")}
+
+
+@pytest.mark.parametrize("pdl", ["cosine", "square"])
+def test_pdl_weighs_rows_by_their_sample_weight(pdl):
+    model = mem(pdl=pdl)
+    model.compile(Adam(0.0))
+    x, y = toy_rows(model.schema, ROWS)
+    weights = {name: tf.cast(tf.range(rows) % 3, "float32") for name, rows in ROWS.items()}
+    logs = {k: float(v) for k, v in model.train_step((x, y, weights)).items()}
+    similarity = model.similarity(x)
+    for name, cosines in similarity.items():
+        measured = np.square(cosines) if pdl == "square" else cosines
+        assert logs[f"pdl_{name}"] == pytest.approx(np.average(measured, weights=weights[name]), rel=1e-4)
 
 
 # Who learns from whom -------------------------------------------------------------------------------------------------
