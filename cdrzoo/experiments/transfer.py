@@ -328,8 +328,9 @@ def _train(config: RunConfig, folder: pathlib.Path, verbose: int | str) -> None:
         raise InputError(f"{folder} holds a run with other settings. Choose another folder for the report.")
     if not begun:  # what a run writes before its configuration stands alone if it was stopped there
         shutil.rmtree(folder / "encoder", ignore_errors=True)
-        for name in ("schema.yaml", "split.json"):
-            (folder / name).unlink(missing_ok=True)
+        for name in ("schema.yaml", "split.json", "config.yaml"):
+            for path in (folder / name, files.unfinished(folder / name)):
+                path.unlink(missing_ok=True)
     if not (folder / "metrics.json").exists():
         run.train(config, folder, resume=begun, verbose=verbose)
 

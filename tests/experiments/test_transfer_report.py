@@ -257,15 +257,24 @@ def test_a_report_goes_on_where_a_run_was_stopped_before_its_configuration(demo,
     class Stopped(Exception):
         pass
 
-    def stop(*arguments):
-        raise Stopped
+    rename = pathlib.Path.replace
+
+    def stop(path, other):
+        if other.name == "config.yaml":  # written last of what comes before the training
+            raise Stopped
+        return rename(path, other)
 
     with monkeypatch.context() as context:
-        context.setattr(RunConfig, "to_dict", stop)  # written last of what comes before the training
+        context.setattr(pathlib.Path, "replace", stop)
         with pytest.raises(Stopped):
             transfer.transfer(demo / "run", tmp_path / "out", seeds=1)
     twin = tmp_path / "out" / "runs" / "twin-seed-0"
-    assert sorted(path.name for path in twin.iterdir()) == ["encoder", "schema.yaml", "split.json"]
+    assert sorted(path.name for path in twin.iterdir()) == [
+        ".config.yaml.unfinished",
+        "encoder",
+        "schema.yaml",
+        "split.json",
+    ]
     (twin / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="no run of cdrzoo"):
         transfer.transfer(demo / "run", tmp_path / "out", seeds=1)
