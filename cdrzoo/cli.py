@@ -542,6 +542,8 @@ def _compare(arguments: argparse.Namespace) -> None:
         tested = (
             "No paired test: no model sees the target alone. Add dnn to --models, or name one with --against."
         )
+    elif len(entries) < 2 or arguments.seeds < 2:
+        tested = "No paired test: it takes two models, and two seeds."
     print(tested)
     results = compare.compare(
         config,

@@ -621,6 +621,7 @@ def test_compare_prints_a_table_and_goes_on_where_it_stopped(demo, tmp_path, cap
         ("dnn:domains=all,dnn", "Paired t-test over seeds against dnn."),
         ("mmoe,lr,fm", "Paired t-test over seeds against lr."),
         ("mmoe,star", "No paired test: no model sees the target alone. Add dnn to --models"),
+        ("lr", "No paired test: it takes two models, and two seeds."),
     ],
 )
 def test_what_is_tested_against_what_is_said(demo, tmp_path, monkeypatch, capsys, models, said):
