@@ -368,4 +368,12 @@ class RunConfig:
         parameters = inspect.signature(self.constructor()).parameters
         allowed = [name for name in parameters if name not in ("schema", "pretrained", "trained", "kwargs")]
         check_known(f"The model {self.model!r}", self.arguments, allowed)
+        for name, value in self.arguments.items():
+            usual = parameters[name].default
+            widths = isinstance(value, (list, tuple)) and all(is_whole(width, 1) for width in value)
+            if isinstance(usual, tuple) and not widths:
+                raise InputError(
+                    f"`{name}` of the model {self.model!r} must be a list of whole numbers of at least 1, such as "
+                    f"{list(usual)}. Received: {value!r}."
+                )
         return self.arguments

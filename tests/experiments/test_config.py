@@ -117,6 +117,9 @@ def test_what_is_left_empty_is_the_default():
 def test_an_argument_the_model_does_not_have_is_named():
     with pytest.raises(InputError, match="Did you mean 'sync_every'"):
         config(arguments={"sync_evry": 10}).model_arguments()
+    for wrong in (64, [0], [8.5], ["a"], None):
+        with pytest.raises(InputError, match=r"`units` of the model 'dnn' .* such as \[256, 128, 32\]"):
+            config(model="dnn", arguments={"units": wrong}).model_arguments()
     with pytest.raises(InputError, match="unknown entry 'pretrained'"):
         config(model="mkt", arguments={"pretrained": "mem.keras"}).model_arguments()
 
