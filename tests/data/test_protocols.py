@@ -120,7 +120,7 @@ def test_training_negatives_are_the_same_whatever_the_held_out_rows_hold(how):
         )
         later = (f["time"] >= f["time"].quantile(0.7) for f in data.values())
         data = {
-            n: f.assign(item=f["item"].where(~rows, 900 + f.index))
+            n: f.assign(item=np.where(rows, 900 + f.index, f["item"]))
             for (n, f), rows in zip(data.items(), later)
         }
     before, after = made["before"], made["after"]
