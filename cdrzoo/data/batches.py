@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cdrzoo.errors import DataError
+from cdrzoo.schema import is_whole
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -80,7 +81,7 @@ def training_batches(
     """
     import tensorflow as tf
 
-    if epoch not in EPOCHS and not (type(epoch) is int and epoch > 0):
+    if epoch not in EPOCHS and not is_whole(epoch, 1):
         raise DataError(f"`epoch` must be {', '.join(EPOCHS)} or a number of steps. Received: {epoch!r}.")
     sizes = _sizes(parts, target, batch_size, paired)
     plan = _Order(parts, target, sizes, shuffle, seed, epoch, paired)

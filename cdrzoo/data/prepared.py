@@ -82,7 +82,9 @@ def prepare(
         codes[domain] = codes[domain][rows[domain].event]  # a negative goes where its positive goes
         if log.source.negatives is not None:
             arguments = {**arguments, f"negatives of {domain}": {**log.source.negatives, "seed": seed}}
-    only_training = arguments["by"] in ("users", "random", "resample") or _shown(rows, codes, include_ties)
+    only_training = arguments["by"] in ("users", "random", "resample") or (
+        arguments["by"] in ("last", "given") and _shown(rows, codes, include_ties)
+    )
     _logs.add_histories(schema, rows, codes, include_ties, history, only_training)
     made = Split.of(name, arguments, rows, codes)
     if encoder is None:

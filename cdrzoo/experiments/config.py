@@ -55,9 +55,8 @@ def _fill(settings: Any) -> None:
 
 def check_results(folder: pathlib.Path) -> None:
     """Raises an `InputError` if a folder holds anything and is not that of a comparison or a search."""
-    if not folder.exists() or {path.name for path in folder.iterdir()} <= {
-        "first"
-    }:  # stopped in a first stage
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    if names in ([], ["first"]):  # stopped in a first stage
         return
     with contextlib.suppress(OSError, ValueError), (folder / "results.jsonl").open(encoding="utf-8") as file:
         if {"key", "stage", "label"} <= set(json.loads(file.readline())):

@@ -42,14 +42,14 @@ def configuration(
 ) -> RunConfig:
     """What the runs of a comparison share.
 
-    Raises:
-        InputError: the data is not there, or `settings` has an argument of a model: those are the experiment's.
-
     Args:
         comparison: the comparison.
         data: the folder of all data, with a folder for each dataset; `None` will do where no files are wanted.
         rows: where files that are made or converted go.
         settings: in place of the comparison's.
+
+    Raises:
+        InputError: the data is not there, or `settings` has an argument of a model: those are the experiment's.
     """
     for setting in settings or {}:
         if setting not in compare.RUN_SETTINGS:

@@ -53,8 +53,9 @@ RUN = (
     "examples.parquet",
     "metrics.json",
     "report.html",
+    *(files.unfinished(pathlib.Path(name)).name for name in ("config.yaml", "split.json", "metrics.json")),
 )
-"""What a run's folder holds."""
+"""What a run's folder holds, or holds when it was killed at the wrong moment."""
 
 OPTIMIZERS = {"adam": optimizers.Adam, "adagrad": optimizers.Adagrad, "sgd": optimizers.SGD}
 
@@ -188,12 +189,13 @@ def fit(
     folder: pathlib.Path,
     verbose: int | str = 0,
     first_folder: pathlib.Path | None = None,
+    histograms: bool = True,
 ) -> Fitted:
     """Trains the model of a configuration; the epoch with the best validation metric is kept.
 
     State for a resumed run, the best weights and the logs go to `folder`, the first stage of a model of two to
     `first_folder` (default: `folder/first`). If there is the state of an interrupted run, that run is continued, and
-    ends as it would have without the interruption.
+    ends as it would have without the interruption. `histograms`: of the weights that a report draws, to the logs.
     """
     check_rows(config, prepared)
     first = config.first_stage()
@@ -216,7 +218,7 @@ def fit(
             keras.callbacks.EarlyStopping(patience=training.patience, **watching),
             callbacks.Scalars(folder / "logs"),
         ]
-        if hasattr(model, "selector_weights"):  # CCTL's Figure 5
+        if histograms and hasattr(model, "selector_weights"):  # CCTL's Figure 5
             steps.append(callbacks.WeightHistogram(_first_rows(prepared, schema), folder / "logs"))
         steps += [
             callbacks.WeightHistogram(
@@ -227,6 +229,7 @@ def fit(
                 read=functools.partial(counted, name),
             )
             for name in looks(model)
+            if histograms
         ]
         resume = callbacks.Resume(folder / "state", steps)
         rows = training_rows(config, prepared, model, resume.next_epoch)
@@ -605,7 +608,7 @@ def fit_once(
     """Trains and evaluates; what a comparison does many times. Nothing stays but a first stage in `first_folder`."""
     with tempfile.TemporaryDirectory(prefix="cdrzoo_") as folder:
         prepared = seen(config, prepared)
-        fitted = fit(config, prepared, pathlib.Path(folder), first_folder=first_folder)
+        fitted = fit(config, prepared, pathlib.Path(folder), first_folder=first_folder, histograms=False)
         result = summary(config, prepared, fitted)
     keras.backend.clear_session(free_memory=True)
     return result

@@ -16,7 +16,7 @@ from cdrzoo.errors import InputError
 from cdrzoo.experiments import compare
 from cdrzoo.experiments.catalogue import SEARCH
 from cdrzoo.experiments.config import RunConfig, check_results
-from cdrzoo.schema import dump_yaml, load_mapping
+from cdrzoo.schema import dump_yaml, is_number, load_mapping
 
 HOW = ("random", "bayesian", "hyperband")
 MARK = "# Written by cdrzoo tune."
@@ -43,7 +43,7 @@ def load_space(path: str | pathlib.Path | None = None) -> dict[str, Any]:
             if (
                 unknown
                 or not {"min", "max"} <= set(values)
-                or not all(isinstance(number, (int, float)) for number in numbers)
+                or not all(map(is_number, numbers))
                 or not values["min"] < values["max"]
             ):
                 raise InputError(

@@ -231,9 +231,24 @@ def test_a_run_is_discarded_only_when_the_new_one_can_be_trained(logs, trained, 
         assert _files(folder) == before
     (folder / "first").mkdir()  # as a run of two stages leaves it
     (folder / "first" / "metrics.json").write_text("old")
+    (folder / ".metrics.json.unfinished").write_text(
+        "{"
+    )  # as a process leaves it that is killed while it writes
     run.train(config.with_changes({"seed": 1}), folder, overwrite=True)
     assert RunConfig.load(folder / "config.yaml").seed == 1 and not (folder / "first").exists()
     assert {path.name for path in folder.iterdir()} <= set(run.RUN)
+    assert not (folder / ".metrics.json.unfinished").exists()
+
+
+def test_a_run_of_a_comparison_draws_no_histograms(small, monkeypatch):
+    """Its folder is gone when it ends."""
+
+    def none(*arguments, **settings):
+        raise AssertionError("a histogram")
+
+    monkeypatch.setattr(run.callbacks, "WeightHistogram", none)
+    config = small.with_changes({"model": "cctl", "sync_every": 5})
+    assert 0 <= run.fit_once(config, run.prepare(config))["test"]["auc"] <= 1
 
 
 def test_a_folder_that_is_more_than_a_run_is_never_discarded(logs, trained, tmp_path):
