@@ -281,7 +281,12 @@ def fit_first(
         fitted = fit(config, prepared, folder, verbose)
         keep(fitted, summary(config, prepared, fitted), folder)
     reported = json.loads((folder / "metrics.json").read_text())
-    return keras.models.load_model(folder / "model.keras"), reported
+    return _saved(config, folder), reported
+
+
+def _saved(config: RunConfig, folder: pathlib.Path) -> Any:
+    config.model_arguments()  # imports the models that the file names
+    return keras.models.load_model(folder / "model.keras")
 
 
 def _first_rows(prepared: data.Prepared, schema: Schema) -> dict[str, dict[str, np.ndarray]]:
@@ -542,8 +547,7 @@ def load(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Encoder]:
     folder = pathlib.Path(folder)
     check_finished(folder)
     config = RunConfig.load(folder / "config.yaml")
-    config.model_arguments()  # imports the models that the file names
-    return config, keras.models.load_model(folder / "model.keras"), data.Encoder.load(folder / "encoder")
+    return config, _saved(config, folder), data.Encoder.load(folder / "encoder")
 
 
 def reload(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Prepared]:

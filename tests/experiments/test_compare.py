@@ -8,10 +8,11 @@ import time
 
 import pytest
 
+from cdrzoo.data import synthetic
 from cdrzoo.errors import Diverged, InputError
 from cdrzoo.experiments import compare
 from cdrzoo.experiments import run as run_module
-from cdrzoo.experiments.config import RunConfig
+from cdrzoo.experiments.config import RunConfig, Training
 from tests.models.toys import toy_schema
 
 
@@ -257,6 +258,17 @@ def test_models_that_share_a_first_stage_train_it_once(config, monkeypatch, tmp_
     assert len({(seed, folder) for model, seed, folder in made if model == "mkt"}) == 4
     if jobs == 2:  # before the second stages, so that no two processes train the same one
         assert sorted(firsts)[0][:2] == (0, 0.001) and {f for *_, f in firsts} == folders and len(firsts) == 4
+
+
+def test_a_new_process_reads_the_first_stage_that_another_has_trained(tmp_path):
+    """A comparison that goes on after a stop: no model has been imported in the processes that it starts."""
+    made = synthetic.synthesize(users=60, source_rows=400, target_rows=400, source_items=20, target_items=20)
+    training = Training(batch_size=64, epochs=1)
+    config = RunConfig(schema=made.schema, data=made.sources, model="finetuned_dnn", training=training)
+    first = config.first_stage()
+    run_module.fit_first(first, run_module.prepare(config), tmp_path / compare._key(first))
+    with compare._pool(config, tmp_path, jobs=2) as pool:
+        pool.submit(compare._train_first, first).result()
 
 
 def test_what_is_finetuned_has_a_search_of_its_own_that_keeps_its_widths(config):
