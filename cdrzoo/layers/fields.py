@@ -12,7 +12,7 @@ from keras import ops
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.pooling import TargetAttention, masked_mean
-from cdrzoo.layers.towers import first_output
+from cdrzoo.layers.towers import check_one_task, first_output
 from cdrzoo.schema import PADDING, Domain, Feature, Schema
 
 
@@ -303,6 +303,7 @@ class FirstOrder(keras.layers.Layer):
     def __init__(self, schema, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        check_one_task(*self.schema.domains)
         one_hot = _one_table_a_feature(self.schema)
         self.embedding = FeatureEmbedding(one_hot, initializer="zeros", dtype=self.dtype_policy)
         self.fields = {

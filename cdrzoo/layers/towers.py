@@ -78,12 +78,7 @@ def head(domain: Domain, *others: Domain, name: str = "head") -> keras.layers.De
     Its bias starts at `first_output`, so that the first steps are not spent on finding the base rate. `others` are
     further domains whose rows it scores: a number cannot be the logit of a click in one and a rating in another.
     """
-    odd = [other.name for other in others if other.task != domain.task]
-    if odd:
-        raise SchemaError(
-            f"One head scores the rows of all domains, but they have both tasks: {domain.name!r} has "
-            f"{domain.task}s, {odd[0]!r} has not. Choose one task."
-        )
+    check_one_task(domain, *others)
     start = keras.initializers.Constant(first_output(domain))
     return keras.layers.Dense(1, bias_initializer=start, dtype="float32", name=name)
 
@@ -96,6 +91,16 @@ def towers(
         {d.name: MLP(units, dropout=dropout, name=f"{d.name}_tower") for d in domains},
         {d.name: head(d, name=f"{d.name}_head") for d in domains},
     )
+
+
+def check_one_task(domain: Domain, *others: Domain) -> None:
+    """Raises a `SchemaError` if what scores the rows of all these domains would score clicks and ratings."""
+    odd = [other.name for other in others if other.task != domain.task]
+    if odd:
+        raise SchemaError(
+            f"One head scores the rows of all domains, but they have both tasks: {domain.name!r} has "
+            f"{domain.task}s, {odd[0]!r} has not. Choose one task, or a model with a head for each domain."
+        )
 
 
 def first_output(domain: Domain) -> float:

@@ -86,7 +86,7 @@ class DANN(CrossDomainModel):
         self.rows = RowVectors(self.schema, pooling)
         self.extractor = MLP(units, dropout=dropout, name="extractor")
         self.tower = MLP(tower_units, dropout=dropout, name="tower")
-        self.head = head(self.schema.target_domain)
+        self.head = head(self.schema.target_domain, *self.schema.sources)
         self.alignment = DomainAlignment(
             conditional=False,
             strength=reversal,

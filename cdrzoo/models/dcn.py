@@ -62,7 +62,7 @@ class DCN(CrossDomainModel):
         self.rows = RowVectors(self.schema)
         self.crosses = CrossNet(cross_layers, cross)
         self.mlp = MLP(units, dropout=dropout)
-        self.head = head(self.schema.target_domain)
+        self.head = head(self.schema.target_domain, *self.schema.sources)
 
     def call(self, x, training=False):
         logits = {}

@@ -37,7 +37,7 @@ class DIN(CrossDomainModel):
         self.dropout = dropout
         self.rows = RowVectors(self.schema, "attention", attention_units)
         self.mlp = MLP(units, activation="dice", dropout=dropout)
-        self.head = head(self.schema.target_domain)
+        self.head = head(self.schema.target_domain, *self.schema.sources)
 
     def call(self, x, training=False):
         rows = self.rows(x, training=training)

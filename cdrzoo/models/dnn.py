@@ -34,7 +34,7 @@ class DNN(CrossDomainModel):
         self.dropout = dropout
         self.rows = RowVectors(self.schema)
         self.mlp = MLP(units, dropout=dropout)
-        self.head = head(self.schema.target_domain)
+        self.head = head(self.schema.target_domain, *self.schema.sources)
 
     def call(self, x, training=False):
         rows = self.rows(x, training=training)

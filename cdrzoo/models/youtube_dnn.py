@@ -38,7 +38,7 @@ class YouTubeDNN(CrossDomainModel):
         self.rows = RowVectors(self.schema)
         self.numbers = sorted({f.name for d in self.schema.domains for f in d.features if f.kind == "number"})
         self.mlp = MLP(units, dropout=dropout)
-        self.head = head(self.schema.target_domain)
+        self.head = head(self.schema.target_domain, *self.schema.sources)
 
     def call(self, x, training=False):
         logits = {}

@@ -580,13 +580,6 @@ def test_every_source_has_its_alignment_and_its_loss():
     assert still == []
 
 
-def test_one_head_for_clicks_and_ratings_is_refused():
-    schema = toy_schema()
-    books = dataclasses.replace(schema.domain("books"), task="rating")
-    with pytest.raises(SchemaError, match="both tasks"):
-        make(dataclasses.replace(schema, domains=(books, schema.target_domain)))
-
-
 def test_a_source_without_rows_adds_nothing():
     model = make(sync_every=2)
     x, y = rows(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import unittest.mock
 
@@ -24,6 +25,24 @@ from tests.models.cases import CASES, SLOTS, Case, Elsewhere
 from tests.models.toys import alike_schema, three_schema, toy_dataset, toy_rows
 
 ROWS = {"books": 24, "films": 16}
+ONE_HEAD = {
+    "afm",
+    "cctl",
+    "dadin",
+    "dann",
+    "dcn",
+    "deepfm",
+    "din",
+    "dnn",
+    "fibinet",
+    "fm",
+    "lr",
+    "nfm",
+    "wide_deep",
+    "xdeepfm",
+    "youtube_dnn",
+}
+"""Models that score the rows of all domains with one head."""
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
@@ -440,6 +459,19 @@ def test_histories_that_a_model_cannot_read_are_named(case):
     else:
         with pytest.raises(SchemaError, match=case.uneven):
             case.build(three_schema())
+
+
+@each_case
+def test_one_head_for_clicks_and_ratings_is_refused(case):
+    schema = case.schema()
+    odd = "click" if schema.target_domain.task == "rating" else "rating"
+    sources = (dataclasses.replace(source, task=odd) for source in schema.sources)
+    mixed = dataclasses.replace(schema, domains=(*sources, schema.target_domain))
+    if case.name in ONE_HEAD:
+        with pytest.raises(SchemaError, match="both tasks"):
+            case.build(mixed)
+    else:
+        case.build(mixed)
 
 
 @pytest.mark.slow

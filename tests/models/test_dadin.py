@@ -373,14 +373,11 @@ def test_what_does_not_fit_is_refused():
         DADIN(Schema.from_dict(config))
     with pytest.raises(SchemaError, match="class_weight=0"):
         DADIN(toy_schema("rating"))
-    mixed = toy_schema()
-    books = dataclasses.replace(mixed.domain("books"), task="rating")
-    with pytest.raises(SchemaError, match="both tasks"):
-        DADIN(dataclasses.replace(mixed, domains=(books, mixed.target_domain)))
+    schema = toy_schema()
     films = dataclasses.replace(
-        mixed.target_domain, features=tuple(f for f in mixed.target_domain.features if f.role == "user")
+        schema.target_domain, features=tuple(f for f in schema.target_domain.features if f.role == "user")
     )
-    tables = tuple(t for t in mixed.tables if t.name == "user")
+    tables = tuple(t for t in schema.tables if t.name == "user")
     with pytest.raises(SchemaError, match="no feature of role item"):
         DADIN(Schema((films,), "films", tables))
 
