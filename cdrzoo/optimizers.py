@@ -232,3 +232,17 @@ class SGD(_RowSparse, keras.optimizers.SGD):
         m = self.momentum * _read(self.momentums[index], rows) - rate * gradient
         _write(self.momentums[index], rows, m)
         return rate * gradient - self.momentum * m if self.nesterov else -m
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
+    """Keras's loss scaling for float16, which skips a step with a gradient that is not finite; here of tables, too.
+
+    Of a row that stands several times in a batch Keras looks at the last gradient alone, so that an overflow in another
+    one reaches the table; and it looks at every row of the table. `CrossDomainModel.compile` uses this one.
+
+    Args: those of `keras.optimizers.LossScaleOptimizer`.
+    """
+
+    def check_finite(self, grads):
+        return super().check_finite([g.values if isinstance(g, tf.IndexedSlices) else g for g in grads])

@@ -286,6 +286,7 @@ def test_no_tensor_of_a_step_has_the_rows_of_a_table():
     rows = 7919  # a number that nothing else in the step has
     assert tensors_of_a_step(keras.optimizers.Adam(), rows), "the check itself is blind"
     assert not tensors_of_a_step(optimizers.Adam(weight_decay=0.01, global_clipnorm=1.0, amsgrad=True), rows)
+    assert not tensors_of_a_step(optimizers.LossScaleOptimizer(optimizers.Adam()), rows)
     assert not tensors_of_a_step(optimizers.Adagrad(), rows)
     assert not tensors_of_a_step(optimizers.SGD(momentum=0.9, nesterov=True), rows)
 
@@ -312,18 +313,15 @@ def test_loss_scaling_changes_nothing_but_skips_steps_that_overflow():
     x, y = data()
     plain = model(optimizers.Adam(0.05, clipnorm=1.0))
     fit(plain, x, y)
-    scaled = model(
-        keras.optimizers.LossScaleOptimizer(optimizers.Adam(0.05, clipnorm=1.0), initial_scale=1024.0)
-    )
+    scaled = model(optimizers.LossScaleOptimizer(optimizers.Adam(0.05, clipnorm=1.0), initial_scale=1024.0))
     fit(scaled, x, y)
     for a, b in zip(plain.variables, scaled.variables):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-4, atol=1e-5)
     table = scaled.embedding.table("item")
     before, scale = np.asarray(table).copy(), float(scaled.optimizer.dynamic_scale)
+    rows = tf.constant([[np.inf] * 4, [0.1] * 4])  # of one item, and Keras would look at the last one alone
     bad = [
-        tf.IndexedSlices(tf.fill((1, 4), np.inf), tf.constant([3]), tf.constant(v.shape))
-        if v.shape[0] > 20
-        else v * 0
+        tf.IndexedSlices(rows, tf.constant([3, 3]), tf.constant(v.shape)) if v.shape[0] > 20 else v * 0
         for v in scaled.trainable_variables
     ]
     scaled.optimizer.apply(bad, scaled.trainable_variables)

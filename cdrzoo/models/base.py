@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras import ops
 
 from cdrzoo.errors import InputError, SchemaError
+from cdrzoo.optimizers import LossScaleOptimizer
 from cdrzoo.schema import FIRST_KNOWN, Feature, Schema
 
 LOSSES = {"click": keras.losses.BinaryCrossentropy, "rating": keras.losses.MeanSquaredError}
@@ -159,6 +160,10 @@ class CrossDomainModel(keras.Model):
         if not self.built:
             self.build()
         super().compile(optimizer=optimizer, loss=loss, loss_weights=loss_weights, metrics=metrics, **kwargs)
+        if type(scaled := self.optimizer) is keras.optimizers.LossScaleOptimizer:
+            self.optimizer = LossScaleOptimizer(
+                scaled.inner_optimizer, scaled.initial_scale, scaled.dynamic_growth_steps, name=scaled.name
+            )
         # Keras's containers want the same domains in every call; training sees all domains, evaluation the target.
         self._compile_loss = self._compile_metrics = None
         self.optimizer.build(self.optimized_variables)

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from cdrzoo.errors import InputError, SchemaError
 from cdrzoo.models import CCTL, DNN, card
-from cdrzoo.optimizers import SGD, Adam
+from cdrzoo.optimizers import SGD, Adam, LossScaleOptimizer
 from cdrzoo.schema import Schema
-from tests.models.toys import toy_rows, toy_schema
+from tests.models.toys import toy_dataset, toy_rows, toy_schema
 
 ROWS = {"books": 12, "films": 8}
 
@@ -198,6 +198,20 @@ def test_a_policy_that_is_not_the_global_one_is_refused(tmp_path):
     model.save(tmp_path / "model.keras")
     keras.config.set_dtype_policy("float32")
     assert keras.models.load_model(tmp_path / "model.keras").mlp.compute_dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("given", [None, 512.0])
+def test_float16_is_trained_with_a_loss_scale_that_sees_every_row(given, tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    model, optimizer = DNN(toy_schema(), units=(8,)), Adam(0.01)
+    model.compile(keras.optimizers.LossScaleOptimizer(optimizer, given) if given else optimizer)
+    assert model.optimizer.inner_optimizer is optimizer
+    model.fit(toy_dataset(model.schema, {"books": 6, "films": 6}, 3), verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras").optimizer
+    for one in (model.optimizer, again):
+        assert type(one) is LossScaleOptimizer and one.initial_scale == (given or 2**15)
+    assert int(again.inner_optimizer.iterations) == 3
 
 
 def test_a_saved_model_draws_the_numbers_it_would_have_drawn(tmp_path):
