@@ -210,7 +210,7 @@ def trials(config: RunConfig, number: int) -> list[dict[str, Any]]:
     same draw in both.
     """
     rng = np.random.default_rng(SEARCH_SEED)
-    drawn = [_settings(config, trial) for trial in FIRST_TRIALS]
+    drawn = [_settings(config, trial) for trial in FIRST_TRIALS[config.schema.target_domain.task]]
     while len(drawn) < number:
         draw = {name: values[int(rng.integers(len(values)))] for name, values in SEARCH.items()}
         drawn.append(_settings(config, draw))

@@ -198,7 +198,7 @@ def test_search_gives_every_model_the_same_trials_and_chooses_on_validation(conf
         for label in ("dnn", "lr")
     }
     assert len(by_label["dnn"]) == len(by_label["lr"]) == 6
-    assert [c.get("optimizer") for c in by_label["lr"]] == [None, "adagrad", None, None, None, None]
+    assert [c.get("optimizer") for c in by_label["lr"]] == [None, "adagrad", "adam", None, None, None]
     without = [{k: v for k, v in c.items() if k not in ("dropout", "model")} for c in by_label["dnn"]]
     assert without == [{k: v for k, v in c.items() if k != "model"} for c in by_label["lr"]]
     assert all("dropout" not in c for c in by_label["lr"])
