@@ -305,7 +305,8 @@ class CCTL(CrossDomainModel):
                 f"strategy of {self.distribute_strategy.num_replicas_in_sync} replicas. Build the model outside it."
             )
         super().compile(optimizer=optimizer, **kwargs)
-        if getattr(self.optimizer, "inner_optimizer", self.optimizer).global_clipnorm is not None:
+        own: Any = self.optimizer
+        if getattr(own, "inner_optimizer", own).global_clipnorm is not None:
             raise InputError(
                 "`global_clipnorm` would scale the pure tower's gradients by the source's, and the reward would not "
                 "compare like with like. Use `clipnorm`, which is by variable, or `clipvalue`."
