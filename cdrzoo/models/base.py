@@ -160,7 +160,7 @@ class CrossDomainModel(keras.Model):
         if not self.built:
             self.build()
         super().compile(optimizer=optimizer, loss=loss, loss_weights=loss_weights, metrics=metrics, **kwargs)
-        if type(scaled := self.optimizer) is keras.optimizers.LossScaleOptimizer:
+        if type(scaled := self.optimizer) is keras.optimizers.LossScaleOptimizer:  # of Keras, for float16
             self.optimizer = LossScaleOptimizer(
                 scaled.inner_optimizer, scaled.initial_scale, scaled.dynamic_growth_steps, name=scaled.name
             )
