@@ -24,7 +24,7 @@ Adagrad's steps on a row are longer if it has had few. Where nearly all rows are
 0.653, and the DNN's from 0.679 to 0.676. Models of products of vectors, of which each has had few steps, learn pairs by
 heart: on food to kitchen (one seed) the decay takes FM's from 0.681, the best of five trials without, to 0.711, NFM's
 from 0.673 to 0.701, FiBiNET's from 0.685 (the linear part alone) to 0.701, and the DNN's from 0.724 to 0.712.
-Factorisations of ratings learn by plain gradient descent, at whose rates the decays drawn are as strong.
+For ratings all models of `COLD_MODELS` but SSCDR say themselves how rows of tables learn, decay included.
 """
 
 
