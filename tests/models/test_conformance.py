@@ -64,11 +64,10 @@ def trained(request):
     return model
 
 
-@pytest.fixture
-def copy(trained, tmp_path):
-    """The trained model, as it comes back from its file."""
-    trained.save(tmp_path / "model.keras")
-    return keras.models.load_model(tmp_path / "model.keras")
+@pytest.fixture(scope="module")
+def copy(trained, tmp_path_factory):
+    """The trained model as it comes back from its file, for tests that train on."""
+    return keras.models.load_model(_saved(trained, tmp_path_factory.mktemp("copy")))
 
 
 def _rows(model) -> dict[str, int]:
@@ -328,14 +327,15 @@ def test_the_row_of_padding_stays_zero(trained):
             assert all((table[0].numpy() == 0).all() for table in layer.variables)
 
 
-def test_save_and_load_give_equal_scores_and_training_goes_on_alike(trained, copy, tmp_path):
+def test_save_and_load_give_equal_scores_and_training_goes_on_alike(trained, tmp_path):
+    path = _saved(trained, tmp_path)
+    copy, twin = keras.models.load_model(path), keras.models.load_model(path)
     x, _ = _both(trained)
     scores = trained(x)
     for name, score in copy(x).items():
         np.testing.assert_array_equal(score, scores[name])
     assert copy.get_config() == trained.get_config()
     assert _same(_state(copy), _state(trained))
-    twin = keras.models.load_model(_saved(trained, tmp_path))
     for model in (copy, twin):
         keras.utils.set_random_seed(5)
         _steps(model, _data(trained, 3, seed=9))
@@ -344,8 +344,8 @@ def test_save_and_load_give_equal_scores_and_training_goes_on_alike(trained, cop
 
 
 def _saved(model, folder):
-    model.save(folder / "again.keras")
-    return folder / "again.keras"
+    model.save(folder / "model.keras")
+    return folder / "model.keras"
 
 
 @pytest.mark.slow
@@ -406,10 +406,14 @@ def test_loss_weights_count(trained, tmp_path):
     assert not _same(states[0], states[2])
 
 
-def test_a_saturated_score_keeps_its_gradient(copy):
+def test_a_saturated_score_keeps_its_gradient(copy, monkeypatch):
     x, y = _both(copy)
-    shifted = CrossDomainModel.scores
-    copy.scores = lambda logits: shifted(copy, {k: z - tf.stop_gradient(z) + 60.0 for k, z in logits.items()})
+    scores = copy.scores
+
+    def shifted(logits):
+        return scores({k: z - tf.stop_gradient(z) + 60.0 for k, z in logits.items()})
+
+    monkeypatch.setattr(copy, "scores", shifted)
     with tf.GradientTape() as tape:
         scores = copy(x)
         loss = copy.domain_losses({"films": tf.zeros_like(y["films"])}, scores)["films"]

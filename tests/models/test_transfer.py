@@ -31,7 +31,7 @@ def test_cctl_against_the_dnn_of_the_target_alone(transfer, least):
         transfer,
         {
             "dnn": {"model": "dnn", "dropout": 0.3},
-            "cctl": {"model": "cctl", "sync_every": 20, "dropout": 0.3},
+            "cctl": {"model": "cctl", "pooling": "mean", "sync_every": 20, "dropout": 0.3},
         },
     )
     assert (found["cctl"] - found["dnn"]).mean() > least, found
