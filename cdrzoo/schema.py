@@ -80,7 +80,8 @@ class Table:
         name: what features call it.
         width: columns of the embedding; default 8 (CCTL, section 3.1.3; MKT).
         per_domain: `True` gives each domain that uses the table its own copy; ids keep one vocabulary.
-        min_count: an id seen fewer times in the training rows is unknown.
+        min_count: an id seen fewer times in the training rows is unknown. With 1, the default, no training row has an
+            unknown id, and what stands for the new ids of tomorrow is not trained; 2 trains it by the ids seen once.
         hash_buckets: no vocabulary; ids are hashed into so many rows.
         rows: rows of the table, padding and unknown included. The encoder fills it in; `None` before.
     """
