@@ -8,6 +8,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from cdrzoo import files
 from cdrzoo.errors import InputError
 from tfx_pipeline import runners
 from tfx_pipeline.config import PipelineConfig
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "run":
             print(runners.table(runners.run(config)))
         elif arguments.command == "examples":
-            with runners.lock(pathlib.Path(config.path(config.root))):
+            with files.lock(pathlib.Path(config.path(config.root))):
                 print(f"Examples: {runners.write_examples(config)}")
         else:
             runners.compile(config, arguments.image, arguments.to)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import pathlib
 import shutil
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
+from cdrzoo import files
 from cdrzoo.errors import InputError
 from tfx_pipeline.code import code_hash
 from tfx_pipeline.config import PARTS, PipelineConfig
@@ -35,25 +33,6 @@ class Result:
     blessed: bool
     pushed: str | None
     artifacts: dict[str, dict[str, str]]
-
-
-@contextlib.contextmanager
-def lock(root: pathlib.Path) -> Iterator[None]:
-    """Keeps a second run out of the same root; the lock goes with the process, however it ends.
-
-    Raises:
-        InputError: another run holds it.
-    """
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                f"Another run is working in {root}; two at once would write the same metadata. Wait until it has "
-                "ended, or set another `root`."
-            ) from None
-        yield
 
 
 def write_examples(config: PipelineConfig) -> str:
@@ -103,7 +82,7 @@ def run(config: PipelineConfig, echo: Any = print) -> Result:
     tried = {name: values[0] for name, values in config.tuner.search.items()} if config.tuner else {}
     config.run.with_changes(tried).model_arguments()
     root = pathlib.Path(config.path(config.root))
-    with lock(root):
+    with files.lock(root):
         examples = write_examples(config)
         from tfx_pipeline._tfx import LocalDagRunner
         from tfx_pipeline.pipeline import make

@@ -140,10 +140,9 @@ def compare(
                 "share; an entry may say `finetune=null`."
             )
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    store = _Store(folder / "results.jsonl", config)
     chosen: dict[str, dict[str, Any]] = {entry.label: {} for entry in entries}
-    with _pool(config, folder / "first", jobs) as pool:
+    with files.lock(folder), _pool(config, folder / "first", jobs) as pool:
+        store = _Store(folder / "results.jsonl", config)
         if search:
             leaders = searched(config, entries)
             tasks = [

@@ -417,7 +417,7 @@ def claim(folder: pathlib.Path, config: RunConfig, resume: bool, overwrite: bool
         if not begun:
             raise InputError(f"There is no run to resume in {folder}. Leave `--resume` out to start one.")
         return
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists() or not any(path.name != files.LOCK for path in folder.iterdir()):
         return
     if not begun:
         raise InputError(f"{folder} holds files that are no run of cdrzoo. Choose a new folder.")
@@ -429,7 +429,7 @@ def claim(folder: pathlib.Path, config: RunConfig, resume: bool, overwrite: bool
     others = sorted(
         path.name
         for path in folder.iterdir()
-        if path.name not in RUN or (path.name == "report.html" and not is_page(path))
+        if path.name not in (*RUN, files.LOCK) or (path.name == "report.html" and not is_page(path))
     )
     if others:
         raise InputError(
@@ -489,18 +489,19 @@ def train(
         _check_data(config, prepared, folder, ", or start anew with `--overwrite`")
     else:
         build(config, prepared)  # an argument that does not fit fails before anything is written or discarded
+    with files.lock(folder):
         if overwrite:
             discard(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        prepared.schema.save(folder / "schema.yaml")
-        prepared.encoder.save(folder / "encoder")
-        files.write(folder / "split.json", json.dumps(_trained_on(config, prepared), indent=2) + "\n")
-        files.write(folder / "config.yaml", described)
-    fitted = fit(config, prepared, folder, verbose)
-    result = summary(config, prepared, fitted)
-    # A few raw rows go along, so that an export can be warmed up and proven without the data.
-    prepared.frame(prepared.schema.target, "test", EXAMPLE_ROWS).to_parquet(folder / "examples.parquet")
-    keep(fitted, result, folder)
+        if not resume:
+            prepared.schema.save(folder / "schema.yaml")
+            prepared.encoder.save(folder / "encoder")
+            files.write(folder / "split.json", json.dumps(_trained_on(config, prepared), indent=2) + "\n")
+            files.write(folder / "config.yaml", described)
+        fitted = fit(config, prepared, folder, verbose)
+        result = summary(config, prepared, fitted)
+        # A few raw rows go along, so that an export can be warmed up and proven without the data.
+        prepared.frame(prepared.schema.target, "test", EXAMPLE_ROWS).to_parquet(folder / "examples.parquet")
+        keep(fitted, result, folder)
     return result
 
 

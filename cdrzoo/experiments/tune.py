@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cdrzoo import files
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import compare
 from cdrzoo.experiments.catalogue import SEARCH
@@ -126,8 +127,7 @@ def tune(
                 f"The best run of {entry.label} goes to {path}, and that is there already, not of a search. Choose "
                 "another folder; nothing is overwritten."
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    with compare._pool(config, folder / "first", jobs=1) as processes:
+    with files.lock(folder), compare._pool(config, folder / "first", jobs=1) as processes:
         store = compare._Store(folder / "results.jsonl", config)
 
         def train(entry: compare.Entry, draw: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from cdrzoo import files
 from cdrzoo.data import synthetic
 from cdrzoo.errors import Diverged, InputError
 from cdrzoo.experiments import compare
@@ -60,6 +61,14 @@ def test_every_seed_once_and_none_again_after_a_stop(config, runs, tmp_path):
     (tmp_path / "results.jsonl").write_text("\n".join(lines[:3]) + "\n")  # the last run was cut off
     assert compare.compare(config, entries, tmp_path, seeds=2) == results
     assert len(runs) == 4 + 1
+
+
+def test_two_at_once_in_one_folder_are_refused(config, runs, tmp_path):
+    entries = [compare.Entry.parse("dnn")]
+    with files.lock(tmp_path), pytest.raises(InputError, match="Another run is working"):
+        compare.compare(config, entries, tmp_path, seeds=1)
+    assert not runs
+    assert len(compare.compare(config, entries, tmp_path, seeds=1)) == 1
 
 
 def test_settings_for_all_reach_every_model_that_has_them(config, runs, tmp_path):

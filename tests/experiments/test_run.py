@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 import yaml
 
+from cdrzoo import files
 from cdrzoo.data import synthetic
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import report, run
@@ -236,7 +237,7 @@ def test_a_run_is_discarded_only_when_the_new_one_can_be_trained(logs, trained, 
     )  # as a process leaves it that is killed while it writes
     run.train(config.with_changes({"seed": 1}), folder, overwrite=True)
     assert RunConfig.load(folder / "config.yaml").seed == 1 and not (folder / "first").exists()
-    assert {path.name for path in folder.iterdir()} <= set(run.RUN)
+    assert {path.name for path in folder.iterdir()} <= {*run.RUN, files.LOCK}
     assert not (folder / ".metrics.json.unfinished").exists()
 
 
@@ -283,3 +284,15 @@ def test_a_run_is_not_discarded_for_one_that_is_made_from_it(logs, trained, tmp_
     with pytest.raises(InputError, match="config.yaml, which lies in the run"):
         run.train(RunConfig.load(folder / "config.yaml"), folder, overwrite=True)
     assert _files(folder) == before
+
+
+def test_two_at_once_in_one_folder_are_refused(logs, tmp_path):
+    config = RunConfig.load(logs / "run.yaml").with_changes({"model": "lr"})
+    with files.lock(tmp_path / "run"):
+        with pytest.raises(InputError, match="Another run is working"):
+            run.train(config, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [files.LOCK]
+    assert run.train(config, tmp_path / "run")["test"]["auc"]  # a folder that holds nothing else is free
+    (tmp_path / "run/notes.txt").touch()
+    with pytest.raises(InputError, match=r"more than a run: notes\.txt\."):
+        run.train(config, tmp_path / "run", overwrite=True)

@@ -17,7 +17,7 @@ from cdrzoo.errors import InputError, SchemaError
 from cdrzoo.export import export
 from cdrzoo.layers import FeatureEmbedding
 from cdrzoo.models import CARDS, card
-from cdrzoo.models.base import CrossDomainModel, placeholder_rows
+from cdrzoo.models.base import placeholder_rows
 from cdrzoo.optimizers import Adam
 from cdrzoo.verify import verify
 from tests.models import oracle

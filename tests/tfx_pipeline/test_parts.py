@@ -1,4 +1,4 @@
-"""What needs no TFX: the configuration, the hash of the code, the lock."""
+"""What needs no TFX: the configuration, the hash of the code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from cdrzoo.errors import InputError
 from tests.models.toys import toy_schema
 from tfx_pipeline.code import code_hash
 from tfx_pipeline.config import PipelineConfig
-from tfx_pipeline.runners import lock
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
 DATA = {"books": "books.csv", "films": "films.csv"}
@@ -144,12 +143,3 @@ def test_tfx_is_imported_in_one_place():
         or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "tfx" for alias in node.names))
     }
     assert importing == {"_tfx.py"}
-
-
-def test_a_second_run_says_that_it_cannot_start(tmp_path):
-    with lock(tmp_path):
-        with pytest.raises(InputError, match="Another run is working"):
-            with lock(tmp_path):
-                raise AssertionError("two runs at once")
-    with lock(tmp_path):
-        pass
