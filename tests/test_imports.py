@@ -17,7 +17,7 @@ BASE = {"errors", "files", "schema"}
 PARTS = {"layers", "losses", "metrics", "callbacks", "optimizers"}
 FLOORS = {
     "errors": set(),
-    "files": set(),
+    "files": {"errors"},
     "schema": {"errors"},
     **dict.fromkeys(PARTS, BASE | PARTS),
     "models": BASE | PARTS,

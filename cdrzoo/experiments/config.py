@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cdrzoo import models
+from cdrzoo import files, models
 from cdrzoo.errors import InputError
 from cdrzoo.schema import Schema, is_number, is_whole, load_mapping
 
@@ -55,8 +55,8 @@ def _fill(settings: Any) -> None:
 
 def check_results(folder: pathlib.Path) -> None:
     """Raises an `InputError` if a folder holds anything and is not that of a comparison or a search."""
-    names = [path.name for path in folder.iterdir()] if folder.exists() else []
-    if names in ([], ["first"]):  # stopped in a first stage
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if names <= {"first", files.LOCK}:  # stopped in its first run
         return
     with contextlib.suppress(OSError, ValueError), (folder / "results.jsonl").open(encoding="utf-8") as file:
         if {"key", "stage", "label"} <= set(json.loads(file.readline())):

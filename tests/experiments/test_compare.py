@@ -13,7 +13,7 @@ from cdrzoo.data import synthetic
 from cdrzoo.errors import Diverged, InputError
 from cdrzoo.experiments import compare
 from cdrzoo.experiments import run as run_module
-from cdrzoo.experiments.config import RunConfig, Training
+from cdrzoo.experiments.config import RunConfig, Training, check_results
 from tests.models.toys import toy_schema
 
 
@@ -68,6 +68,7 @@ def test_two_at_once_in_one_folder_are_refused(config, runs, tmp_path):
     with files.lock(tmp_path), pytest.raises(InputError, match="Another run is working"):
         compare.compare(config, entries, tmp_path, seeds=1)
     assert not runs
+    check_results(tmp_path)  # a comparison that was stopped before its first line is no other's folder
     assert len(compare.compare(config, entries, tmp_path, seeds=1)) == 1
 
 
@@ -269,6 +270,7 @@ def test_models_that_share_a_first_stage_train_it_once(config, monkeypatch, tmp_
         assert sorted(firsts)[0][:2] == (0, 0.001) and {f for *_, f in firsts} == folders and len(firsts) == 4
 
 
+@pytest.mark.once
 def test_a_new_process_reads_the_first_stage_that_another_has_trained(tmp_path):
     """A comparison that goes on after a stop: no model has been imported in the processes that it starts."""
     made = synthetic.synthesize(users=60, source_rows=400, target_rows=400, source_items=20, target_items=20)

@@ -78,6 +78,7 @@ def test_the_weight_of_a_source_changes_what_is_learnt(small):
     assert found[0] == found[1] != found[2]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("model", "logged"),
     [
@@ -241,6 +242,7 @@ def test_a_run_is_discarded_only_when_the_new_one_can_be_trained(logs, trained, 
     assert not (folder / ".metrics.json.unfinished").exists()
 
 
+@pytest.mark.once
 def test_a_run_of_a_comparison_draws_no_histograms(small, monkeypatch):
     """Its folder is gone when it ends."""
 

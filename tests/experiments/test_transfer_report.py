@@ -138,6 +138,7 @@ def test_false_alarms_of_one_training_keep_their_level():
     assert low <= verdicts(300) <= high
 
 
+@pytest.mark.once
 def test_false_alarms_keep_their_level_when_training_is_noisy():
     """Two methods that are equal, but whose trainings scatter: three seeds cover it, one cannot."""
     high = scipy_stats.binom.ppf(0.999, 300, 0.05)
@@ -232,6 +233,7 @@ def test_the_page_on_transfer_shows_the_other_tests(reported, capsys):
     assert float(wilcoxon) in (0.5, 1.0)
 
 
+@pytest.mark.once
 def test_the_twin_makes_as_many_steps_as_the_model(demo, tmp_path, monkeypatch):
     """A pass over the longest domain is one over the target where there is no source."""
     made = yaml.safe_load((demo / "run.yaml").read_text())
@@ -253,6 +255,7 @@ def test_the_twin_makes_as_many_steps_as_the_model(demo, tmp_path, monkeypatch):
     assert result["model"]["training"]["epoch"] == "longest" and f"({trained[0]})" in result["why"]
 
 
+@pytest.mark.once
 def test_a_report_goes_on_where_a_run_was_stopped_before_its_configuration(demo, tmp_path, monkeypatch):
     class Stopped(Exception):
         pass
@@ -271,6 +274,7 @@ def test_a_report_goes_on_where_a_run_was_stopped_before_its_configuration(demo,
     twin = tmp_path / "out" / "runs" / "twin-seed-0"
     assert sorted(path.name for path in twin.iterdir()) == [
         ".config.yaml.unfinished",
+        ".lock",
         "encoder",
         "schema.yaml",
         "split.json",
@@ -284,6 +288,7 @@ def test_a_report_goes_on_where_a_run_was_stopped_before_its_configuration(demo,
     assert (twin / "metrics.json").exists()
 
 
+@pytest.mark.once
 def test_mistakes_are_named_before_anything_is_trained(demo, reported, tmp_path, capsys, monkeypatch):
     folder, _ = reported
     (tmp_path / "mine").mkdir()

@@ -150,6 +150,7 @@ def test_an_unknown_argument_is_an_error(case):
         case.build(unitz=3)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("case", "argument"),
     [
@@ -232,6 +233,7 @@ def test_a_domain_scores_the_same_alone_and_in_company(trained):
         np.testing.assert_allclose(trained({name: x[name]})[name], together[name], atol=1e-6)
 
 
+@pytest.mark.once
 def test_rows_do_not_influence_each_other(trained):
     x, _ = _both(trained)
     scores = trained(x)
@@ -251,6 +253,7 @@ def test_serving_gives_the_targets_scores(trained, copy):
     np.testing.assert_allclose(copy.serve(features), copy({"films": x["films"]})["films"][:, 0], atol=1e-6)
 
 
+@pytest.mark.once
 @each_case
 def test_what_stands_in_padded_steps_does_not_matter(case):
     model = oracle.built(case.build())  # not trained: scores near 0 and 1 would hide what little changes
@@ -270,6 +273,7 @@ def test_what_stands_in_padded_steps_does_not_matter(case):
             np.testing.assert_allclose(again, scores[name], atol=2e-6)
 
 
+@pytest.mark.once
 def test_rows_of_nothing_but_padding_are_finite(copy):
     rows = placeholder_rows(copy.schema, 4)
     x = {name: rows[name] for name in copy.training_domains}
@@ -381,6 +385,7 @@ def _column(rows, like):
     return tf.reshape(rows, [-1, *[1] * (len(like.shape) - 1)])
 
 
+@pytest.mark.once
 def test_sample_weights_may_be_of_any_type_and_missing(copy):
     x, y = _both(copy)
     for kind in ("float64", "int32", "float16"):
