@@ -7,12 +7,15 @@ wrong is said with file, column and row before any long work starts. Rows are co
 from __future__ import annotations
 
 import codecs
+import csv
 import dataclasses
 import difflib
 import glob
 import gzip
+import io
 import json
 import pathlib
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -240,7 +243,12 @@ class _clear_errors:
         if error is None or isinstance(error, DataError):
             return
         text = " ".join(str(error).split())[:200]
-        if isinstance(error, EOFError) or "runcated" in text or "zlib" in text or "gzip" in text.lower():
+        if (
+            isinstance(error, (EOFError, zlib.error))
+            or "runcated" in text
+            or "zlib" in text
+            or "gzip" in text.lower()
+        ):
             raise DataError(
                 f"{self.file} is a damaged or cut-off gzip file ({text}). Copy or download it again."
             ) from None
@@ -248,40 +256,53 @@ class _clear_errors:
             raise DataError(f"{self.file} is empty. Check how it was written.") from None
         if isinstance(error, UnicodeDecodeError) or "UTF8" in text or "utf-8" in text.lower():
             raise DataError(f"{self.file} is not UTF-8 text ({text}). Convert it to UTF-8.") from None
-        if isinstance(error, (pa.ArrowException, OSError)):
+        if isinstance(error, (pa.ArrowException, csv.Error, OSError)):
             raise DataError(f"Cannot read {self.file}: {text}.") from None
 
 
 # CSV ------------------------------------------------------------------------------------------------------------
 
 
-def _open(file: pathlib.Path) -> Any:
+def _binary(file: pathlib.Path) -> Any:
+    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")
+
+
+def arrow_stream(file: pathlib.Path) -> Any:
+    """The bytes of a file, unpacked, for Arrow; not to be closed.
+
+    Arrow's CSV reader reads ahead in a thread, which may go on after an error or when no more rows are wanted. Were the
+    file closed then, that thread could take bytes of whichever file is opened next, for it gets the same descriptor.
+    The last reference closes it.
+    """
     return pa.input_stream(str(file), compression="gzip" if file.suffix == ".gz" else None)
 
 
 def _csv_header(file: pathlib.Path) -> list[str]:
-    from pyarrow import csv
-
-    with _open(file) as stream:
-        if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+    with _binary(file) as stream:
+        if stream.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             raise DataError(
                 f"{file} is UTF-16 text, by its first two bytes. Convert it to UTF-8, for example with "
                 "iconv -f UTF-16 -t UTF-8, or save it as CSV UTF-8."
             )
-    with _open(file) as stream:
-        return csv.open_csv(stream, parse_options=csv.ParseOptions(newlines_in_values=True)).schema.names
+        rows = csv.reader(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""))
+        names = next(filter(None, rows), None)
+    if names is None:
+        raise DataError(f"{file} is empty. Check how it was written.")
+    return names
 
 
 def _csv(file: pathlib.Path, wanted: Mapping[str, Wanted], rows: int | None) -> Iterator[tuple[Columns, int]]:
-    from pyarrow import csv
+    from pyarrow.csv import ConvertOptions, ParseOptions, read_csv
 
     names = sorted({want.column for want in wanted.values()})
     # Everything as text first: '007' stays what it is, and a bad number can be named with its row.
-    options = csv.ConvertOptions(include_columns=names, column_types={name: pa.string() for name in names})
-    with _open(file) as stream:
-        table = csv.read_csv(
-            stream, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=options
-        )
+    table = read_csv(
+        arrow_stream(file),
+        parse_options=ParseOptions(newlines_in_values=True),
+        convert_options=ConvertOptions(
+            include_columns=names, column_types={name: pa.string() for name in names}
+        ),
+    )
     for row in range(0, len(table), rows or max(len(table), 1)):
         part = table.slice(row, rows)
         yield {key: part.column(want.column) for key, want in wanted.items()}, row
@@ -321,9 +342,8 @@ def _parquet(
 
 
 def _json_rows(file: pathlib.Path) -> Iterator[dict[str, Any]]:
-    opened = gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else open(file, encoding="utf-8")
-    with opened as stream:
-        for number, line in enumerate(stream, 1):
+    with _binary(file) as stream:
+        for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig"), 1):
             if not line.strip():
                 continue
             try:

@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from cdrzoo.data.readers import Wanted, as_written, chunks, column_names, files, joined, read
@@ -199,6 +200,38 @@ def test_utf_16_is_named(tmp_path, encoding, packed):
     path = tmp_path / ("rows.csv.gz" if packed else "rows.csv")
     path.write_bytes(gzip.compress(text.encode(encoding)) if packed else text.encode(encoding))
     fails(path, {"user": WANTED["user"]}, path.name, "UTF-16", "Convert it to UTF-8")
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+def test_no_file_is_closed_that_arrow_may_be_reading(tmp_path, monkeypatch, ending):
+    # A thread of its reads ahead: with the file closed it took bytes of the next one opened, by the same descriptor.
+    opened = []
+    arrow = pa.input_stream
+    monkeypatch.setattr(pa, "input_stream", lambda *a, **k: opened.append(arrow(*a, **k)) or opened[-1])
+    path = write(tmp_path, ending, ROWS)
+    assert column_names(path) == list(ROWS) and not opened  # a header needs no such thread
+    rows = b"user,item\na,1\na,1,1\n" + b"a,1\n" * 1_000_000
+    path.write_bytes(gzip.compress(rows, 1) if ending == "csv.gz" else rows)
+    fails(path, {"user": WANTED["user"]}, path.name, "Expected 2 columns, got 3")
+    assert [stream.closed for stream in opened] == [False]
+
+
+def test_a_header_may_be_quoted_and_a_first_line_empty(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'\xef\xbb\xbf\r\n"user\nid","a ""b""",x\r\n1,2,3\r\n')
+    assert column_names(path) == ["user\nid", 'a "b"', "x"]
+    assert list(read(path, {"b": Wanted('a "b"', "int64")})["b"]) == [2]
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "jsonl.gz"])
+def test_gzip_that_breaks_in_the_middle_is_named(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    rows = "".join('{"user": "7"}\n' if ending == "jsonl.gz" else "user\n7\n" for _ in range(99_999))
+    packed = gzip.compress(rows.encode())
+    path.write_bytes(packed + packed[:10] + b"\xff" * 99)  # a second member, of no deflate block
+    fails(
+        path, {"user": WANTED["user"]}, path.name, "damaged or cut-off gzip file", "Copy or download it again"
+    )
 
 
 def test_json_text_that_looks_like_a_date_stays_text(tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdrzoo.data.readers import _clear_errors
+from cdrzoo.data.readers import _clear_errors, arrow_stream
 from cdrzoo.data.splits import fingerprints
 from cdrzoo.errors import DataError
 
@@ -79,12 +79,9 @@ def csv_pieces(
     from pyarrow import csv
 
     file = published.within(folder)
-    with _as_published(published, file), contextlib.ExitStack() as stack:
-        stream = stack.enter_context(
-            pa.input_stream(str(file), compression="gzip" if file.suffix == ".gz" else None)
-        )
+    with _as_published(published, file):
         reader = csv.open_csv(
-            stream,
+            arrow_stream(file),
             read_options=csv.ReadOptions(block_size=BLOCK, column_names=None if header else list(types)),
             parse_options=csv.ParseOptions(delimiter=delimiter),
             convert_options=csv.ConvertOptions(
