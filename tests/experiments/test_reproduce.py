@@ -218,3 +218,46 @@ def test_results_that_are_kept_are_those_of_their_experiment(name, real_data, tm
         for text in (RESULTS / name / part / "results.jsonl").read_text().splitlines():
             line = json.loads(text)
             assert compare._key(config.with_changes(line["changes"])) == line["key"]
+
+
+def tables(path: pathlib.Path) -> list[list[dict[str, str]]]:
+    """The tables of a Markdown page, a dict a row."""
+    found: list[list[list[str]]] = []
+    before = ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("|"):
+            if not before.startswith("|"):
+                found.append([])
+            found[-1].append([cell.strip() for cell in line[1:-1].split("|")])
+        before = line
+    return [[dict(zip(rows[0], row, strict=True)) for row in rows[2:]] for rows in found]
+
+
+def test_the_tables_of_the_docs_are_those_of_the_results():
+    pairs = {
+        name: tables(RESULTS / name / "README.md")
+        for name in catalogue.EXPERIMENTS
+        if name.startswith("ctr_")
+    }
+    zoo, by_user, *_ = tables(RESULTS.parent / "comparison.md")
+    titles = list(zoo[0])[1:]
+    assert len(titles) == len(pairs) == 5
+    for title, (scores, groups, *_) in zip(titles, pairs.values(), strict=True):
+        highest = max(row["AUC"] for row in scores)
+        for row, ours in zip(zoo, scores, strict=True):
+            mark = ""
+            if "±" in ours["AUC"]:
+                sure = ours["p, Holm"] and float(ours["p, Holm"].strip("< ")) < 0.05
+                mark = " =" if not ours["difference"] else f" {ours['difference'][0]}" if sure else ""
+            cell = row[title]
+            if cell.startswith("**"):
+                assert ours["AUC"][:6] == highest[:6]
+            assert (row["model"].strip("*"), cell.strip("*")) == (ours["model"], ours["AUC"] + mark)
+        assert sum(row[title].startswith("**") for row in zoo) == 1
+        group = {row["model"]: row for row in groups}
+        first = next(i for i, row in enumerate(by_user) if row[""] == title)
+        sizes = {name: int(group["test rows"][name].replace(",", "")) for name in ("0-9", "10-29", "30+")}
+        for row in by_user[first : first + 10]:
+            ours = group[row["model"].strip("*")]
+            for name, size in sizes.items():
+                assert row[name] == (ours[name] if size > 3 or row["model"] == "*test rows*" else "")
