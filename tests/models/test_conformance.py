@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.errors import InputError, SchemaError
@@ -544,8 +545,8 @@ def test_an_export_holds_the_targets_path_and_gives_equal_scores(case, encoders,
     frame = _frame(encoder.schema, "films", 20, 1)
     path = export(model, encoder, tmp_path, examples=frame)
     verify(path, model, encoder, frame)  # signatures, variables, scores, independence of rows, edge inputs
-    served = tf.saved_model.load(str(path)).signatures["serving_default"]
-    assert set(served.structured_input_signature[1]) == {f.name for f in model.serving_features}
+    (graph,) = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
+    assert set(graph.signature_def["serving_default"].inputs) == {f.name for f in model.serving_features}
 
 
 # Mistakes -----------------------------------------------------------------------------------------------------------
