@@ -30,8 +30,15 @@ def test_the_target_is_the_source_turned_by_35_degrees(moons):
     np.testing.assert_allclose(cosine, np.cos(np.deg2rad(35)), atol=1e-4)
 
 
-def test_alignment_fools_its_classifier_where_one_could_tell_the_domains(moons):
-    """What it gains (Figure 4) differs by the points and the weights: docs/models/dadin.md has the mean of 20 seeds."""
-    domain = moons.run(seed=0)["domain"]
-    assert abs(domain["DADIN h_da, its own classifier"] - 0.5) < 0.15  # Figure 5
-    assert domain["plain h_da, new classifier"] > 0.65
+@pytest.mark.slow
+def test_alignment_confuses_the_domains_and_helps_the_target(moons):
+    """By the mean of 20 draws of points and weights: of single ones it helps some and harms others."""
+    draws = [moons.run(seed) for seed in range(20)]
+
+    def of(what, name):
+        return np.array([found[what][name] for found in draws])
+
+    assert of("accuracy", "DADIN").mean() > of("accuracy", "plain").mean()  # Figure 4
+    assert np.all(abs(of("domain", "DADIN h_da, its own classifier") - 0.5) < 0.15)  # Figure 5
+    new = "h_da, new classifier"
+    assert of("domain", f"DADIN {new}").mean() < of("domain", f"plain {new}").mean()  # Figure 6

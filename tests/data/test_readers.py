@@ -221,6 +221,8 @@ def test_a_header_may_be_quoted_and_a_first_line_empty(tmp_path):
     path.write_bytes(b'\xef\xbb\xbf\r\n"user\nid","a ""b""",x\r\n1,2,3\r\n')
     assert column_names(path) == ["user\nid", 'a "b"', "x"]
     assert list(read(path, {"b": Wanted('a "b"', "int64")})["b"]) == [2]
+    path.write_bytes(b"x" * 200_000)
+    fails(path, {"user": WANTED["user"]}, "Cannot read", path.name)
 
 
 @pytest.mark.parametrize("ending", ["csv.gz", "jsonl.gz"])
