@@ -1,7 +1,7 @@
 # make run    set up, then the main job on built-in data: two logs in, a pipeline, a pushed SavedModel, and predictions
 #             from a server of it
-# make test   set up, then lint, types and every test; then the fast tests and the pipeline's beside TFX, in the
-#             oldest supported environment
+# make test   set up, then lint, types and every test; then the pipeline's beside TFX, with exports and servers
+# make test-oldest  the other fast tests once more, with the oldest supported libraries, which are TFX's neighbours
 # make lint   ruff and mypy alone          make format  let ruff rewrite the code
 # make parity our models beside deepctr's, with equal weights; in an environment of its own
 # make bench  speed and memory             make pins    resolve requirements/*.txt anew (needs uv)
@@ -12,7 +12,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: run test lint format parity bench pins clean
+.PHONY: run test test-oldest lint format parity bench pins clean
 
 # Somebody else's active environment must not take part.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
@@ -31,17 +31,25 @@ run: .venv-tfx/ready
 
 test: lint .venv-tfx/ready
 	$(BIN)/python $(PYTEST)
-	@if [ -e .venv-tfx/ready ]; then \
-	    echo "The fast tests once more, in the oldest supported environment, and the pipeline from end to end"; \
-	    .venv-tfx/bin/python $(PYTEST) -m "not slow and not once" $(OLDEST); \
-	else \
-	    echo "NOT RUN: the pass over the oldest supported environment and the pipeline's tests: $(NO_TFX)"; \
-	fi
+	$(call beside_tfx,The pipeline from end to end with exports and servers,$(SERVED))
 
+test-oldest: .venv-tfx/ready
+	$(call beside_tfx,The fast tests with the oldest supported libraries,$(OLDEST))
+
+SERVED := tests/tfx_pipeline/ tests/serving/ tests/test_export.py tests/test_verify.py
 # What the libraries' versions can break: of the models' tests those that all models share.
-OLDEST := $(wildcard tests/test_*.py) $(filter-out tests/models/,$(wildcard tests/*/)) \
+OLDEST := $(filter-out $(SERVED),$(wildcard tests/test_*.py) $(filter-out tests/models/,$(wildcard tests/*/))) \
     tests/models/test_conformance.py
-NO_TFX := TFX needs a python3.10 on the PATH (or python3.12 and glibc 2.39).
+
+# $(1): what is run there, $(2): where it is.
+define beside_tfx
+@if [ -e .venv-tfx/ready ]; then \
+    echo "$(1), beside TFX"; \
+    .venv-tfx/bin/python $(PYTEST) -m "not slow and not once" $(2); \
+else \
+    echo "NOT RUN: $(1): TFX needs a python3.10 on the PATH (or python3.12 and glibc 2.39)."; \
+fi
+endef
 
 lint: .venv/ready
 	$(BIN)/ruff check .

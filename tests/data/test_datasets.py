@@ -60,6 +60,7 @@ def test_amazon_food_kitchen(tmp_path):
     test = made.frame("kitchen", "test")
     assert test["label"].mean() == 0.25
     assert (test[test["label"] == 1].groupby("user_id").size() == 1).all()
+    assert {table.min_count for table in made.schema.tables} == {2}
 
 
 def test_douban(tmp_path):

@@ -365,8 +365,8 @@ def _saved(model, folder):
 
 
 @pytest.mark.slow
-def test_rows_of_weight_zero_do_not_count(trained, tmp_path):
-    x, y = _both(trained)
+def test_rows_of_weight_zero_do_not_count(trained, copy):
+    x, y = _both(copy)
     weights = {name: tf.cast(tf.range(len(x[name]["user"])) % 3 > 0, "float32") for name in x}
 
     def without_weight(kept, given):
@@ -380,14 +380,13 @@ def test_rows_of_weight_zero_do_not_count(trained, tmp_path):
 
     other = x if trained.case.whole_batch else without_weight(x, _both(trained, seed=4)[0])
     flipped = {name: tf.where(weights[name][:, None] > 0, y[name], 1 - y[name]) for name in y}
-    model = keras.models.load_model(_saved(trained, tmp_path))
-    model.compile(Adam(0.02))  # old moments would move the rows of tables that a gradient of 0 touches
-    start, states = _state(model), []
+    copy.compile(Adam(0.02))  # old moments would move the rows of tables that a gradient of 0 touches
+    start, states = _state(copy), []
     for batch in ((x, y, weights), (other, flipped, weights), (x, flipped)):
-        _restore(model, start)
+        _restore(copy, start)
         keras.utils.set_random_seed(5)
-        _steps(model, [batch])
-        states.append(_state(model))
+        _steps(copy, [batch])
+        states.append(_state(copy))
     assert _same(states[0], states[1])
     assert not _same(states[0], states[2])
 
@@ -407,19 +406,18 @@ def test_sample_weights_may_be_of_any_type_and_missing(copy):
 
 
 @pytest.mark.slow
-def test_loss_weights_count(trained, tmp_path):
-    if len(trained.training_domains) < 2:
+def test_loss_weights_count(copy):
+    if len(copy.training_domains) < 2:
         pytest.skip("trains on one domain")
-    model = keras.models.load_model(_saved(trained, tmp_path))
-    model.compile(Adam(0.02))
-    start, states = _state(model), []
-    x, y = _both(trained)
+    copy.compile(Adam(0.02))
+    start, states = _state(copy), []
+    x, y = _both(copy)
     for weight, labels in ((0.0, y), (0.0, {**y, "books": 1 - y["books"]}), (1.0, y)):
-        model.compile(Adam(0.02), loss_weights={"books": weight})
-        _restore(model, start)
+        copy.compile(Adam(0.02), loss_weights={"books": weight})
+        _restore(copy, start)
         keras.utils.set_random_seed(5)
-        _steps(model, [(x, labels)])
-        states.append(_state(model))
+        _steps(copy, [(x, labels)])
+        states.append(_state(copy))
     assert _same(states[0], states[1])
     assert not _same(states[0], states[2])
 

@@ -490,8 +490,7 @@ def test_dropout_is_on_in_training_alone():
 
 def test_every_variable_gets_a_gradient_and_a_few_steps_lower_the_loss():
     schema = toy_schema()
-    model = DACDR(schema, **SMALL)
-    compiled(model)
+    model = compiled(DACDR(schema, **SMALL), eager=False)
     x, y = rows(schema, n=32)
     with tf.GradientTape() as tape:
         loss = model.compute_loss(x, y, model(x, training=True))
@@ -515,7 +514,7 @@ def test_padding_and_users_without_behaviour():
 def test_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     schema = toy_schema()
-    model = compiled(DACDR(schema, **SMALL))
+    model = compiled(DACDR(schema, **SMALL), eager=False)
     x, y = rows(schema, n=16)
     assert all(v.dtype == "float32" for v in model.weights) and model(x)["films"].dtype == tf.float32
     losses = model.fit(toy_dataset(schema, {"films": 32}, 6), epochs=6, verbose=0).history["loss"]

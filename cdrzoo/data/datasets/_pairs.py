@@ -25,6 +25,7 @@ def pair(
     ratings: bool = True,
     keys: str = "int64",
     own: Mapping[str, Sequence[Feature]] | None = None,
+    min_count: int | None = None,
     **domain: Any,
 ) -> Schema:
     """Two domains with a user, an item, item features, and both domains' histories of items and of their ratings.
@@ -38,6 +39,7 @@ def pair(
         ratings: whether the rows have ratings for the histories to list.
         keys: dtype of users and items.
         own: by domain, features that it lists besides; what both list by one name is shared.
+        min_count: training rows from which on an id is known; `None`: `MIN_COUNT` for clicks, 1 for ratings.
         **domain: further arguments of both domains.
     """
     histories = []
@@ -73,5 +75,6 @@ def pair(
         *(f.table for features in (own or {}).values() for f in features if f.table is not None),
     ]
     names += ["rating"] if ratings else []
-    least = 1 if domain.get("task") == "rating" else MIN_COUNT
-    return Schema(domains, target, tuple(Table(name, min_count=least) for name in dict.fromkeys(names)))
+    if min_count is None:
+        min_count = 1 if domain.get("task") == "rating" else MIN_COUNT
+    return Schema(domains, target, tuple(Table(name, min_count=min_count) for name in dict.fromkeys(names)))

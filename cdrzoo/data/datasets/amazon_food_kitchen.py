@@ -13,6 +13,10 @@ from typing import Any
 
 from cdrzoo.data.datasets import _pairs
 
+MIN_COUNT = 2
+"""An id that training rows hold less often is unknown. Negatives are drawn evenly, so an item that few bought is most
+often one of them: that it is rare says much, and ids from five rows on would hide it from a model."""
+
 
 def pair(
     folder: str | pathlib.Path,
@@ -34,7 +38,7 @@ def pair(
     Returns:
         Arguments of `prepare`: schema, sources, split (test: each user's last target event; valid: the one before).
     """
-    schema = _pairs.pair(source, target, ratings=False, keys="string", time="timestamp")
+    schema = _pairs.pair(source, target, ratings=False, keys="string", min_count=MIN_COUNT, time="timestamp")
     sources = {
         name: {
             "path": str(pathlib.Path(folder) / f"interactions_{name}.csv.gz"),
