@@ -23,7 +23,7 @@ Adagrad's steps on a row are longer if it has had few. Where nearly all rows are
 (one seed) it takes DADIN's validation AUC from 0.665, the best of six trials with Adam, to 0.686, DACDR's from 0.637 to
 0.653, and the DNN's from 0.679 to 0.676. Models of products of vectors, of which each has had few steps, learn pairs by
 heart: on food to kitchen (one seed) the decay takes FM's from 0.726, the best of five trials without, to 0.734, NFM's
-from 0.685 to 0.724, xDeepFM's from 0.739 to 0.744, and the DNN's from 0.740 to 0.726.
+from 0.684 to 0.724, xDeepFM's from 0.739 to 0.744, and the DNN's from 0.740 to 0.726.
 For ratings all models of `COLD_MODELS` but SSCDR say themselves how rows of tables learn, decay included.
 """
 
