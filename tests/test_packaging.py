@@ -133,6 +133,7 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path):
     wanted = {str(p.relative_to(PROJECT)) for package in packages for p in (PROJECT / package).rglob("*.py")}
     wanted |= {
         "cdrzoo/py.typed",
+        "cdrzoo/models/cards.yaml",
         "cdrzoo/models/costs.yaml",
         "tfx_pipeline/configs/films.yaml",
         "tfx_pipeline/Containerfile",

@@ -1,4 +1,4 @@
-"""SSCDR: in each domain users stand near what they like; a mapping carries them and what they like over."""
+"""SSCDR: a mapping carries users, and what they like, from a source's ball to the target's."""
 
 from __future__ import annotations
 
@@ -18,64 +18,9 @@ from cdrzoo.layers import (
     masked_mean,
     squared_distance,
 )
-from cdrzoo.models.base import CrossDomainModel, MappedUsers, frozen, row_weights
+from cdrzoo.layers.sampling import drawn, once, one_of
+from cdrzoo.models.base import MappedUsers, frozen, row_weights
 from cdrzoo.schema import FIRST_KNOWN, PADDING
-
-
-@keras.saving.register_keras_serializable(package="cdrzoo")
-class CML(CrossDomainModel):
-    """Collaborative metric learning in each domain: the first stage of SSCDR.
-
-    Users and items are points of the unit ball, and a user is nearer to what he likes than to another item:
-
-        L = mean over liked (u, i) of [m + |u - i|^2 - |u - j|^2]_+,    j drawn uniformly from the domain's items
-        z = a - b |u - i|^2
-
-    Liked is what has a label above the domain's mean; of clicks, the clicks. y = z for ratings, sigmoid(z) for clicks:
-    distances are no labels, so a and b are fitted to the labels, and the prediction loss fits nothing else.
-
-    Args:
-        schema: the schema; users of one table, tables of users and items of one width.
-        margin: m; default 1.
-        readers: how many users of each item of a source are kept for SSCDR's inference; default 8.
-
-    Call arguments and returns: see `CrossDomainModel`.
-
-    Logged while training: `<domain>_loss`, which fits a and b, and `metric`, the hinges' sum.
-
-    Reference: Kang et al., Semi-Supervised Learning for Cross-Domain Recommendation to Cold-Start Users (CIKM 2019);
-    Hsieh et al., Collaborative Metric Learning (WWW 2017), section 3.
-    """
-
-    def __init__(self, schema, margin=1.0, readers=8, **kwargs):
-        super().__init__(schema, **kwargs)
-        self.margin = margin
-        self.readers = readers
-        self.factors = MetricFactors(self.schema, readers, name="factors")
-        self.seed_generator = keras.random.SeedGenerator()
-
-    def call(self, x, training=False):
-        return self.scores({name: self.factors(x[name], domain=name, training=training) for name in x})
-
-    @property
-    def serving_features(self):
-        return self.factors.read(self.schema.target_domain.features, self.schema.target)
-
-    def auxiliary_losses(self, x, y, y_pred, sample_weight, training):
-        if not training:
-            return {}
-        factors, loss = self.factors, 0.0
-        for name in y:
-            importance = self._terms.weights[name]  # a domain that does not count says nothing here either
-            users, items = (x[name][keys[name].name] for keys in (factors.users, factors.items))
-            liked = ops.reshape(y[name], (-1,)) > mean_label(self.schema.domain(name))
-            weight = row_weights(y, sample_weight)[name] * ops.cast(liked, "float32")
-            factors.note_readers(name, users, items, importance * weight > 0)
-            rows = self.schema.table(factors.items[name].table).rows
-            others = drawn(ops.shape(items), rows, self.seed_generator)
-            points = (factors.user(name, users), factors.item(name, items), factors.item(name, others))
-            loss = loss + importance * hinge(self.margin, *points, weight)
-        return {"metric": loss}
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -199,25 +144,3 @@ class SSCDR(MappedUsers):
             counts = weight * ops.cast(warm & ops.any(known, axis=1), "float32")
             unsupervised = unsupervised + hinge(self.pretrained.margin, own, near, far, counts)
         return {"supervised": supervised, "unsupervised": self.unsupervised_weight * unsupervised}
-
-
-def mean_label(domain) -> float:
-    """What a label must be above to say that the user likes the item."""
-    return 0.5 * (domain.task == "click") if domain.mean is None else domain.mean
-
-
-def drawn(shape, rows: int, seed):
-    """Rows of known items, uniformly; of a table without any, the unknown one."""
-    return keras.random.randint(shape, min(FIRST_KNOWN, rows - 1), rows, seed=seed)
-
-
-def one_of(ids, valid, seed):
-    """One of the valid ids of each row, uniformly; the first id where none is valid: `[B, n]` -> `[B]`."""
-    chance = ops.where(valid, keras.random.uniform(ops.shape(ids), seed=seed), -1.0)
-    return ops.squeeze(ops.take_along_axis(ids, ops.argmax(chance, axis=1)[:, None], axis=1), 1)
-
-
-def once(ids):
-    """Rows of ids in order, and where each of them but padding stands for the first time: both `[B, n]`."""
-    ids = ops.sort(ids, axis=1)
-    return ids, ids != ops.pad(ids[:, :-1], ((0, 0), (1, 0)))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cdrzoo.layers import MetricFactors, hinge, in_ball
-from cdrzoo.models import CML, SSCDR, sscdr
+from cdrzoo.layers import MetricFactors, hinge, in_ball, sampling
+from cdrzoo.models import CML, SSCDR, cml, sscdr
 from cdrzoo.optimizers import Adam
 from tests.models import oracle
 from tests.models.factors import trained
@@ -92,7 +92,7 @@ def test_the_loss_of_the_first_stage(monkeypatch, weighted):
     x, y = toy_rows(schema, sizes)
     rng = np.random.default_rng(2)
     others = {40: rng.integers(2, 40, 20), 20: rng.integers(2, 20, 15)}  # by the number of a table's rows
-    monkeypatch.setattr(sscdr, "drawn", lambda shape, rows, seed: tf.constant(others[rows]))
+    monkeypatch.setattr(cml, "drawn", lambda shape, rows, seed: tf.constant(others[rows]))
     given = {d: rng.random(n).astype("float32") for d, n in sizes.items()} if weighted else None
     terms = model.auxiliary_losses(x, y, None, given, training=True)
     expected = 0.0
@@ -206,13 +206,13 @@ def test_the_losses(monkeypatch, weight):
 
 def test_any_known_item_is_drawn_of_a_table_without_one_the_unknown():
     seed = keras.random.SeedGenerator(0)
-    assert np.unique(sscdr.drawn((300,), 6, seed)).tolist() == [2, 3, 4, 5]
-    assert np.unique(sscdr.drawn((30,), 2, seed)).tolist() == [1]
+    assert np.unique(sampling.drawn((300,), 6, seed)).tolist() == [2, 3, 4, 5]
+    assert np.unique(sampling.drawn((30,), 2, seed)).tolist() == [1]
 
 
 def test_every_known_book_of_a_history_is_drawn_alike():
     history = tf.constant([[0, 0, 0, 7, 9]] * 300 + [[5, 1, 6, 0, 8]] * 300)
-    drawn = sscdr.one_of(history, history >= 2, seed=keras.random.SeedGenerator(0)).numpy()
+    drawn = sampling.one_of(history, history >= 2, seed=keras.random.SeedGenerator(0)).numpy()
     for part, books in ((drawn[:300], [7, 9]), (drawn[300:], [5, 6, 8])):
         found, counts = np.unique(part, return_counts=True)
         assert found.tolist() == books and counts.min() > 200 / len(books)
