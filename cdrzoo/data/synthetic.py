@@ -17,13 +17,16 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from cdrzoo.errors import InputError
 from cdrzoo.schema import Domain, Feature, Schema, Table
+
+if TYPE_CHECKING:
+    from cdrzoo.data import Prepared
 
 GENRES = ("comedy", "crime", "drama", "fantasy", "history", "romance")
 AGES = ("to 20", "to 30", "to 45", "to 60", "over 60")
@@ -128,6 +131,24 @@ def synthesize(
     ):
         frames[name], probabilities[name] = _log(random, name, taste, members, rows, items, start, ages, keys)
     return Synthetic(schema(), frames, probabilities, float(transfer), tuple(keys[is_cold]))
+
+
+def prepare(**options: Any) -> Prepared:
+    """Small logs of books and films, ready to be trained on: what examples start from.
+
+    Args:
+        **options: those of `synthesize`; by default there are 3,000 rows of books and 1,000 of films.
+
+    Example:
+        >>> from cdrzoo.data import synthetic
+        >>> x, y = next(iter(synthetic.prepare().train(64)))
+        >>> x["films"]["item"].shape, y["films"].shape
+        (TensorShape([64]), TensorShape([64, 1]))
+    """
+    from cdrzoo.data import prepare
+
+    made = synthesize(**{"source_rows": 3_000, "target_rows": 1_000, **options})
+    return prepare(made.schema, made.sources)
 
 
 def pair(folder: str | pathlib.Path, transfer: float) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+"""The example in a docstring runs and prints what stands there."""
+
+from __future__ import annotations
+
+import doctest
+import functools
+
+import pytest
+
+from cdrzoo import layers, models
+from cdrzoo.data import synthetic
+
+prepare = functools.cache(synthetic.prepare)
+
+
+def run(one, name: str, monkeypatch) -> int:
+    """Runs the examples of a docstring, which share their logs, and says how many lines they are."""
+    monkeypatch.setattr(synthetic, "prepare", prepare)
+    found = doctest.DocTestParser().get_doctest(one.__doc__, {}, name, None, 0)
+    report: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE).run(
+        found, out=report.append
+    )
+    assert not report, "".join(report)
+    return len(found.examples)
+
+
+@pytest.mark.parametrize("name", [card.name for card in models.CARDS])
+def test_of_a_model(name, monkeypatch):
+    run(models.card(name).load(), name, monkeypatch)
+
+
+@pytest.mark.parametrize("name", layers.__all__)
+def test_of_a_layer(name, monkeypatch):
+    run(getattr(layers, name), name, monkeypatch)
+
+
+def test_of_the_logs_that_all_of_them_start_from(monkeypatch):
+    assert run(synthetic.prepare, "prepare", monkeypatch)
