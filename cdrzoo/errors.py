@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 
 class InputError(ValueError):
     """Something the user gave is wrong. The message says what was wanted, what was received and how to mend it."""
+
+
+def check_choice(
+    what: str, received: Any, allowed: Iterable[Any], hint: str = "", error: type[InputError] = InputError
+) -> None:
+    """Raises unless `received` is one of `allowed`. `what` names it, an argument in backticks."""
+    allowed = list(allowed)
+    if received not in allowed:
+        raise error(f"{what} must be one of {', '.join(map(str, allowed))}. Received: {received!r}.{hint}")
 
 
 class SchemaError(InputError):

@@ -22,7 +22,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cdrzoo.errors import SchemaError
+from cdrzoo.errors import SchemaError, check_choice
 
 KINDS = ("id", "ids", "number")
 ROLES = ("user", "item", "context", "history")
@@ -39,10 +39,8 @@ FIRST_KNOWN = 2
 
 def _choice(what: str, received: Any, allowed: Iterable[str]) -> None:
     allowed = list(allowed)
-    if received not in allowed:
-        near = difflib.get_close_matches(str(received), allowed, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise SchemaError(f"{what} must be one of {', '.join(allowed)}. Received: {received!r}.{hint}")
+    near = difflib.get_close_matches(str(received), allowed, n=1)
+    check_choice(what, received, allowed, f" Did you mean {near[0]!r}?" if near else "", SchemaError)
 
 
 def _name(what: str, received: Any) -> None:

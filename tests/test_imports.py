@@ -105,7 +105,7 @@ def offence(importer: str, imported: str) -> str | None:
         return f"{part!r} has no floor: say in FLOORS of {pathlib.Path(__file__).name} what it may import"
     if part != other and other not in FLOORS[part]:
         return f"{part!r} may import only {', '.join(sorted(FLOORS[part])) or 'nothing of cdrzoo'}"
-    own_package = {importer, "cdrzoo.models", "cdrzoo.models.base"}
+    own_package = {importer, "cdrzoo.models", "cdrzoo.models.base", "cdrzoo.models.stages"}
     if part == other == "models" and importer != "cdrzoo.models" and imported not in own_package:
         return "a model reads without another model's file: what two share is a layer"
     return None

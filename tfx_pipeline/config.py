@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdrzoo import metrics
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, check_choice
 from cdrzoo.experiments.config import RunConfig, check_known
 from cdrzoo.schema import Schema, load_mapping
 from tfx_pipeline.rows import USERS
@@ -82,10 +82,7 @@ class PipelineConfig:
             raise InputError(
                 f"`name` of the pipeline must be of letters, digits, - and _. Received: {self.name!r}."
             )
-        if self.strategy not in STRATEGIES:
-            raise InputError(
-                f"`strategy` must be one of {', '.join(STRATEGIES)}. Received: {self.strategy!r}."
-            )
+        check_choice("`strategy`", self.strategy, STRATEGIES)
         if isinstance(self.requests, bool) or not isinstance(self.requests, int) or self.requests < 1:
             raise InputError(f"`requests` must be a whole number of at least 1. Received: {self.requests!r}.")
         if self.run.finetune:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cdrzoo import files, models
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, check_choice
 from cdrzoo.schema import Schema, is_number, is_whole, load_mapping
 
 OPTIMIZERS = ("adam", "adagrad", "sgd")
@@ -114,10 +114,7 @@ class Training:
 
     def __post_init__(self):
         _fill(self)
-        if self.optimizer not in OPTIMIZERS:
-            raise InputError(
-                f"`optimizer` must be one of {', '.join(OPTIMIZERS)}. Received: {self.optimizer!r}."
-            )
+        check_choice("`optimizer`", self.optimizer, OPTIMIZERS)
         for name in ("learning_rate", "source_ratio", "weight_decay"):
             value, least = getattr(self, name), "of at least 0" if name == "weight_decay" else "above 0"
             if not is_number(value) or value < 0 or (value == 0 and least == "above 0"):

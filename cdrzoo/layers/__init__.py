@@ -43,7 +43,7 @@ from cdrzoo.layers.mappings import (
     item_history,
     squared_distance,
 )
-from cdrzoo.layers.pairs import crossed, step, user_keys
+from cdrzoo.layers.pairs import cosine, crossed, step, user_keys
 from cdrzoo.layers.pooling import TargetAttention, masked_mean, masked_softmax, weighted_sum
 from cdrzoo.layers.towers import MLP, first_output, head, towers
 
@@ -84,6 +84,7 @@ __all__ = [
     "bridged",
     "check_first_stage",
     "compared_feature",
+    "cosine",
     "crossed",
     "events",
     "field_roles",

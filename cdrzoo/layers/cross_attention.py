@@ -7,7 +7,7 @@ import math
 import keras
 from keras import ops
 
-from cdrzoo.errors import InputError
+from cdrzoo.errors import check_choice
 from cdrzoo.layers.pooling import masked_mean, masked_softmax
 
 MODES = ("domain_query", "gate", "literal")
@@ -44,8 +44,7 @@ class CrossAttention(keras.layers.Layer):
 
     def __init__(self, width: int, mode: str = "query", **kwargs):
         super().__init__(**kwargs)
-        if mode not in ("query", "gate", "literal", "mean"):
-            raise InputError(f"`mode` must be one of query, gate, literal, mean. Received: {mode!r}.")
+        check_choice("`mode`", mode, ("query", "gate", "literal", "mean"))
         self.width = width
         self.mode = mode
 
@@ -134,8 +133,7 @@ class DomainAwareCrossAttention(keras.layers.Layer):
         self, width: int, mode: str = "domain_query", domain_attention=True, item_attention=True, **kwargs
     ):
         super().__init__(**kwargs)
-        if mode not in MODES:
-            raise InputError(f"`mode` must be one of {', '.join(MODES)}. Received: {mode!r}.")
+        check_choice("`mode`", mode, MODES)
         self.width = width
         self.mode = mode
         self.domain_attention = domain_attention

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, check_choice
 from cdrzoo.layers.fields import compared_feature
 from cdrzoo.layers.pooling import masked_softmax, weighted_sum
 from cdrzoo.schema import Feature, Schema, Table
@@ -204,10 +204,7 @@ class BilinearInteraction(keras.layers.Layer):
 
     def __init__(self, form: str = "interaction", **kwargs):
         super().__init__(**kwargs)
-        if form not in BILINEAR:
-            raise InputError(
-                f"The form of a bilinear interaction must be one of {', '.join(BILINEAR)}. Received: {form!r}."
-            )
+        check_choice("The form of a bilinear interaction", form, BILINEAR)
         self.form = form
 
     def build(self, input_shape):
@@ -339,8 +336,7 @@ class CrossNet(keras.layers.Layer):
 
     def __init__(self, layers: int = 2, form: str = "dcn", **kwargs):
         super().__init__(**kwargs)
-        if form not in CROSSES:
-            raise InputError(f"The form of a cross must be one of {', '.join(CROSSES)}. Received: {form!r}.")
+        check_choice("The form of a cross", form, CROSSES)
         self.layers = layers
         self.form = form
         self.crosses: list[Any] = []

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from cdrzoo.errors import InputError, SchemaError
+from cdrzoo.errors import InputError, SchemaError, check_choice
 from cdrzoo.layers.embedding import FeatureEmbedding, note_rows, rows_seen
 from cdrzoo.layers.pooling import masked_mean, masked_softmax, weighted_sum
 from cdrzoo.layers.towers import first_output
@@ -157,9 +157,8 @@ class Factorization(Keyed):
 
     def __init__(self, schema, base="mf", kind="biased", shared_users=False, **kwargs):
         schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
-        for name, value, allowed in (("base", base, BASES), ("factorization", kind, KINDS)):
-            if value not in allowed:
-                raise InputError(f"`{name}` must be one of {', '.join(allowed)}. Received: {value!r}.")
+        check_choice("`base`", base, BASES)
+        check_choice("`factorization`", kind, KINDS)
         keys = keys_alone(schema, shared_users, further=int(kind == "biased"))
         self.width = keys.tables[0].width - int(kind == "biased")
         mean = schema.target_domain.mean if schema.target_domain.task == "rating" else None

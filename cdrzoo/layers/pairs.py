@@ -1,4 +1,4 @@
-"""Towers that meet: of batches whose i-th rows, in all domains, are one user's.
+"""Pairs of vectors, and towers that meet: of batches whose i-th rows, in all domains, are one user's.
 
 TensorFlow rather than `keras.ops` where users are compared: a step that Keras traces sees no ids, and only TensorFlow
 has an assertion that becomes part of it.
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
+from keras import ops
 
 from cdrzoo.errors import InputError
 from cdrzoo.layers.towers import MLP
@@ -17,6 +18,13 @@ from cdrzoo.schema import Schema
 
 PAIRS = "This model trains on pairs: the i-th rows of all domains are one user's."
 HOW = "Take `prepared.train(..., paired=True)`."
+
+
+def cosine(one: Any, other: Any) -> Any:
+    """The cosine of rows, `[B, width]` twice -> float32 `[B]`; 0 where one of the two is 0."""
+    one, other = ops.cast(one, "float32"), ops.cast(other, "float32")
+    squares = ops.sum(ops.square(one), -1) * ops.sum(ops.square(other), -1)
+    return ops.sum(one * other, -1) / ops.sqrt(squares + 1e-16)
 
 
 def user_keys(schema: Schema) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,44 +13,27 @@ import tensorflow as tf
 from keras import ops
 
 from cdrzoo.errors import InputError, SchemaError
+from cdrzoo.losses import Terms, check_by_domain, prior_correction, rows_of, score
 from cdrzoo.optimizers import LossScaleOptimizer
-from cdrzoo.schema import FIRST_KNOWN, Feature, Schema
-
-LOSSES = {"click": keras.losses.BinaryCrossentropy, "rating": keras.losses.MeanSquaredError}
-"""The loss of each task. Of the scores of `call`, Keras reads the logit: a saturated score keeps its gradient."""
+from cdrzoo.schema import Feature, Schema
 
 
-SPARE_MEANS = 16
-"""Means that `compile` makes for the terms of the loss; with more, a step is traced twice."""
-
-
-class _Terms:
-    """What `compile` was told, by domain, and the running means of the terms of the loss.
-
-    A plain object: Keras would otherwise track the means as state of the model, which must not grow once it is built.
-    The names of terms are known when a step is traced, and a trace that makes a variable is done twice, so that the
-    means are made before.
-    """
-
-    def __init__(self, losses: dict, weights: dict, metrics: dict):
-        self.losses, self.weights, self.metrics = losses, weights, metrics
-        self.means: dict[str, keras.metrics.Mean] = {}
-        self.reported: list[str] = []
-        self._spare = [keras.metrics.Mean() for _ in range(SPARE_MEANS)]
-
-    def mean(self, name: str) -> keras.metrics.Mean:
-        """The mean of a term."""
-        if name not in self.means:
-            with tf.init_scope():
-                self.means[name] = self._spare.pop() if self._spare else keras.metrics.Mean()
-        return self.means[name]
+class SideOutputs(threading.local):
+    """What the last `call` computed besides its scores; every replica runs in a thread of its own and sees its own."""
 
 
 class CrossDomainModel(keras.Model):
     """A model over one or more domains that scores the rows of each.
 
     A subclass stores its arguments under their own names, makes its layers, and gives `call`. It may override
-    `auxiliary_losses` for terms beyond the prediction losses, and, where no loss can say it, `train_step`.
+    `auxiliary_losses` for terms beyond the prediction losses, and, where no loss can say it, `train_step`. What `call`
+    computes and a term of the same step reads goes through an attribute of `self.side`, under any name.
+
+    Attributes that a subclass may set:
+        weighting: `"domains"` (the loss is the sum of the domains' means; default) or `"rows"` (every row of a batch
+            counts alike, whatever its domain).
+        auxiliary_weights: `{name: weight}` of the terms of `auxiliary_losses` in the loss; default 1 each. A term of
+            weight 0 is logged and nothing else.
 
     Args:
         schema: the domains and tables, with the rows of every table filled in (`encoder.schema`).
@@ -64,6 +48,9 @@ class CrossDomainModel(keras.Model):
         `{domain: float32 [B, 1]}` for the domains in `x`: a probability for clicks, a value for ratings.
     """
 
+    weighting = "domains"
+    auxiliary_weights: Mapping[str, float] = {}
+
     def __init__(self, schema: Schema | Mapping[str, Any], **kwargs):
         policy, own = keras.config.dtype_policy(), keras.dtype_policies.get(kwargs.get("dtype"))
         if own != policy:
@@ -72,6 +59,7 @@ class CrossDomainModel(keras.Model):
                 f"dtype={own.name!r}. Call `keras.config.set_dtype_policy({own.name!r})` before you make the model."
             )
         super().__init__(**kwargs)
+        self.side: Any = SideOutputs()
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         for table in self.schema.tables:
             if table.rows is None:
@@ -167,22 +155,7 @@ class CrossDomainModel(keras.Model):
         # Keras's containers want the same domains in every call; training sees all domains, evaluation the target.
         self._compile_loss = self._compile_metrics = None
         self.optimizer.build(self.optimized_variables)
-        for given in (loss, loss_weights, metrics):
-            for name in given if isinstance(given, Mapping) else ():
-                self.schema.domain(name)
-        losses = loss if isinstance(loss, Mapping) else {d.name: loss for d in self.schema.domains}
-        by_domain = metrics if isinstance(metrics, Mapping) else {self.schema.target: metrics or []}
-        self._terms = _Terms(
-            losses={d.name: _loss(losses.get(d.name) or LOSSES[d.task]()) for d in self.schema.domains},
-            weights={d.name: float((loss_weights or {}).get(d.name, 1.0)) for d in self.schema.domains},
-            metrics={
-                name: [
-                    _metric(metric, self.schema.domain(name).task)
-                    for metric in (given if isinstance(given, (list, tuple)) else [given])
-                ]
-                for name, given in by_domain.items()
-            },
-        )
+        self._terms = Terms(self.schema, loss, loss_weights, metrics)
 
     @property
     def metrics(self):
@@ -205,13 +178,14 @@ class CrossDomainModel(keras.Model):
     def auxiliary_losses(self, x, y, y_pred, sample_weight, training: bool) -> dict[str, Any]:
         """Further terms of the loss, `{name: scalar}`; each is logged under its name. Default: none.
 
-        A term that is a mean over rows weighs them (`row_weights`), as the prediction losses do.
+        A term that is a mean over rows weighs them (`row_weights`), as the prediction losses do. `auxiliary_weights`
+        says what a term counts.
         """
         return {}
 
     def domain_losses(self, y, y_pred, sample_weight=None) -> dict[str, Any]:
         """The prediction loss of every domain in `y`, unweighted: `{domain: scalar}`; 0 for a domain without rows."""
-        _check_by_domain(y, sample_weight)
+        check_by_domain(y, sample_weight)
         missing = [name for name in y if name not in y_pred]
         if missing:
             raise InputError(
@@ -232,10 +206,19 @@ class CrossDomainModel(keras.Model):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         losses = self.domain_losses(y, y_pred, sample_weight)
         auxiliary = self.auxiliary_losses(x, y, y_pred, sample_weight, training)
-        total = sum([self._terms.weights[name] * loss for name, loss in losses.items()])
-        total = total + sum([*auxiliary.values(), *self.losses]) / replicas
-        self.report({name: loss * replicas for name, loss in losses.items()}, auxiliary, rows=rows_of(y))
-        return total
+        rows = rows_of(y)
+        self.report({name: loss * replicas for name, loss in losses.items()}, auxiliary, rows)
+        weight = {name: self.auxiliary_weights.get(name, 1.0) for name in auxiliary}
+        further = [weight[name] * term for name, term in auxiliary.items() if weight[name]]
+        return self.weighted_sum(losses, rows) + sum([*further, *self.losses]) / replicas
+
+    def weighted_sum(self, losses: Mapping[str, Any], rows: Mapping[str, Any]) -> Any:
+        """The losses of domains as one, by `loss_weights` and by what `weighting` says of their `rows_of`."""
+        shares = dict.fromkeys(losses, 1.0)
+        if self.weighting == "rows":
+            total = ops.maximum(sum(rows.values()), 1.0)
+            shares = {name: rows[name] / total for name in losses}
+        return sum([self._terms.weights[name] * shares[name] * loss for name, loss in losses.items()])
 
     def report(self, losses: Mapping[str, Any], terms: Mapping[str, Any], rows: Mapping[str, Any]) -> None:
         """Adds the losses of domains (logged as `<domain>_loss`) and further scalars to the means that logs show.
@@ -294,114 +277,34 @@ class CrossDomainModel(keras.Model):
         return {name: score(z, self.schema.domain(name).task) for name, z in logits.items()}
 
 
-class SecondStage(CrossDomainModel):
-    """A model that trains on rows of the target alone: what others have to say, its first stage has learnt."""
+class PriorCorrected(CrossDomainModel):
+    """A model that serves the probability on all traffic, where the log kept a share of the rows without a click alone.
 
-    @property
-    def training_domains(self):
-        return (self.schema.target,)
+    A subclass calls `correct_prior` with its argument `negatives_kept`, the share of the target's rows (default 1).
+    """
 
-    def target_rows(self, x: Mapping[str, Any]) -> Any:
-        """The rows of the target in a batch of nothing else; an `InputError` for others."""
-        target = self.schema.target
-        if list(x) != [target]:
+    negatives_kept: float
+
+    def correct_prior(self, negatives_kept: float) -> None:
+        """Stores the share; an `InputError` for one outside (0, 1], or where the target has ratings."""
+        if not 0 < negatives_kept <= 1:
             raise InputError(
-                f"{type(self).__name__} reads rows of the target {target!r} alone. Received: rows of "
-                f"{', '.join(map(repr, x))}. Leave others out; the first stage has learnt from them."
+                f"`negatives_kept` is a share above 0 and at most 1. Received: {negatives_kept!r}."
             )
-        return x[target]
-
-
-class MappedUsers(SecondStage):
-    """A second stage that learns from users whom its first stage, a factorisation, has trained in two domains."""
-
-    def make_train_function(self, force=False):
-        seen = {name: users.numpy()[FIRST_KNOWN:] for name, users in self.pretrained.factors.seen.items()}
-        if not any((seen[self.schema.target] & seen[source.name]).any() for source in self.schema.sources):
-            first = type(self.pretrained).__name__
+        if negatives_kept < 1 and self.schema.target_domain.task != "click":
             raise InputError(
-                f"{type(self).__name__} learns from users whom `pretrained` has trained both in the target "
-                f"{self.schema.target!r} and in a source. Received: a {first} that has trained "
-                f"{', '.join(f'{users.sum()} users in {name!r}' for name, users in seen.items())}, none of them in "
-                f"both. Train it first (`fit`), on rows of all domains that have users in common."
+                "`negatives_kept` corrects probabilities of clicks, but the target has ratings. Leave it out."
             )
-        return super().make_train_function(force)
+        self.negatives_kept = negatives_kept
+
+    def served(self, scores):
+        return prior_correction(scores, self.negatives_kept)
 
 
 def check_layers(name: str, units: Sequence[int]) -> None:
     """Raises an `InputError` where a network whose last hidden layer is read is to have none."""
     if not units:
         raise InputError(f"`{name}` must name at least one hidden layer. Received: {units!r}.")
-
-
-def rows_of(y: Mapping[str, Any]) -> dict[str, Any]:
-    """How many rows every domain has: `{domain: float32 scalar}`."""
-    return {name: ops.cast(ops.shape(labels)[0], "float32") for name, labels in y.items()}
-
-
-def row_weights(y: Mapping[str, Any], sample_weight: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What every row of `y` counts, `{domain: float32 [B]}`: its sample weight; 1 in a domain that was given none."""
-    _check_by_domain(y, sample_weight)
-    weights = {}
-    for name, labels in y.items():
-        given = (sample_weight or {}).get(name)
-        given = ops.ones((ops.shape(labels)[0],)) if given is None else ops.cast(given, "float32")
-        weights[name] = ops.reshape(given, (-1,))
-    return weights
-
-
-def weighted_mean(values, weights):
-    """The mean of `[B]` numbers by their weights; 0 where nothing has weight."""
-    return ops.sum(weights * values) / ops.maximum(ops.sum(weights), 1e-7)
-
-
-def score(logit, task: str):
-    """A probability for clicks, the value itself for ratings; always float32."""
-    logit = ops.cast(logit, "float32")
-    return ops.sigmoid(logit) if task == "click" else logit
-
-
-def prior_correction(probability, kept: float):
-    """The probability of a click on all traffic, given that on a log which kept a share of the rows without a click.
-
-        p' = p / (p + (1 - p) / w)
-
-    Dropping rows without a click multiplies the odds by 1 / w; this divides them again. The order of scores stays.
-
-    Args:
-        probability: p, learnt from the log.
-        kept: w, the share of rows without a click that the log kept, in (0, 1]; 1 changes nothing.
-
-    Reference: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook (ADKDD 2014), section 6.3.
-    """
-    return probability if kept == 1 else probability / (probability + (1.0 - probability) / kept)
-
-
-class _FunctionLoss(keras.losses.Loss):
-    """A plain function as a loss that takes sample weights."""
-
-    def __init__(self, function):
-        super().__init__(name=getattr(function, "__name__", None))
-        self.function = function
-
-    def call(self, y_true, y_pred):
-        return self.function(y_true, y_pred)
-
-
-def _loss(given):
-    given = keras.losses.get(given)
-    return given if isinstance(given, keras.losses.Loss) else _FunctionLoss(given)
-
-
-def _metric(given, task: str):
-    if given in ("accuracy", "acc") and task == "click":
-        return keras.metrics.BinaryAccuracy(name="accuracy")
-    given = keras.metrics.get(given)
-    return (
-        given
-        if isinstance(given, keras.metrics.Metric)
-        else keras.metrics.MeanMetricWrapper(given, name=given.__name__)
-    )
 
 
 def placeholder_rows(schema: Schema, rows: int = 2) -> dict[str, dict[str, Any]]:
@@ -416,23 +319,6 @@ def placeholder_rows(schema: Schema, rows: int = 2) -> dict[str, dict[str, Any]]
     }
 
 
-def frozen(part: keras.Model) -> keras.Model:
-    """A trained model as a part of another one, which reads it and does not train it.
-
-    It is the model itself, not a copy: built, `trainable = False`, and no longer compiled, because its old training
-    step would go on changing it. Its optimizer is dropped; to train it by itself again, set `trainable` and `compile`.
-    Call it with `training=False`, or dropout and batch statistics would still be on.
-    """
-    if not part.built:
-        part.build()
-    # Keras passes over an assignment that changes nothing: a model that was made untrainable has trainable layers.
-    part.trainable = True
-    part.trainable = False
-    part.compiled = False
-    part.optimizer = part.train_function = part.test_function = None
-    return part
-
-
 def _plain(value: Any) -> Any:
     """An argument as it stands in a configuration; a trained part without what only its own training needed."""
     if isinstance(value, keras.layers.Layer):
@@ -445,9 +331,3 @@ def _plain(value: Any) -> Any:
 def _arguments(cls: type) -> list[str]:
     parameters = inspect.signature(cls.__init__).parameters.values()
     return [p.name for p in parameters if p.name not in ("self", "schema") and p.kind is not p.VAR_KEYWORD]
-
-
-def _check_by_domain(y: Any, sample_weight: Any) -> None:
-    for what, given in (("Labels", y), ("Sample weights", sample_weight)):
-        if given is not None and not isinstance(given, Mapping):
-            raise InputError(f"{what} come by domain, {{domain: tensor}}. Received: {type(given).__name__}.")

@@ -9,11 +9,12 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from cdrzoo.errors import InputError, SchemaError
+from cdrzoo.errors import InputError, SchemaError, check_choice
 from cdrzoo.layers import (
     MLP,
     FeatureEmbedding,
     FieldVectors,
+    cosine,
     field_roles,
     field_widths,
     head,
@@ -21,7 +22,8 @@ from cdrzoo.layers import (
     note_rows,
     rows_seen,
 )
-from cdrzoo.models.base import CrossDomainModel, placeholder_rows, row_weights, rows_of, score, weighted_mean
+from cdrzoo.losses import row_weights, rows_of, score, weighted_mean
+from cdrzoo.models.base import CrossDomainModel, placeholder_rows
 from cdrzoo.optimizers import slots
 from cdrzoo.schema import PADDING, UNKNOWN, Domain, Feature, Schema
 
@@ -155,12 +157,8 @@ class CCTL(CrossDomainModel):
         **kwargs,
     ):
         super().__init__(schema, **kwargs)
-        for name, value, allowed in (
-            ("selector_mode", selector_mode, ("log_weight", "bernoulli", "none")),
-            ("reward_norm", reward_norm, ("none", "ema", "std")),
-        ):
-            if value not in allowed:
-                raise InputError(f"`{name}` must be one of {', '.join(allowed)}. Received: {value!r}.")
+        check_choice("`selector_mode`", selector_mode, ("log_weight", "bernoulli", "none"))
+        check_choice("`reward_norm`", reward_norm, ("none", "ema", "std"))
         if sync_every < 1:
             raise InputError(f"`sync_every` must be at least 1 step. Received: {sync_every}.")
         for name, value in (("alpha", alpha), ("gamma", gamma)):
@@ -444,8 +442,8 @@ class CCTL(CrossDomainModel):
                 keys = x[row][name]
                 seen = [rows_seen(self._seen[d][table], keys) for d in (source, self.schema.target)]
                 known = ops.logical_and(ops.greater(keys, UNKNOWN), ops.logical_and(*seen))
-                cosine = _cosine(own.lookup(table, keys), other.lookup(table, keys))
-                ids.append((cosine, weights[row] * ops.cast(known, "float32")))
+                similarity = cosine(own.lookup(table, keys), other.lookup(table, keys))
+                ids.append((similarity, weights[row] * ops.cast(known, "float32")))
             for row, (source_table, source_name), (target_table, target_name) in pairs["sequence"]:
                 one, two = (
                     ops.not_equal(x[row][source_name], PADDING),
@@ -454,7 +452,7 @@ class CCTL(CrossDomainModel):
                 left = masked_mean(own.lookup(source_table, x[row][source_name]), one)
                 right = masked_mean(other.lookup(target_table, x[row][target_name]), two)
                 known = ops.logical_and(ops.any(one, -1), ops.any(two, -1))
-                sequences.append((_cosine(left, right), weights[row] * ops.cast(known, "float32")))
+                sequences.append((cosine(left, right), weights[row] * ops.cast(known, "float32")))
         return _mean_of(ids) - _mean_of(sequences)
 
     # Serving ----------------------------------------------------------------------------------------------------
@@ -532,12 +530,6 @@ def _item_history(schema: Schema, row: Domain, of: str) -> tuple[str, str] | Non
     tables = {f.table for f in schema.domain(of).features}
     listed = [f for f in row.histories(of) if f.field == schema.domain(of).item and f.table in tables]
     return (listed[0].table, listed[0].name) if listed else None
-
-
-def _cosine(one, two):
-    one, two = ops.cast(one, "float32"), ops.cast(two, "float32")
-    norms = ops.sqrt(ops.sum(ops.square(one), -1) * ops.sum(ops.square(two), -1) + 1e-16)
-    return ops.sum(one * two, -1) / norms
 
 
 def _mean_of(parts):

@@ -6,7 +6,7 @@ import keras
 
 from cdrzoo.errors import InputError
 from cdrzoo.layers import GLU, MLP, FeatureEmbedding, FieldVectors, head
-from cdrzoo.models.base import SecondStage, frozen
+from cdrzoo.models.stages import SecondStage, frozen
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from cdrzoo.errors import InputError, SchemaError
+from cdrzoo.errors import InputError, SchemaError, check_choice
 from cdrzoo.layers import MLP, DomainAwareCrossAttention, FeatureEmbedding, head, masked_mean
 from cdrzoo.models.base import CrossDomainModel
 from cdrzoo.schema import PADDING, Domain, Feature, Schema
@@ -311,8 +311,7 @@ class DACDR(CrossDomainModel):
         """
         schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         new, like = schema.target, like or trained.schema.target
-        if like not in trained.targets:
-            raise InputError(f"`like` must be one of {', '.join(trained.targets)}. Received: {like!r}.")
+        check_choice("`like`", like, trained.targets)
         _check_new_domain(trained, schema, like)
         config = {**trained.get_config(), "schema": schema.to_dict(), "name": None}
         model = cls.from_config({**config, "targets": [*trained.targets, new], "finetune": new})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from typing import Any
 
 import keras
@@ -23,13 +22,8 @@ from cdrzoo.layers import (
     history_field,
     masked_mean,
 )
-from cdrzoo.models.base import CrossDomainModel, row_weights, rows_of
-
-
-class _Forward(threading.local):
-    """What the last training call computed besides its scores, for the loss of the same step (and replica)."""
-
-    h_da: dict[str, Any] = {}
+from cdrzoo.losses import row_weights, rows_of
+from cdrzoo.models.base import CrossDomainModel
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -168,7 +162,6 @@ class DADIN(CrossDomainModel):
             stable,
             name="alignment",
         )
-        self._forward = _Forward()
 
     def _check(self) -> None:
         if self.schema.target_domain.task == "rating" and self.class_weight:
@@ -193,8 +186,7 @@ class DADIN(CrossDomainModel):
 
     def call(self, x, training=False):
         states = self.states(x, training)
-        if training:
-            self._forward.h_da = states["h_da"]
+        self.side.h_da = states["h_da"]
         return self.scores(states["logit"])
 
     def states(self, x, training=False) -> dict[str, dict[str, Any]]:
@@ -271,7 +263,7 @@ class DADIN(CrossDomainModel):
         target = {name: ops.full_like(y_pred[name], name == self.schema.target) for name in names}
         labels = {name: ops.reshape(ops.cast(y[name], "float32"), (-1, 1)) for name in names}
         return self.alignment(
-            rows(self._forward.h_da),
+            rows(self.side.h_da),
             rows(y_pred),
             rows(target),
             label=rows(labels),

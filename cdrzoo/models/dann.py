@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import keras
@@ -10,13 +9,8 @@ from keras import ops
 
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers import MLP, DomainAlignment, RowVectors, head
-from cdrzoo.models.base import CrossDomainModel, check_layers, row_weights
-
-
-class _Forward(threading.local):
-    """What the last training call computed besides its scores, for the loss of the same step (and replica)."""
-
-    h: dict[str, Any] = {}
+from cdrzoo.losses import row_weights
+from cdrzoo.models.base import CrossDomainModel, check_layers
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -95,7 +89,6 @@ class DANN(CrossDomainModel):
             units=domain_units,
             name="alignment",
         )
-        self._forward = _Forward()
 
     def build(self, input_shape=None):
         super().build(input_shape)
@@ -103,8 +96,7 @@ class DANN(CrossDomainModel):
 
     def call(self, x, training=False):
         h = self.states(x, training)
-        if training:
-            self._forward.h = h
+        self.side.h = h
         return self.scores({name: self.head(self.tower(h[name], training=training)) for name in h})
 
     def states(self, x, training=False) -> dict[str, Any]:
@@ -115,7 +107,7 @@ class DANN(CrossDomainModel):
     def auxiliary_losses(self, x, y, y_pred, sample_weight, training):
         if not training or len(y) < 2:  # of one domain there is nothing to tell apart
             return {}
-        h = ops.concatenate([self._forward.h[name] for name in y], axis=0)
+        h = ops.concatenate([self.side.h[name] for name in y], axis=0)
         target = ops.concatenate(
             [ops.full_like(y_pred[name], name == self.schema.target) for name in y], axis=0
         )

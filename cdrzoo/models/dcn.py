@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from cdrzoo.errors import InputError
+from cdrzoo.errors import check_choice
 from cdrzoo.layers import MLP, CrossNet, RowVectors, head
 from cdrzoo.models.base import CrossDomainModel
 
@@ -52,8 +52,7 @@ class DCN(CrossDomainModel):
         **kwargs,
     ):
         super().__init__(schema, **kwargs)
-        if structure not in STRUCTURES:
-            raise InputError(f"`structure` must be one of {', '.join(STRUCTURES)}. Received: {structure!r}.")
+        check_choice("`structure`", structure, STRUCTURES)
         self.cross = cross
         self.cross_layers = cross_layers
         self.structure = structure

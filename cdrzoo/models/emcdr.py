@@ -7,7 +7,8 @@ import tensorflow as tf
 from keras import ops
 
 from cdrzoo.layers import Factorization, UserMapping, bridged, check_first_stage
-from cdrzoo.models.base import MappedUsers, frozen, rows_of
+from cdrzoo.losses import rows_of
+from cdrzoo.models.stages import MappedUsers, frozen
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")

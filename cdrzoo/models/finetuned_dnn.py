@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from cdrzoo.errors import InputError
-from cdrzoo.models.base import SecondStage
+from cdrzoo.models.stages import SecondStage
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
-from cdrzoo.errors import InputError, SchemaError
+from cdrzoo.errors import InputError, SchemaError, check_choice
 from cdrzoo.layers import (
     GLU,
     MLP,
@@ -19,32 +17,23 @@ from cdrzoo.layers import (
     FieldImportance,
     FieldVectors,
     TargetAttention,
+    cosine,
     field_widths,
     head,
     history_field,
     scale_fields,
     towers,
 )
-from cdrzoo.models.base import (
-    CrossDomainModel,
-    SecondStage,
-    check_layers,
-    frozen,
-    prior_correction,
-    row_weights,
-    rows_of,
-    weighted_mean,
-)
+from cdrzoo.losses import row_weights, weighted_mean
+from cdrzoo.models.base import PriorCorrected, check_layers
+from cdrzoo.models.stages import SecondStage, frozen
 from cdrzoo.schema import Schema
+
+POLARISED = {"cosine": lambda cosine: cosine, "abs": ops.abs, "square": ops.square}
+"""What the polarised distribution loss minimises of the cosine of common and independent knowledge."""
 
 GROUPS = ("user", "sequence", "shared", "specific")
 """The parts of an entity's vector v = [v_u | v_seq | v_shared | v_spec] (eq. 1)."""
-
-
-class _Step(threading.local):
-    """What the last call computed besides its scores, for the loss of the same step (and replica)."""
-
-    similarity: dict[str, Any] = {}
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -98,7 +87,7 @@ class HFA(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
-class MEM(CrossDomainModel):
+class MEM(PriorCorrected):
     """Multi-Entity Model: the first stage of MKT, trained on the rows of all entities.
 
     A row is [v_u | v_seq | v_shared | v_spec] (eq. 1). The alignment (`HFA`, one an entity) gives q = [v_shared | a],
@@ -176,20 +165,15 @@ class MEM(CrossDomainModel):
         **kwargs,
     ):
         super().__init__(schema, **kwargs)
-        for name, value, allowed in (
-            ("hfa_input", hfa_input, ("specific", "specific+shared")),
-            ("cke_input", cke_input, ("all", "q")),
-            ("common", common, ("mixture", "shared")),
-            ("pdl", pdl, ("cosine", "abs", "square")),
-            ("weighting", weighting, ("rows", "domains")),
-        ):
-            if value not in allowed:
-                raise InputError(f"`{name}` must be one of {', '.join(allowed)}. Received: {value!r}.")
+        check_choice("`hfa_input`", hfa_input, ("specific", "specific+shared"))
+        check_choice("`cke_input`", cke_input, ("all", "q"))
+        check_choice("`common`", common, ("mixture", "shared"))
+        check_choice("`pdl`", pdl, tuple(POLARISED))
+        check_choice("`weighting`", weighting, ("rows", "domains"))
         if common == "shared" and not shared_experts:
             raise InputError(
                 "common='shared' is what the shared experts give: set shared_experts to 1 or more."
             )
-        _check_kept(negatives_kept, self.schema)
         if not self.schema.sources:
             raise SchemaError(
                 "MKT transfers from a source, but the schema has the target alone. Add a domain."
@@ -212,8 +196,9 @@ class MEM(CrossDomainModel):
         self.gamma = gamma
         self.pdl = pdl
         self.weighting = weighting
-        self.negatives_kept = negatives_kept
+        self.correct_prior(negatives_kept)
         self.dropout = dropout
+        self.auxiliary_weights = {"pdl": gamma, **{f"pdl_{d.name}": 0.0 for d in self.schema.domains}}
 
         self.groups = entity_groups(self.schema)
         domains = list(self.groups)
@@ -235,7 +220,6 @@ class MEM(CrossDomainModel):
         )
         self.extractors = {d: MLP(expert_units, **of_expert, name=f"{d}_extractor") for d in domains}
         self.towers, self.heads = towers(self.schema.domains, tower_units, dropout)
-        self._step = _Step()
 
     def _specific_widths(self, domain: str) -> list[int]:
         widths = field_widths(self.schema, self.schema.domain(domain))
@@ -249,7 +233,7 @@ class MEM(CrossDomainModel):
             similarity[name] = cosine(known["common"], own)
             both = ops.concatenate([known["mixture"], own], axis=-1)
             logits[name] = self.heads[name](self.towers[name](both, training=training))
-        self._step.similarity = similarity
+        self.side.similarity = similarity
         return self.scores(logits)
 
     def vectors(self, domain: str, features, training=False) -> dict[str, Any]:
@@ -293,33 +277,19 @@ class MEM(CrossDomainModel):
     def similarity(self, x) -> dict[str, Any]:
         """cos(g_com, g_ind) of every row (eq. 11): `{domain: float32 [B]}`."""
         self.call(x)
-        return self._step.similarity
+        return self.side.similarity
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        losses = self.domain_losses(y, y_pred, sample_weight)
-        rows = rows_of(y)
-        total = sum(rows.values())
-        share = {
-            name: rows[name] / ops.maximum(total, 1.0) if self.weighting == "rows" else 1.0 for name in y
-        }
-        measure = {"cosine": lambda c: c, "abs": ops.abs, "square": ops.square}[self.pdl]
+    def auxiliary_losses(self, x, y, y_pred, sample_weight, training):
+        measure = POLARISED[self.pdl]
         weights = row_weights(y, sample_weight)
         polarised = {  # eq. 12
-            f"pdl_{name}": weighted_mean(measure(self._step.similarity[name]), weights[name]) for name in y
+            f"pdl_{name}": weighted_mean(measure(self.side.similarity[name]), weights[name]) for name in y
         }
-        pdl = sum(polarised.values())
-        loss = sum([self._terms.weights[name] * share[name] * losses[name] for name in y])
-        terms = {**polarised, "pdl": pdl}
-        self.report({name: value * replicas for name, value in losses.items()}, terms, rows)
-        return loss + (self.gamma * pdl + sum(self.losses)) / replicas
-
-    def served(self, scores):
-        return prior_correction(scores, self.negatives_kept)
+        return {**polarised, "pdl": sum(polarised.values())}
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
-class MKT(SecondStage):
+class MKT(PriorCorrected, SecondStage):
     """Multi-entity Knowledge Transfer: the second stage, a Target Entity Model that a frozen `MEM` informs.
 
     It has tables, sequence encoder and network of its own, and takes over from the first stage what means the same to
@@ -378,7 +348,6 @@ class MKT(SecondStage):
     ):
         super().__init__(schema, **kwargs)
         target = self.schema.target
-        _check_kept(negatives_kept, self.schema)
         _check_pretrained(pretrained, self.schema)
         check_layers("units", units)
         self.pretrained = frozen(pretrained)
@@ -387,7 +356,7 @@ class MKT(SecondStage):
         self.pooling = pooling
         self.train_embeddings = train_embeddings
         self.warm_start = warm_start
-        self.negatives_kept = negatives_kept
+        self.correct_prior(negatives_kept)
         self.dropout = dropout
         if train_embeddings:
             pretrained.trainable = True
@@ -437,9 +406,6 @@ class MKT(SecondStage):
         """The first stage's importance of the target's specific fields, `{field: float32 [B]}`."""
         target = self.schema.target
         return self.pretrained.feature_importance({target: x[target]})[target]
-
-    def served(self, scores):
-        return prior_correction(scores, self.negatives_kept)
 
 
 def entity_groups(schema: Schema) -> dict[str, dict[str, tuple[str, ...]]]:
@@ -496,22 +462,6 @@ def concatenated(vectors: dict[str, Any], names: Sequence[str]) -> Any:
     """Those of the named vectors that there are, side by side."""
     present = [vectors[name] for name in names if vectors.get(name) is not None]
     return ops.concatenate(present, axis=-1)
-
-
-def cosine(one: Any, other: Any) -> Any:
-    """The cosine of rows, float32 `[B]`; 0 where one of the two is 0."""
-    one, other = ops.cast(one, "float32"), ops.cast(other, "float32")
-    squares = ops.sum(ops.square(one), -1) * ops.sum(ops.square(other), -1)
-    return ops.sum(one * other, -1) / ops.sqrt(squares + 1e-16)
-
-
-def _check_kept(kept: float, schema: Schema) -> None:
-    if not 0 < kept <= 1:
-        raise InputError(f"`negatives_kept` is a share above 0 and at most 1. Received: {kept!r}.")
-    if kept < 1 and schema.target_domain.task != "click":
-        raise InputError(
-            "`negatives_kept` corrects probabilities of clicks, but the target has ratings. Leave it out."
-        )
 
 
 def _check_pretrained(pretrained: Any, schema: Schema) -> None:

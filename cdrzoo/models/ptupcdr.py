@@ -11,7 +11,7 @@ from cdrzoo.layers import (
     check_first_stage,
     item_history,
 )
-from cdrzoo.models.base import MappedUsers, frozen
+from cdrzoo.models.stages import MappedUsers, frozen
 from cdrzoo.schema import FIRST_KNOWN
 
 

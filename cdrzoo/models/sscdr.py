@@ -19,7 +19,8 @@ from cdrzoo.layers import (
     squared_distance,
 )
 from cdrzoo.layers.sampling import drawn, once, one_of
-from cdrzoo.models.base import MappedUsers, frozen, row_weights
+from cdrzoo.losses import row_weights
+from cdrzoo.models.stages import MappedUsers, frozen
 from cdrzoo.schema import FIRST_KNOWN, PADDING
 
 

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from cdrzoo.errors import SchemaError
+from cdrzoo.losses import row_weights
 from cdrzoo.models import DADIN
-from cdrzoo.models.base import row_weights
 from cdrzoo.optimizers import SGD, Adam
 from cdrzoo.schema import Schema
 from tests.models import oracle

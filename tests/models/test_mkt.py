@@ -13,9 +13,10 @@ from cdrzoo import data, metrics
 from cdrzoo.data import synthetic
 from cdrzoo.errors import InputError, SchemaError
 from cdrzoo.export import export
+from cdrzoo.layers import cosine
+from cdrzoo.losses import prior_correction
 from cdrzoo.models import DNN, MEM, MKT
-from cdrzoo.models.base import prior_correction
-from cdrzoo.models.mkt import HFA, cosine, entity_groups
+from cdrzoo.models.mkt import HFA, entity_groups
 from cdrzoo.optimizers import SGD, Adam
 from cdrzoo.schema import Domain, Feature, Schema, Table
 from cdrzoo.verify import verify
