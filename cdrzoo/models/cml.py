@@ -7,7 +7,8 @@ from keras import ops
 
 from cdrzoo.layers import MetricFactors, hinge
 from cdrzoo.layers.sampling import drawn
-from cdrzoo.models.base import CrossDomainModel, row_weights
+from cdrzoo.losses import row_weights
+from cdrzoo.models.base import CrossDomainModel
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
