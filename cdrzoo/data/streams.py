@@ -10,8 +10,8 @@ import numpy as np
 
 from cdrzoo.data import readers
 from cdrzoo.data.encoder import Encoder
-from cdrzoo.data.labels import labels
-from cdrzoo.data.logs import Source, wanted
+from cdrzoo.data.preparation.labels import labels
+from cdrzoo.data.preparation.logs import Source, wanted
 from cdrzoo.data.readers import Columns, Wanted
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Domain, Schema

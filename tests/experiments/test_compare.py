@@ -12,8 +12,8 @@ from cdrzoo import files
 from cdrzoo.data import synthetic
 from cdrzoo.errors import Diverged, InputError
 from cdrzoo.experiments import compare
-from cdrzoo.experiments import run as run_module
-from cdrzoo.experiments.config import RunConfig, Training, check_results
+from cdrzoo.training import run as run_module
+from cdrzoo.training.config import RunConfig, Training, check_results
 from tests.models.toys import toy_schema
 
 

@@ -15,12 +15,11 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.errors import InputError, SchemaError
-from cdrzoo.export import export
+from cdrzoo.export import save, verify
 from cdrzoo.layers import FeatureEmbedding
 from cdrzoo.models import CARDS, card
 from cdrzoo.models.base import placeholder_rows
 from cdrzoo.optimizers import Adam
-from cdrzoo.verify import verify
 from tests.models import oracle
 from tests.models.cases import CASES, SLOTS, Case, Elsewhere
 from tests.models.toys import alike_schema, three_schema, toy_dataset, toy_rows
@@ -553,7 +552,7 @@ def test_an_export_holds_the_targets_path_and_gives_equal_scores(case, encoders,
     model.compile(Adam(0.05))
     _steps(model, _data(model, 2))
     frame = _frame(encoder.schema, "films", 20, 1)
-    path = export(model, encoder, tmp_path, examples=frame)
+    path = save(model, encoder, tmp_path, examples=frame)
     verify(path, model, encoder, frame)  # signatures, variables, scores, independence of rows, edge inputs
     (graph,) = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
     assert set(graph.signature_def["serving_default"].inputs) == {f.name for f in model.serving_features}

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cdrzoo.data.preparation.splits import fingerprints
 from cdrzoo.data.readers import _clear_errors, arrow_stream
-from cdrzoo.data.splits import fingerprints
 from cdrzoo.errors import DataError
 
 ROWS = 65_536
