@@ -36,7 +36,7 @@ test: lint .venv-tfx/ready
 test-oldest: .venv-tfx/ready
 	$(call beside_tfx,The fast tests with the oldest supported libraries,$(OLDEST))
 
-SERVED := tests/tfx_pipeline/ tests/serving/ tests/test_export.py tests/test_verify.py
+SERVED := tests/tfx_pipeline/ tests/serving/ tests/export/
 # What the libraries' versions can break: of the models' tests those that all models share.
 OLDEST := $(filter-out $(SERVED),$(wildcard tests/test_*.py) $(filter-out tests/models/,$(wildcard tests/*/))) \
     tests/models/test_conformance.py

@@ -14,6 +14,7 @@ import pytest
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import compare
 from cdrzoo.report import pages as report
+from cdrzoo.training import looks
 from cdrzoo.training.config import RunConfig
 from tests.models.toys import toy_schema
 
@@ -178,12 +179,12 @@ def test_attention_by_how_long_ago_by_hand():
     ],
 )
 def test_what_a_model_attends_to_is_drawn(quantity, given, names):
-    figure = report._look(dict(report._flat(given)), quantity, np.array([True, False]))
+    figure = report._look(dict(looks.flat(given)), quantity, np.array([True, False]))
     page = alone(report._page("A <title>", [figure]))
     for name in names:
         assert name in page.text
     assert ("with a click" in page.text) == (quantity == "interest_weights")
-    assert quantity in report.LOOKS
+    assert quantity in looks.LOOKS
 
 
 def test_a_model_is_asked_for_what_can_be_called():
@@ -193,17 +194,17 @@ def test_a_model_is_asked_for_what_can_be_called():
         def gate_activity(self, x):
             raise AssertionError
 
-    assert report.looks(Model()) == ["gate_activity"]
+    assert looks.looks(Model()) == ["gate_activity"]
 
 
 def test_what_a_histogram_counts():
     padded = np.array([[0.0, 0.25], [0.5, 0.5]])
-    counted = report.counted("attention_weights", {"films": {"books": (padded, padded)}})
+    counted = looks.counted("attention_weights", {"films": {"books": (padded, padded)}})
     assert {name: v.tolist() for name, v in counted.items()} == {
         "films, books, alpha": [0.25, 0.5, 0.5],
         "films, books, beta": [0.25, 0.5, 0.5],
     }
-    counted = report.counted("gates", {"films": padded})
+    counted = looks.counted("gates", {"films": padded})
     assert {name: v.tolist() for name, v in counted.items()} == {
         "films, 1": [0, 0.5],
         "films, 2": [0.25, 0.5],

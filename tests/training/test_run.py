@@ -15,7 +15,7 @@ from cdrzoo.data import synthetic
 from cdrzoo.errors import InputError
 from cdrzoo.models import CARDS
 from cdrzoo.report import pages as report
-from cdrzoo.training import fitting, folders, measuring, run
+from cdrzoo.training import callbacks, fitting, folders, measuring, run
 from cdrzoo.training.config import RunConfig, Training
 
 
@@ -250,7 +250,7 @@ def test_a_run_of_a_comparison_draws_no_histograms(small, monkeypatch):
     def none(*arguments, **settings):
         raise AssertionError("a histogram")
 
-    monkeypatch.setattr(run.callbacks, "WeightHistogram", none)
+    monkeypatch.setattr(callbacks, "WeightHistogram", none)
     config = small.with_changes({"model": "cctl", "sync_every": 5})
     assert 0 <= run.fit_once(config, fitting.prepare(config))["test"]["auc"] <= 1
 

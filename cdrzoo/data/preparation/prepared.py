@@ -15,6 +15,7 @@ import pyarrow as pa
 from cdrzoo.data.batches import Part, evaluation_batches, training_batches
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation import logs as _logs
+from cdrzoo.data.preparation.negatives import add_negatives
 from cdrzoo.data.preparation.splits import PARTS, Split, assign, settle
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.raw import MISSING
@@ -79,7 +80,7 @@ def prepare(
     rows = _logs.read_logs(schema, sources, folder, part_column)
     name, arguments, codes = assign(schema, rows, how, seed)
     for domain, log in rows.items():
-        rows[domain] = _logs.add_negatives(log, codes[domain], seed)
+        rows[domain] = add_negatives(log, codes[domain], seed)
         codes[domain] = codes[domain][rows[domain].event]  # a negative goes where its positive goes
         if log.source.negatives is not None:
             arguments = {**arguments, f"negatives of {domain}": {**log.source.negatives, "seed": seed}}

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from cdrzoo.data.preparation.histories import windows
-from cdrzoo.data.preparation.logs import add_histories, add_negatives, read_logs
+from cdrzoo.data.preparation.logs import add_histories, read_logs
+from cdrzoo.data.preparation.negatives import add_negatives
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Domain, Feature, Schema, Table
 
