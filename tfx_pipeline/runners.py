@@ -167,7 +167,7 @@ def compile(config: PipelineConfig, image: str, to: pathlib.Path) -> None:
 
     Args:
         config: with `root`, `push` and `examples` where the cluster finds them, for example `gs://...`.
-        image: the container image that holds this project (see `Containerfile`).
+        image: the container image that holds this project (see docs/pipeline.md).
         to: the JSON file.
     """
     if not config.examples:
