@@ -151,8 +151,8 @@ def _plan(schema: Schema, domain: Domain, source: Source, part_column: str | Non
         other = side.get("data", side.get("path"))
         has = readers.column_names(other)
         key = columns.get(side["on"], Wanted(side["on"], "string"))
-        readers._require({"on": key}, names, where)
-        readers._require({"on": key}, has, f"The joined {other if 'path' in side else 'DataFrame'}")
+        readers.require({"on": key}, names, where)
+        readers.require({"on": key}, has, f"The joined {other if 'path' in side else 'DataFrame'}")
         taken = {c: w for c, w in columns.items() if c not in names and c in has}
         sides.append((other, key, taken))
     joined = {column for _, _, taken in sides for column in taken}
@@ -166,7 +166,7 @@ def _plan(schema: Schema, domain: Domain, source: Source, part_column: str | Non
         own["@weight"] = Wanted(source.weight, "finite")
     if part_column is not None and part_column in names:
         own["@part"] = Wanted(part_column, "string")
-    readers._require(own, names, where)
+    readers.require(own, names, where)
     return own, sides
 
 
