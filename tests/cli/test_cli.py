@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -14,7 +18,7 @@ import pytest
 import yaml
 
 from cdrzoo import cli
-from cdrzoo.cli import main
+from cdrzoo.cli import experiments
 from cdrzoo.data import synthetic
 from cdrzoo.models import CARDS, card
 from cdrzoo.schema import Schema, Table
@@ -74,7 +78,7 @@ def test_evaluate_gives_what_training_reported(run, capsys):
 
 def test_brackets_keep_the_values_of_an_entry_together():
     texts = ["dnn:units=[8, 4]:dropout=0.2", "cmf:loss_weights={books: 0.3, films: 1}", "lr"]
-    assert [entry.label for entry in main._entries(",".join(texts))] == texts
+    assert [entry.label for entry in experiments._entries(",".join(texts))] == texts
 
 
 def test_export_verify_predict(run, demo, tmp_path, capsys):
@@ -690,3 +694,14 @@ def test_a_model_to_test_against_that_is_not_compared_is_named(demo, tmp_path, c
 
 def test_the_schema_in_the_run_folder_is_complete(run):
     assert all(table.rows for table in Schema.load(run / "schema.yaml").tables)
+
+
+@pytest.mark.parametrize(("argument", "status"), [("models", 128 + signal.SIGPIPE), ("--help", 0)])
+def test_a_reader_that_leaves_early_sees_no_traceback(argument, status):
+    """As `cdrzoo models | head` does. argparse itself passes over what it cannot write."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "cdrzoo.cli", argument]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (status, "")
