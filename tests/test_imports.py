@@ -36,6 +36,9 @@ FLOORS["cli"] = set(FLOORS)
 # What files may import of a room that they stand in: the version of the whole.
 FRONT = {"cdrzoo"}
 
+# What several models are made from; else a model reads without another model's file.
+COMMON = ("base", "new_domain", "stages")
+
 # The core knows nothing of the pipeline that runs it.
 PIPELINE = {
     "tfx_pipeline",
@@ -109,7 +112,7 @@ def offence(importer: str, imported: str) -> str | None:
         return f"{part!r} has no floor: say in FLOORS of {pathlib.Path(__file__).name} what it may import"
     if part != other and other not in FLOORS[part]:
         return f"{part!r} may import only {', '.join(sorted(FLOORS[part])) or 'nothing of cdrzoo'}"
-    own_package = {importer, "cdrzoo.models", "cdrzoo.models.base", "cdrzoo.models.stages"}
+    own_package = {importer, "cdrzoo.models", *(f"cdrzoo.models.{name}" for name in COMMON)}
     if part == other == "models" and importer != "cdrzoo.models" and imported not in own_package:
         return "a model reads without another model's file: what two share is a layer"
     return None

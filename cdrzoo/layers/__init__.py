@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cdrzoo.layers.activations import Dice
 from cdrzoo.layers.adversarial import DomainAlignment, GradientReversal
-from cdrzoo.layers.cross_attention import CrossAttention, DomainAwareCrossAttention
+from cdrzoo.layers.cross_attention import CrossAttention, DomainAwareCrossAttention, DomainView
 from cdrzoo.layers.crosses import (
     CIN,
     BiInteraction,
@@ -21,6 +21,7 @@ from cdrzoo.layers.fields import (
     FieldStack,
     FieldVectors,
     FirstOrder,
+    RoleVectors,
     RowVectors,
     SlotConcat,
     compared_feature,
@@ -58,6 +59,7 @@ __all__ = [
     "Dice",
     "DomainAlignment",
     "DomainAwareCrossAttention",
+    "DomainView",
     "Factorization",
     "FeatureEmbedding",
     "FieldImportance",
@@ -75,6 +77,7 @@ __all__ = [
     "PairAttention",
     "PartitionedNormalization",
     "PersonalBridge",
+    "RoleVectors",
     "RowVectors",
     "SlotConcat",
     "SqueezeExcitation",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Mapping
 
 import keras
 from keras import ops
 
-from cdrzoo.errors import check_choice
+from cdrzoo.errors import SchemaError, check_choice
 from cdrzoo.layers.pooling import masked_mean, masked_softmax
 
 MODES = ("domain_query", "gate", "literal")
@@ -39,7 +41,7 @@ class CrossAttention(keras.layers.Layer):
     Returns:
         `(out, a)`: `[batch, n, width]` and float32 `[batch, n]`, which is 0 where the mask is False.
 
-    Reference: Luo et al., Domain-Aware Cross-Attention for Cross-Domain Recommendation (2024), equations 1 and 2.
+    Reference: Luo et al., Domain-Aware Cross-Attention for Cross-Domain Recommendation (ICASSP 2024), eqs. 1 and 2.
     """
 
     def __init__(self, width: int, mode: str = "query", **kwargs):
@@ -112,7 +114,7 @@ class DomainAwareCrossAttention(keras.layers.Layer):
     Args:
         width: d, of both steps' projections and of the output.
         mode: `"domain_query"`, `"gate"` (the behaviours ask, as printed, but a sigmoid takes the place of the softmax)
-            or `"literal"` (as printed; see `DACDR` for what is wrong with it).
+            or `"literal"` (as printed: whatever the user did, e_z = e_v W_2^V; it warns).
         domain_attention: `False` gives step 1 equal weights: e_1 = X W_1^V.
         item_attention: `False` gives step 2 equal weights: e_z = mean(e_1 W_2^V).
 
@@ -126,7 +128,7 @@ class DomainAwareCrossAttention(keras.layers.Layer):
     Returns:
         e_z, `[batch, width]`; with `return_weights` a tuple of it, alpha and beta, float32 `[batch, n]`.
 
-    Reference: Luo et al., Domain-Aware Cross-Attention for Cross-Domain Recommendation (2024), section 3.2.
+    Reference: Luo et al., Domain-Aware Cross-Attention for Cross-Domain Recommendation (ICASSP 2024), section 3.2.
     """
 
     def __init__(
@@ -134,6 +136,13 @@ class DomainAwareCrossAttention(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         check_choice("`mode`", mode, MODES)
+        if mode == "literal":
+            warnings.warn(
+                "Attention in the mode 'literal' computes equations 3 and 4 as printed: a softmax over one key is 1, "
+                "so the score does not depend on what the user did in the source. It is there for the record; train "
+                "'domain_query'.",
+                stacklevel=2,
+            )
         self.width = width
         self.mode = mode
         self.domain_attention = domain_attention
@@ -165,3 +174,81 @@ class DomainAwareCrossAttention(keras.layers.Layer):
             "item_attention": self.item_attention,
         }
         return {**super().get_config(), **arguments}
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class DomainView(keras.layers.Layer):
+    """How one target sees what its users did elsewhere: a vector of its own, and an attention over each sequence.
+
+        e_d = [the target's vector | context],   e_z = DomainAwareCrossAttention_z(X_z, e_d, e_v)
+
+    Args:
+        sequences: `{sequence: width of its steps}`.
+        width, mode, domain_attention, item_attention: of `DomainAwareCrossAttention`; `width` is the vector's, too.
+        share: `True`: one attention for all sequences, which are then of one width; default: each has its own.
+
+    Call arguments:
+        steps: X_z, `{sequence: [B, n, Dx]}`.
+        masks: `{sequence: bool [B, n]}`.
+        context: the features of the row's context, `[B, Dc]`; Dc may be 0.
+        item: e_v, `[B, Dv]`.
+
+    Returns:
+        e_d, `[B, width + Dc]`, and `{sequence: (e_z, alpha, beta)}`: `[B, width]`, float32 `[B, n]` and `[B, n]`.
+
+    Raises:
+        SchemaError: with `share`, for sequences of several widths.
+
+    Reference: Luo et al., Domain-Aware Cross-Attention for Cross-Domain Recommendation (ICASSP 2024), section 3.2.
+    """
+
+    def __init__(
+        self,
+        sequences: Mapping[str, int],
+        width: int,
+        mode: str = "domain_query",
+        domain_attention: bool = True,
+        item_attention: bool = True,
+        share: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if share and len(set(sequences.values())) > 1:
+            raise SchemaError(
+                "`share_attention` needs sequences of one width. Give their tables one, or leave it out."
+            )
+        self.sequences = dict(sequences)
+        self.width = width
+        self.mode = mode
+        self.domain_attention = domain_attention
+        self.item_attention = item_attention
+        self.share = share
+        self.vector = self.add_weight(name="vector", shape=(width,), initializer="uniform")
+        self.attentions = {
+            name: DomainAwareCrossAttention(
+                width,
+                mode,
+                domain_attention,
+                item_attention,
+                dtype=self.dtype_policy,
+                name=f"{name}_attention",
+            )
+            for name in (["shared"] if share else self.sequences)
+        }
+
+    def attention(self, sequence: str) -> DomainAwareCrossAttention:
+        """The attention over one sequence."""
+        return self.attentions["shared" if self.share else sequence]
+
+    def call(self, steps, masks, context, item):
+        vector = ops.zeros_like(item[:, :1]) + ops.cast(self.vector, self.compute_dtype)
+        domain = ops.concatenate([vector, context], axis=-1)
+        seen = {
+            name: self.attention(name)(steps[name], domain, item, mask=masks[name], return_weights=True)
+            for name in self.sequences
+        }
+        return domain, seen
+
+    def get_config(self):
+        names = ("sequences", "width", "mode", "domain_attention", "item_attention", "share")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

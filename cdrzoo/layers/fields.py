@@ -152,17 +152,60 @@ class SlotConcat(keras.layers.Layer):
         domains = [domain.name for domain in self.schema.domains]
         rows = {}
         for name, given in fields.items():
-            zero = ops.zeros_like(next(iter(given.values()))[:, :1])
-            slots = [
-                given[f] if f in given else ops.tile(zero, (1, width)) for f, width in self.widths.items()
-            ]
+            like = next(iter(given.values()))
+            vectors = in_slots(given, self.widths, like)
             if len(domains) > 1:
-                slots += [zero + float(name == domain) for domain in domains]
-            rows[name] = ops.concatenate(slots, axis=-1)
+                zero = ops.zeros_like(like[:, :1])
+                vectors += [zero + float(name == domain) for domain in domains]
+            rows[name] = ops.concatenate(vectors, axis=-1)
         return rows
 
     def get_config(self):
         return {**super().get_config(), "schema": self.schema.to_dict()}
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class RoleVectors(keras.layers.Layer):
+    """The features of one role of a row, a vector each, side by side; in the same columns for every domain.
+
+    Several ids of a feature are averaged. A feature that several domains list is one slot, and zeros in the rows of a
+    domain that does not list it.
+
+    Args:
+        schema: the schema.
+        domains: names of the domains whose rows are read.
+        role: `"item"`, `"user"` or `"context"`.
+
+    Call arguments:
+        ids: the row as it came, `{feature: tensor}`; says which of several ids are padding.
+        embedded: the same features after `FeatureEmbedding`.
+
+    Returns:
+        `[B, sum of the widths of all slots]`.
+    """
+
+    def __init__(self, schema, domains: Sequence[str], role: str, **kwargs):
+        super().__init__(**kwargs)
+        self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        self.domains = list(domains)
+        self.role = role
+        self.slots = slots(self.schema, self.domains, role)
+        self.widths = {name: feature_width(self.schema, f) for name, f in self.slots.items()}
+
+    def call(self, ids: Mapping[str, Any], embedded: Mapping[str, Any]) -> Any:
+        given = {}
+        for name, slot in self.slots.items():
+            if name in embedded:
+                vector = embedded[name]
+                several = slot.kind == "ids"
+                given[name] = masked_mean(vector, ops.not_equal(ids[name], PADDING)) if several else vector
+        first = next(iter(embedded.values()))
+        like = first[:, 0] if len(first.shape) == 3 else first
+        return ops.concatenate(in_slots(given, self.widths, like) or [like[:, :0]], axis=-1)
+
+    def get_config(self):
+        arguments = {"schema": self.schema.to_dict(), "domains": self.domains, "role": self.role}
+        return {**super().get_config(), **arguments}
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -381,6 +424,21 @@ def one_width(schema: Schema, why: str) -> int:
     return next(iter(widths.values()))
 
 
+def slots(schema: Schema, domains: Sequence[str], role: str) -> dict[str, Feature]:
+    """The features of a role that any of the domains lists, each name once, in order of appearance."""
+    found: dict[str, Feature] = {}
+    for domain in domains:
+        for feature in schema.domain(domain).with_role(role):
+            found.setdefault(feature.name, feature)
+    return found
+
+
+def in_slots(given: Mapping[str, Any], widths: Mapping[str, int], like: Any) -> list[Any]:
+    """The given vectors `[B, width]`, one for every slot of `widths`; zeros, as many rows as `like` has, for others."""
+    zero = ops.zeros_like(like[:, :1])
+    return [given[slot] if slot in given else ops.tile(zero, (1, width)) for slot, width in widths.items()]
+
+
 def history_field(of: str) -> str:
     """Name of the field that holds the histories of domain `of`."""
     return f"history_{of}"
@@ -395,7 +453,12 @@ def field_widths(schema: Schema, domain: Domain) -> dict[str, int]:
     """`{field: width of its vector}` of a domain's rows, in order."""
     widths: dict[str, int] = {}
     for f in domain.features:
-        width = 1 if f.kind == "number" else schema.table(f.table).width
+        width = feature_width(schema, f)
         name = history_field(f.of) if f.role == "history" else f.name
         widths[name] = width + (widths.get(name, 0) if f.role == "history" else 0)
     return widths
+
+
+def feature_width(schema: Schema, feature: Feature) -> int:
+    """Width of a feature's vector: that of its table; 1 for a number."""
+    return schema.table(feature.table).width if feature.table else 1

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from cdrzoo.errors import InputError
-from cdrzoo.layers import CrossAttention, DomainAwareCrossAttention
+from cdrzoo.errors import InputError, SchemaError
+from cdrzoo.layers import CrossAttention, DomainAwareCrossAttention, DomainView
 from cdrzoo.layers.cross_attention import MODES
 
 RNG = np.random.default_rng(3)
@@ -190,3 +190,34 @@ def test_configuration_and_wrong_arguments():
         DomainAwareCrossAttention(4, "self")
     with pytest.raises(InputError, match="query, gate, literal, mean"):
         CrossAttention(4, "softmax")
+
+
+def test_a_view_is_its_vector_and_an_attention_over_each_sequence():
+    view = DomainView({"seen": 3, "rated": 2}, 4)
+    steps, masks = {"seen": X, "rated": X[..., :2]}, {"seen": MASK, "rated": MASK[:, ::-1]}
+    domain, seen = view(steps, masks, DOMAIN, ITEM)
+    expected = np.concatenate([np.tile(view.vector.numpy(), (4, 1)), DOMAIN], -1)
+    np.testing.assert_array_equal(domain, expected)
+    for name, found in seen.items():
+        for one, other in zip(
+            found, oracle(view.attention(name), steps[name], expected, ITEM, masks[name]), strict=True
+        ):
+            np.testing.assert_allclose(one, other, rtol=2e-5, atol=1e-6)
+    again = DomainView.from_config(view.get_config())
+    again(steps, masks, DOMAIN, ITEM)
+    again.set_weights(view.get_weights())
+    np.testing.assert_array_equal(again(steps, masks, DOMAIN, ITEM)[1]["seen"][0], seen["seen"][0])
+
+
+def test_a_view_without_context_and_one_that_shares_its_attention():
+    view = DomainView({"seen": 3, "bought": 3}, 4, share=True)
+    domain, seen = view({"seen": X, "bought": X}, {"seen": MASK, "bought": MASK}, DOMAIN[:, :0], ITEM)
+    assert domain.shape == (4, 4) and view.attention("seen") is view.attention("bought")
+    np.testing.assert_array_equal(seen["seen"][0], seen["bought"][0])
+    with pytest.raises(SchemaError, match="needs sequences of one width"):
+        DomainView({"seen": 3, "rated": 2}, 4, share=True)
+
+
+def test_the_printed_form_warns():
+    with pytest.warns(UserWarning, match="does not depend on what the user did"):
+        DomainAwareCrossAttention(4, "literal")

@@ -13,6 +13,7 @@ from cdrzoo.layers import (
     FieldStack,
     FieldVectors,
     FirstOrder,
+    RoleVectors,
     RowVectors,
     SlotConcat,
     field_roles,
@@ -324,3 +325,29 @@ def test_first_order_sums_stay_in_float32():
     assert layer.compute_dtype == layer.embedding.compute_dtype == "float32"
     assert FirstOrder.from_config(layer.get_config()).get_config() == layer.get_config()
     assert FieldStack.from_config(FieldStack(schema).get_config()).slots == FieldStack(schema).slots
+
+
+def test_the_features_of_a_role_stand_in_the_same_columns_for_every_domain():
+    """Books list item, genre, words (averaged) and price; films item and genre alone."""
+    schema = toy_schema()
+    embedding, layer = FeatureEmbedding(schema), RoleVectors(schema, ["films", "books"], "item")
+    x, _ = toy_rows(schema, {"books": 6, "films": 5})
+    embedded = embedding(x)
+    assert layer.widths == {"item": 4, "genre": 4, "words": 4, "price": 1}
+    films = layer(x["films"], embedded["films"]).numpy()
+    np.testing.assert_array_equal(films[:, :8], np.hstack([embedded["films"][f] for f in ("item", "genre")]))
+    assert films.shape == (5, 13) and not films[:, 8:].any()
+    books = layer(x["books"], embedded["books"]).numpy()
+    known = (x["books"]["words"].numpy() != 0)[..., None]
+    words = (embedded["books"]["words"].numpy() * known).sum(1) / np.maximum(known.sum(1), 1)
+    np.testing.assert_allclose(books[:, 8:12], words, rtol=1e-6)
+    np.testing.assert_array_equal(books[:, 12], x["books"]["price"])
+    again = RoleVectors.from_config(layer.get_config())
+    np.testing.assert_array_equal(again(x["books"], embedded["books"]), books)
+
+
+def test_a_role_that_no_domain_lists_is_no_column():
+    schema = toy_schema()
+    x, _ = toy_rows(schema, {"books": 6})
+    embedded = FeatureEmbedding(schema)(x)
+    assert RoleVectors(schema, ["books"], "context")(x["books"], embedded["books"]).shape == (6, 0)

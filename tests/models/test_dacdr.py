@@ -25,7 +25,7 @@ SMALL = {"width": 6, "encoder_units": (7,), "units": (8, 5)}
 @pytest.fixture(autouse=True)
 def _the_literal_warning_is_known():
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="attention_mode='literal'")
+        warnings.filterwarnings("ignore", message="Attention in the mode 'literal'")
         yield
 
 
@@ -62,7 +62,7 @@ def oracle(model, x, domain):
     for f in row.features:
         if f.kind == "number":
             vectors[f.name] = x[f.name][:, None].astype("float64")
-        elif f.name in {g.name for g in model._read[domain]}:
+        elif f.name in {g.name for g in model.read[domain]}:
             vectors[f.name] = number(model.embedding.table(f.table, domain))[x[f.name]]
     # Several ids that are no history are averaged over those that are there.
     for f in row.features:
@@ -113,7 +113,9 @@ def test_without_either_attention_a_sequence_is_its_projected_mean():
     ids = x["films"]["books_seen"].numpy()
     mean = table[ids].sum(1) / np.maximum((ids != 0).sum(1, keepdims=True), 1)
     expected = mean @ attention.domain_step.value_kernel.numpy() @ attention.item_step.value_kernel.numpy()
-    np.testing.assert_allclose(model._look(x)["films"][0]["books_seen"][0], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        model.states(x)["films"]["seen"]["books_seen"][0], expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_the_loss_is_that_of_the_task():
