@@ -13,7 +13,7 @@ import pytest
 
 from cdrzoo import data
 from cdrzoo.data import synthetic
-from cdrzoo.export import verify
+from cdrzoo.verify import verify
 
 EXAMPLES = pathlib.Path(__file__).resolve().parent.parent / "examples"
 SIZES = {"users": 300, "source_rows": 12_000, "target_rows": 8_000, "source_items": 60, "target_items": 40}
@@ -52,6 +52,7 @@ def test_days_follow_one_another_and_an_increment_is_a_days_rows(example):
     assert Model.seen <= day and day.total() - 64 < Model.seen.total()
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_day_after_day(example, tmp_path):
     found = example.main(tmp_path, 2, SIZES)

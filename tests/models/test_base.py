@@ -236,7 +236,7 @@ REPLICAS = r"""
 import keras, numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from cdrzoo.training.callbacks import Evaluate
+from cdrzoo.callbacks import Evaluate
 from cdrzoo.data import prepare, synthetic
 from cdrzoo.errors import InputError
 from cdrzoo.models import CCTL, DNN
@@ -270,6 +270,7 @@ with strategy.scope():
 """
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_replicas_train_and_log_as_one_device_does():
     done = subprocess.run(

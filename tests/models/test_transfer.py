@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cdrzoo.data import synthetic
-from cdrzoo.training import fitting, run
-from cdrzoo.training.config import RunConfig, Training
+from cdrzoo.experiments import run
+from cdrzoo.experiments.config import RunConfig, Training
 
 TRAINING = Training(batch_size=128, source_ratio=4.0, epochs=10, patience=2)
 
@@ -18,12 +18,13 @@ def aucs(transfer: float, models: dict[str, dict], seeds: int = 2) -> dict[str, 
     for seed in range(seeds):
         made = synthetic.synthesize(transfer, seed=seed)
         config = RunConfig(schema=made.schema, data=made.sources, training=TRAINING, seed=seed)
-        prepared = fitting.prepare(config)
+        prepared = run.prepare(config)
         for name, changes in models.items():
             found[name].append(run.fit_once(config.with_changes(changes), prepared)["test"]["auc"])
     return {name: np.array(values) for name, values in found.items()}
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize(("transfer", "least"), [(0.9, 0.01), (0.0, -0.02), (-0.9, -0.02)])
 def test_cctl_against_the_dnn_of_the_target_alone(transfer, least):

@@ -1,1 +1,0 @@
-"""Preparation: logs, labels, histories, negatives and splits, up to encoded rows of every part."""

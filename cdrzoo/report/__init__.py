@@ -1,1 +1,0 @@
-"""Reports: self-contained HTML pages of runs, comparisons and transfer reports."""
