@@ -1,7 +1,10 @@
 # make run    set up, then the main job on built-in data: two logs in, a pipeline, a pushed SavedModel, and predictions
 #             from a server of it
-# make test   set up, then lint, types and every test; then the pipeline's beside TFX, with exports and servers
-# make test-oldest  the other fast tests once more, with the oldest supported libraries, which are TFX's neighbours
+# make check  set up, then lint, types, the quick tests and five models: an answer in five minutes
+#             (make check MODEL=cctl: all tests of one model)
+# make test   set up, then lint, types and what a machine should prove: every model, exports, servers, the pipeline
+# make test-all  after it, what it leaves: many draws, every case of every model; and the tests once more with the
+#             oldest supported libraries, which are TFX's neighbours
 # make lint   ruff and mypy alone          make format  let ruff rewrite the code
 # make parity our models beside deepctr's, with equal weights; in an environment of its own
 # make bench  speed and memory             make pins    resolve requirements/*.txt anew (needs uv)
@@ -12,7 +15,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: run test test-oldest lint format parity bench pins clean
+.PHONY: run check test test-all lint format parity bench pins clean
 
 # Somebody else's active environment must not take part.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
@@ -31,23 +34,27 @@ run: .venv-tfx/ready
 	@if [ -e .venv-tfx/ready ]; then bin=.venv-tfx/bin; else $(MAKE) .venv/ready; bin=$(BIN); fi; \
 	PATH="$(CURDIR)/$$bin:$$PATH" bash examples/quickstart.sh
 
-test: lint .venv-tfx/ready
-	$(BIN)/python $(PYTEST)
-	$(call beside_tfx,The pipeline from end to end with exports and servers,$(SERVED))
+check: lint
+	$(BIN)/python $(PYTEST) $(if $(MODEL),--model $(MODEL) tests/models,-m "not slow and not exhaustive")
 
-test-oldest: .venv-tfx/ready
-	$(call beside_tfx,The fast tests with the oldest supported libraries,$(OLDEST))
+test: lint .venv-tfx/ready
+	$(BIN)/python $(PYTEST) -m "not exhaustive"
+	$(call beside_tfx,The pipeline from end to end with exports and servers,not slow and not exhaustive and not once,$(SERVED))
+
+test-all: .venv/ready .venv-tfx/ready
+	$(BIN)/python $(PYTEST) -m exhaustive
+	$(call beside_tfx,The tests with the oldest supported libraries,not once,$(OLDEST))
 
 SERVED := tests/tfx_pipeline/ tests/serving/ tests/export/
 # What the libraries' versions can break: of the models' tests those that all models share.
 OLDEST := $(filter-out $(SERVED),$(wildcard tests/test_*.py) $(filter-out tests/models/,$(wildcard tests/*/))) \
-    tests/models/test_conformance.py
+    tests/models/test_arguments.py tests/models/test_conformance.py
 
-# $(1): what is run there, $(2): where it is.
+# $(1): what is run there, $(2): of it the tests with these marks, $(3): where it is.
 define beside_tfx
 @if [ -e .venv-tfx/ready ]; then \
     echo "$(1), beside TFX"; \
-    .venv-tfx/bin/python $(PYTEST) -m "not slow and not once" $(2); \
+    .venv-tfx/bin/python $(PYTEST) -m "$(2)" $(3); \
 else \
     echo "NOT RUN: $(1): TFX needs a python3.10 on the PATH (or python3.12 and glibc 2.39)."; \
 fi

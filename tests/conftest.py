@@ -1,12 +1,19 @@
-"""What every test gets: quiet and seeded libraries, memory given back, and the way to the public datasets."""
+"""What every test gets: quiet and seeded libraries, memory given back, and the way to the public datasets.
+
+Which tests are run (the marks are explained in setup.cfg): `make check` those without a mark for long ones, or one
+model's (`--model`); `make test` those marked `slow` as well; `make test-all` those that are left.
+"""
 
 from __future__ import annotations
 
+import collections
 import gc
 import os
 import pathlib
 import random
+import re
 import sys
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -23,12 +30,117 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--model", metavar="NAME", help="only a model's tests: its conformance and its own file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if name := config.getoption("model"):
+        _files(name)  # an unknown name is said at once
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if "real_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.real_data)
     # One long chain: first, so that a test process beside it can take what comes behind.
     items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+    if name := config.getoption("model"):
+        files = _files(name)
+        kept, left = [], []
+        for item in items:
+            (kept if item.path in files or _case(item) == name else left).append(item)
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
+
+
+def _case(item: pytest.Item) -> str | None:
+    """The model of a conformance test."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return getattr(parameters.get("case"), "name", None)
+
+
+def _files(model: str) -> list[pathlib.Path]:
+    """The file of a model's tests; of a model without one those that know its class."""
+    from cdrzoo.errors import InputError
+    from cdrzoo.models import card
+
+    folder = PROJECT / "tests" / "models"
+    try:
+        cls = card(model).cls
+    except InputError as error:
+        raise pytest.UsageError(str(error)) from None
+    own = folder / f"test_{model}.py"
+    named = (path for path in folder.glob("test_*.py") if re.search(rf"\b{cls}\b", path.read_text("utf-8")))
+    return [own] if own.exists() else list(named)
+
+
+# A contributor waits for the tests without a mark for long ones: no file may grow to a minute unseen. Processors differ
+# and are shared, so seconds are those of the process, by the pace at which it does a fixed piece of work.
+
+LONG = {"slow", "exhaustive"}
+LIMIT = 60.0
+"""Seconds of a processor that the tests of one file may take whose marks are not among `LONG`."""
+PACE = 0.02
+"""Seconds of a processor that `_work` takes where `LIMIT` was set."""
+STARTED, PACE_NOW = pytest.StashKey[float](), pytest.StashKey[float]()
+SPENT: collections.Counter[str] = collections.Counter()
+"""Seconds of each file, in the process that reports."""
+
+
+def _seconds() -> float:
+    """What this process and those that it has waited for have taken of a processor."""
+    return sum(os.times()[:4])
+
+
+def _work() -> float:
+    start = time.process_time()
+    sum(len(str(number)) for number in range(250_000))
+    return time.process_time() - start
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item):
+    """The time that a test takes, with the fixtures made for it, is a property of its report."""
+    item.stash[STARTED] = _seconds()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item):
+    try:
+        return (yield)
+    finally:
+        module = item.getparent(pytest.Module).stash
+        if PACE_NOW not in module:
+            module[PACE_NOW] = max(1.0, _work() / PACE)
+        item.user_properties.append(("seconds", (_seconds() - item.stash[STARTED]) / module[PACE_NOW]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_logreport(report: pytest.TestReport):
+    if report.when == "teardown" and not LONG & set(report.keywords):
+        SPENT[report.nodeid.split("::")[0]] += dict(report.user_properties)["seconds"]
+    return (yield)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reports = not hasattr(session.config, "workerinput")
+    if reports and session.exitstatus == pytest.ExitCode.OK and _too_long():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _too_long() -> dict[str, float]:
+    return {file: seconds for file, seconds in SPENT.items() if seconds > LIMIT}
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    for file, seconds in _too_long().items():
+        terminalreporter.write_line(
+            f"FAILED {file}: its tests without a mark for long ones take {seconds:.0f} s of a processor, and a file "
+            f"has {LIMIT:g}. Make them quicker, or mark the longest `slow` (see --durations).",
+            red=True,
+        )
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +170,12 @@ def _seeded():
     yield
     if keras := sys.modules.get("keras"):
         keras.config.set_dtype_policy("float32")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: looking through all of it for what can go takes longer than a quick test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")

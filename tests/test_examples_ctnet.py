@@ -52,6 +52,7 @@ def test_days_follow_one_another_and_an_increment_is_a_days_rows(example):
     assert Model.seen <= day and day.total() - 64 < Model.seen.total()
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_day_after_day(example, tmp_path):
     found = example.main(tmp_path, 2, SIZES)

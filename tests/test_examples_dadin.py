@@ -30,6 +30,7 @@ def test_the_target_is_the_source_turned_by_35_degrees(moons):
     np.testing.assert_allclose(cosine, np.cos(np.deg2rad(35)), atol=1e-4)
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_alignment_confuses_the_domains_and_helps_the_target(moons):
     """By the mean of 20 draws of points and weights: of single ones it helps some and harms others."""

@@ -350,6 +350,7 @@ MIRRORED = """
 """
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_two_replicas_equal_one_device_on_the_same_global_batch(tmp_path):
     # In a process of its own: the number of virtual devices cannot change once TensorFlow has started.

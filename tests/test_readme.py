@@ -54,6 +54,7 @@ def test_schema_and_run_configuration_are_valid(folder):
     assert yaml.safe_load(block("yaml", "# run.yaml"))["training"]["batch_size"] == 256
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_the_python_example_runs(folder, capsys):
     code = (

@@ -267,6 +267,7 @@ def test_every_model_of_two_stages_is_run():
     assert set(TWO_STAGE_MODELS) == {card.name for card in CARDS if card.after}
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TWO_STAGE_MODELS)
 def test_a_model_of_two_stages_is_trained_loaded_and_served(name, demo, request, tmp_path):

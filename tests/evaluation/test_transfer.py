@@ -310,6 +310,7 @@ def test_mistakes_are_named_before_anything_is_trained(demo, reported, tmp_path,
     assert "saw the target alone" in capsys.readouterr().err
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize(("planted", "expected"), [(1.0, "helps"), (-1.0, "harms")])
 def test_planted_transfer_is_found_by_training(planted, expected):

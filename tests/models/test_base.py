@@ -270,6 +270,7 @@ with strategy.scope():
 """
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_replicas_train_and_log_as_one_device_does():
     done = subprocess.run(

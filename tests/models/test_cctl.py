@@ -611,6 +611,7 @@ def test_ratings():
 # Fit, save, serve -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_fit_in_a_graph_with_several_steps_an_execution_is_the_same_training(tmp_path):
     data = toy_dataset(toy_schema(), {"books": 12, "films": 8}, 6)

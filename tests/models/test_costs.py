@@ -19,6 +19,7 @@ def base():
     return benchmark.parameters("dnn")
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [card.name for card in CARDS])
 def test_parameters_are_what_the_models_hold(name, base):

@@ -634,6 +634,7 @@ def test_matrix_crosses_in_both_stages(stage, tmp_path):
     np.testing.assert_array_equal(again(x)["films"], model(x)["films"])
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_it_wins_where_transfer_is_planted():
     made = synthetic.synthesize(0.9, seed=1)

@@ -24,6 +24,7 @@ def aucs(transfer: float, models: dict[str, dict], seeds: int = 2) -> dict[str, 
     return {name: np.array(values) for name, values in found.items()}
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.parametrize(("transfer", "least"), [(0.9, 0.01), (0.0, -0.02), (-0.9, -0.02)])
 def test_cctl_against_the_dnn_of_the_target_alone(transfer, least):

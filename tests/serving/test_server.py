@@ -531,6 +531,7 @@ def test_stopping_waits_for_the_requests_it_has(exports, monkeypatch):
         Client(server.address, "films", timeout=0.5).predict(exports.rows.head(2))
 
 
+@pytest.mark.once
 @pytest.mark.slow
 def test_the_command(exports):
     command = [sys.executable, "-m", "cdrzoo.cli", "serve", str(exports.folder)]
