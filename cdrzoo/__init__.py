@@ -15,20 +15,27 @@ _LAZY = {
     "Table": "cdrzoo.schema",
     "InputError": "cdrzoo.errors",
 }
-_MODULES = (
-    "callbacks",
-    "data",
-    "errors",
-    "experiments",
-    "export",
-    "layers",
-    "metrics",
-    "models",
-    "optimizers",
-    "schema",
-    "serving",
-    "verify",
-)
+_MODULES = {
+    "callbacks": "cdrzoo.training.callbacks",
+    **{
+        name: f"cdrzoo.{name}"
+        for name in (
+            "data",
+            "errors",
+            "evaluation",
+            "experiments",
+            "export",
+            "layers",
+            "metrics",
+            "models",
+            "optimizers",
+            "report",
+            "schema",
+            "serving",
+            "training",
+        )
+    },
+}
 
 __all__ = sorted([*_LAZY, *_MODULES, "__version__"])
 
@@ -37,7 +44,7 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     if name in _MODULES:
-        return importlib.import_module(f"cdrzoo.{name}")
+        return importlib.import_module(_MODULES[name])
     raise AttributeError(f"module 'cdrzoo' has no attribute {name!r}")
 
 

@@ -41,3 +41,12 @@ def lock(folder: pathlib.Path) -> Iterator[None]:
                 "or choose another folder."
             ) from None
         yield
+
+
+PAGE = "</title>\n<style>\n:root { color-scheme: light; }"
+"""What stands in every page of `cdrzoo report`, and tells it from a file of somebody else's."""
+
+
+def is_page(path: pathlib.Path) -> bool:
+    """Whether a file is a page of `cdrzoo report`."""
+    return PAGE in path.read_text(encoding="utf-8", errors="replace")

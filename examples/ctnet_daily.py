@@ -28,9 +28,9 @@ import numpy as np
 
 from cdrzoo import data, metrics
 from cdrzoo.data import synthetic
-from cdrzoo.experiments import run
-from cdrzoo.experiments.config import RunConfig, Training
-from cdrzoo.export import export
+from cdrzoo.export import save
+from cdrzoo.training import run
+from cdrzoo.training.config import RunConfig, Training
 
 SIZES = {"users": 600, "source_rows": 40_000, "target_rows": 16_000, "source_items": 200, "target_items": 100}
 DAY = 10 * 86_400
@@ -103,7 +103,7 @@ def main(folder: pathlib.Path, days: int, sizes: dict[str, int] = SIZES) -> list
         model.save(files[1])
         line = ", ".join(f"{name} {value:.4f}" for name, value in found[-1].items())
         print(f"day {day}, {len(prepared.parts['films']['test'])} rows of the next: {line}", flush=True)
-    print(export(model, encoder, folder / "films", examples=prepared.frame("films", "test", 64)))
+    print(save(model, encoder, folder / "films", examples=prepared.frame("films", "test", 64)))
     return found
 
 

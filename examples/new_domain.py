@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from cdrzoo import data, metrics, optimizers
-from cdrzoo.data.extension import extend
+from cdrzoo.data.preparation.extension import extend
 from cdrzoo.models.dacdr import DACDR
 from cdrzoo.schema import Domain, Feature, Schema, Table
 

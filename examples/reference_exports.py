@@ -16,11 +16,10 @@ import pandas as pd
 import yaml
 
 from cdrzoo.data import synthetic
-from cdrzoo.experiments import run
-from cdrzoo.experiments.config import RunConfig
-from cdrzoo.export import export
+from cdrzoo.export import save, verify
 from cdrzoo.serving import write_config
-from cdrzoo.verify import verify
+from cdrzoo.training import folders, run
+from cdrzoo.training.config import RunConfig
 
 MODELS: dict[str, dict] = {
     "cctl": {},
@@ -43,14 +42,14 @@ def main(folder: pathlib.Path) -> None:
             path.write_text(yaml.safe_dump({**config, "model": name, **settings}), encoding="utf-8")
             out = pathlib.Path(scratch) / name
             result = run.train(RunConfig.load(path), out)
-            _, model, encoder = run.load(out)
+            _, model, encoder = folders.load(out)
             card = {
                 "data": {"synthesize": SIZES},
                 "metrics": {"test": result["test"]},
                 "intended_use": "A reference that later versions must still load and score alike; it knows little.",
             }
             examples = pd.read_parquet(out / "examples.parquet")
-            exported = export(model, encoder, folder / name, examples=examples, card=card)
+            exported = save(model, encoder, folder / name, examples=examples, card=card)
             print(verify(exported, model, encoder), flush=True)
     labels = {name: {"stable": 1, "canary": 1} for name in MODELS}
     if not (folder / "models.config").exists():

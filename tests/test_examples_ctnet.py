@@ -13,7 +13,7 @@ import pytest
 
 from cdrzoo import data
 from cdrzoo.data import synthetic
-from cdrzoo.verify import verify
+from cdrzoo.export import verify
 
 EXAMPLES = pathlib.Path(__file__).resolve().parent.parent / "examples"
 SIZES = {"users": 300, "source_rows": 12_000, "target_rows": 8_000, "source_items": 60, "target_items": 40}

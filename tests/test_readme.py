@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from cdrzoo import cli
-from cdrzoo.experiments.config import RunConfig
 from cdrzoo.schema import Schema
+from cdrzoo.training.config import RunConfig
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 

@@ -146,6 +146,13 @@ def test_files_give_the_schema_back(tmp_path, ending):
     assert Schema.from_dict(schema.to_dict()) == schema
 
 
+def test_a_mapping_takes_over_another_and_what_it_says_itself_wins():
+    text = "base: &base {width: 8, dropout: 0.5}\nwide: {width: 16, <<: *base}\n"
+    assert load_yaml(text, "x")["wide"] == {"width": 16, "dropout": 0.5}
+    with pytest.raises(SchemaError, match="'width' stands twice"):
+        load_yaml(text.replace("{width: 16", "{width: 1, width: 16"), "x")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

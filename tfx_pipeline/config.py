@@ -13,8 +13,8 @@ from typing import Any
 
 from cdrzoo import metrics
 from cdrzoo.errors import InputError, check_choice
-from cdrzoo.experiments.config import RunConfig, check_known
 from cdrzoo.schema import Schema, load_mapping
+from cdrzoo.training.config import RunConfig, check_known
 from tfx_pipeline.rows import USERS
 
 STRATEGIES = ("one_device", "mirrored", "multi_worker")

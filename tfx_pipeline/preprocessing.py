@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from cdrzoo.data import Encoder
-from cdrzoo.data.encoder import MISSING, as_numbers
 from cdrzoo.data.graph import EncoderGraph
+from cdrzoo.data.raw import MISSING, as_numbers
 from cdrzoo.schema import Feature, Schema
 from tfx_pipeline._tfx import tft
 from tfx_pipeline.rows import LABEL, USER, WEIGHT, raw_name

@@ -52,10 +52,10 @@ def write_examples(config: PipelineConfig) -> str:
     folder = pathlib.Path(config.path(config.root), "examples", digest)
     if folder.exists():
         return str(folder)
-    from cdrzoo.experiments import run
+    from cdrzoo.training import fitting
     from tfx_pipeline import rows
 
-    prepared = run.prepare(config.run)
+    prepared = fitting.prepare(config.run)
     unfinished = folder.with_name(f".unfinished-{uuid.uuid4().hex}")
     for old in folder.parent.glob(".unfinished-*"):
         shutil.rmtree(old)
@@ -167,7 +167,7 @@ def compile(config: PipelineConfig, image: str, to: pathlib.Path) -> None:
 
     Args:
         config: with `root`, `push` and `examples` where the cluster finds them, for example `gs://...`.
-        image: the container image that holds this project (see `Containerfile`).
+        image: the container image that holds this project (see docs/pipeline.md).
         to: the JSON file.
     """
     if not config.examples:

@@ -22,11 +22,11 @@ import pandas as pd
 import tensorflow as tf
 
 import cdrzoo.export
-from cdrzoo import callbacks, data, metrics, models
+from cdrzoo import data, metrics, models
 from cdrzoo.errors import InputError
-from cdrzoo.experiments import run
-from cdrzoo.experiments.config import RunConfig
 from cdrzoo.schema import Feature, Schema
+from cdrzoo.training import callbacks, fitting, folders, measuring
+from cdrzoo.training.config import RunConfig
 from tfx_pipeline import rows
 from tfx_pipeline._tfx import FnArgs, TunerFnResult, io_utils, tft
 from tfx_pipeline.preprocessing import NUMBERS, encoder
@@ -108,7 +108,7 @@ def _train(given: dict[str, Any]) -> None:
     if given["base_model"]:
         io_utils.copy_dir(given["base_model"], str(state / "first"))
     with strategy.scope():
-        fitted = run.fit(config, prepared, state, verbose=2)
+        fitted = fitting.fit(config, prepared, state, verbose=2)
         measured = _measured(fitted.model, prepared)  # by all workers together
     if index:
         return  # the chief writes
@@ -121,13 +121,13 @@ def _train(given: dict[str, Any]) -> None:
         "seconds": round(fitted.seconds, 2),
         **({"first": fitted.first} if fitted.first else {}),
         "selection": "best epoch on validation rows",
-        "versions": run.versions(),
+        "versions": measuring.versions(),
     }
     with tempfile.TemporaryDirectory(prefix="cdrzoo_") as folder:
         kept = pathlib.Path(folder, "run")
         kept.mkdir()
         prepared.encoder.save(kept / "encoder")
-        run.keep(fitted, result, kept)
+        folders.keep(fitted, result, kept)
         if settings["served"]:
             card = {
                 "model": models.card(config.model).title,
@@ -145,7 +145,7 @@ def _train(given: dict[str, Any]) -> None:
                 prepared.schema,
                 cdrzoo.export.REPLAY_ROWS,
             )
-            served = cdrzoo.export.export(
+            served = cdrzoo.export.save(
                 fitted.model,
                 prepared.encoder,
                 pathlib.Path(folder, settings["name"]),
@@ -217,7 +217,7 @@ def _strategy(name: str) -> tuple[tf.distribute.Strategy, int]:
 
 
 def raw_frame(folder: str, schema: Schema, count: int) -> pd.DataFrame:
-    """The first raw rows of the target in a folder, a column a feature, as `cdrzoo.export.export` takes them."""
+    """The first raw rows of the target in a folder, a column a feature, as `cdrzoo.export.save` takes them."""
     features = schema.target_domain.features
     parsed = cdrzoo.export.parse_examples(rows.first_examples(folder, count), features)
     return pd.DataFrame({f.column: _listed(parsed[f.name].numpy(), f) for f in features})
@@ -239,7 +239,7 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
     given = {name: getattr(fn_args, name, None) for name in _GIVEN}
     config, prepared = _read(given)
     tuning = fn_args.custom_config["tuner"]
-    monitor = run.monitor(config, prepared.schema)
+    monitor = fitting.monitor(config, prepared.schema)
     space = keras_tuner.HyperParameters()
     for name, options in tuning["search"].items():
         space.Choice(name, options)
@@ -250,7 +250,7 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
             with tempfile.TemporaryDirectory(prefix="cdrzoo_") as folder:
                 if given["base_model"]:
                     io_utils.copy_dir(given["base_model"], f"{folder}/first")
-                fitted = run.fit(chosen, prepared, pathlib.Path(folder))
+                fitted = fitting.fit(chosen, prepared, pathlib.Path(folder))
             return {monitor: fitted.history[monitor][fitted.best_epoch]}
 
     tuner = Search(

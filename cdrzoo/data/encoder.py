@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,13 @@ import numpy as np
 import pandas as pd
 
 from cdrzoo.data.ragged import Ragged, in_step
+from cdrzoo.data.raw import MISSING, as_numbers
 from cdrzoo.data.readers import columns_of
 from cdrzoo.errors import DataError
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature, Schema
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-MISSING = {"string": "", "int64": -1}
-"""The raw id that stands for a missing one."""
 
 _FORMAT = 1
 
@@ -196,9 +195,21 @@ class Encoder:
             features: names of the features the graph takes; default all of the domain.
         """
         self._check_adapted()
-        from cdrzoo.data.graph import EncoderGraph
+        from cdrzoo.data.graph import EncoderGraph, lookup_table
 
-        return EncoderGraph.of(self, domain, features)
+        names = None if features is None else set(features)
+        used = {f.table for f in self.schema.domain(domain).features if names is None or f.name in names}
+        folder = tempfile.TemporaryDirectory(prefix="cdrzoo_vocab_")
+        lookups = {}
+        for name, tokens in self.vocabularies.items():
+            # An empty vocabulary gets no table: TensorFlow refuses one, and every id is unknown.
+            if len(tokens) and name in used:
+                path = pathlib.Path(folder.name) / f"{name}.txt"
+                self.write_vocabulary(name, path)
+                lookups[name] = lookup_table(path, as_numbers(self.schema, name), len(tokens))
+        graph = EncoderGraph(self.schema, domain, lookups, self.numbers[domain], names)
+        graph.folder = folder  # lives as long as the module
+        return graph
 
     def _check_adapted(self) -> None:
         if any(table.rows is None for table in self.schema.tables):
@@ -262,12 +273,6 @@ class Encoder:
             for domain, found in config["numbers"].items()
         }
         return encoder
-
-
-def as_numbers(schema: Schema, table: str) -> bool:
-    """Whether the vocabulary of the table is int64: every feature that looks it up is."""
-    features = [f for domain in schema.domains for f in domain.features if f.table == table]
-    return all(f.dtype == "int64" for f in features) and schema.table(table).hash_buckets is None
 
 
 def _chunks(rows: Any) -> Iterator[Any]:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import pathlib
-import tempfile
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
-from cdrzoo.data.encoder import as_numbers
+from cdrzoo.data.raw import as_numbers
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature, Schema
-
-if TYPE_CHECKING:
-    from cdrzoo.data.encoder import Encoder
 
 
 class EncoderGraph(tf.Module):
@@ -52,24 +48,6 @@ class EncoderGraph(tf.Module):
         self._buckets = {table.name: table.hash_buckets for table in schema.tables}
         self._keys = {t.name: tf.int64 if as_numbers(schema, t.name) else tf.string for t in schema.tables}
         self._tables = {f.table: lookups[f.table] for f in self._features if f.table in lookups}
-
-    @classmethod
-    def of(cls, encoder: Encoder, domain: str, features: Iterable[str] | None = None) -> EncoderGraph:
-        """The graph of an adapted encoder, with its vocabularies inside."""
-        names = None if features is None else set(features)
-        used = {f.table for f in encoder.schema.domain(domain).features if names is None or f.name in names}
-        folder = tempfile.TemporaryDirectory(prefix="cdrzoo_vocab_")
-        lookups = {}
-        for name, tokens in encoder.vocabularies.items():
-            # An empty vocabulary gets no table: TensorFlow refuses one, and every id is unknown.
-            if len(tokens) and name in used:
-                path = pathlib.Path(folder.name) / f"{name}.txt"
-                encoder.write_vocabulary(name, path)
-                key = tf.int64 if as_numbers(encoder.schema, name) else tf.string
-                lookups[name] = _lookup_table(path, key, len(tokens))
-        graph = cls(encoder.schema, domain, lookups, encoder.numbers[domain], names)
-        graph._folder = folder  # lives as long as the module
-        return graph
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:
@@ -125,10 +103,11 @@ class _Vocabulary(tf.lookup.TextFileInitializer):
     _shared_name = None
 
 
-def _lookup_table(path: pathlib.Path, key_dtype: tf.DType, size: int) -> tf.lookup.StaticHashTable:
+def lookup_table(path: pathlib.Path, numbers: bool, size: int) -> tf.lookup.StaticHashTable:
+    """A vocabulary of a text file of `size` lines, an id (a number or any text) a line, for `EncoderGraph`."""
     initializer = _Vocabulary(
         str(path),
-        key_dtype=key_dtype,
+        key_dtype=tf.int64 if numbers else tf.string,
         key_index=tf.lookup.TextFileIndex.WHOLE_LINE,
         value_dtype=tf.int64,
         value_index=tf.lookup.TextFileIndex.LINE_NUMBER,

@@ -10,8 +10,8 @@ import numpy as np
 
 from cdrzoo.data import readers
 from cdrzoo.data.encoder import Encoder
-from cdrzoo.data.labels import labels
-from cdrzoo.data.logs import Source, wanted
+from cdrzoo.data.preparation.labels import labels
+from cdrzoo.data.preparation.logs import Source, wanted
 from cdrzoo.data.readers import Columns, Wanted
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Domain, Schema
@@ -142,7 +142,7 @@ class _Examples:
             self.columns["@weight"] = Wanted(self.source.weight, "finite")
         self.files = readers.files(self.source.path)
         for file in self.files:  # a file that lacks a column fails here, not after hours
-            readers._require(self.columns, readers.column_names(file), str(file))
+            readers.require(self.columns, readers.column_names(file), str(file))
 
     def in_order(self) -> Iterator[Columns]:
         """Raw chunks, file by file."""

@@ -26,7 +26,7 @@ from cdrzoo.errors import InputError
 from cdrzoo.schema import Domain, Feature, Schema, Table
 
 if TYPE_CHECKING:
-    from cdrzoo.data import Prepared
+    from cdrzoo.data.preparation.prepared import Prepared
 
 GENRES = ("comedy", "crime", "drama", "fantasy", "history", "romance")
 AGES = ("to 20", "to 30", "to 45", "to 60", "over 60")
@@ -145,7 +145,7 @@ def prepare(**options: Any) -> Prepared:
         >>> x["films"]["item"].shape, y["films"].shape
         (TensorShape([64]), TensorShape([64, 1]))
     """
-    from cdrzoo.data import prepare
+    from cdrzoo.data.preparation.prepared import prepare
 
     made = synthesize(**{"source_rows": 3_000, "target_rows": 1_000, **options})
     return prepare(made.schema, made.sources)

@@ -22,10 +22,10 @@ import numpy as np
 
 from cdrzoo import files, models
 from cdrzoo.errors import Diverged, InputError
+from cdrzoo.evaluation.statistics import Paired, holm, paired, wilcoxon
 from cdrzoo.experiments.catalogue import FIRST_TRIALS, SEARCH
-from cdrzoo.experiments.config import RunConfig, Training
-from cdrzoo.experiments.stats import Paired, holm, paired, wilcoxon
 from cdrzoo.schema import load_yaml
+from cdrzoo.training.config import RunConfig, Training
 
 RUN_SETTINGS = {"width", *(f.name for f in dataclasses.fields(Training))}
 """What a draw may set besides the arguments of a model."""
@@ -129,7 +129,7 @@ def compare(
         raise InputError("Two entries of the comparison are the same. Give each model once.")
     if seeds < 1:
         raise InputError(f"`seeds` must be at least 1. Received: {seeds}.")
-    from cdrzoo.experiments.run import check_model
+    from cdrzoo.training.run import check_model
 
     for entry in entries:  # a misspelt argument, or a wrong one, fails before any long work
         run = config.with_changes(entry.changes)
@@ -325,13 +325,13 @@ _worker: dict[str, Any] = {}
 
 
 def _start(config: RunConfig, firsts: pathlib.Path) -> None:
-    from cdrzoo.experiments import run
+    from cdrzoo.training import fitting
 
-    _worker.update(config=config, prepared=run.prepare(config), firsts=firsts)
+    _worker.update(config=config, prepared=fitting.prepare(config), firsts=firsts)
 
 
 def _train(changes: dict[str, Any]) -> dict[str, Any]:
-    from cdrzoo.experiments import run
+    from cdrzoo.training import run
 
     config = _worker["config"].with_changes(changes)
     first, begin = config.first_stage(), time.perf_counter()
@@ -343,10 +343,10 @@ def _train(changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train_first(config: RunConfig) -> None:
-    from cdrzoo.experiments import run
+    from cdrzoo.training import fitting
 
     with contextlib.suppress(Diverged):  # the second stage's run says so
-        run.fit_first(config, run.seen(config, _worker["prepared"]), _worker["firsts"] / _key(config))
+        fitting.fit_first(config, fitting.seen(config, _worker["prepared"]), _worker["firsts"] / _key(config))
 
 
 @contextlib.contextmanager

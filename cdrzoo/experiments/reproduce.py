@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import difflib
-import importlib.util
 import json
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from cdrzoo.data import datasets, synthetic
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import compare
 from cdrzoo.experiments.catalogue import EXPERIMENTS, SYNTHETIC, Comparison, Experiment
-from cdrzoo.experiments.config import RunConfig
+from cdrzoo.training.config import RunConfig
 
 
 def find(name: str) -> Experiment:
@@ -87,20 +86,22 @@ def reproduce(
     search: int | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: Callable[[Iterator[Any], int, str], Iterator[Any]] = lambda items, total, title: items,
+    finished: Callable[[pathlib.Path], Any] | None = None,
 ) -> pathlib.Path:
     """Runs an experiment; what has been run is not run again, wherever its results come from.
 
     Args:
         name: of the experiment, or `NAME/PART`.
         data: the folder of all data, with a folder for each dataset; `None` will do where no files are wanted.
-        out: `NAME/PART/results.jsonl` (a line a run, appended as they end), `NAME/README.md`, the page, and, with
-            matplotlib, `NAME/PART/report.html` go here, files that are made or converted to `rows`. Lines of another
-            machine that were put there are taken as they are.
+        out: `NAME/PART/results.jsonl` (a line a run, appended as they end) and `NAME/README.md`, the page, go here;
+            files that are made or converted go to `rows`. Lines of another machine that were put there are taken as
+            they are.
         jobs: processes.
         seeds: runs of each model, in place of the experiment's.
         search: trials of each model, in place of the experiment's.
         settings: of training or the run, in place of the experiment's; the page says so.
         progress: as of `compare.compare`.
+        finished: called with the folder of each part that is done; the command line writes its page.
 
     Returns:
         The page.
@@ -137,10 +138,11 @@ def reproduce(
             jobs=jobs,
             progress=progress,
         )
-        from cdrzoo.experiments import floors, report, run
+        from cdrzoo.evaluation import floors
+        from cdrzoo.training import fitting, measuring
 
-        prepared = run.prepare(configs[part])
-        simple, sizes = floors.floors(prepared), run.group_sizes(prepared)
+        prepared = fitting.prepare(configs[part])
+        simple, sizes = floors.floors(prepared), measuring.group_sizes(prepared)
         against = comparison.against or compare.best_alone(results)
         rows = compare.table(results, against, simple)
         text += (f"## {part}\n\n" if part else "") + compare.markdown(beside(rows, comparison.published))
@@ -159,8 +161,8 @@ def reproduce(
             "runs": compare.runs(results),
         }
         files.write(home / part / "comparison.json", json.dumps(about, indent=2) + "\n")
-        if importlib.util.find_spec("matplotlib"):
-            report.report(home / part)
+        if finished:
+            finished(home / part)
     return page
 
 

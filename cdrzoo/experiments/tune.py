@@ -16,8 +16,8 @@ from cdrzoo import files
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import compare
 from cdrzoo.experiments.catalogue import SEARCH
-from cdrzoo.experiments.config import RunConfig, check_results
 from cdrzoo.schema import dump_yaml, is_number, load_mapping
+from cdrzoo.training.config import RunConfig, check_results
 
 HOW = ("random", "bayesian", "hyperband")
 MARK = "# Written by cdrzoo tune."
@@ -96,7 +96,7 @@ def tune(
         raise InputError(f"A search is one of {', '.join(HOW)}. Received: {how!r}.")
     if trials < 1:
         raise InputError(f"`trials` must be at least 1. Received: {trials}.")
-    from cdrzoo.experiments.run import check_model
+    from cdrzoo.training.run import check_model
 
     space = load_space() if space is None else space
     runs = {entry.label: config.with_changes(entry.changes) for entry in entries}

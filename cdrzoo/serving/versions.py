@@ -15,10 +15,10 @@ import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2, prediction_log_pb2
 
 from cdrzoo.errors import InputError
+from cdrzoo.export.graph import graph_session
 from cdrzoo.serving.config import Served, read_config, versions_of
-from cdrzoo.verify import graph_session
 
-log = logging.getLogger("cdrzoo.serving")
+log = logging.getLogger(__name__)
 
 PREDICT = "tensorflow/serving/predict"
 MAX_VALUES = 2_000_000

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from cdrzoo.data import datasets, prepare
-from cdrzoo.data.logs import read_logs
-from cdrzoo.data.splits import assign
+from cdrzoo.data.preparation.logs import read_logs
+from cdrzoo.data.preparation.splits import assign
 from cdrzoo.metrics import auc
 
 

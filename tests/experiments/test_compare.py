@@ -12,8 +12,9 @@ from cdrzoo import files
 from cdrzoo.data import synthetic
 from cdrzoo.errors import Diverged, InputError
 from cdrzoo.experiments import compare
-from cdrzoo.experiments import run as run_module
-from cdrzoo.experiments.config import RunConfig, Training, check_results
+from cdrzoo.training import fitting
+from cdrzoo.training import run as run_module
+from cdrzoo.training.config import RunConfig, Training, check_results
 from tests.models.toys import toy_schema
 
 
@@ -252,10 +253,10 @@ def test_models_that_share_a_first_stage_train_it_once(config, monkeypatch, tmp_
         made.append((run.model, run.seed, folder))
         return {"validation": {"auc": 0.5}, "test": {"auc": 0.5}, "parameters": 1, "seconds": 1.0}
 
-    monkeypatch.setattr(run_module, "fit_first", fit_first)
+    monkeypatch.setattr(fitting, "fit_first", fit_first)
     monkeypatch.setattr(run_module, "fit_once", fit_once)
-    monkeypatch.setattr(run_module, "seen", lambda config, prepared: prepared)
-    monkeypatch.setattr(run_module, "prepare", lambda config: None)
+    monkeypatch.setattr(fitting, "seen", lambda config, prepared: prepared)
+    monkeypatch.setattr(fitting, "prepare", lambda config: None)
     pools = {"max_workers": 2, "initializer": compare._start, "initargs": (config, tmp_path / "first")}
     threads = concurrent.futures.ThreadPoolExecutor(**pools)
     monkeypatch.setattr(compare.concurrent.futures, "ProcessPoolExecutor", lambda *args, **kwargs: threads)
@@ -277,7 +278,7 @@ def test_a_new_process_reads_the_first_stage_that_another_has_trained(tmp_path):
     training = Training(batch_size=64, epochs=1)
     config = RunConfig(schema=made.schema, data=made.sources, model="finetuned_dnn", training=training)
     first = config.first_stage()
-    run_module.fit_first(first, run_module.prepare(config), tmp_path / compare._key(first))
+    fitting.fit_first(first, fitting.prepare(config), tmp_path / compare._key(first))
     with compare._pool(config, tmp_path, jobs=2) as pool:
         pool.submit(compare._train_first, first).result()
 

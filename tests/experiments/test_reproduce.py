@@ -16,7 +16,7 @@ from cdrzoo import cli
 from cdrzoo.data import datasets
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import catalogue, compare, reproduce
-from cdrzoo.experiments.config import RunConfig
+from cdrzoo.training.config import RunConfig
 from tests.models.toys import toy_schema
 
 

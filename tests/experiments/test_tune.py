@@ -9,8 +9,8 @@ import yaml
 
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import compare
-from cdrzoo.experiments.config import RunConfig
 from cdrzoo.experiments.tune import load_space, tune
+from cdrzoo.training.config import RunConfig
 from tests.models.toys import toy_schema
 
 pytest.importorskip("keras_tuner")

@@ -236,7 +236,7 @@ REPLICAS = r"""
 import keras, numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from cdrzoo.callbacks import Evaluate
+from cdrzoo.training.callbacks import Evaluate
 from cdrzoo.data import prepare, synthetic
 from cdrzoo.errors import InputError
 from cdrzoo.models import CCTL, DNN

@@ -12,11 +12,10 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from cdrzoo.data.encoder import Encoder
-from cdrzoo.export import export
+from cdrzoo.export import save, verify
 from cdrzoo.layers import FeatureEmbedding
 from cdrzoo.models.base import placeholder_rows
 from cdrzoo.optimizers import Adam
-from cdrzoo.verify import verify
 from tests.models import oracle
 from tests.models.conformance import (
     LOSSES,
@@ -358,7 +357,7 @@ def test_an_export_holds_the_targets_path_and_gives_equal_scores(case, encoders,
     model.compile(Adam(0.05))
     steps(model, data(model, 2))
     frame = _frame(encoder.schema, "films", 20, 1)
-    path = export(model, encoder, tmp_path, examples=frame)
+    path = save(model, encoder, tmp_path, examples=frame)
     verify(path, model, encoder, frame)  # signatures, variables, scores, independence of rows, edge inputs
     (graph,) = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
     assert set(graph.signature_def["serving_default"].inputs) == {f.name for f in model.serving_features}

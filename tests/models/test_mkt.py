@@ -12,14 +12,13 @@ import tensorflow as tf
 from cdrzoo import data, metrics
 from cdrzoo.data import synthetic
 from cdrzoo.errors import InputError, SchemaError
-from cdrzoo.export import export
+from cdrzoo.export import save, verify
 from cdrzoo.layers import cosine
 from cdrzoo.losses import prior_correction
 from cdrzoo.models import DNN, MEM, MKT
 from cdrzoo.models.mkt import HFA, entity_groups
 from cdrzoo.optimizers import SGD, Adam
 from cdrzoo.schema import Domain, Feature, Schema, Table
-from cdrzoo.verify import verify
 from tests import serving_case
 from tests.models import oracle
 from tests.models.toys import three_schema, toy_dataset, toy_rows, toy_schema
@@ -665,7 +664,7 @@ def test_an_export_scores_raw_rows_and_holds_what_serving_reads(tmp_path):
     encoder = serving_case.make_encoder()
     first = mem(encoder.schema, pooling="mean")
     model = mkt(first, pooling="mean", negatives_kept=0.5)
-    path = export(model, encoder, tmp_path / "mkt", examples=serving_case.make_frame("films", 12, seed=3))
+    path = save(model, encoder, tmp_path / "mkt", examples=serving_case.make_frame("films", 12, seed=3))
     verify(path, model=model, encoder=encoder)
     held = tf.train.list_variables(str(path / "variables" / "variables"))
     held = [name for name, _ in held if "OBJECT_GRAPH" not in name]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cdrzoo.data import synthetic
-from cdrzoo.experiments import run
-from cdrzoo.experiments.config import RunConfig, Training
+from cdrzoo.training import fitting, run
+from cdrzoo.training.config import RunConfig, Training
 
 TRAINING = Training(batch_size=128, source_ratio=4.0, epochs=10, patience=2)
 
@@ -18,7 +18,7 @@ def aucs(transfer: float, models: dict[str, dict], seeds: int = 2) -> dict[str, 
     for seed in range(seeds):
         made = synthetic.synthesize(transfer, seed=seed)
         config = RunConfig(schema=made.schema, data=made.sources, training=TRAINING, seed=seed)
-        prepared = run.prepare(config)
+        prepared = fitting.prepare(config)
         for name, changes in models.items():
             found[name].append(run.fit_once(config.with_changes(changes), prepared)["test"]["auc"])
     return {name: np.array(values) for name, values in found.items()}

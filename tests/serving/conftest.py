@@ -20,11 +20,11 @@ def exports(tmp_path_factory):
     """
     import tensorflow as tf
 
-    from cdrzoo.export import export
+    from cdrzoo.export import save
 
     root = tmp_path_factory.mktemp("exports")
     encoder, frame = make_encoder(), make_frame("films", 24, seed=2)
-    path = export(make_model(encoder), encoder, root / "models" / "films", examples=frame)
+    path = save(make_model(encoder), encoder, root / "models" / "films", examples=frame)
     later = shutil.copytree(path, root / "later" / "films" / "2")
     prefix = str(later / "variables" / "variables")
     reader = tf.train.load_checkpoint(prefix)

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from cdrzoo.verify import verify
+from cdrzoo.export import verify
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "saved_models"
 EXPORTS = sorted(path.parent for path in FOLDER.glob("*/*/saved_model.pb"))

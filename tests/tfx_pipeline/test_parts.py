@@ -114,7 +114,7 @@ def copied(tmp_path_factory):
         ("cdrzoo/schema.py", True, True),
         ("tfx_pipeline/preprocessing.py", True, True),
         ("tfx_pipeline/runners.py", False, False),
-        ("cdrzoo/cli.py", False, False),
+        ("cdrzoo/cli/main.py", False, False),
     ],
 )
 def test_an_edit_changes_the_hash_of_what_it_takes_part_in(copied, edited, trainer, preprocessing):

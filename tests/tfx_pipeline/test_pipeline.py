@@ -20,12 +20,13 @@ import keras
 import tensorflow as tf
 import yaml
 
-from cdrzoo import callbacks, data, metrics
+from cdrzoo import data, metrics
 from cdrzoo.data import synthetic
 from cdrzoo.errors import DataError
+from cdrzoo.export import verify
 from cdrzoo.layers import CrossNet
 from cdrzoo.schema import Table
-from cdrzoo.verify import verify
+from cdrzoo.training import callbacks
 from tfx_pipeline import components, rows, runners
 from tfx_pipeline._tfx import path_utils, standard_artifacts, tft
 from tfx_pipeline.config import PipelineConfig

@@ -85,7 +85,7 @@ def load(
         arguments["out"] = pathlib.Path(out)
     found = pair(pathlib.Path(folder), **arguments)
     if beta is not None:
-        from cdrzoo.data.coldstart import protocol
+        from cdrzoo.data.preparation.coldstart import protocol
 
         found = {**found, **protocol(found["schema"], beta)}
     return found

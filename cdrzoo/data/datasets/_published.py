@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdrzoo.data.readers import _clear_errors, arrow_stream
-from cdrzoo.data.splits import fingerprints
+from cdrzoo.data.preparation.splits import fingerprints
+from cdrzoo.data.readers.paths import arrow_stream, clear_errors
 from cdrzoo.errors import DataError
 
 ROWS = 65_536
@@ -138,7 +138,7 @@ def line_pieces(
 @contextlib.contextmanager
 def _as_published(published: Published, file: pathlib.Path) -> Iterator[None]:
     try:
-        with _clear_errors(file):
+        with clear_errors(file):
             yield
     except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError) as error:
         raise DataError(

@@ -1,7 +1,8 @@
 """Taobao's UserBehavior: what users clicked, put into the cart, liked and bought in nine days of 2017.
 
 File: `UserBehavior.csv` without a header: user, item, category, behaviour (pv, cart, fav, buy), Unix time. Categories
-make the two domains (`cdrzoo.data.protocols.source_categories`). There are no impressions: negatives are drawn.
+make the two domains (`cdrzoo.data.preparation.protocols.source_categories`). There are no impressions: negatives are
+drawn.
 
 Reference: Zhu et al., Learning Tree-based Deep Model for Recommender Systems (KDD 2018).
 """
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 
 from cdrzoo.data.datasets import _pairs
 from cdrzoo.data.datasets._published import Published, csv_pieces, some_users, write
-from cdrzoo.data.protocols import source_categories
+from cdrzoo.data.preparation.protocols import source_categories
 from cdrzoo.schema import Feature
 
 FILE = Published(

@@ -1,0 +1,137 @@
+"""Before a run: check a schema, make logs, write the configuration of a public dataset."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+from typing import Any
+
+from cdrzoo.cli.common import changes, command, new_folder, pairs
+from cdrzoo.errors import InputError
+
+
+def add(commands: Any) -> None:
+    """Adds the commands of this file."""
+    _add_schema_check(commands)
+    _add_synthesize(commands)
+    _add_dataset(commands)
+
+
+def _add_schema_check(commands: Any) -> None:
+    schema = commands.add_parser("schema", help="Look at a schema.")
+    check = command(
+        schema.add_subparsers(metavar="COMMAND", required=True),
+        "check",
+        _schema_check,
+        "Check a schema, and the data against it; show the domains side by side: shared and specific features,\n"
+        "tables, and with --data the overlap of ids and the share of missing values.",
+    )
+    check.add_argument("schema", type=pathlib.Path, help="schema file (YAML or JSON)")
+    check.add_argument(
+        "--data", action="append", default=[], metavar="DOMAIN=FILE", help="a domain's rows (repeat)"
+    )
+
+
+def _schema_check(arguments: argparse.Namespace) -> None:
+    from cdrzoo.data import check
+    from cdrzoo.schema import Schema
+
+    sources = pairs(arguments.data, "--data")
+    print(check(Schema.load(arguments.schema), sources or None))
+
+
+def _add_synthesize(commands: Any) -> None:
+    make = command(
+        commands,
+        "synthesize",
+        _synthesize,
+        "Write the logs of two made-up domains whose transferable signal is known, a schema, a run configuration\n"
+        "and a few requests to predict.",
+    )
+    make.add_argument("folder", type=pathlib.Path, help="folder to write to; it must be new or empty")
+    make.add_argument(
+        "--transfer", type=float, default=0.8, help="1: tastes carry over, 0: not, -1: they are opposite"
+    )
+    make.add_argument("--seed", type=int, default=0)
+
+
+def _synthesize(arguments: argparse.Namespace) -> None:
+    from cdrzoo.data import prepare, readers, synthetic
+
+    new_folder(arguments.folder)
+    made = synthetic.synthesize(arguments.transfer, seed=arguments.seed)
+    made.write(arguments.folder)
+    _write_run(
+        arguments.folder,
+        {domain: f"{domain}.csv" for domain in made.frames},
+        "time",
+        # Few rows an epoch: the towers meet often, and each step shows the rich source four times the rows.
+        arguments={"sync_every": 20},
+        training={"batch_size": 128, "source_ratio": 4.0, "patience": 3},
+    )
+    requests = readers.joined(prepare(made.schema, made.sources).frame(made.schema.target, "test", 5))
+    requests.to_csv(arguments.folder / "requests.csv", index=False)
+    print(
+        f"Wrote {', '.join(sorted(path.name for path in arguments.folder.iterdir()))} to {arguments.folder}"
+    )
+
+
+def _add_dataset(commands: Any) -> None:
+    dataset = command(
+        commands,
+        "dataset",
+        _dataset,
+        "Write the schema and the run configuration of a public dataset that lies in a folder.\n\n"
+        "  cdrzoo dataset ciao data/ciao --source 01 --target 02 --out runs/ciao\n"
+        "  cdrzoo dataset amazon data/amazon --source Books --target Digital_Music --set edition=2018 --out runs/am\n\n"
+        "Large files are turned into Parquet once, a piece at a time, in the folder rows/.",
+    )
+    dataset.add_argument("name", help="ali_ccp, amazon, ciao, douban, ...: docs/datasets.md lists them")
+    dataset.add_argument("data", type=pathlib.Path, help="folder with the dataset's files")
+    dataset.add_argument("--source", help="source domain, where the dataset has several")
+    dataset.add_argument("--target", help="target domain, where the dataset has several")
+    dataset.add_argument(
+        "--task", choices=("click", "rating"), help="what is predicted, where there are ratings"
+    )
+    dataset.add_argument(
+        "--cold-start",
+        type=float,
+        metavar="BETA",
+        help="hide this share of the shared users in the target; they are the test (see cdrzoo.data.cold_start)",
+    )
+    dataset.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another argument of the dataset (repeat)",
+    )
+    dataset.add_argument("--out", type=pathlib.Path, required=True, help="folder to write to")
+
+
+def _dataset(arguments: argparse.Namespace) -> None:
+    from cdrzoo.data import datasets
+
+    chosen = {name: value for name in ("source", "target", "task") if (value := getattr(arguments, name))}
+    if arguments.out.exists() and {path.name for path in arguments.out.iterdir()} - {"rows"}:
+        raise InputError(f"{arguments.out} is not empty. Choose a new folder; nothing is overwritten.")
+    found = datasets.load(
+        arguments.name,
+        arguments.data.resolve(),
+        arguments.out.resolve() / "rows",
+        beta=arguments.cold_start,
+        **chosen,
+        **changes(arguments),
+    )
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    found["schema"].save(arguments.out / "schema.yaml")
+    preparation = {"preparation": {"history": found["history"]}} if "history" in found else {}
+    _write_run(arguments.out, found["sources"], found["split"], **preparation)
+    print(f"Wrote schema.yaml and run.yaml to {arguments.out}")
+
+
+def _write_run(folder: pathlib.Path, sources: dict[str, Any], split: Any, **settings: Any) -> None:
+    from cdrzoo.schema import dump_yaml
+
+    config = {"schema": "schema.yaml", "data": sources, "split": split, "model": "cctl", **settings}
+    (folder / "run.yaml").write_text(dump_yaml(config), encoding="utf-8")

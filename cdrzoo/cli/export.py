@@ -1,0 +1,106 @@
+"""From a run to scores: export, verify, predict."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+from typing import Any
+
+from cdrzoo.cli.common import command, start_tensorflow
+from cdrzoo.errors import InputError
+
+
+def add(commands: Any) -> None:
+    """Adds the commands of this file."""
+    _add_export(commands)
+    _add_verify(commands)
+    _add_predict(commands)
+
+
+def _add_export(commands: Any) -> None:
+    export = command(
+        commands,
+        "export",
+        _export,
+        "Export the model of a run as a SavedModel that takes the target's raw features.",
+    )
+    export.add_argument("folder", type=pathlib.Path, help="run folder")
+    export.add_argument(
+        "--to", type=pathlib.Path, required=True, help="model folder; the export is a version in it"
+    )
+    export.add_argument("--version", type=int, help="number of the version; default: the next")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    start_tensorflow()
+    from cdrzoo.training import run
+
+    path = run.export_run(arguments.folder, arguments.to, arguments.version)
+    print(f"SavedModel: {path}")
+
+
+def _add_verify(commands: Any) -> None:
+    verify = command(
+        commands,
+        "verify",
+        _verify,
+        "Prove that an exported model scores as the trained one, row by row, and holds only what the target needs.",
+    )
+    verify.add_argument("path", type=pathlib.Path, help="version folder, for example saved_models/films/1")
+    verify.add_argument(
+        "--run", dest="folder", type=pathlib.Path, help="run folder to compare with, beside the recorded rows"
+    )
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    start_tensorflow()
+    from cdrzoo.export import verify
+
+    model = encoder = None
+    if arguments.folder:
+        from cdrzoo.training import folders
+
+        _, model, encoder = folders.load(arguments.folder)
+    print(verify(arguments.path, model=model, encoder=encoder))
+
+
+def _add_predict(commands: Any) -> None:
+    predict = command(
+        commands,
+        "predict",
+        _predict,
+        "Score the rows of a file with an exported model, or with one that is served. All columns of the file stay;\n"
+        "the score comes behind them, click or rating (click_score, rating_score beside a column of that name).\n\n"
+        "  cdrzoo predict saved_models/films/1 --input demo/requests.csv\n"
+        "  cdrzoo predict films --server http://127.0.0.1:8501 --input demo/requests.csv",
+    )
+    predict.add_argument("model", help="version folder; with --server the name of the model")
+    predict.add_argument(
+        "--server",
+        metavar="ADDRESS",
+        help="HOST:PORT for gRPC, http://HOST:PORT for REST (needs the extra serving)",
+    )
+    predict.add_argument(
+        "--input", type=pathlib.Path, required=True, help="rows with the target's raw features"
+    )
+    predict.add_argument("--output", type=pathlib.Path, help="CSV to write; default: print the first rows")
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    if arguments.output and arguments.output.exists():
+        raise InputError(f"{arguments.output} exists. Choose another name; nothing is overwritten.")
+    if arguments.output and not arguments.output.parent.is_dir():
+        raise InputError(
+            f"There is no folder {arguments.output.parent} to write to. Make it, or name another."
+        )
+    start_tensorflow()
+    from cdrzoo.data import readers
+    from cdrzoo.training.predict import predict
+
+    scored = predict(arguments.model, arguments.input, server=arguments.server)
+    if arguments.output:
+        readers.joined(scored).to_csv(arguments.output, index=False)
+        print(f"Wrote {len(scored)} scores to {arguments.output}")
+    else:
+        score, *rows = reversed(scored.columns)
+        print(scored[[score, *reversed(rows)]].head(20).to_string(index=False, max_colwidth=24))

@@ -1,0 +1,85 @@
+"""What runs are worth, and pages of them: transfer and report."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from typing import Any
+
+from cdrzoo.cli.common import command, start_tensorflow
+
+
+def add(commands: Any) -> None:
+    """Adds the commands of this file."""
+    _add_transfer(commands)
+    _add_report(commands)
+
+
+def _add_transfer(commands: Any) -> None:
+    transfer = command(
+        commands,
+        "transfer",
+        _transfer,
+        "Measure what the sources gave a run, against its twin trained on the target alone; lift in total and by\n"
+        "group, and a verdict: helps, no difference, harms. Trains the twin, and further seeds of both.\n\n"
+        "  cdrzoo transfer runs/cctl --out runs/cctl_transfer\n\n"
+        "The folder holds report.html, transfer.json, scores.parquet (test rows and scores) and runs/. A stopped\n"
+        "report goes on where it stopped.",
+    )
+    transfer.add_argument("folder", type=pathlib.Path, help="folder of a run that saw a source")
+    transfer.add_argument("--twin", type=pathlib.Path, help="run of the target alone; default: trained")
+    transfer.add_argument("--out", type=pathlib.Path, required=True, help="folder of the report")
+    transfer.add_argument(
+        "--seeds", type=int, default=3, help="trainings of each model; 1: a verdict on these two alone"
+    )
+    transfer.add_argument(
+        "--by", action="append", default=[], metavar="COLUMN", help="group by a column, too (repeat)"
+    )
+
+
+def _transfer(arguments: argparse.Namespace) -> None:
+    from cdrzoo.report.pages import check_matplotlib
+
+    check_matplotlib()  # before the trainings, not after
+    start_tensorflow()
+    from cdrzoo.evaluation import transfer
+
+    result = transfer.transfer(
+        arguments.folder,
+        arguments.out,
+        twin=arguments.twin,
+        seeds=arguments.seeds,
+        by=arguments.by,
+        verbose=1 if sys.stdout.isatty() else 0,
+    )
+    print(transfer.sentence(result))
+    print(transfer.scope(result))
+    print(
+        f"Groups: {result['lower']} of {len(result['groups'])} are worse off, {result['harmed']} beyond chance "
+        "(after Holm's correction)."
+    )
+    _report(argparse.Namespace(folder=arguments.out, out=None))
+
+
+def _add_report(commands: Any) -> None:
+    report = command(
+        commands,
+        "report",
+        _report,
+        "Write one HTML page of a run, a transfer report, a comparison, or several of these in one folder, as\n"
+        "`cdrzoo reproduce` makes them: curves, tables, calibration, what the model attends to. Figures are inline;\n"
+        "it is read without a network (needs: pip install 'cdrzoo[report]').",
+    )
+    report.add_argument(
+        "folder", type=pathlib.Path, help="folder of cdrzoo train, compare, transfer or reproduce"
+    )
+    report.add_argument("--out", type=pathlib.Path, help="file to write; default: report.html in the folder")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    if not (arguments.folder / "results.jsonl").exists():  # a comparison's figures are of numbers alone
+        start_tensorflow()
+    from cdrzoo.report import pages as report
+
+    print(f"Report: {report.report(arguments.folder, arguments.out)}")

@@ -1,0 +1,102 @@
+"""One run: train and evaluate."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from typing import Any
+
+from cdrzoo.cli.common import add_settings, changes, command, print_metrics, start_tensorflow
+from cdrzoo.errors import InputError
+
+
+def add(commands: Any) -> None:
+    """Adds the commands of this file."""
+    _add_train(commands)
+    _add_evaluate(commands)
+
+
+def _add_train(commands: Any) -> None:
+    train = command(
+        commands,
+        "train",
+        _train,
+        "Train a model and evaluate it; everything about it goes to a run folder.\n\n"
+        "  cdrzoo train demo/run.yaml --model cctl --set learning_rate=0.003 --set sync_every=100 --out runs/cctl\n\n"
+        "The folder holds config.yaml, schema.yaml, encoder/ (vocabularies), model.keras, metrics.json, history.csv\n"
+        "logs/ (TensorBoard). A stopped run is continued with --resume and ends as if it had not been stopped.\n\n"
+        "A model of two stages trains both, the first in the folder first/; --set first.NAME=VALUE sets the first.\n"
+        "A configuration with `finetune: RUN` adds its target, a new domain, to the model of that run.",
+    )
+    train.add_argument(
+        "config", type=pathlib.Path, nargs="?", help="run configuration (YAML); not with --resume"
+    )
+    train.add_argument("--out", type=pathlib.Path, required=True, help="run folder")
+    train.add_argument("--resume", action="store_true", help="continue the stopped run in the folder")
+    train.add_argument("--overwrite", action="store_true", help="discard the run in the folder")
+    add_settings(train)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from cdrzoo.training.config import RunConfig
+
+    changed = changes(arguments)
+    if arguments.resume:
+        if arguments.config or changed:
+            raise InputError("A resumed run keeps its configuration: give --out and --resume alone.")
+        if not (arguments.out / "config.yaml").exists():
+            raise InputError(
+                f"There is no run to resume in {arguments.out}. Leave --resume out to start one."
+            )
+        config = RunConfig.load(arguments.out / "config.yaml")
+    elif arguments.config is None:
+        raise InputError(
+            "Give the run configuration, for example: cdrzoo train demo/run.yaml --out runs/first."
+        )
+    else:
+        config = RunConfig.load(arguments.config).with_changes(changed)
+    start_tensorflow()
+    from cdrzoo.training import run
+
+    verbose = 1 if sys.stdout.isatty() else 2
+    result = run.train(
+        config, arguments.out, resume=arguments.resume, overwrite=arguments.overwrite, verbose=verbose
+    )
+    _print_training(result)
+    print_metrics(result["test"], f"test rows of {config.schema.target}, epoch {result['best_epoch']}")
+    print(f"Run: {arguments.out}")
+
+
+def _print_training(result: dict[str, Any]) -> None:
+    """A line for each stage, the first one first."""
+    seconds = result["seconds"]
+    if "first" in result:
+        _print_training(result["first"])
+        seconds -= result["first"]["seconds"]
+    print(
+        f"{result['model']}: {result['epochs']} epochs, {seconds:.1f} s, {result['trained_parameters']:,} of "
+        f"{result['parameters']:,} parameters trained"
+    )
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "Measure a trained model on the test rows of its run, in total and by group.",
+    )
+    evaluate.add_argument("folder", type=pathlib.Path, help="run folder")
+    evaluate.add_argument("--part", choices=("test", "valid"), default="test")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    start_tensorflow()
+    from cdrzoo.training import measuring, run
+
+    config, model, prepared = run.reload(arguments.folder)
+    print_metrics(
+        measuring.evaluate(model, prepared, arguments.part),
+        f"{arguments.part} rows of {config.schema.target}",
+    )

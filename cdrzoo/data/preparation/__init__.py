@@ -1,0 +1,1 @@
+"""Preparation: logs, labels, histories, negatives and splits, up to encoded rows of every part."""

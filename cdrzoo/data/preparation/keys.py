@@ -1,0 +1,45 @@
+"""Keys of rows: hashes of their content that agree on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+
+def fingerprints(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """uint64 [n]: a hash of each row's content, the same on every machine and with every version of the libraries."""
+    total = np.zeros(len(columns[0]), np.uint64)
+    for values in columns:
+        total = _mix(total ^ _bits(values))
+    return total
+
+
+def drawn(columns: Sequence[np.ndarray], seed: int) -> np.ndarray:
+    """uint64 [n]: a random number for each row, or key, that depends on its content and the seed alone."""
+    return _mix(fingerprints(columns) ^ _mix(np.array([seed], np.uint64)))
+
+
+def _bits(values: np.ndarray) -> np.ndarray:
+    if values.dtype == object:
+        codes, distinct = pd.factorize(values)
+        digests = [hashlib.blake2b(str(value).encode(), digest_size=8).digest() for value in distinct]
+        return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)[codes]
+    if values.dtype.kind == "f":
+        values = values.astype(np.float64) + 0.0  # no negative zero
+        whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
+        # 4 and 4.0 are the same label, whichever way a file wrote it
+        return np.where(
+            whole, np.where(whole, values, 0).astype(np.int64).view(np.uint64), values.view(np.uint64)
+        )
+    return values.astype(np.int64).view(np.uint64)
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    """SplitMix64 (Steele, Lea and Flood, 2014)."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

@@ -1,0 +1,305 @@
+"""The front door: a schema and where each domain's rows lie, in; encoded parts and batches, out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from cdrzoo.data.batches import Part, evaluation_batches, training_batches
+from cdrzoo.data.encoder import Encoder
+from cdrzoo.data.preparation import logs as _logs
+from cdrzoo.data.preparation.negatives import add_negatives
+from cdrzoo.data.preparation.splits import PARTS, Split, assign, settle
+from cdrzoo.data.ragged import Ragged
+from cdrzoo.data.raw import MISSING
+from cdrzoo.errors import DataError
+from cdrzoo.schema import Schema, is_whole
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_ROW_GROUP = 65_536
+
+
+def prepare(
+    schema: Schema,
+    sources: Mapping[str, Any],
+    *,
+    split: str | Mapping[str, Any] = "time",
+    include_ties: bool = False,
+    history: str = "before",
+    seed: int = 0,
+    folder: str | pathlib.Path = ".",
+    encoder: Encoder | None = None,
+) -> Prepared:
+    """Reads every domain's rows, labels and splits them, builds histories and encodes them.
+
+    Args:
+        schema: the schema.
+        sources: for every domain where its rows are: a path, a DataFrame, or a mapping (it may stand in YAML) with
+
+            - `path`: a file, a list of files, or `data`: a DataFrame. `.csv`, `.parquet`, `.jsonl`, `.tfrecord`
+              (all but Parquet also `.gz`).
+            - `kind`: `interactions` (default; histories are built from the logs) or `examples` (rows hold them).
+            - `join`: list of `{path: items.csv, on: item}`: files whose columns are added to the rows by key.
+            - `negatives`: `{per_positive: 4, how: uniform | popularity}` for a log that holds only positives.
+            - `separator`: what joins the ids of a sequence in a CSV cell; default `|`.
+            - `weight`: the column of sample weights.
+            - `history_min_label`: only rows whose raw label is at least this are listed in histories.
+
+        split: `time`, `last`, `random`, `resample`, `given`, or a mapping `{by: time, fractions: [0.7, 0.1, 0.2]}`; see
+            `splits`.
+        include_ties: histories also list what happened at the row's own time (the row itself excepted). Where that, or
+            a split that is `given`, would show a training row a held-out event, histories list training events alone.
+        history: `before` (strictly before the row's time), or `others`, for logs without time: every other
+            *training* event of the user.
+        seed: of negatives and random splits.
+        folder: what relative paths are relative to.
+        encoder: one that was adapted before (of a trained model); default: a new one, adapted on the training rows.
+
+    Raises:
+        DataError: on whatever is wrong with the data, before anything is trained.
+    """
+    settle(split, seed)  # its mistakes are found before the rows are read
+    for name, value, fine, wanted in (
+        ("include_ties", include_ties, isinstance(include_ties, bool), "true or false"),
+        ("history", history, history in ("before", "others"), "before or others"),
+        ("seed", seed, is_whole(seed), "a whole number of at least 0"),
+    ):
+        if not fine:
+            raise DataError(f"`{name}` must be {wanted}. Received: {value!r}.")
+    how = {"by": split} if isinstance(split, str) else dict(split)
+    part_column = how.get("column", "split") if how.get("by") == "given" else None
+    rows = _logs.read_logs(schema, sources, folder, part_column)
+    name, arguments, codes = assign(schema, rows, how, seed)
+    for domain, log in rows.items():
+        rows[domain] = add_negatives(log, codes[domain], seed)
+        codes[domain] = codes[domain][rows[domain].event]  # a negative goes where its positive goes
+        if log.source.negatives is not None:
+            arguments = {**arguments, f"negatives of {domain}": {**log.source.negatives, "seed": seed}}
+    only_training = arguments["by"] in ("users", "random", "resample") or (
+        arguments["by"] in ("last", "given") and _shown(rows, codes, include_ties)
+    )
+    _logs.add_histories(schema, rows, codes, include_ties, history, only_training)
+    made = Split.of(name, arguments, rows, codes)
+    if encoder is None:
+        encoder = Encoder(schema).adapt(
+            {domain: log.take(made.parts[domain]["train"]) for domain, log in rows.items()}
+        )
+    return Prepared(encoder, made, rows)
+
+
+def _shown(logs: Mapping[str, _logs.Log], codes: Mapping[str, np.ndarray], include_ties: bool) -> bool:
+    """Whether the history of some training row would list a held-out event of its user."""
+    users = _logs.user_codes(logs)
+    times: dict[bool, list[pd.Series]] = {True: [], False: []}
+    for domain, log in logs.items():
+        if log.time is None:
+            continue
+        for held_out in times:
+            rows = (users[domain] >= 0) & ((codes[domain] > 0) if held_out else (codes[domain] == 0))
+            times[held_out].append(pd.Series(log.time[rows], users[domain][rows]))
+    if not times[True]:
+        return False
+    earliest = pd.concat(times[True]).groupby(level=0).min()
+    latest = pd.concat(times[False]).groupby(level=0).max().reindex(earliest.index)
+    return bool(((earliest <= latest) if include_ties else (earliest < latest)).any())
+
+
+class Prepared:
+    """Encoded rows of every domain by part, and what made them.
+
+    Attributes:
+        schema: the schema with the rows of the tables filled in (give this one to the model).
+        encoder: the `Encoder`, adapted on training rows.
+        split: the `Split`: `.name`, `.hash`, `.describe()`, `.parts[domain][part]`.
+        parts: `parts[domain]["train" | "valid" | "test"]`: a `Part` with `x`, `y`, `weight`, `user`.
+    """
+
+    def __init__(self, encoder: Encoder, split: Split, logs: Mapping[str, _logs.Log]):
+        means = {
+            d.name: logs[d.name].mean(split.parts[d.name]["train"])
+            for d in encoder.schema.domains
+            if d.mean is None
+        }
+        encoder.schema = encoder.schema.with_means(means)
+        self.schema, self.encoder, self.split = encoder.schema, encoder, split
+        self._views: dict[tuple[str, ...], Prepared] = {}
+        self._logs = {domain.name: logs[domain.name] for domain in self.schema.domains}
+        self.parts = {
+            domain: {part: self._encode(domain, rows) for part, rows in split.parts[domain].items()}
+            for domain in self._logs
+        }
+
+    def only(self, *domains: str) -> Prepared:
+        """The same rows of these domains alone, encoded by what their own training rows show.
+
+        A model of the target alone must not know ids that only a source has seen: it would have no row for them that
+        training reaches.
+        """
+        if domains not in self._views:
+            rows = {domain: self._logs[domain].take(self.split.parts[domain]["train"]) for domain in domains}
+            encoder = Encoder(self.schema.only(*domains)).adapt(rows)
+            self._views[domains] = Prepared(encoder, self.split, self._logs)
+        return self._views[domains]
+
+    def _encode(self, domain: str, rows: np.ndarray) -> Part:
+        log = self._logs[domain]
+        return Part(
+            x=self.encoder.encode(domain, log.take(rows)),
+            y=log.y[rows].reshape(-1, 1),
+            weight=None if log.weight is None else log.weight[rows].astype(np.float32),
+            user=None if log.user is None else log.user[rows],
+        )
+
+    def train(
+        self,
+        batch_size: int | Mapping[str, int] = 256,
+        *,
+        domains: tuple[str, ...] | None = None,
+        seed: int = 0,
+        epoch: str | int = "target",
+        paired: bool = False,
+        initial_epoch: int = 0,
+        shuffle: bool = True,
+    ) -> tf.data.Dataset:
+        """Training batches of all domains, or of `domains`; the other arguments are those of `training_batches`."""
+        for domain in domains or ():
+            self.schema.domain(domain)
+        return training_batches(
+            {d: parts["train"] for d, parts in self.parts.items() if domains is None or d in domains},
+            self.schema.target if domains is None or self.schema.target in domains else domains[0],
+            batch_size,
+            seed=seed,
+            epoch=epoch,
+            paired=paired,
+            initial_epoch=initial_epoch,
+            shuffle=shuffle,
+        )
+
+    def valid(self, batch_size: int = 4096) -> tf.data.Dataset:
+        """The target's validation rows, in order, none dropped."""
+        return evaluation_batches(self.parts[self.schema.target]["valid"], self.schema.target, batch_size)
+
+    def test(self, batch_size: int = 4096) -> tf.data.Dataset:
+        """The target's test rows, in order, none dropped."""
+        return evaluation_batches(self.parts[self.schema.target]["test"], self.schema.target, batch_size)
+
+    def frame(self, domain: str, part: str, rows: int | None = None) -> pd.DataFrame:
+        """Raw rows of a part (its first `rows`), as a file of examples would hold them.
+
+        Every feature by its column (sequences as lists, cut to their length), then the raw label, time and keys.
+        """
+        return pd.DataFrame(
+            {
+                column: values if length is None else values.to_lists(length)
+                for column, (values, length) in self._raw(
+                    domain, self.split.parts[domain][part][:rows]
+                ).items()
+            }
+        )
+
+    def _raw(self, domain: str, at: np.ndarray) -> dict[str, tuple[Any, int | None]]:
+        """Raw columns at these rows; of a sequence also the length it is cut to."""
+        log = self._logs[domain]
+        columns: dict[str, tuple[Any, int | None]] = {}
+        for feature in self.schema.domain(domain).features:
+            values = log.columns[feature.column]
+            if isinstance(values, Ragged):
+                columns[feature.column] = values.take(at), feature.length
+            else:
+                columns[feature.column] = values[at], None
+        keys = [(log.domain.label, log.raw), (log.domain.time, log.time), (log.domain.user, log.user)]
+        for column, values in [*keys, (log.domain.item, log.item), (log.source.weight, log.weight)]:
+            if column is not None and values is not None:
+                columns.setdefault(column, (values[at], None))
+        return columns
+
+    def groups(self, part: str) -> pd.DataFrame:
+        """For each of the target's rows: `user`, and how many training rows he has in the target and in the sources.
+
+        Where the rows have items `item_rows`, too: the target's training rows of the item. Drawn negatives are not
+        counted; a missing user or item has no rows.
+        """
+        target = self.schema.target
+        users = self.parts[target][part].user
+        if users is None:
+            raise DataError(
+                f"Groups are by user, but domain {target!r} has none. Set `user: COLUMN` in the schema."
+            )
+        counts = {domain: self._count(domain, log.user, users) for domain, log in self._logs.items()}
+        sources = sum((n for domain, n in counts.items() if domain != target), np.zeros(len(users), np.int64))
+        found = {"user": users, "target_rows": counts[target], "source_rows": sources}
+        items = self._logs[target].item
+        if items is not None:
+            found["item_rows"] = self._count(target, items, items[self.split.parts[target][part]])
+        return pd.DataFrame(found)
+
+    def _count(self, domain: str, keys: np.ndarray | None, of: np.ndarray) -> np.ndarray:
+        """int64 [n]: in how many training events of a domain each of these keys stands."""
+        if keys is None:
+            return np.zeros(len(of), np.int64)
+        trained = self.split.parts[domain]["train"]
+        trained = trained[self._logs[domain].event[trained] == trained]
+        seen = pd.Series(keys[trained]).value_counts().drop(list(MISSING.values()), errors="ignore")
+        return seen.reindex(of, fill_value=0).to_numpy(np.int64)
+
+    def tables(self, domain: str, part: str) -> Iterator[pa.Table]:
+        """Raw rows of a part as `frame` gives them, as Arrow tables of some ten thousand rows, in order."""
+        rows = self.split.parts[domain][part]
+        for low in range(0, len(rows), _ROW_GROUP):
+            yield _arrow(self._raw(domain, rows[low : low + _ROW_GROUP]))
+
+    def write(self, folder: str | pathlib.Path) -> None:
+        """Writes every part to `DOMAIN/PART.parquet` as examples, drawn negatives included, and `split.json`.
+
+        Raises:
+            DataError: one of these files is there already.
+        """
+        from pyarrow import parquet
+
+        folder = pathlib.Path(folder)
+        names = [f"{domain}/{part}.parquet" for domain in self.split.parts for part in PARTS]
+        for path in (folder / name for name in [*names, "split.json"]):
+            if path.exists():
+                raise DataError(f"{path} exists. Choose a new folder; nothing is overwritten.")
+        for domain in self.split.parts:
+            (folder / domain).mkdir(parents=True, exist_ok=True)
+            for part in PARTS:
+                with contextlib.ExitStack() as stack:
+                    writer = None
+                    for table in self.tables(domain, part):
+                        if writer is None:
+                            writer = stack.enter_context(
+                                parquet.ParquetWriter(str(folder / domain / f"{part}.parquet"), table.schema)
+                            )
+                        writer.write_table(table)
+        (folder / "split.json").write_text(
+            json.dumps(self.split.to_dict(), indent=2) + "\n", encoding="utf-8"
+        )
+
+
+def _arrow(columns: Mapping[str, tuple[Any, int | None]]) -> pa.Table:
+    arrays = {}
+    for column, (values, length) in columns.items():
+        if length is None:
+            arrays[column] = _array(values)
+        else:
+            flat, lengths = values.flat(length)
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+            arrays[column] = pa.ListArray.from_arrays(pa.array(offsets), _array(flat))
+    return pa.table(arrays)
+
+
+def _array(values: np.ndarray) -> pa.Array:
+    if values.dtype != object:
+        return pa.array(values)
+    codes, distinct = pd.factorize(values)
+    return pa.array(distinct, pa.string()).take(pa.array(codes))

@@ -1,0 +1,144 @@
+"""Where the rows of a domain are: what a data specification may say, and which columns are read of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import numbers
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from cdrzoo.data import readers
+from cdrzoo.data.readers import Wanted
+from cdrzoo.errors import DataError
+from cdrzoo.schema import Domain, Schema
+
+KINDS = ("interactions", "examples")
+HOW = ("uniform", "popularity")
+"""How negatives are drawn."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where a domain's rows are; see `prepare` for what each entry means."""
+
+    path: Any = None
+    data: pd.DataFrame | None = None
+    kind: str = "interactions"
+    join: tuple[Mapping[str, Any], ...] = ()
+    negatives: Mapping[str, Any] | None = None
+    separator: str = readers.SEPARATOR
+    weight: str | None = None
+    history_min_label: float | None = None
+
+    @classmethod
+    def of(cls, domain: str, given: Any, folder: str | pathlib.Path = ".") -> Source:
+        """From a path, a list of paths, a DataFrame or a mapping."""
+        where = f"The data of domain {domain!r}"
+        if isinstance(given, pd.DataFrame):
+            return cls(data=given)
+        if not isinstance(given, Mapping):
+            return cls(path=_inside(folder, given))
+        known = {field.name for field in dataclasses.fields(cls)}
+        _known(where, given, known)
+        given = {key: value for key, value in given.items() if value is not None}
+        if (given.get("path") is None) == (given.get("data") is None):
+            raise DataError(f"{where} must give `path` (a file) or `data` (a DataFrame), one of the two.")
+        if given.get("path") is not None:
+            given["path"] = _inside(folder, given["path"])
+        kinds: tuple[tuple[str, Any, str], ...] = (
+            ("join", (list, tuple), "a list of {path: items.csv, on: item}"),
+            ("separator", str, "text"),
+            ("weight", str, "the name of a column"),
+            ("history_min_label", numbers.Real, "a number"),
+        )
+        for key, kind, wanted in kinds:
+            value = given.get(key)
+            if value is not None and (not isinstance(value, kind) or isinstance(value, bool) or value == ""):
+                raise DataError(f"{where}: `{key}` must be {wanted}. Received: {value!r}.")
+        source = cls(**{**given, "join": tuple(given.get("join") or ())})
+        if source.kind not in KINDS:
+            raise DataError(f"{where}: `kind` must be {' or '.join(KINDS)}. Received: {source.kind!r}.")
+        for side in source.join:
+            _known(f"{where}, `join`", side, {"path", "data", "on"})
+            if "on" not in side or ("path" in side) == ("data" in side):
+                raise DataError(
+                    f"{where}: each `join` gives `path` (or `data`) and `on`, the key column of both."
+                )
+        if source.negatives is not None:
+            _known(f"{where}, `negatives`", source.negatives, {"per_positive", "how"})
+            each, how = source.negatives.get("per_positive", 1), source.negatives.get("how", "uniform")
+            if isinstance(each, bool) or not isinstance(each, int) or each < 1 or how not in HOW:
+                raise DataError(
+                    f"{where}: `negatives` gives per_positive: a whole number from 1, and how: {' or '.join(HOW)}. "
+                    f"Received: {dict(source.negatives)}."
+                )
+            if source.kind == "examples":
+                raise DataError(
+                    f"{where}: negatives are drawn for interactions; examples hold their own. Remove one."
+                )
+        sides = tuple(
+            {**s, **({"path": _inside(folder, s["path"])} if "path" in s else {})} for s in source.join
+        )
+        return dataclasses.replace(source, join=sides)
+
+
+def _inside(folder: str | pathlib.Path, path: Any) -> Any:
+    if isinstance(path, (list, tuple)):
+        return [_inside(folder, one) for one in path]
+    return pathlib.Path(folder) / path if isinstance(path, (str, pathlib.Path)) else path
+
+
+def _known(where: str, given: Any, known: set[str]) -> None:
+    if not isinstance(given, Mapping):
+        raise DataError(f"{where} must be a mapping with {', '.join(sorted(known))}. Received: {given!r}.")
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), sorted(known), n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"It knows: {', '.join(sorted(known))}."
+            raise DataError(f"{where} has an unknown entry {key!r}. {hint}")
+
+
+def place(domain: Domain, source: Source) -> str:
+    if source.path is None:
+        return f"The data of domain {domain.name!r}"
+    return str(source.path[0] if isinstance(source.path, list) and len(source.path) == 1 else source.path)
+
+
+def wanted(schema: Schema, domain: Domain, source: Source) -> dict[str, Wanted]:
+    """The columns of a domain that anything needs: its features, and what histories of any domain list of it."""
+    examples = source.kind == "examples"
+    found: dict[str, Wanted] = {}
+
+    def want(column: str, new: Wanted, who: str) -> None:
+        before = found.setdefault(column, new)
+        if (before.dtype, before.many) != (new.dtype, new.many):
+            raise DataError(
+                f"Domain {domain.name!r}: column {column!r} is wanted as {_kind(before)} and, by {who}, "
+                f"as {_kind(new)}. Give both the same dtype and kind, or make a second column."
+            )
+
+    for feature in domain.features:
+        if feature.role != "history" or examples:
+            want(feature.column, Wanted.of(feature, source.separator), f"feature {feature.name!r}")
+            if feature.column == domain.label:
+                raise DataError(
+                    f"Domain {domain.name!r}: feature {feature.name!r} reads the label column {domain.label!r}, so the "
+                    "model would be given the answer. Remove the feature, or set another `column`."
+                )
+    if not examples:
+        for other in schema.domains:
+            for feature in other.histories(of=domain.name):
+                one = Wanted(feature.field, feature.dtype)
+                want(feature.field, one, f"history {feature.name!r} of {other.name!r}")
+    for column in (domain.user, domain.item):
+        if column is not None:
+            found.setdefault(column, Wanted(column, "string"))
+    return found
+
+
+def _kind(want: Wanted) -> str:
+    return ("a sequence of " if want.many else "") + want.dtype

@@ -1,0 +1,51 @@
+"""DataFrames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from cdrzoo.data.readers.columns import SEPARATOR, Columns, Values, Wanted, require
+from cdrzoo.data.readers.conversion import convert
+from cdrzoo.errors import DataError
+from cdrzoo.schema import Feature
+
+
+def columns_of(frame: Any, features: Iterable[Feature], where: str) -> Columns:
+    """The raw columns of features.
+
+    Args:
+        frame: a DataFrame (its columns are converted and checked), or a mapping of columns that were converted before.
+        features: the features whose columns are wanted.
+        where: what the frame is, for messages.
+    """
+    wanted = {feature.column: Wanted.of(feature) for feature in features}
+    require(wanted, list(frame), where)
+    if isinstance(frame, pd.DataFrame):
+        return {key: from_pandas(frame[want.column], want, where) for key, want in wanted.items()}
+    return {key: frame[key] for key in wanted}
+
+
+def from_pandas(series: pd.Series, want: Wanted, where: str) -> Any:
+    """A column of a DataFrame in the wanted type."""
+    if isinstance(series, pd.DataFrame):
+        raise DataError(f"{where} has two columns {want.column!r}. Names must differ: rename one.")
+    try:
+        array = pa.array(series, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        array = Values([None if isinstance(v, float) and np.isnan(v) else v for v in series])
+    return convert(array, want, where, 0)
+
+
+def joined(frame: pd.DataFrame, separator: str = SEPARATOR) -> pd.DataFrame:
+    """The frame with its sequences as the text that a cell of a CSV file holds."""
+
+    def cell(value: Any) -> Any:
+        return separator.join(map(str, value)) if isinstance(value, (list, tuple, np.ndarray)) else value
+
+    cells = {name: [cell(v) for v in column] for name, column in frame.items() if column.dtype == object}
+    return frame.assign(**{name: pd.Series(v, frame.index, dtype=object) for name, v in cells.items()})

@@ -1,0 +1,75 @@
+"""Graphs of exports: traced without nested calls, checked for what a server lacks, opened as servers open them."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import keras
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from cdrzoo.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+
+
+@contextlib.contextmanager
+def inlined() -> Iterator[None]:
+    """Traces with every inner `tf.function` as plain Python: no nested calls, and none that XLA must compile."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+def repeated(rows: Mapping[str, tf.Tensor], count: tf.Tensor) -> dict[str, tf.Tensor]:
+    """`[1, ...]` to `[count, ...]`; what has `count` rows stays as it is, any other number is an error."""
+    return {
+        name: tf.ensure_shape(
+            tf.broadcast_to(value, tf.concat([[count], tf.shape(value)[1:]], 0)), [None, *value.shape[1:]]
+        )
+        for name, value in rows.items()
+    }
+
+
+def read_variables(function: Any, model: Any) -> list[keras.Variable]:
+    """The variables of the model that a traced function reads, in the model's order."""
+    handles = {id(outer) for outer, _ in function.graph.captures if outer.dtype == tf.resource}
+    return [variable for variable in model.variables if id(variable.value.handle) in handles]
+
+
+def check_serves_anywhere(path: pathlib.Path) -> None:
+    (meta_graph,) = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
+    functions = meta_graph.graph_def.library.function
+    for function in functions:
+        if function.attr["_XlaMustCompile"].b:
+            raise InputError(
+                f"The serving graph holds {function.signature.name!r}, which only XLA can run, and a server may lack "
+                "it. Do not use jit_compile=True where `training` is False."
+            )
+    for node in [*meta_graph.graph_def.node, *(node for function in functions for node in function.node_def)]:
+        if node.op in ("PyFunc", "EagerPyFunc", "PyFuncStateless"):
+            raise InputError(
+                f"The serving graph calls Python ({node.name!r}). Use TensorFlow operations in `serve`."
+            )
+
+
+def graph_session(path: str | pathlib.Path) -> tuple[Any, Mapping[str, Any]]:
+    """A SavedModel as servers load it: a session over its graph, and its `SignatureDef`s."""
+    session = tf.compat.v1.Session(graph=tf.Graph())
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(
+        "ERROR"
+    )  # the loader of TensorFlow 1 says that it is deprecated; servers still load that way
+    try:
+        with session.graph.as_default():
+            return session, tf.compat.v1.saved_model.load(session, ["serve"], str(path)).signature_def
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,219 @@
+"""Export: a SavedModel that takes the target's raw features and needs neither cdrzoo nor Keras to run.
+
+    folder/
+      3/                                  the version; a server takes the highest number
+        saved_model.pb variables/ assets/     three signatures, the target's variables alone, the vocabularies
+        assets.extra/
+          tf_serving_warmup_requests      TensorFlow Serving runs these before it takes traffic
+          replay.jsonl                    recorded raw rows and the scores the Keras model gave them
+          model_card.json model_card.md
+
+`serving_default` takes one named tensor a feature: ids as they stand in the logs (string or int64, `[batch]`),
+sequences `[batch, any length]` (oldest first; missing steps are `""` or -1, wherever they stand), numbers `[batch]`
+(missing: NaN; for int64 -1). `serve_examples` takes serialized `tf.train.Example`s, `examples: [batch]`; a feature that
+an example lacks is missing. Both give `{"click": [batch]}` or `{"rating": [batch]}`, float32.
+
+`rank` orders candidates for one user. What the schema says of user, context and history comes once (`[1]`, `[1, any]`),
+the features of role item once a candidate (`[n]`, `[n, any]`), and `k`, a scalar int32, says how many are wanted. It
+gives, best first, `index` (int32, the place among the candidates), `item` (the candidate's raw id, where the schema has
+one) and `click` or `rating`, `[min(k, n)]` each; of equal scores the earlier candidate comes first. The user's ids are
+looked up once; his rows are then repeated for the candidates, which are scored as `serving_default` scores rows. A
+schema without a feature of role item has nothing to rank, and no such signature.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cdrzoo.errors import InputError
+from cdrzoo.schema import Feature
+
+if TYPE_CHECKING:
+    import pandas as pd
+from cdrzoo.export.card import facts, markdown, plain
+from cdrzoo.export.graph import check_serves_anywhere, inlined, read_variables, repeated
+from cdrzoo.export.rows import (
+    is_missing,
+    item_key,
+    missing_rows,
+    parse_examples,
+    rank_signature,
+    raw_rows,
+    signature,
+)
+from cdrzoo.export.warm_up import write_warm_up
+
+REPLAY_ROWS = 256
+"""At most so many of the examples are recorded with their scores."""
+
+
+def save(
+    model: Any,
+    encoder: Any,
+    folder: str | pathlib.Path,
+    *,
+    version: int | None = None,
+    examples: pd.DataFrame | None = None,
+    card: Mapping[str, Any] | None = None,
+) -> pathlib.Path:
+    """Writes the target's part of a model as a SavedModel: `folder/version`.
+
+    Only the variables that scoring a target row reads are inside; no optimizer, no source, no part used in training
+    alone. The version appears under its number once it is complete, and an existing one is never touched.
+
+    Args:
+        model: a trained `CrossDomainModel`.
+        encoder: the encoder whose schema the model was made with.
+        folder: the model's folder, which holds one folder a version. It is made if need be.
+        version: a whole number of at least 0; default: one above the highest that exists, or 1.
+        examples: raw rows of the target (every feature by its column) for warm-up requests and the recorded replay.
+            Default: warm-up with one row of missing values, no replay.
+        card: what the model card is to say beyond what can be read off the model, for example `data`, `split`,
+            `metrics`, `training`, `intended_use`, `limits`. It may also replace what is read off.
+
+    Returns:
+        The path of the new version.
+
+    Raises:
+        InputError: the version exists, the encoder is not the model's, or the folder cannot be written.
+    """
+    folder = pathlib.Path(folder)
+    _check(model, encoder, folder, version)
+    model.prepare_export()
+    domain = model.schema.target_domain
+    features = model.serving_features
+    candidates = [feature for feature in features if feature.role == "item"]
+    lookups = encoder.graph(domain.name, [feature.name for feature in features])
+
+    def scores(rows):
+        return tf.reshape(tf.cast(model.serve(rows), tf.float32), [-1])
+
+    def score(raw):
+        return {domain.task: scores(lookups(raw))}
+
+    def score_examples(examples):
+        return score(parse_examples(examples, features))
+
+    def rank(raw):
+        count = tf.shape(raw[candidates[0].name])[0]
+        best, index = tf.math.top_k(scores(repeated(lookups(raw), count)), tf.minimum(raw["k"], count))
+        items = {"item": tf.gather(raw[key.name], index)} if (key := item_key(candidates)) else {}
+        return {"index": index, **items, domain.task: best}
+
+    archive = keras.export.ExportArchive()
+    archive.track(lookups)  # the tables; of the model's variables Keras tracks those that the endpoints read
+    with inlined():
+        serving = archive.add_endpoint("serving_default", score, [signature(features)])
+        archive.add_endpoint(
+            "serve_examples", score_examples, [tf.TensorSpec([None], tf.string, name="examples")]
+        )
+        if candidates:
+            archive.add_endpoint("rank", rank, [rank_signature(features)])
+        traced = serving.get_concrete_function()
+
+    examples = examples.head(REPLAY_ROWS) if examples is not None and len(examples) else None
+    rows = missing_rows(features) if examples is None else raw_rows(examples, features)
+    replay = "" if examples is None else _replay(model, encoder, examples, rows)
+    described = {**facts(model, features, read_variables(traced, model)), **plain(card or {})}
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Beside the versions, so that the last step is a rename; a server passes by names that are not numbers.
+        with _removed_on_failure(folder / f".export-{uuid.uuid4().hex}") as unfinished:
+            with inlined():  # saving traces again
+                archive.write_out(str(unfinished), verbose=False)
+            check_serves_anywhere(unfinished)
+            extra = unfinished / "assets.extra"
+            extra.mkdir()
+            write_warm_up(extra / "tf_serving_warmup_requests", folder.absolute().name, rows, features)
+            (extra / "model_card.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+            (extra / "model_card.md").write_text(markdown(described), encoding="utf-8")
+            if replay:
+                (extra / "replay.jsonl").write_text(replay, encoding="utf-8")
+            return _publish(unfinished, folder, version)
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise InputError(
+            f"The export to {folder} could not be written: {reason}. Nothing was left behind. Free space or choose "
+            "another folder, then export again; the model is not harmed."
+        ) from error
+
+
+def _check(model: Any, encoder: Any, folder: pathlib.Path, version: int | None) -> None:
+    if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 0):
+        raise InputError(f"`version` must be a whole number of at least 0. Received: {version!r}.")
+    if version is not None and (folder / str(version)).exists():
+        raise InputError(
+            f"Version {version} exists in {folder}, and a version is never overwritten. Leave `version` out for the "
+            "next number, or choose another."
+        )
+    if not model.built:
+        raise InputError("The model has no weights yet. Train it, or load weights, before the export.")
+    for feature in model.serving_features:
+        if feature.name == "k":
+            raise InputError(
+                "A feature called 'k' cannot be served: `rank` asks by that name how many candidates are wanted. "
+                "Rename it; `column: k` goes on reading the raw column."
+            )
+        if feature.table is not None:
+            wanted, received = (schema.table(feature.table).rows for schema in (model.schema, encoder.schema))
+            if wanted != received:
+                raise InputError(
+                    f"The encoder is not the model's: table {feature.table!r} has {received} rows in the encoder and "
+                    f"{wanted} in the model. Export with the encoder that was saved with the run."
+                )
+
+
+@contextlib.contextmanager
+def _removed_on_failure(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    try:
+        folder.mkdir()
+        yield folder
+    except BaseException:  # an interruption too
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _publish(unfinished: pathlib.Path, folder: pathlib.Path, version: int | None) -> pathlib.Path:
+    while True:
+        taken = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+        path = folder / str(max(taken, default=0) + 1 if version is None else version)
+        try:
+            return unfinished.rename(path)
+        except OSError:
+            if not path.exists():
+                raise
+            if version is not None:  # someone else was quicker
+                raise InputError(f"Version {version} exists in {folder} now. Choose another.") from None
+
+
+def _replay(model: Any, encoder: Any, examples: pd.DataFrame, rows: Mapping[str, np.ndarray]) -> str:
+    """Raw rows and the scores that the Keras model gives them, a JSON object a line."""
+    target = model.schema.target
+    scores = model({target: encoder.encode(target, examples)}, training=False)[target]
+    scores = np.asarray(model.served(scores)).reshape(-1)
+    lines = []
+    for i, score in enumerate(scores.astype(np.float32)):
+        raw = {f.name: _json_value(rows[f.name][i], f) for f in model.serving_features}
+        lines.append(json.dumps({"features": raw, "score": float(score)}, ensure_ascii=False))
+    return "\n".join(lines) + "\n"
+
+
+def _json_value(value: Any, feature: Feature) -> Any:
+    if feature.kind == "ids":
+        steps = value.tolist()
+        while steps and is_missing(steps[-1], feature.dtype):
+            steps.pop()
+        return steps
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if is_missing(value, feature.dtype) else value

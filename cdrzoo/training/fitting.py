@@ -1,0 +1,262 @@
+"""Fitting: from a configuration and its rows to a model with the weights of its best epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cdrzoo import data, metrics, models, optimizers
+from cdrzoo.errors import Diverged, InputError
+from cdrzoo.schema import FIRST_KNOWN, Schema
+from cdrzoo.training import callbacks
+from cdrzoo.training.config import RunConfig
+from cdrzoo.training.folders import finetuned, keep, load, read_model
+from cdrzoo.training.looks import counted, looks
+from cdrzoo.training.measuring import EVALUATION_ROWS, Fitted, summary
+
+HISTOGRAM_ROWS = 1024
+"""Rows whose weights are logged: of each source the selector's, of the target what a report draws."""
+
+
+OPTIMIZERS = {"adam": optimizers.Adam, "adagrad": optimizers.Adagrad, "sgd": optimizers.SGD}
+
+
+def prepare(config: RunConfig, encoder: data.Encoder | None = None) -> data.Prepared:
+    """Reads, splits and encodes the rows that a configuration names.
+
+    Without an `encoder` one is adapted; for a model that is fine-tuned, its own is extended by the new domain.
+    """
+    arguments = {"split": config.split, "folder": config.folder, **config.preparation}
+    if encoder is None and config.finetune:
+        known = data.Encoder.load(finetuned(config) / "encoder")
+        encoder = data.extend(known, data.prepare(config.schema, config.data, **arguments).encoder)
+    return data.prepare(config.schema, config.data, encoder=encoder, **arguments)
+
+
+def seen(config: RunConfig, prepared: data.Prepared) -> data.Prepared:
+    """The rows as the model sees them: all of them, or the target's alone."""
+    return prepared.only(prepared.schema.target) if config.domains == "target" else prepared
+
+
+def check_model(config: RunConfig) -> None:
+    """Raises an `InputError` if the model cannot be made, of small tables: the rows have not been read yet.
+
+    What is fine-tuned is not made: its own tables are wanted for that.
+    """
+    config.model_arguments()
+    if not config.finetune:
+        schema = config.schema if config.domains == "all" else config.schema.only(config.schema.target)
+        _make(config, schema.with_rows({table.name: FIRST_KNOWN + 1 for table in schema.tables}))
+
+
+def _make(config: RunConfig, schema: Schema, pretrained: Any = None) -> Any:
+    given = config.model_arguments()
+    first = config.first_stage()
+    parts = {}
+    if first:
+        parts["pretrained"] = _make(first, schema) if pretrained is None else pretrained
+    if config.finetune:
+        parts["trained"] = load(finetuned(config))[1]
+    keras.utils.set_random_seed(config.seed)
+    try:
+        return config.constructor()(
+            schema=schema.with_width(config.width) if config.width else schema, **given, **parts
+        )
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        cls, said = models.card(config.model).cls, " ".join(str(error).split()).rstrip(".")
+        raise InputError(
+            f"{cls} cannot be made with {given or 'its defaults'}: {said}. Correct the argument; "
+            f"help(cdrzoo.models.{cls}) in Python says what each may be."
+        ) from error
+
+
+def build(config: RunConfig, prepared: data.Prepared, pretrained: Any = None) -> Any:
+    """The model of a configuration, compiled; a second stage on a new first one unless a trained one is given."""
+    model = _make(config, prepared.schema, pretrained)
+    training = config.training
+    known = {domain.name for domain in model.schema.domains}
+    model.compile(
+        optimizer=OPTIMIZERS[training.optimizer](
+            float(training.learning_rate),  # Keras takes no whole number
+            weight_decay=training.weight_decay or None,
+        ),
+        loss_weights={name: w for name, w in (training.loss_weights or {}).items() if name in known} or None,
+        jit_compile="auto" if training.xla is None else training.xla,
+        steps_per_execution=training.steps_per_execution,
+    )
+    return model
+
+
+def monitor(config: RunConfig, schema: Schema) -> str:
+    """What chooses the epoch."""
+    return config.training.monitor or ("val_auc" if schema.target_domain.task == "click" else "val_rmse")
+
+
+def check_rows(config: RunConfig, prepared: data.Prepared) -> None:
+    """Raises an `InputError` if the validation rows cannot choose an epoch, of one stage or the other."""
+    if first := config.first_stage():
+        check_rows(first, prepared)
+    schema, watched = prepared.schema, monitor(config, prepared.schema)
+    train, valid = (prepared.parts[schema.target][part] for part in ("train", "valid"))
+    if not len(valid):
+        raise InputError(
+            f"The split leaves {schema.target!r} no validation rows, and they choose the epoch. Give them a share, "
+            "for example split: {by: time, fractions: [0.7, 0.1, 0.2]}, and of a small file a larger one."
+        )
+    task, users = schema.target_domain.task, valid.user
+    found = {
+        f"val_{name}": value
+        for name, value in metrics.evaluate(
+            valid.y, np.zeros(len(valid)), task, users, weights=valid.weight
+        ).items()
+    }
+    if watched not in found:
+        raise InputError(
+            f"`monitor` must be what is measured of {schema.target!r}: {', '.join(found)}. Received: {watched!r}."
+        )
+    if not np.isfinite(found[watched]):
+        of = "no user has" if watched == "val_gauc" else "there are not"
+        raise InputError(
+            f"`{watched}` cannot choose an epoch: among the {len(valid)} validation rows of {schema.target!r} {of} "
+            "both clicks and others. Choose another split, or `monitor: val_log_loss`."
+        )
+    if watched in ("val_auc", "val_gauc") and len(np.unique(train.y)) < 2:
+        raise InputError(
+            f"The {len(train)} training rows of {schema.target!r} all have the label {train.y[0, 0]:g}, so there is "
+            "nothing to rank. Give both clicks and others: choose another split, or draw `negatives` for a log of "
+            "clicks alone."
+        )
+
+
+def fit(
+    config: RunConfig,
+    prepared: data.Prepared,
+    folder: pathlib.Path,
+    verbose: int | str = 0,
+    first_folder: pathlib.Path | None = None,
+    histograms: bool = True,
+) -> Fitted:
+    """Trains the model of a configuration; the epoch with the best validation metric is kept.
+
+    State for a resumed run, the best weights and the logs go to `folder`, the first stage of a model of two to
+    `first_folder` (default: `folder/first`). If there is the state of an interrupted run, that run is continued, and
+    ends as it would have without the interruption. `histograms`: of the weights that a report draws, to the logs.
+    """
+    check_rows(config, prepared)
+    first = config.first_stage()
+    pretrained, reported = (
+        fit_first(first, prepared, first_folder or folder / "first", verbose) if first else (None, None)
+    )
+    training = config.training
+    with _precision(training.mixed_precision):
+        model = build(config, prepared, pretrained)
+        schema = model.schema
+        best, chosen_by = folder / "best.weights.h5", monitor(config, schema)
+        watching = {"monitor": chosen_by, "mode": metrics.better(chosen_by)}
+        valid = prepared.valid(EVALUATION_ROWS)
+        steps = [
+            callbacks.Evaluate(valid, users=prepared.parts[schema.target]["valid"].user),
+            keras.callbacks.TerminateOnNaN(),
+            keras.callbacks.ModelCheckpoint(
+                str(best), save_best_only=True, save_weights_only=True, **watching
+            ),
+            keras.callbacks.EarlyStopping(patience=training.patience, **watching),
+            callbacks.Scalars(folder / "logs"),
+        ]
+        if histograms and hasattr(model, "selector_weights"):  # CCTL's Figure 5
+            steps.append(callbacks.WeightHistogram(_first_rows(prepared, schema), folder / "logs"))
+        steps += [
+            callbacks.WeightHistogram(
+                _watched_rows(prepared),
+                folder / "logs",
+                name,
+                high=None,
+                read=functools.partial(counted, name),
+            )
+            for name in looks(model)
+            if histograms
+        ]
+        resume = callbacks.Resume(folder / "state", steps)
+        rows = training_rows(config, prepared, model, resume.next_epoch)
+        if verbose:
+            print(models.card(config.model).title)
+        begin = time.perf_counter()
+        history = model.fit(
+            rows, epochs=training.epochs, callbacks=[*steps, resume], verbose=verbose, shuffle=False
+        )
+        seconds = time.perf_counter() - begin
+        watched = np.asarray(history.history[chosen_by], dtype="float64")
+        if not np.isfinite(watched).any():
+            raise Diverged(
+                f"`{chosen_by}` was not a number in any epoch, so none can be chosen: training diverged. "
+                "Give a smaller learning rate."
+            )
+        chosen = int(np.nanargmax(watched) if watching["mode"] == "max" else np.nanargmin(watched))
+        model.load_weights(best)
+    return Fitted(model, history.history, chosen, seconds, reported)
+
+
+def training_rows(
+    config: RunConfig, prepared: data.Prepared, model: Any, initial_epoch: int = 0
+) -> tf.data.Dataset:
+    """The batches that the model of a configuration is trained on."""
+    schema, training = model.schema, config.training
+    sizes = {
+        domain.name: max(1, round(training.batch_size * training.source_ratio)) for domain in schema.sources
+    }
+    return prepared.train(
+        {schema.target: training.batch_size, **sizes},
+        domains=(schema.target,) if config.finetune else tuple(model.training_domains),
+        seed=config.seed,
+        epoch=training.epoch,
+        paired=models.card(config.model).paired,
+        initial_epoch=initial_epoch,
+    )
+
+
+def fit_first(
+    config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbose: int | str = 0
+) -> tuple[Any, dict[str, Any]]:
+    """A trained first stage and what it reported; it is trained unless `folder` holds it already.
+
+    It is read back from its file in either case, so that a second stage starts from the same thing.
+    """
+    if not (folder / "metrics.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        fitted = fit(config, prepared, folder, verbose)
+        keep(fitted, summary(config, prepared, fitted), folder)
+    reported = json.loads((folder / "metrics.json").read_text())
+    return read_model(folder / "model.keras"), reported
+
+
+def _first_rows(prepared: data.Prepared, schema: Schema) -> dict[str, dict[str, np.ndarray]]:
+    """The first training rows of every source, as a model takes them."""
+    parts = {source.name: prepared.parts[source.name]["train"].x for source in schema.sources}
+    return {name: {f: values[:HISTOGRAM_ROWS] for f, values in x.items()} for name, x in parts.items()}
+
+
+def _watched_rows(prepared: data.Prepared) -> dict[str, dict[str, np.ndarray]]:
+    """The first validation rows of the target, as a model takes them."""
+    target = prepared.schema.target
+    return {target: {f: v[:HISTOGRAM_ROWS] for f, v in prepared.parts[target]["valid"].x.items()}}
+
+
+@contextlib.contextmanager
+def _precision(mixed: bool) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if mixed else before)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -1,0 +1,124 @@
+"""What a run reports: exact metrics in total and by group of users, and what they were measured on and with."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import pathlib
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import cdrzoo
+from cdrzoo import data, metrics
+from cdrzoo.data.preparation.protocols import user_groups
+from cdrzoo.training import callbacks
+from cdrzoo.training.config import RunConfig
+
+
+@dataclass
+class Fitted:
+    """What training gave: the model with the weights of its best epoch, and how it came to them.
+
+    `first` is what the first stage reported (see `summary`), if there was one.
+    """
+
+    model: Any
+    history: dict[str, list[float]]
+    best_epoch: int
+    seconds: float
+    first: dict[str, Any] | None = None
+
+
+EVALUATION_ROWS = 4096
+"""Rows of a validation or test batch."""
+
+
+def evaluate(model: Any, prepared: data.Prepared, part: str = "test") -> dict[str, float]:
+    """Exact metrics of the target's rows of a part, in total and for `groups` of users."""
+    target = model.schema.target
+    batches = prepared.test(EVALUATION_ROWS) if part == "test" else prepared.valid(EVALUATION_ROWS)
+    labels, scores, weights = callbacks.target_scores(model, batches)
+    users = prepared.parts[target][part].user
+    task = model.schema.target_domain.task
+    return metrics.evaluate(labels, scores, task, users, groups(prepared, part), weights)
+
+
+def groups(prepared: data.Prepared, part: str = "test") -> dict[str, np.ndarray]:
+    """Which of the target's rows of a part are of which group of users: booleans [n] by name; none without users.
+
+    `cold` and `warm` are users without and with training rows in the target; the others are MKT's (`user_groups`).
+    """
+    if prepared.parts[prepared.schema.target][part].user is None:
+        return {}
+    seen = prepared.groups(part)["target_rows"].to_numpy()
+    return {"cold": seen == 0, "warm": seen > 0, **user_groups(seen)}
+
+
+def group_sizes(prepared: data.Prepared) -> dict[str, int]:
+    """Test rows of each of the `groups`."""
+    return {name: int(np.sum(mask)) for name, mask in groups(prepared).items()}
+
+
+def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[str, Any]:
+    """What a run reports: metrics of its chosen epoch, and what they were measured on and with.
+
+    Of a model of two stages `first` is the same of its first stage, `seconds` and `parameters` are those of both, and
+    the rest is the second's.
+    """
+    first = {"first": fitted.first} if fitted.first else {}
+    return {
+        "model": config.model,
+        "domains": config.domains,
+        "arguments": config.arguments,
+        "width": config.width,
+        "training": dataclasses.asdict(config.training),
+        "seed": config.seed,
+        "validation": evaluate(fitted.model, prepared, "valid"),
+        "test": evaluate(fitted.model, prepared, "test"),
+        "best_epoch": fitted.best_epoch + 1,
+        "epochs": len(fitted.history["loss"]),
+        "seconds": round(fitted.seconds + (fitted.first["seconds"] if fitted.first else 0), 2),
+        "parameters": fitted.model.count_params(),
+        "trained_parameters": sum(math.prod(v.shape) for v in fitted.model.trainable_variables),
+        **first,
+        "split": {"name": prepared.split.name, "hash": prepared.split.hash},
+        "selection": "best epoch on validation rows",
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a number depends on; of cdrzoo itself the commit, too, where it runs from a checkout."""
+    return {
+        "cdrzoo": _OWN_VERSION,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _own_version() -> str:
+    git = [
+        "git",
+        "-C",
+        str(pathlib.Path(__file__).parents[2]),
+        "describe",
+        "--always",
+        "--dirty",
+        "--exclude=*",
+    ]
+    if not (pathlib.Path(__file__).parents[2] / ".git").exists() or shutil.which("git") is None:
+        return cdrzoo.__version__
+    found = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    return f"{cdrzoo.__version__}+{found}" if found else cdrzoo.__version__
+
+
+_OWN_VERSION = _own_version()  # now: the files may change while the process works
