@@ -1,22 +1,19 @@
-"""Errors that mean the input is at fault. The command line prints them on a line or two and exits with 2."""
+"""Errors that mean the input is at fault, and the checks that many make of a setting.
+
+The command line prints these errors on a line or two and exits with 2.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+import math
+import numbers
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
 class InputError(ValueError):
     """Something the user gave is wrong. The message says what was wanted, what was received and how to mend it."""
-
-
-def check_choice(
-    what: str, received: Any, allowed: Iterable[Any], hint: str = "", error: type[InputError] = InputError
-) -> None:
-    """Raises unless `received` is one of `allowed`. `what` names it, an argument in backticks."""
-    allowed = list(allowed)
-    if received not in allowed:
-        raise error(f"{what} must be one of {', '.join(map(str, allowed))}. Received: {received!r}.{hint}")
 
 
 class SchemaError(InputError):
@@ -33,3 +30,41 @@ class Diverged(InputError):
 
 class VerifyError(InputError):
     """An exported model does not do what the trained model does, or holds what it must not."""
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number; `True` is none."""
+    return not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def is_whole(value: Any, least: int = 0) -> bool:
+    """Whether it is a whole number of at least so much; `True` is none."""
+    return not isinstance(value, bool) and isinstance(value, int) and value >= least
+
+
+def did_you_mean(received: Any, allowed: Iterable[Any]) -> str:
+    """`Did you mean 'films'?`, or nothing where none of the allowed words is near."""
+    near = difflib.get_close_matches(str(received), [str(word) for word in allowed], n=1)
+    return f"Did you mean {near[0]!r}?" if near else ""
+
+
+def check_choice(
+    what: str, received: Any, allowed: Iterable[Any], error: type[InputError] = InputError
+) -> None:
+    """Raises unless `received` is one of `allowed`. `what` names it, an argument in backticks."""
+    allowed = list(allowed)
+    if received not in allowed:
+        wanted = ", ".join(map(str, allowed))
+        hint = did_you_mean(received, allowed)
+        raise error(f"{what} must be one of {wanted}. Received: {received!r}. {hint}".rstrip())
+
+
+def check_known(what: str, given: Any, allowed: Iterable[str], error: type[InputError] = InputError) -> None:
+    """Raises unless `given` is a mapping whose keys are all among `allowed`."""
+    allowed = list(allowed)
+    if not isinstance(given, Mapping):
+        raise error(f"{what} must be a mapping with {', '.join(allowed)}. Received: {given!r}.")
+    for key in given:
+        if key not in allowed:
+            hint = did_you_mean(key, allowed) or f"It knows: {', '.join(allowed)}."
+            raise error(f"{what} has an unknown entry {key!r}. {hint}")

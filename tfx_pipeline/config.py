@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdrzoo import metrics
-from cdrzoo.errors import InputError, check_choice
-from cdrzoo.schema import Schema, load_mapping
-from cdrzoo.training.config import RunConfig, check_known
+from cdrzoo.documents import load_mapping
+from cdrzoo.errors import InputError, check_choice, check_known
+from cdrzoo.schema import Schema
+from cdrzoo.training.config import RunConfig
 from tfx_pipeline.rows import USERS
 
 STRATEGIES = ("one_device", "mirrored", "multi_worker")

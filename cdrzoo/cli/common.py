@@ -38,7 +38,7 @@ def add_settings(parser: argparse.ArgumentParser, model: bool = True) -> None:
 
 def changes(arguments: argparse.Namespace) -> dict[str, Any]:
     """What `--set` and `--model` change, as `RunConfig.with_changes` takes it."""
-    from cdrzoo.schema import load_yaml
+    from cdrzoo.documents import load_yaml
 
     given = pairs(arguments.set, "--set")
     found = {name: load_yaml(value, f"--set {name}={value}") for name, value in given.items()}

@@ -131,7 +131,7 @@ def _dataset(arguments: argparse.Namespace) -> None:
 
 
 def _write_run(folder: pathlib.Path, sources: dict[str, Any], split: Any, **settings: Any) -> None:
-    from cdrzoo.schema import dump_yaml
+    from cdrzoo.documents import dump_yaml
 
     config = {"schema": "schema.yaml", "data": sources, "split": split, "model": "cctl", **settings}
     (folder / "run.yaml").write_text(dump_yaml(config), encoding="utf-8")

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from cdrzoo.errors import DataError
-from cdrzoo.schema import is_whole
+from cdrzoo.errors import DataError, is_whole
 
 if TYPE_CHECKING:
     import tensorflow as tf

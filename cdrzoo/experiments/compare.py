@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from cdrzoo import files, models
+from cdrzoo.documents import load_yaml
 from cdrzoo.errors import Diverged, InputError
 from cdrzoo.evaluation.statistics import Paired, holm, paired, wilcoxon
 from cdrzoo.experiments.catalogue import FIRST_TRIALS, SEARCH
-from cdrzoo.schema import load_yaml
 from cdrzoo.training.config import RunConfig, Training
 
 RUN_SETTINGS = {"width", *(f.name for f in dataclasses.fields(Training))}

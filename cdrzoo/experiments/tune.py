@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cdrzoo import files
-from cdrzoo.errors import InputError
+from cdrzoo.documents import dump_yaml, load_mapping
+from cdrzoo.errors import InputError, is_number
 from cdrzoo.experiments import compare
 from cdrzoo.experiments.catalogue import SEARCH
-from cdrzoo.schema import dump_yaml, is_number, load_mapping
 from cdrzoo.training.config import RunConfig, check_results
 
 HOW = ("random", "bayesian", "hyperband")

@@ -9,8 +9,8 @@ import pathlib
 from dataclasses import dataclass
 from typing import Any
 
+from cdrzoo.documents import load_yaml
 from cdrzoo.errors import InputError
-from cdrzoo.schema import load_yaml
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import glob
 import hashlib
@@ -16,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cdrzoo import files, models
-from cdrzoo.errors import InputError, check_choice
-from cdrzoo.schema import Schema, is_number, is_whole, load_mapping
+from cdrzoo.documents import load_mapping
+from cdrzoo.errors import InputError, check_choice, check_known, is_number, is_whole
+from cdrzoo.schema import Schema
 
 OPTIMIZERS = ("adam", "adagrad", "sgd")
 PLACES = ("folder", "files")
@@ -64,15 +64,6 @@ def check_results(folder: pathlib.Path) -> None:
     raise InputError(
         f"{folder} is not empty, and not of a comparison or a search. Choose a new folder; nothing is overwritten."
     )
-
-
-def check_known(what: str, given: Mapping[str, Any], allowed: list[str]) -> None:
-    """Raises an `InputError` for the first key that is not among the `allowed`, with the nearest one that is."""
-    for key in given:
-        if key not in allowed:
-            near = difflib.get_close_matches(str(key), allowed, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"It knows: {', '.join(allowed)}."
-            raise InputError(f"{what} has an unknown entry {key!r}. {hint}")
 
 
 @dataclass(frozen=True)
@@ -366,6 +357,10 @@ class RunConfig:
         check_known(f"The model {self.model!r}", self.arguments, allowed)
         for name, value in self.arguments.items():
             usual = parameters[name].default
+            if isinstance(usual, bool) and not isinstance(value, bool):
+                raise InputError(
+                    f"`{name}` of the model {self.model!r} must be true or false. Received: {value!r}."
+                )
             widths = isinstance(value, (list, tuple)) and all(is_whole(width, 1) for width in value)
             if isinstance(usual, tuple) and not widths:
                 raise InputError(

@@ -10,9 +10,9 @@ from typing import Any
 import keras
 
 from cdrzoo import data, files, models
+from cdrzoo.documents import dump_yaml
 from cdrzoo.errors import InputError
 from cdrzoo.export import save
-from cdrzoo.schema import dump_yaml
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.fitting import build, check_model, check_rows, fit, prepare, seen
 from cdrzoo.training.folders import check_data, claim, discard, finetuned, keep, load, trained_on

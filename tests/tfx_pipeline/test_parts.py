@@ -111,7 +111,7 @@ def copied(tmp_path_factory):
         ("cdrzoo/models/dadin.py", False, False),  # another model
         ("cdrzoo/optimizers.py", True, False),
         ("cdrzoo/data/graph.py", True, True),
-        ("cdrzoo/schema.py", True, True),
+        ("cdrzoo/schema/features.py", True, True),
         ("tfx_pipeline/preprocessing.py", True, True),
         ("tfx_pipeline/runners.py", False, False),
         ("cdrzoo/cli/main.py", False, False),

@@ -200,3 +200,13 @@ def test_a_first_stage_may_have_a_first_stage(monkeypatch):
 def test_mistakes_in_a_first_stage_are_named(given, message):
     with pytest.raises(InputError, match=message):
         RunConfig.from_dict({"schema": toy_schema().to_dict(), "data": DATA, **given}).model_arguments()
+
+
+def test_a_switch_of_a_model_is_true_or_false():
+    """`no` of a YAML file is text, and text would pass for true."""
+    config = RunConfig(toy_schema(), DATA, "nfm", {"batch_norm": "no"})
+    with pytest.raises(
+        InputError, match="`batch_norm` of the model 'nfm' must be true or false. Received: 'no'"
+    ):
+        config.model_arguments()
+    assert dataclasses.replace(config, arguments={"batch_norm": False}).model_arguments()

@@ -19,8 +19,8 @@ from cdrzoo.data.preparation.negatives import add_negatives
 from cdrzoo.data.preparation.splits import PARTS, Split, assign, settle
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.raw import MISSING
-from cdrzoo.errors import DataError
-from cdrzoo.schema import Schema, is_whole
+from cdrzoo.errors import DataError, is_whole
+from cdrzoo.schema import Schema
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import numbers
 import pathlib
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ import pandas as pd
 
 from cdrzoo.data import readers
 from cdrzoo.data.readers import Wanted
-from cdrzoo.errors import DataError
+from cdrzoo.errors import DataError, check_known
 from cdrzoo.schema import Domain, Schema
 
 KINDS = ("interactions", "examples")
@@ -42,8 +41,8 @@ class Source:
             return cls(data=given)
         if not isinstance(given, Mapping):
             return cls(path=_inside(folder, given))
-        known = {field.name for field in dataclasses.fields(cls)}
-        _known(where, given, known)
+        known = [field.name for field in dataclasses.fields(cls)]
+        check_known(where, given, sorted(known), DataError)
         given = {key: value for key, value in given.items() if value is not None}
         if (given.get("path") is None) == (given.get("data") is None):
             raise DataError(f"{where} must give `path` (a file) or `data` (a DataFrame), one of the two.")
@@ -63,13 +62,13 @@ class Source:
         if source.kind not in KINDS:
             raise DataError(f"{where}: `kind` must be {' or '.join(KINDS)}. Received: {source.kind!r}.")
         for side in source.join:
-            _known(f"{where}, `join`", side, {"path", "data", "on"})
+            check_known(f"{where}, `join`", side, ["data", "on", "path"], DataError)
             if "on" not in side or ("path" in side) == ("data" in side):
                 raise DataError(
                     f"{where}: each `join` gives `path` (or `data`) and `on`, the key column of both."
                 )
         if source.negatives is not None:
-            _known(f"{where}, `negatives`", source.negatives, {"per_positive", "how"})
+            check_known(f"{where}, `negatives`", source.negatives, ["how", "per_positive"], DataError)
             each, how = source.negatives.get("per_positive", 1), source.negatives.get("how", "uniform")
             if isinstance(each, bool) or not isinstance(each, int) or each < 1 or how not in HOW:
                 raise DataError(
@@ -90,16 +89,6 @@ def _inside(folder: str | pathlib.Path, path: Any) -> Any:
     if isinstance(path, (list, tuple)):
         return [_inside(folder, one) for one in path]
     return pathlib.Path(folder) / path if isinstance(path, (str, pathlib.Path)) else path
-
-
-def _known(where: str, given: Any, known: set[str]) -> None:
-    if not isinstance(given, Mapping):
-        raise DataError(f"{where} must be a mapping with {', '.join(sorted(known))}. Received: {given!r}.")
-    for key in given:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), sorted(known), n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"It knows: {', '.join(sorted(known))}."
-            raise DataError(f"{where} has an unknown entry {key!r}. {hint}")
 
 
 def place(domain: Domain, source: Source) -> str:

@@ -17,8 +17,8 @@ import pandas as pd
 
 from cdrzoo.data.preparation.keys import drawn, fingerprints
 from cdrzoo.data.preparation.logs import Log, user_codes
-from cdrzoo.errors import DataError
-from cdrzoo.schema import Schema, is_number, is_whole
+from cdrzoo.errors import DataError, is_number, is_whole
+from cdrzoo.schema import Schema
 
 PARTS = ("train", "valid", "test")
 

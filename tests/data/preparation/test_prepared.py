@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from cdrzoo.data import check, prepare, synthetic
+from cdrzoo.documents import load_mapping
 from cdrzoo.errors import DataError
-from cdrzoo.schema import Domain, Feature, Schema, Table, load_mapping
+from cdrzoo.schema import Domain, Feature, Schema, Table
 
 MADE = synthetic.synthesize(
     0.5, users=120, source_rows=1500, target_rows=600, source_items=40, target_items=30

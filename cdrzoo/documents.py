@@ -1,0 +1,121 @@
+"""YAML and JSON files in and out, with the words of YAML 1.2."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import re
+from collections.abc import Hashable
+from typing import Any
+
+from cdrzoo.errors import SchemaError
+
+# YAML 1.2.2, section 10.3.2, the core schema: which plain words are no text. `on`, `no`, 1:30, 1_000 and 2023-11-15
+# are text.
+_WORDS = (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        list("-+.0123456789"),
+    ),
+)
+
+
+def load_mapping(path: str | pathlib.Path) -> dict[str, Any]:
+    """Reads a YAML or JSON file whose top is a mapping (see `load_yaml`)."""
+    path = pathlib.Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SchemaError(f"Cannot read {path}: {error.strerror}. Check the path.") from None
+    except UnicodeDecodeError:
+        raise SchemaError(f"{path} is not a text file. A YAML or JSON file was wanted.") from None
+    config = load_yaml(text, str(path))
+    if not isinstance(config, dict):
+        raise SchemaError(
+            f"{path} must hold a mapping (`key: value` lines). Received: {type(config).__name__}."
+        )
+    return config
+
+
+def load_yaml(text: str, where: str) -> Any:
+    """What YAML 1.2 says, and JSON is YAML: `on` is text, 1e-3 a number; a key that stands twice is an error.
+
+    Of YAML 1.1 `<<: *anchor` is kept: a mapping takes over another.
+
+    Args:
+        text: the YAML.
+        where: where it stands, for messages.
+
+    Raises:
+        SchemaError: it is not YAML, or a key stands twice in one mapping.
+    """
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=_yaml()[0])
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise SchemaError(f"{where}{line} is not valid YAML: {getattr(error, 'problem', error)}.") from None
+    except (ValueError, KeyError) as error:  # what a tag such as !!int promised and did not hold
+        raise SchemaError(f"{where} is not valid YAML: {error}.") from None
+    except RecursionError:
+        raise SchemaError(f"{where} is nested too deep. Write it flatter.") from None
+
+
+def dump_yaml(value: Any, **style: Any) -> str:
+    """YAML that `load_yaml` reads back, and readers of YAML 1.1, too: `no` and 1:30 stand in quotes."""
+    import yaml
+
+    try:
+        return yaml.dump(value, Dumper=_yaml()[1], sort_keys=False, **style)
+    except yaml.representer.RepresenterError as error:
+        raise SchemaError(
+            f"A YAML file cannot hold a {type(error.args[1]).__name__}: wanted are text, numbers, lists and mappings, "
+            "and rows as the name of their file."
+        ) from None
+
+
+@functools.cache
+def _yaml() -> tuple[Any, Any]:
+    """Loader and dumper: PyYAML's own, which reads YAML 1.1, with the words of 1.2.
+
+    The dumper keeps its own words besides: text that either reading takes for something else is quoted.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}
+
+        def construct_mapping(self, node, deep=False):
+            seen: set[Any] = set()
+            for key_node, _ in node.value:
+                if key_node.tag == "tag:yaml.org,2002:merge":
+                    continue  # `<<: *anchor`: what stands beside it wins
+                key = self.construct_object(key_node, deep=True)
+                if not isinstance(key, Hashable):
+                    continue  # PyYAML says so
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"{key!r} stands twice; keep one", problem_mark=key_node.start_mark
+                    )
+                seen.add(key)
+            return super().construct_mapping(node, deep)
+
+        def construct_yaml_int(self, node):
+            text = self.construct_scalar(node)
+            return int(text[2:], {"0o": 8, "0x": 16}[text[:2]]) if text[:2] in ("0o", "0x") else int(text)
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    for tag, words, first in _WORDS:
+        for cls in (Loader, Dumper):
+            cls.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"(?:{words})$"), first)
+    Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile("<<$"), ["<"])
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+    return Loader, Dumper

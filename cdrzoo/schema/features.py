@@ -1,0 +1,223 @@
+"""What stands in a domain: features, the tables they look up, and the domain itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cdrzoo.errors import SchemaError, check_choice, is_whole
+
+KINDS = ("id", "ids", "number")
+ROLES = ("user", "item", "context", "history")
+DTYPES = ("string", "int64", "float32")
+TASKS = ("click", "rating")
+
+PADDING = 0
+"""Row of every table that stands for padding and for a missing value; it reads as zeros."""
+UNKNOWN = 1
+"""Row of every table that stands for an id which was not seen in training."""
+FIRST_KNOWN = 2
+"""Row of the first known id."""
+
+
+def _name(what: str, received: Any) -> None:
+    if not isinstance(received, str) or not received or not received.replace("_", "").isalnum():
+        raise SchemaError(
+            f"{what} must be a word of letters, digits and underscores (it becomes the name of a tensor). "
+            f"Received: {received!r}. Rename it; `column` may hold the raw column's own name."
+        )
+
+
+def default_dtype(kind: str) -> str:
+    return "float32" if kind == "number" else "string"
+
+
+def _positive(what: str, received: Any) -> None:
+    if not is_whole(received, 1):
+        raise SchemaError(f"{what} must be a whole number of at least 1. Received: {received!r}.")
+
+
+@dataclass(frozen=True)
+class Table:
+    """An embedding table.
+
+    Args:
+        name: what features call it.
+        width: columns of the embedding; default 8 (CCTL, section 3.1.3; MKT).
+        per_domain: `True` gives each domain that uses the table its own copy; ids keep one vocabulary.
+        min_count: an id seen fewer times in the training rows is unknown. With 1, the default, no training row has an
+            unknown id, and what stands for the new ids of tomorrow is not trained; 2 trains it by the ids seen once.
+        hash_buckets: no vocabulary; ids are hashed into so many rows.
+        rows: rows of the table, padding and unknown included. The encoder fills it in; `None` before.
+    """
+
+    name: str
+    width: int = 8
+    per_domain: bool = False
+    min_count: int = 1
+    hash_buckets: int | None = None
+    rows: int | None = None
+
+    def __post_init__(self):
+        _name("The name of a table", self.name)
+        _positive(f"`width` of table {self.name!r}", self.width)
+        _positive(f"`min_count` of table {self.name!r}", self.min_count)
+        if not isinstance(self.per_domain, bool):
+            raise SchemaError(
+                f"`per_domain` of table {self.name!r} must be true or false. Received: {self.per_domain!r}."
+            )
+        if self.hash_buckets is not None:
+            _positive(f"`hash_buckets` of table {self.name!r}", self.hash_buckets)
+        if self.rows is not None:
+            _positive(f"`rows` of table {self.name!r}", self.rows)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of a domain.
+
+    Args:
+        name: its name in batches and in the serving signature.
+        kind: `"id"` (one id), `"ids"` (a sequence or a set of ids) or `"number"`.
+        role: `"user"`, `"item"`, `"context"` or `"history"` (what the row's user did before the row).
+        dtype: of the raw value: `"string"`, `"int64"` or `"float32"`. Default `"string"`, for a number `"float32"`.
+        table: the table an id looks up.
+        length: for `"ids"`: how many ids a row keeps (the newest ones); shorter rows are padded.
+        of: for a history: the domain whose events it lists.
+        field: for a history: the column of that domain's rows it lists. Default: the column of that domain's item
+            feature with the same table.
+        column: name of the raw column; default `name`.
+    """
+
+    name: str
+    kind: str
+    role: str
+    dtype: str | None = None
+    table: str | None = None
+    length: int | None = None
+    of: str | None = None
+    field: str | None = None
+    column: str | None = None
+
+    def __post_init__(self):
+        _name("The name of a feature", self.name)
+        here = f"feature {self.name!r}"
+        check_choice(f"`kind` of {here}", self.kind, KINDS, SchemaError)
+        check_choice(f"`role` of {here}", self.role, ROLES, SchemaError)
+        if self.dtype is None:
+            object.__setattr__(self, "dtype", default_dtype(self.kind))
+        if self.column is None:
+            object.__setattr__(self, "column", self.name)
+        check_choice(f"`dtype` of {here}", self.dtype, DTYPES, SchemaError)
+        if self.kind == "number":
+            for given in ("table", "length"):
+                if getattr(self, given) is not None:
+                    raise SchemaError(
+                        f"A number has no `{given}`, but {here} has. Remove it, or make it an id."
+                    )
+            if self.dtype == "string":
+                raise SchemaError(
+                    f"`dtype` of the number {here} must be float32 or int64. Received: 'string'."
+                )
+        else:
+            if self.table is None:
+                raise SchemaError(
+                    f"{here.capitalize()} is of kind {self.kind!r} and needs a `table` to look up."
+                )
+            if self.dtype == "float32":
+                raise SchemaError(f"`dtype` of the id {here} must be string or int64. Received: 'float32'.")
+        if self.kind == "ids":
+            if self.length is None:
+                raise SchemaError(
+                    f"{here.capitalize()} is of kind 'ids' and needs a `length`, for example length: 50."
+                )
+            _positive(f"`length` of {here}", self.length)
+        elif self.length is not None:
+            raise SchemaError(
+                f"Only `ids` have a `length`, but {here} of kind {self.kind!r} has one. Remove it."
+            )
+        if self.role == "history":
+            if self.kind != "ids":
+                raise SchemaError(
+                    f"A history is a sequence: `kind` of {here} must be 'ids'. Received: {self.kind!r}."
+                )
+            if self.of is None:
+                raise SchemaError(
+                    f"History {here} must say of which domain's events it is: add `of: DOMAIN`."
+                )
+        elif self.of is not None or self.field is not None:
+            raise SchemaError(
+                f"Only a history has `of` and `field`; {here} has role {self.role!r}. Remove them."
+            )
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One business domain: its features, its label and its keys.
+
+    Args:
+        name: the domain's name in batches.
+        features: its features, in order.
+        label: raw column of the label.
+        task: `"click"` (label 0 or 1) or `"rating"` (label a number).
+        threshold: for clicks: a label of at least this much is a click. `None`: the label is 0 or 1 already.
+        time: raw column of the event's time (a number, in any unit that all domains share; a timestamp or a date as
+            ISO 8601 writes it is read as Unix seconds); `None`: not known.
+        user: raw column of the user's key. Default: the column of the first `id` feature of role user.
+        item: raw column of the item's key. Default: the column of the first `id` feature of role item.
+        mean: mean label of the training rows, where a model's output starts. `prepare` fills it in; `None`: not known.
+    """
+
+    name: str
+    features: tuple[Feature, ...]
+    label: str = "label"
+    task: str = "click"
+    threshold: float | None = None
+    time: str | None = None
+    user: str | None = None
+    item: str | None = None
+    mean: float | None = None
+
+    def __post_init__(self):
+        _name("The name of a domain", self.name)
+        object.__setattr__(self, "features", tuple(self.features))
+        if not self.features:
+            raise SchemaError(f"Domain {self.name!r} lists no feature. Give it at least one.")
+        names = [feature.name for feature in self.features]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise SchemaError(f"Domain {self.name!r} lists {twice[0]!r} more than once. Names must differ.")
+        for history in self.histories():
+            first = self.histories(history.of)[0]
+            if history.length != first.length:
+                raise SchemaError(
+                    f"Domain {self.name!r} lists histories of {history.of!r} with lengths {first.length} "
+                    f"({first.name}) and {history.length} ({history.name}). They describe the same events and run "
+                    "in step: give them one length."
+                )
+        check_choice(f"`task` of domain {self.name!r}", self.task, TASKS, SchemaError)
+        if self.threshold is not None and self.task == "rating":
+            raise SchemaError(
+                f"Domain {self.name!r} predicts ratings: `threshold` has no meaning. Remove it."
+            )
+        for key in ("user", "item"):
+            if getattr(self, key) is None:
+                columns = [f.column for f in self.features if f.role == key and f.kind == "id"]
+                object.__setattr__(self, key, columns[0] if columns else None)
+
+    def feature(self, name: str) -> Feature:
+        """The feature called `name`."""
+        for feature in self.features:
+            if feature.name == name:
+                return feature
+        raise SchemaError(
+            f"Domain {self.name!r} has no feature {name!r}. It has: {', '.join(f.name for f in self.features)}."
+        )
+
+    def with_role(self, role: str) -> tuple[Feature, ...]:
+        """The features of one role, in order."""
+        return tuple(feature for feature in self.features if feature.role == role)
+
+    def histories(self, of: str | None = None) -> tuple[Feature, ...]:
+        """The histories, of every domain or of the domain `of`."""
+        return tuple(f for f in self.with_role("history") if of in (None, f.of))

@@ -1,0 +1,317 @@
+"""The schema itself: domains, one of them the target, checked against each other."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cdrzoo.documents import dump_yaml, load_mapping
+from cdrzoo.errors import SchemaError, check_known
+from cdrzoo.schema.features import Domain, Feature, Table, default_dtype
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Any number of domains, one of them the target, and the tables they look up.
+
+    Args:
+        domains: the domains; the order is kept.
+        target: name of the domain that is served.
+        tables: the embedding tables.
+
+    Raises:
+        SchemaError: at construction, when anything in it contradicts anything else; the message names the fix.
+
+    Example:
+
+    ```python
+    schema = Schema(
+        target="films",
+        tables=(Table("user"), Table("book"), Table("film")),
+        domains=(
+            Domain("books", (Feature("user", "id", "user", table="user"), Feature("item", "id", "item", table="book"))),
+            Domain("films", (Feature("user", "id", "user", table="user"), Feature("item", "id", "item", table="film"))),
+        ),
+    )
+    ```
+    """
+
+    domains: tuple[Domain, ...]
+    target: str
+    tables: tuple[Table, ...] = ()
+
+    def __post_init__(self):
+        object.__setattr__(self, "domains", tuple(self.domains))
+        object.__setattr__(self, "tables", self._merge_tables(self.tables))
+        names = [domain.name for domain in self.domains]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise SchemaError(
+                f"The schema lists domain {twice[0]!r} more than once. Merge the two, or rename one."
+            )
+        if self.target not in names:
+            raise SchemaError(
+                f"The target {self.target!r} is not among the domains: {', '.join(names) or 'none'}. "
+                "Set `target` to the domain that is to be served."
+            )
+        object.__setattr__(
+            self,
+            "domains",
+            tuple(
+                dataclasses.replace(domain, features=tuple(self._resolve(domain, f) for f in domain.features))
+                for domain in self.domains
+            ),
+        )
+        self._check_slots()
+        used = {feature.table for domain in self.domains for feature in domain.features}
+        unused = [table.name for table in self.tables if table.name not in used]
+        if unused:
+            raise SchemaError(f"No feature looks up table {unused[0]!r}. Remove it, or name it in a feature.")
+
+    @staticmethod
+    def _merge_tables(tables: Iterable[Table]) -> tuple[Table, ...]:
+        merged: dict[str, Table] = {}
+        for table in tables:
+            before = merged.setdefault(table.name, table)
+            if before.width != table.width:
+                raise SchemaError(
+                    f"Table {table.name!r} is given two widths, {before.width} and {table.width}. Features that share "
+                    "a table share its width: keep one, or make it two tables."
+                )
+            if before != table:
+                raise SchemaError(
+                    f"Table {table.name!r} is declared twice and differently. Keep one declaration."
+                )
+        return tuple(merged.values())
+
+    def _resolve(self, domain: Domain, feature: Feature) -> Feature:
+        """The feature, checked against the rest of the schema, with the column that a history lists filled in."""
+        here = f"Feature {feature.name!r} of domain {domain.name!r}"
+        tables = [table.name for table in self.tables]
+        if feature.table is not None and feature.table not in tables:
+            near = difflib.get_close_matches(feature.table, tables, n=1)
+            raise SchemaError(
+                f"{here} looks up table {feature.table!r}, which is not declared. Declared: "
+                f"{', '.join(tables) or 'none'}. "
+                + (f"Did you mean {near[0]!r}?" if near else "Add it under `tables`, or correct the name.")
+            )
+        if feature.role != "history":
+            return feature
+        names = [d.name for d in self.domains]
+        if feature.of not in names:
+            raise SchemaError(
+                f"{here} is a history of domain {feature.of!r}, which does not exist. Domains: {', '.join(names)}. "
+                "Correct `of`, or add the domain."
+            )
+        if feature.field is not None:
+            return feature
+        listed = [
+            f.column for f in self.domain(feature.of).features if f.table == feature.table and f.kind == "id"
+        ]
+        if len(listed) != 1:
+            raise SchemaError(
+                f"{here} lists ids of table {feature.table!r} from domain {feature.of!r}, where exactly one id feature "
+                f"should look that table up. Found: {', '.join(map(repr, listed)) or 'none'}. Say which column of that "
+                "domain it lists with `field: COLUMN`."
+            )
+        return dataclasses.replace(feature, field=listed[0])
+
+    def _check_slots(self) -> None:
+        slots: dict[str, tuple[Domain, Feature]] = {}
+        for domain in self.domains:
+            for feature in domain.features:
+                other_domain, other = slots.setdefault(feature.name, (domain, feature))
+                for what, one, two in (
+                    ("kind", other.kind, feature.kind),
+                    ("role", other.role, feature.role),
+                    ("length", other.length, feature.length),
+                    ("width", self._width(other), self._width(feature)),
+                ):
+                    if one != two:
+                        raise SchemaError(
+                            f"Feature {feature.name!r} has {what} {one!r} in domain {other_domain.name!r} and {two!r} "
+                            f"in {domain.name!r}. Features of one name fill one slot: make them alike, or rename one."
+                        )
+
+    def _width(self, feature: Feature) -> int:
+        return 1 if feature.table is None else self.table(feature.table).width
+
+    @property
+    def target_domain(self) -> Domain:
+        """The domain that is served."""
+        return self.domain(self.target)
+
+    @property
+    def sources(self) -> tuple[Domain, ...]:
+        """Every domain but the target, in order."""
+        return tuple(domain for domain in self.domains if domain.name != self.target)
+
+    def domain(self, name: str) -> Domain:
+        """The domain called `name`."""
+        for domain in self.domains:
+            if domain.name == name:
+                return domain
+        names = [domain.name for domain in self.domains]
+        near = difflib.get_close_matches(str(name), names, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise SchemaError(f"The schema has no domain {name!r}. Domains: {', '.join(names)}.{hint}")
+
+    def table(self, name: str) -> Table:
+        """The table called `name`."""
+        for table in self.tables:
+            if table.name == name:
+                return table
+        raise SchemaError(
+            f"The schema has no table {name!r}. Tables: {', '.join(t.name for t in self.tables)}."
+        )
+
+    def shared_features(self, *domains: str) -> tuple[str, ...]:
+        """Names of the features that all the `domains` list (default: all domains), in the target's order."""
+        chosen = [self.domain(name) for name in domains] or list(self.domains)
+        common = set.intersection(*({f.name for f in domain.features} for domain in chosen))
+        first = self.target_domain if self.target_domain in chosen else chosen[0]
+        return tuple(f.name for f in first.features if f.name in common)
+
+    def specific_features(self, domain: str) -> tuple[str, ...]:
+        """Names of the features that `domain` lists and no other domain does."""
+        others = {f.name for d in self.domains if d.name != domain for f in d.features}
+        return tuple(f.name for f in self.domain(domain).features if f.name not in others)
+
+    def only(self, *domains: str) -> Schema:
+        """The schema of these domains alone; histories of the domains left out, and tables nobody reads, go."""
+        kept = tuple(
+            dataclasses.replace(
+                domain, features=tuple(f for f in domain.features if f.role != "history" or f.of in domains)
+            )
+            for domain in (self.domain(name) for name in domains)
+        )
+        used = {feature.table for domain in kept for feature in domain.features}
+        return Schema(kept, self.target, tuple(table for table in self.tables if table.name in used))
+
+    def reading(self, features: Mapping[str, Sequence[Feature]]) -> Schema:
+        """The schema whose domains list these features alone; domains that are not named stay, unread tables go."""
+        kept = tuple(
+            dataclasses.replace(d, features=tuple(features.get(d.name, d.features))) for d in self.domains
+        )
+        used = {feature.table for domain in kept for feature in domain.features}
+        return Schema(kept, self.target, tuple(table for table in self.tables if table.name in used))
+
+    def with_rows(self, rows: Mapping[str, int]) -> Schema:
+        """The schema with the number of rows of each table filled in."""
+        return self._with_tables(lambda table: {"rows": rows[table.name]})
+
+    def with_means(self, means: Mapping[str, float | None]) -> Schema:
+        """The schema with the mean label of some domains filled in."""
+        domains = (dataclasses.replace(d, mean=means.get(d.name, d.mean)) for d in self.domains)
+        return dataclasses.replace(self, domains=tuple(domains))
+
+    def with_width(self, width: int) -> Schema:
+        """The schema with every table of this width."""
+        return self._with_tables(lambda table: {"width": width})
+
+    def _with_tables(self, change: Callable[[Table], dict[str, Any]]) -> Schema:
+        tables = tuple(dataclasses.replace(table, **change(table)) for table in self.tables)
+        return dataclasses.replace(self, tables=tables)
+
+    # In and out -------------------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries and lists that `from_dict` reads back; what is default is left out."""
+        return {
+            "target": self.target,
+            "tables": {table.name: _plain(table, skip=("name",)) for table in self.tables},
+            "domains": {
+                domain.name: {
+                    **_plain(domain, skip=("name", "features")),
+                    "features": [
+                        _plain(
+                            f,
+                            skip=("column",) * (f.column == f.name)
+                            + ("dtype",) * (f.dtype == default_dtype(f.kind)),
+                        )
+                        for f in domain.features
+                    ],
+                }
+                for domain in self.domains
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> Schema:
+        """The schema from what `to_dict` gives, or from the YAML file a person wrote."""
+        _entries("The schema", config, ["target", "tables", "domains"], required=["target", "domains"])
+        tables = config.get("tables") or {}
+        if isinstance(tables, Mapping):
+            tables = [{"name": name, **(given or {})} for name, given in tables.items()]
+        domains = config["domains"]
+        if isinstance(domains, Mapping):
+            domains = [{"name": name, **(given or {})} for name, given in domains.items()]
+        return cls(
+            domains=tuple(
+                _build(
+                    Domain,
+                    f"Domain {domain.get('name')!r}",
+                    {
+                        **domain,
+                        "features": tuple(
+                            _build(Feature, f"A feature of domain {domain.get('name')!r}", feature)
+                            for feature in domain.get("features") or ()
+                        ),
+                    },
+                )
+                for domain in domains
+            ),
+            target=config["target"],
+            tables=tuple(_build(Table, "A table", table) for table in tables),
+        )
+
+    def to_yaml(self) -> str:
+        """The schema as YAML."""
+        return dump_yaml(self.to_dict(), width=120, default_flow_style=None)
+
+    def to_json(self) -> str:
+        """The schema as JSON."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+    def save(self, path: str | pathlib.Path) -> None:
+        """Writes the schema to a `.yaml`, `.yml` or `.json` file."""
+        path = pathlib.Path(path)
+        path.write_text(self.to_json() if path.suffix == ".json" else self.to_yaml(), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | pathlib.Path) -> Schema:
+        """Reads the schema from a YAML or JSON file."""
+        return cls.from_dict(load_mapping(path))
+
+
+def _plain(instance: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        field.name: getattr(instance, field.name)
+        for field in dataclasses.fields(instance)
+        if field.name not in skip and getattr(instance, field.name) != field.default
+    }
+
+
+def _entries(what: str, given: Any, allowed: list[str], required: list[str]) -> None:
+    check_known(what, given, sorted(allowed), SchemaError)
+    for entry in sorted(required):
+        if entry not in given:
+            raise SchemaError(f"{what} lacks {entry!r}. Add it.")
+
+
+def _build(cls: type, what: str, given: Any) -> Any:
+    fields = dataclasses.fields(cls)
+    if isinstance(given, Mapping) and "name" in given:
+        what = f"{what} ({given['name']})"
+    _entries(
+        what,
+        given,
+        allowed=[field.name for field in fields],
+        required=[field.name for field in fields if field.default is dataclasses.MISSING],
+    )
+    return cls(**given)
