@@ -8,7 +8,7 @@ import re
 import pytest
 
 import cdrzoo
-from cdrzoo.schema import load_yaml
+from cdrzoo.documents import load_yaml
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = (
