@@ -12,14 +12,15 @@ from cdrzoo.documents import load_yaml
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = (
+    "README.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "CHANGELOG.md",
     "docs/versions.md",
     ".github/PULL_REQUEST_TEMPLATE.md",
 )
-# Where the example of a page stands for a name; what the changelog says is gone.
-NOT_FILES = ("NAME", "Containerfile", "CDRZOO")
+# A name that the reader puts in, what the changelog says is gone, a folder that the reader may have.
+NOT_FILES = ("NAME", "Containerfile", "shared/data")
 
 
 def text(page: str) -> str:
@@ -31,15 +32,16 @@ def text(page: str) -> str:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_files_and_links_are_there(page):
-    found, links = text(page), re.compile(r"\]\(([^)#:]+)\)")
-    named = [
-        name for name in re.findall(r"`([\w./-]+)`", found) if "/" in name.strip("/") or name.endswith(".md")
-    ]
-    for name in named:
-        if not any(word in name for word in NOT_FILES):
-            assert (PROJECT / name).exists() or (PROJECT / "cdrzoo" / name).exists(), name
-    for name in links.findall(found):
+    for name in re.findall(r"`([\w.-]+/[\w./-]+)`", text(page)):
+        assert any(word in name for word in NOT_FILES) or (PROJECT / name).exists(), name
+    for name in re.findall(r"\]\(([^)#:]+)\)", text(page)):
         assert ((PROJECT / page).parent / name).exists(), name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_make_are_targets(page):
+    targets = re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.M)
+    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text(page), re.M)) <= set(targets)
 
 
 def test_the_version_is_one():
