@@ -12,6 +12,7 @@ import dataclasses
 import json
 import pathlib
 import uuid
+from typing import Any
 
 from google.protobuf import text_format
 
@@ -48,12 +49,28 @@ def make(config: PipelineConfig, examples: str) -> Pipeline:
         config: the configuration.
         examples: the folder of raw examples, `DOMAIN_PART/*`.
     """
-    schema, root = config.schema, config.path(config.root)
-    target_test, target_valid = f"{schema.target}_test", f"{schema.target}_valid"
+    root = config.path(config.root)
     described = json.dumps(
-        schema.to_dict()
-    )  # as text: TFX sorts the keys of mappings, and with them domains and tables
+        config.schema.to_dict()
+    )  # as text: TFX sorts mappings, and with them domains and tables
+    data = _data(config, examples, described)
+    rows, transform = data[0], data[-1]
+    stages = _stages(config, examples, described, transform)
+    here = "://" not in root  # elsewhere the cluster keeps the metadata
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=f"{root}/artifacts",
+        components=[*data, *stages, *_release(config, described, rows, model=stages[-1])],
+        enable_cache=True,
+        metadata_connection_config=sqlite_metadata_connection_config(f"{root}/metadata.sqlite")
+        if here
+        else None,
+        beam_pipeline_args=list(config.beam),
+    )
 
+
+def _data(config: PipelineConfig, examples: str, described: str) -> list[Any]:
+    """The nodes that read and check the rows and encode them: examples first, the transform last."""
     splits = [example_gen_pb2.Input.Split(name=name, pattern=f"{name}/*") for name in config.splits]
     rows = ImportExampleGen(input_base=examples, input_config=example_gen_pb2.Input(splits=splits)).with_id(
         "ExampleGen"
@@ -65,22 +82,24 @@ def make(config: PipelineConfig, examples: str) -> Pipeline:
         schema=curated.outputs["schema"],
         code=code_hash("tfx_pipeline.components"),
     )
-
     transform = Transform(
         examples=rows.outputs["examples"],
         schema=curated.outputs["schema"],
         preprocessing_fn="tfx_pipeline.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(
-            analyze=config.train_splits, transform=[*config.train_splits, target_valid]
+            analyze=config.train_splits, transform=[*config.train_splits, f"{config.schema.target}_valid"]
         ),
         custom_config={"schema": described, "code": code_hash("tfx_pipeline.preprocessing")},
         disable_statistics=True,
         disable_analyzer_cache=True,  # it serves spans of days, which do not exist here
     )
     transform.add_upstream_node(validator)
-    nodes = [rows, statistics, curated, validator, transform]
+    return [rows, statistics, curated, validator, transform]
 
-    model = None
+
+def _stages(config: PipelineConfig, examples: str, described: str, transform: Transform) -> list[Any]:
+    """A Trainer a stage, the last with its Tuner before it where the configuration asks for one."""
+    nodes: list[Any] = []
     for stage in config.stages:
         last = stage is config.stages[-1] or stage.model == config.run.model
         module = models.card(stage.model).module or stage.model
@@ -94,15 +113,15 @@ def make(config: PipelineConfig, examples: str) -> Pipeline:
             "served": last,
             "strategy": config.strategy,
             "examples": examples,
-            "state": f"{root}/training/{config.name}-{stage.model}",
+            "state": f"{config.path(config.root)}/training/{config.name}-{stage.model}",
             "code": code_hash("tfx_pipeline.trainer", f"cdrzoo.models.{module}"),
         }
         common = {
             "examples": transform.outputs["transformed_examples"],
             "transform_graph": transform.outputs["transform_graph"],
-            "base_model": model.outputs["model"] if model else None,
+            "base_model": nodes[-1].outputs["model"] if nodes else None,
             "train_args": trainer_pb2.TrainArgs(splits=config.train_splits),
-            "eval_args": trainer_pb2.EvalArgs(splits=[target_valid]),
+            "eval_args": trainer_pb2.EvalArgs(splits=[f"{config.schema.target}_valid"]),
         }
         best = None
         if config.tuner and last:
@@ -113,31 +132,29 @@ def make(config: PipelineConfig, examples: str) -> Pipeline:
             )
             nodes.append(tuner)
             best = tuner.outputs["best_hyperparameters"]
-        model = Trainer(
+        trainer = Trainer(
             run_fn="tfx_pipeline.trainer.run_fn", custom_config=given, hyperparameters=best, **common
-        ).with_id(f"Trainer.{stage.model}")
-        nodes.append(model)
+        )
+        nodes.append(trainer.with_id(f"Trainer.{stage.model}"))
+    return nodes
 
+
+def _release(config: PipelineConfig, described: str, rows: ImportExampleGen, model: Trainer) -> list[Any]:
+    """The nodes that hold the last model against the one that serves, try it, and push it."""
+    of = {"examples": rows.outputs["examples"], "model": model.outputs["model"]}
     baseline = Resolver(
         strategy_class=LatestBlessedModelStrategy,
         model=Channel(type=standard_artifacts.Model),
         model_blessing=Channel(type=standard_artifacts.ModelBlessing),
     ).with_id("latest_blessed")
     evaluator = Evaluator(
-        examples=rows.outputs["examples"],
-        model=model.outputs["model"],
+        **of,
         baseline_model=baseline.outputs["model"],
-        example_splits=[target_test],
+        example_splits=[f"{config.schema.target}_test"],
         eval_config=eval_config(config, code_hash("tfx_pipeline.evaluation", "cdrzoo.metrics")),
     )
     code = code_hash("tfx_pipeline.components")
-    infra = components.InfraValidator(
-        model=model.outputs["model"],
-        examples=rows.outputs["examples"],
-        schema=described,
-        requests=config.requests,
-        code=code,
-    )
+    infra = components.InfraValidator(**of, schema=described, requests=config.requests, code=code)
     pusher = components.Pusher(
         model=model.outputs["model"],
         blessing=evaluator.outputs["blessing"],
@@ -146,27 +163,15 @@ def make(config: PipelineConfig, examples: str) -> Pipeline:
         run=uuid.uuid4().hex,
         code=code,
     )
-    nodes += [baseline, evaluator, infra, pusher]
-    if config.infer:
-        nodes.append(
-            BulkInferrer(
-                examples=rows.outputs["examples"],
-                model=model.outputs["model"],
-                model_blessing=evaluator.outputs["blessing"],
-                data_spec=bulk_inferrer_pb2.DataSpec(example_splits=list(config.infer)),
-                model_spec=bulk_inferrer_pb2.ModelSpec(model_signature_name=["serve_examples"]),
-            )
-        )
-    here = "://" not in root  # elsewhere the cluster keeps the metadata
-    metadata = sqlite_metadata_connection_config(f"{root}/metadata.sqlite") if here else None
-    return Pipeline(
-        pipeline_name=config.name,
-        pipeline_root=f"{root}/artifacts",
-        components=nodes,
-        enable_cache=True,
-        metadata_connection_config=metadata,
-        beam_pipeline_args=list(config.beam),
+    if not config.infer:
+        return [baseline, evaluator, infra, pusher]
+    inferrer = BulkInferrer(
+        **of,
+        model_blessing=evaluator.outputs["blessing"],
+        data_spec=bulk_inferrer_pb2.DataSpec(example_splits=list(config.infer)),
+        model_spec=bulk_inferrer_pb2.ModelSpec(model_signature_name=["serve_examples"]),
     )
+    return [baseline, evaluator, infra, pusher, inferrer]
 
 
 def _curated(config: PipelineConfig) -> str:

@@ -1,7 +1,8 @@
 """What Trainer and Tuner run: cdrzoo's own `fit` on transformed rows, and its own export.
 
 A model of two stages is two Trainer nodes. The first hands over `model.keras`; the second reads it as its
-`base_model`. A stopped training goes on where it was (`cdrzoo.callbacks.Resume`) when the pipeline is run again.
+`base_model`. A stopped training goes on where it was (`cdrzoo.training.callbacks.Resume`) when the pipeline is run
+again.
 """
 
 from __future__ import annotations
