@@ -225,6 +225,19 @@ class DomainAlignment(keras.layers.Layer):
         """The running mean of p."""
         return self.moments[0] / ops.maximum(self.moments[1], 1e-7)
 
+    def compute_output_shape(self, h_shape):
+        return dict.fromkeys(self._logged(), ())
+
+    def compute_output_spec(self, h, probability, target, label=None, weight=None, training=False):
+        return {name: keras.KerasTensor((), "float32") for name in self._logged()}
+
+    def _logged(self) -> list[str]:
+        """The names of what a call returns."""
+        return ["domain_loss", "domain_accuracy"] * self.marginal + [
+            "class1_loss",
+            "class0_loss",
+        ] * self.conditional
+
     def get_config(self):
         return {
             **super().get_config(),

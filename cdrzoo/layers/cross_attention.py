@@ -91,6 +91,13 @@ class CrossAttention(keras.layers.Layer):
         products = ops.squeeze(ops.matmul(steps, ops.expand_dims(one, -1)), -1)
         return ops.cast(products, "float32") / math.sqrt(self.width)
 
+    def compute_output_shape(self, sequence_shape, vector_shape):
+        return (*sequence_shape[:-1], self.width), sequence_shape[:-1]
+
+    def compute_output_spec(self, sequence, vector, mask):
+        out, weights = self.compute_output_shape(sequence.shape, vector.shape)
+        return keras.KerasTensor(out, self.compute_dtype), keras.KerasTensor(weights, "float32")
+
     def compute_mask(self, inputs, previous_mask=None):
         return None
 
@@ -161,6 +168,15 @@ class DomainAwareCrossAttention(keras.layers.Layer):
         weighed, alpha = self.domain_step(sequence, domain, mask=mask)
         weighed, beta = self.item_step(weighed, item, mask=mask)
         out = masked_mean(weighed, mask)
+        return (out, alpha, beta) if return_weights else out
+
+    def compute_output_shape(self, sequence_shape, domain_shape, item_shape):
+        return (sequence_shape[0], self.width)
+
+    def compute_output_spec(self, sequence, domain, item, mask, return_weights=False):
+        shape = self.compute_output_shape(sequence.shape, domain.shape, item.shape)
+        out = keras.KerasTensor(shape, self.compute_dtype)
+        alpha, beta = (keras.KerasTensor(sequence.shape[:-1], "float32") for _ in range(2))
         return (out, alpha, beta) if return_weights else out
 
     def compute_mask(self, inputs, previous_mask=None):

@@ -126,6 +126,14 @@ class PairAttention(keras.layers.Layer):
         weights = masked_softmax(scores, mask)
         return weighted_sum(ops.cast(weights, products.dtype), products), weights
 
+    def compute_output_shape(self, input_shape):
+        batch, fields, width = input_shape
+        return (batch, width), (batch, fields * (fields - 1) // 2)
+
+    def compute_output_spec(self, fields):
+        pooled, weights = self.compute_output_shape(fields.shape)
+        return keras.KerasTensor(pooled, self.compute_dtype), keras.KerasTensor(weights, "float32")
+
     def get_config(self):
         return {**super().get_config(), "units": self.units}
 
@@ -171,6 +179,9 @@ class CIN(keras.layers.Layer):
             maps = ops.matmul(ops.reshape(products, (-1, first.shape[1], kernel.shape[0])), kernel)
             pooled.append(ops.sum(maps, axis=1))
         return ops.concatenate(pooled, axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], sum(self.units))
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}
@@ -225,6 +236,10 @@ class BilinearInteraction(keras.layers.Layer):
         else:
             left = ops.matmul(fields, self.kernel[0])
         return _pairs(left, fields)
+
+    def compute_output_shape(self, input_shape):
+        batch, fields, width = input_shape
+        return (batch, fields * (fields - 1) // 2, width)
 
     def get_config(self):
         return {**super().get_config(), "form": self.form}
@@ -294,6 +309,12 @@ class CrossProducts(keras.layers.Layer):
                 both = ops.logical_and(a > 0, b > 0)
                 out[name][cross] = ops.cast(ops.where(both, row, ops.zeros_like(row)), "int32")
         return out
+
+    def compute_output_shape(self, input_shape):
+        return {
+            name: {**rows, **{cross: rows[history.name] for cross, history, _ in self._crosses[name]}}
+            for name, rows in input_shape.items()
+        }
 
     def get_config(self):
         return {**super().get_config(), "schema": self.schema.to_dict(), "buckets": self.buckets}

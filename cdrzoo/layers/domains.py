@@ -149,6 +149,9 @@ class StarDense(keras.layers.Layer):
         kernel = self.kernel * self.kernels[domain]
         return self.activation(ops.matmul(x, kernel) + self.bias + self.biases[domain])
 
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.units)
+
     def get_config(self):
         return {
             **super().get_config(),

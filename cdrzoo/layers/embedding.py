@@ -139,6 +139,23 @@ class FeatureEmbedding(keras.layers.Layer):
     def _rows(self, table: keras.Variable, ids: tf.Tensor) -> tf.Tensor:
         return tf.cast(_without_padding(tf.nn.embedding_lookup(table.value, ids), ids), self.compute_dtype)
 
+    def compute_output_shape(self, input_shape):
+        def widened(domain, name, shape):
+            table = self.schema.domain(domain).feature(name).table
+            return (shape[0], 1) if table is None else (*shape, self.schema.table(table).width)
+
+        return {
+            domain: {
+                name: widened(domain, name, shape)
+                for name, shape in rows.items()
+                if self._lists(domain, name)
+            }
+            for domain, rows in input_shape.items()
+        }
+
+    def _lists(self, domain: str, name: str) -> bool:
+        return any(feature.name == name for feature in self.schema.domain(domain).features)
+
     def get_config(self):
         return {
             **super().get_config(),

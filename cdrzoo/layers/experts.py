@@ -107,6 +107,11 @@ class CGC(keras.layers.Layer):
         """The gate of a task: float32 `[batch, specific + shared]`; every row sums to 1."""
         return _softmax(self.gates[self.tasks.index(task)](x))
 
+    def compute_output_shape(self, x_shape, x_shared_shape):
+        one = (*x_shared_shape[:-1], self.units[-1])
+        of_tasks = dict.fromkeys(x_shape, one)
+        return of_tasks, one if self.shared_gate else (), of_tasks if self.shared else ()  # (): None
+
     def get_config(self):
         return {
             **super().get_config(),
@@ -186,6 +191,10 @@ class PLE(keras.layers.Layer):
             of_tasks, of_all, _ = extractor(of_tasks, of_all, wanted=wanted, training=training)
         out, _, alone = self.extractors[-1]({task: of_tasks[task]}, of_all, training=training)
         return out[task], alone and alone[task]
+
+    def compute_output_shape(self, x_shape):
+        out = (*x_shape[:-1], self.units[-1])
+        return out, out if self.shared else ()  # (): None
 
     def get_config(self):
         return {

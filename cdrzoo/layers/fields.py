@@ -72,7 +72,7 @@ class FieldVectors(keras.layers.Layer):
         """Width of every field."""
         return field_widths(self.schema, self.schema.domain(self.domain))
 
-    def build(self, input_shape=None):
+    def build(self, ids_shape=None, embedded_shape=None):
         for of, attention in self.attentions.items():
             histories = self._histories[of]
             width = {f.name: self.schema.table(f.table).width for f in histories}
@@ -108,6 +108,9 @@ class FieldVectors(keras.layers.Layer):
             [embedded[p] for p in (self._partners[f.name] for f in histories) if p], axis=-1
         )
         return self.attentions[of](query, keys, mask=mask, training=training)
+
+    def compute_output_shape(self, ids_shape, embedded_shape=None):
+        return {field: (_batch(ids_shape), width) for field, width in self.widths.items()}
 
     def get_config(self):
         return {
@@ -159,6 +162,15 @@ class SlotConcat(keras.layers.Layer):
                 vectors += [zero + float(name == domain) for domain in domains]
             rows[name] = ops.concatenate(vectors, axis=-1)
         return rows
+
+    @property
+    def width(self) -> int:
+        """Width of a row."""
+        domains = len(self.schema.domains)
+        return sum(self.widths.values()) + (domains if domains > 1 else 0)
+
+    def compute_output_shape(self, input_shape):
+        return {name: (_batch(rows), self.width) for name, rows in input_shape.items()}
 
     def get_config(self):
         return {**super().get_config(), "schema": self.schema.to_dict()}
@@ -244,6 +256,9 @@ class RowVectors(keras.layers.Layer):
             {name: self.fields[name](x[name], embedded[name], training=training) for name in x}
         )
 
+    def compute_output_shape(self, input_shape):
+        return self.concat.compute_output_shape(input_shape)
+
     def get_config(self):
         arguments = {"pooling": self.pooling, "attention_units": list(self.attention_units)}
         return {**super().get_config(), "schema": self.schema.to_dict(), **arguments}
@@ -284,7 +299,7 @@ class FieldStack(keras.layers.Layer):
         self.slots = {f.name: f.kind for domain in domains for f in domain.features}
         self.numbers = [name for name, kind in self.slots.items() if kind == "number"]
 
-    def build(self, input_shape=None):
+    def build(self, ids_shape=None, embedded_shape=None):
         if self.numbers:
             self.number_vectors = self.add_weight(
                 name="number_vectors", shape=(len(self.numbers), self.width), initializer="uniform"
@@ -318,6 +333,11 @@ class FieldStack(keras.layers.Layer):
             steps = domain.histories(feature.of) if feature.role == "history" else (feature,)
             return masked_mean(vector, events(steps, ids))
         return vector
+
+    def compute_output_shape(self, ids_shape, embedded_shape=None):
+        domains = len(self.schema.domains)
+        fields = len(self.slots) + (domains > 1)
+        return {name: (_batch(rows), fields, self.width) for name, rows in ids_shape.items()}
 
     def get_config(self):
         return {**super().get_config(), "schema": self.schema.to_dict()}
@@ -376,6 +396,9 @@ class FirstOrder(keras.layers.Layer):
                 )
         return sums
 
+    def compute_output_shape(self, input_shape):
+        return {name: (_batch(rows), 1) for name, rows in input_shape.items()}
+
     def get_config(self):
         return {**super().get_config(), "schema": self.schema.to_dict()}
 
@@ -395,6 +418,11 @@ def _one_table_a_feature(schema: Schema) -> Schema:
         schema.target,
         tuple(dataclasses.replace(table, name=name, width=1) for name, table in tables.items()),
     )
+
+
+def _batch(shapes: Mapping[str, Any]) -> int | None:
+    """The number of rows of `{name: [B, ...]}`."""
+    return next(iter(shapes.values()))[0]
 
 
 def compared_feature(schema: Schema, row: Domain, history: Feature) -> str | None:

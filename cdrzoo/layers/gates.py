@@ -96,6 +96,12 @@ class FieldImportance(keras.layers.Layer):
         crosses = ops.concatenate([self.explicit(v), self.implicit(v)], axis=-1)
         return 2.0 * ops.sigmoid(ops.cast(self.fc(crosses), "float32"))
 
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.fields)
+
+    def compute_output_spec(self, v):
+        return keras.KerasTensor(self.compute_output_shape(v.shape), "float32")
+
     def get_config(self):
         arguments = {"fields": self.fields, "cross": self.cross, "cross_layers": self.cross_layers}
         return {**super().get_config(), **arguments}
@@ -134,6 +140,9 @@ class SqueezeExcitation(keras.layers.Layer):
     def call(self, fields):
         weights = ops.relu(ops.matmul(ops.mean(fields, axis=-1), self.squeeze))
         return fields * ops.expand_dims(ops.relu(ops.matmul(weights, self.excite)), -1)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
     def get_config(self):
         return {**super().get_config(), "reduction": self.reduction}

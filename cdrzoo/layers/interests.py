@@ -49,7 +49,7 @@ class FieldPooling(keras.layers.Layer):
         self.width = one_width(self.schema, "added up")
         self.numbers = sorted({f.name for d in self.schema.domains for f in d.features if f.kind == "number"})
 
-    def build(self, input_shape=None):
+    def build(self, ids_shape=None, embedded_shape=None):
         if self.numbers:
             self.number_vectors = self.add_weight(
                 name="number_vectors", shape=(len(self.numbers), self.width), initializer="uniform"
@@ -74,6 +74,27 @@ class FieldPooling(keras.layers.Layer):
         # An event is a step if any of its columns is known; a history's columns run in step.
         masks = {field: ops.any(ops.stack(columns, axis=0), axis=0) for field, columns in known.items()}
         return fields, masks
+
+    def compute_output_shape(self, ids_shape, embedded_shape=None, domain=None):
+        fields: dict[str, Any] = {}
+        masks: dict[str, Any] = {}
+        listing = (d for d in self.schema.domains if {f.name for f in d.features} == set(ids_shape))
+        row = self.schema.domain(domain) if domain else next(listing, self.schema.target_domain)
+        for f in row.features:
+            if f.role == "history":
+                masks[history_field(f.of)] = ids_shape[f.name]
+                fields[history_field(f.of)] = (*ids_shape[f.name], self.width)
+            else:
+                fields["item" if f.role == "item" else "user"] = (ids_shape[f.name][0], self.width)
+        return fields, masks
+
+    def compute_output_spec(self, ids, embedded, domain=None):
+        shapes = {name: value.shape for name, value in ids.items()}
+        fields, masks = self.compute_output_shape(shapes, domain=domain)
+        return (
+            {name: keras.KerasTensor(shape, self.compute_dtype) for name, shape in fields.items()},
+            {name: keras.KerasTensor(shape, "bool") for name, shape in masks.items()},
+        )
 
     def get_config(self):
         return {**super().get_config(), "schema": self.schema.to_dict()}
@@ -155,6 +176,13 @@ class ItemAttention(keras.layers.Layer):
 
         return fused(attend, query, profile, keys, mask, training=training, elements=size)
 
+    def compute_output_shape(self, query_shape, profile_shape, keys_shape):
+        return (keys_shape[0], keys_shape[2]), keys_shape[:2]
+
+    def compute_output_spec(self, query, profile, keys, mask, training=False):
+        out, weights = self.compute_output_shape(query.shape, profile.shape, keys.shape)
+        return keras.KerasTensor(out, self.compute_dtype), keras.KerasTensor(weights, "float32")
+
     def compute_mask(self, inputs, previous_mask):
         return None  # the steps end here
 
@@ -223,6 +251,11 @@ class InterestAttention(keras.layers.Layer):
         if self.bias_outside:
             return ops.exp(ops.minimum(exponent, 10.0)) + self.bias
         return ops.exp(ops.minimum(exponent + self.bias, 10.0))
+
+    def compute_output_shape(self, input_shape):
+        if isinstance(input_shape[0], (list, tuple)):
+            return (input_shape[0][0], len(input_shape) - 1)
+        return (input_shape[0], input_shape[1] - 1)
 
     def get_config(self):
         starts = None if self.starts is None else list(self.starts)

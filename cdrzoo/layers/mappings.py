@@ -221,6 +221,9 @@ class Factorization(Keyed):
         items = self.item(domain, rows[self.items[domain].name])
         return self.match(domain, self.user(domain, users), items)
 
+    def compute_output_shape(self, input_shape):
+        return (next(iter(input_shape.values()))[0], 1)
+
     def get_config(self):
         arguments = {"base": self.base, "kind": self.kind, "shared_users": self.shared_users}
         return {**super().get_config(), "schema": self.schema.to_dict(), **arguments}
@@ -304,6 +307,9 @@ class MetricFactors(Keyed):
         a = first_output(row) + self.a[domain]
         return (a - self.b[domain] * ops.stop_gradient(distance))[:, None]
 
+    def compute_output_shape(self, input_shape):
+        return (next(iter(input_shape.values()))[0], 1)
+
     def get_config(self):
         return {**super().get_config(), "schema": self.schema.to_dict(), "readers": self.readers}
 
@@ -374,6 +380,9 @@ class UserMapping(keras.layers.Layer):
             u = layer(u)
         return u
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
     def get_config(self):
         return {**super().get_config(), "kind": self.kind}
 
@@ -427,6 +436,9 @@ class PersonalBridge(keras.layers.Layer):
         a = masked_softmax(ops.squeeze(self.score(self.hidden(history)), -1), mask)
         matrix = ops.reshape(self.matrix(self.meta(weighted_sum(a, history))), (-1, k, k))
         return weighted_sum(u, matrix)
+
+    def compute_output_shape(self, u_shape, history_shape=None, mask_shape=None):
+        return u_shape
 
     def get_config(self):
         return {**super().get_config(), "meta_units": self.meta_units}

@@ -139,6 +139,13 @@ class TargetAttention(keras.layers.Layer):
             return masked_softmax(scores, mask)
         return ops.where(mask, scores, ops.zeros_like(scores))
 
+    def compute_output_shape(self, query_shape, keys_shape):
+        return (query_shape[0], keys_shape[-1])
+
+    def compute_output_spec(self, query, keys, mask=None, training=False, return_weights=False):
+        out = keras.KerasTensor(self.compute_output_shape(query.shape, keys.shape), self.compute_dtype)
+        return (out, keras.KerasTensor(keys.shape[:2], self.compute_dtype)) if return_weights else out
+
     def compute_mask(self, inputs, previous_mask):
         return None  # the steps end here; their mask must not reach the loss
 

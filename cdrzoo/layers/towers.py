@@ -62,6 +62,9 @@ class MLP(keras.layers.Layer):
             x = drop(activate(dense(x)))
         return x
 
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], (input_shape[-1], *self.units)[-1])
+
     def get_config(self):
         return {
             **super().get_config(),
