@@ -10,13 +10,14 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("cdrzoo", "tfx_pipeline")
+FRONT_DOORS = ("cdrzoo", "cdrzoo.models")
 
 
 def code_hash(*modules: str, root: pathlib.Path = ROOT) -> str:
     """Hash of these modules and of all that they import of cdrzoo and this package, at whatever depth.
 
-    Imports inside functions count, and so do dotted names in strings, by which `importlib` is told what to import.
-    Only what the front door `cdrzoo` merely offers does not: it offers everything.
+    Imports inside functions count, and so does what the stub of a package offers. Only what the front doors `cdrzoo`
+    and `cdrzoo.models` merely offer does not: that is everything.
     """
     waiting, files = list(modules), {}
     while waiting:
@@ -25,9 +26,10 @@ def code_hash(*modules: str, root: pathlib.Path = ROOT) -> str:
         if path is None or name in files:
             continue
         files[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        if name != "cdrzoo":
-            waiting += _imports(path)
-            waiting.append(name.rpartition(".")[0])
+        if name not in FRONT_DOORS:
+            stub = path.with_suffix(".pyi")
+            waiting += _imports(path) + (_imports(stub) if stub.exists() else [])
+        waiting.append(name.rpartition(".")[0])
     return hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
 
 
@@ -52,6 +54,4 @@ def _parsed(path: pathlib.Path, changed: int, size: int) -> list[str]:
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "." in node.value:
-            found.append(node.value)
     return found

@@ -6,25 +6,17 @@ and tried without it. All of it needs `pip install 'cdrzoo[serving]'`.
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
+from cdrzoo import lazy
 from cdrzoo.errors import InputError
 
-_LAZY = {
-    "Client": "cdrzoo.serving.client",
-    "Server": "cdrzoo.serving.server",
-    "write_config": "cdrzoo.serving.config",
-}
-
-__all__ = list(_LAZY)
+_find, __dir__, __all__ = lazy.attach(__name__, __file__)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'cdrzoo.serving' has no attribute {name!r}")
     try:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+        return _find(name)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("tensorflow_serving", "grpc", "urllib3"):
             raise

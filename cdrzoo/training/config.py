@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cdrzoo import files, models
+from cdrzoo import files
 from cdrzoo.documents import load_mapping
 from cdrzoo.errors import InputError, check_choice, check_known, is_number, is_whole
+from cdrzoo.models import cards
 from cdrzoo.schema import Schema
 
 OPTIMIZERS = ("adam", "adagrad", "sgd")
@@ -197,7 +198,7 @@ class RunConfig:
             elsewhere = ("split", "folder", "encoder")
             allowed = [p.name for p in known if p.kind is p.KEYWORD_ONLY and p.name not in elsewhere]
             check_known("`preparation`", self.preparation, allowed)
-        card = models.card(self.model)
+        card = cards.card(self.model)
         if self.domains is None:
             object.__setattr__(self, "domains", card.domains)
         if self.domains not in ("all", "target"):
@@ -330,13 +331,13 @@ class RunConfig:
 
     def first_stage(self) -> RunConfig | None:
         """The configuration of the stage that comes before the model's own, if it has one."""
-        after = models.card(self.model).after
+        after = cards.card(self.model).after
         given = {**self.first, "model": after, "domains": self.domains}  # both stages see the same rows
         return self.with_changes(given) if after else None
 
     def constructor(self) -> Callable[..., Any]:
         """What makes the model: its class, or `for_new_domain` of it if a trained one is fine-tuned."""
-        cls: Any = models.card(self.model).load()
+        cls: Any = cards.card(self.model).load()
         if self.finetune and not hasattr(cls, "for_new_domain"):
             raise InputError(
                 f"{cls.__name__} cannot be fine-tuned to a new domain: that takes a `for_new_domain`, as DACDR has. "

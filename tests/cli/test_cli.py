@@ -697,12 +697,13 @@ def test_the_schema_in_the_run_folder_is_complete(run):
     assert all(table.rows for table in Schema.load(run / "schema.yaml").tables)
 
 
-@pytest.mark.parametrize(("argument", "status"), [("models", 128 + signal.SIGPIPE), ("--help", 0)])
-def test_a_reader_that_leaves_early_sees_no_traceback(argument, status):
-    """As `cdrzoo models | head` does. argparse itself passes over what it cannot write."""
+@pytest.mark.parametrize("argument", ["models", "--help"])
+def test_a_reader_that_leaves_early_sees_no_traceback(argument, monkeypatch):
+    """As `cdrzoo models | head` does."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # argparse passes over what it cannot write at once
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "cdrzoo.cli", argument]
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
-    assert (done.returncode, done.stderr) == (status, "")
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")

@@ -1,0 +1,15 @@
+from cdrzoo.data import datasets as datasets
+from cdrzoo.data import synthetic as synthetic
+from cdrzoo.data.batches import Part as Part
+from cdrzoo.data.batches import evaluation_batches as evaluation_batches
+from cdrzoo.data.batches import training_batches as training_batches
+from cdrzoo.data.encoder import Encoder as Encoder
+from cdrzoo.data.preparation.coldstart import cold_start as cold_start
+from cdrzoo.data.preparation.extension import extend as extend
+from cdrzoo.data.preparation.prepared import Prepared as Prepared
+from cdrzoo.data.preparation.prepared import prepare as prepare
+from cdrzoo.data.preparation.splits import Split as Split
+from cdrzoo.data.quality import check as check
+from cdrzoo.data.ragged import Ragged as Ragged
+from cdrzoo.data.readers import read as read
+from cdrzoo.data.streams import stream as stream

@@ -1,0 +1,90 @@
+"""What a person needs to know of every model; `cards.yaml` as objects. A model is imported when asked for."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import pathlib
+from dataclasses import dataclass
+from typing import Any
+
+from cdrzoo.documents import load_yaml
+from cdrzoo.errors import InputError
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a person needs to choose a model: a line of `cards.yaml`.
+
+    Args:
+        name: what the command line calls it; its module.
+        family: `single-domain`, `multi-domain` or `cross-domain`.
+        cls: name of the class.
+        title: its name in the field.
+        paper: where it was published.
+        needs: what it needs from the schema.
+        paired: whether it trains on batches whose i-th rows, in all domains, are one user's.
+        after: of a second stage: the name of the first, whose trained model is its argument `pretrained`.
+        twin: of a cross-domain model without an argument `pooling`: the model of the target alone that it is most
+            like, `din` if it attends to histories, else `dnn`.
+        module: the module of the class; default `name`.
+    """
+
+    name: str
+    family: str
+    cls: str
+    title: str
+    paper: str
+    needs: str
+    paired: bool = False
+    after: str | None = None
+    twin: str = "dnn"
+    module: str | None = None
+
+    @property
+    def domains(self) -> str:
+        """Which domains it trains on unless told otherwise: `target` or `all`."""
+        return "target" if self.family == "single-domain" else "all"
+
+    def load(self) -> type:
+        """The model's class (this imports TensorFlow)."""
+        return getattr(importlib.import_module(f"cdrzoo.models.{self.module or self.name}"), self.cls)
+
+
+def _read(name: str) -> Any:
+    path = pathlib.Path(__file__).with_name(name)
+    return load_yaml(path.read_text(encoding="utf-8"), name)
+
+
+CARDS = tuple(
+    ModelCard(name, family, **card)
+    for family, cards in _read("cards.yaml").items()
+    for name, card in cards.items()
+)
+
+
+def card(name: str) -> ModelCard:
+    """The card of the model called `name`, for example `"cctl"`."""
+    names = {one.name: one for one in CARDS}
+    if name not in names:
+        near = difflib.get_close_matches(str(name).lower(), names, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Models: {', '.join(names)}."
+        raise InputError(f"There is no model {name!r}. {hint}")
+    return names[name]
+
+
+@functools.cache
+def costs() -> dict[str, dict[str, float]]:
+    """What models cost beside DNN, of which they were measured: `{name: {"parameters": ratio, "step": ratio}}`."""
+    return _read("costs.yaml")
+
+
+def table() -> list[tuple[str, ...]]:
+    """The models as rows of text, the names of the columns first: what `cdrzoo models` and the README show."""
+    rows: list[tuple[str, ...]] = [("name", "model", "family", "needs", "parameters", "step", "paper")]
+    for one in CARDS:
+        cost = costs()[one.name]
+        ratios = (f"{cost['parameters']:.2f}", f"{cost['step']:.1f}")
+        rows.append((one.name, one.title, one.family, one.needs, *ratios, one.paper))
+    return rows

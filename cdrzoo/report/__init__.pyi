@@ -1,0 +1,1 @@
+from cdrzoo.report.pages import report as report
