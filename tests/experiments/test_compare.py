@@ -271,6 +271,7 @@ def test_models_that_share_a_first_stage_train_it_once(config, monkeypatch, tmp_
         assert sorted(firsts)[0][:2] == (0, 0.001) and {f for *_, f in firsts} == folders and len(firsts) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_a_new_process_reads_the_first_stage_that_another_has_trained(tmp_path):
     """A comparison that goes on after a stop: no model has been imported in the processes that it starts."""

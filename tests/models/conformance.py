@@ -16,6 +16,8 @@ REPRESENTATIVES = ("dnn", "cctl", "mkt", "dadin", "conet")
 """The plainest model; one with a training step of its own, a second stage, one that aligns, and one for pairs."""
 LOSSES = ("train_step", "compute_loss", "auxiliary_losses")
 """Where a model has its say in the loss."""
+SERVING = ("serve", "served", "serving_features", "prepare_export")
+"""Where it has its say in what is exported."""
 ROWS = {"books": 24, "films": 16}
 
 

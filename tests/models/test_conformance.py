@@ -19,6 +19,7 @@ from cdrzoo.optimizers import Adam
 from tests.models import oracle
 from tests.models.conformance import (
     LOSSES,
+    SERVING,
     both,
     data,
     each_case,
@@ -235,7 +236,7 @@ def _column(rows, like):
 
 
 @pytest.mark.once
-@each_case(own=LOSSES)
+@each_case(own=LOSSES, quick=False)
 def test_sample_weights_may_be_of_any_type_and_missing(copy):
     x, y = both(copy)
     for kind in ("float64", "int32", "float16"):
@@ -245,7 +246,7 @@ def test_sample_weights_may_be_of_any_type_and_missing(copy):
 
 
 @pytest.mark.once
-@each_case(own=LOSSES)
+@each_case(own=LOSSES, quick=False)
 def test_loss_weights_count(copy):
     if len(copy.training_domains) < 2:
         pytest.skip("trains on one domain")
@@ -299,7 +300,7 @@ def test_mixed_precision_keeps_tables_and_scores_in_float32(case):
 
 
 @pytest.mark.once
-@each_case()
+@each_case(quick=False)
 def test_three_domains_are_trained_and_kept(case, tmp_path):
     model = case.build(three_schema() if case.uneven is None else alike_schema())
     model.compile(Adam(0.02))
@@ -350,7 +351,7 @@ def encoders():
 
 
 @pytest.mark.once
-@each_case()
+@each_case(own=SERVING, quick=False)
 def test_an_export_holds_the_targets_path_and_gives_equal_scores(case, encoders, tmp_path):
     encoder = encoders(case.schema())
     model = case.build(encoder.schema)

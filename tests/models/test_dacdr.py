@@ -351,6 +351,7 @@ def test_a_new_domain_trains_its_own_part_and_nothing_else():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_new_domain_lowers_its_loss_and_survives_a_round_trip(tmp_path):
     trained = make(attention_mode="gate", share_attention=True)
     schema = with_comics()
@@ -372,6 +373,7 @@ def test_a_new_domain_lowers_its_loss_and_survives_a_round_trip(tmp_path):
         assert id(variable) in trained or np.array_equal(variable.numpy(), value)
 
 
+@pytest.mark.slow
 def test_a_second_new_domain_leaves_the_first_alone():
     first = DACDR.for_new_domain(make(), with_comics())
     compiled(first).fit(*comics_rows(with_comics()), verbose=0)
@@ -459,6 +461,7 @@ def test_a_new_domain_that_does_not_fit_is_refused():
 # A model of the zoo --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
@@ -490,6 +493,7 @@ def test_dropout_is_on_in_training_alone():
     assert np.any(model(x, training=True)["films"] != model(x)["films"])
 
 
+@pytest.mark.slow
 def test_every_variable_gets_a_gradient_and_a_few_steps_lower_the_loss():
     schema = toy_schema()
     model = compiled(DACDR(schema, **SMALL), eager=False)
@@ -513,6 +517,7 @@ def test_padding_and_users_without_behaviour():
     np.testing.assert_allclose(model(alone)["films"], model(x)["films"][:1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_mixed_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     schema = toy_schema()

@@ -83,10 +83,20 @@ def test_the_weight_of_a_source_changes_what_is_learnt(small):
 @pytest.mark.parametrize(
     ("model", "logged"),
     [
-        ("dadin", {"interest_weights": ["films, user", "films, history_films", "films, history_books"]}),
-        ("dacdr", {"attention_weights": ["films, books_shown, alpha", "films, books_shown, beta"]}),
+        pytest.param(
+            "dadin",
+            {"interest_weights": [f"films, {of}" for of in ("user", "history_films", "history_books")]},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "dacdr",
+            {"attention_weights": [f"films, books_shown, {of}" for of in ("alpha", "beta")]},
+            marks=pytest.mark.slow,
+        ),
         ("mmoe", {"gates": ["films, 1", "films, 2"]}),
-        ("mkt", {"gate_activity": ["cross"], "feature_importance": ["minutes"]}),
+        pytest.param(
+            "mkt", {"gate_activity": ["cross"], "feature_importance": ["minutes"]}, marks=pytest.mark.slow
+        ),
         ("dnn", {}),
     ],
 )
@@ -218,6 +228,7 @@ def _files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_run_is_discarded_only_when_the_new_one_can_be_trained(logs, trained, tmp_path):
     folder = tmp_path / "lr"
     shutil.copytree(trained, folder)
@@ -243,6 +254,7 @@ def test_a_run_is_discarded_only_when_the_new_one_can_be_trained(logs, trained, 
     assert not (folder / ".metrics.json.unfinished").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_a_run_of_a_comparison_draws_no_histograms(small, monkeypatch):
     """Its folder is gone when it ends."""
