@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
-import json
 import pathlib
-import re
 from typing import Any
 
-from cdrzoo import files
 from cdrzoo.cli.common import add_settings, changes, command, print_metrics, progress, start_tensorflow
 from cdrzoo.errors import InputError
 
@@ -51,56 +49,21 @@ def _add_compare(commands: Any) -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     start_tensorflow()
-    from cdrzoo.experiments import compare
-    from cdrzoo.training.config import RunConfig, check_results
+    from cdrzoo.experiments.compare import compare
 
-    config, entries = compare.with_settings(
-        RunConfig.load(arguments.config), _entries(arguments.models), changes(arguments)
-    )
-    labels = [entry.label for entry in entries]
-    if arguments.against and arguments.against not in labels:
-        raise InputError(f"--against {arguments.against!r} is not among --models. Add it there.")
-    check_results(arguments.out)
-    alone = [e.label for e in entries if config.with_changes(e.changes).domains == "target"]
-    against = arguments.against or ("dnn" if "dnn" in labels else next(iter(alone), None))
-    tested = f"Paired t-test over seeds against {against}."
-    if against is None:
-        tested = (
-            "No paired test: no model sees the target alone. Add dnn to --models, or name one with --against."
-        )
-    elif len(entries) < 2 or arguments.seeds < 2:
-        tested = "No paired test: it takes two models, and two seeds."
-    print(tested)
-    results = compare.compare(
-        config,
-        entries,
+    found = compare(
+        arguments.config,
+        arguments.models,
         arguments.out,
         seeds=arguments.seeds,
         search=arguments.search,
+        against=arguments.against,
+        settings=changes(arguments),
         jobs=arguments.jobs,
         progress=progress,
+        tell=print,
     )
-    from cdrzoo.evaluation import floors
-    from cdrzoo.training import fitting, measuring
-
-    prepared = fitting.prepare(config)
-    simple = floors.floors(prepared)
-    text = f"{compare.markdown(compare.table(results, against or '', simple))}\n{tested}\n"
-    (arguments.out / "table.md").write_text(text)
-    settings = [
-        part for name in ("models", "seeds", "search") for part in (f"--{name}", getattr(arguments, name))
-    ]
-    changed = [part for change in arguments.set for part in ("--set", change)]
-    about = {
-        "command": list(map(str, ["compare", arguments.config, *settings, *changed, "--out", arguments.out])),
-        "config": config.to_dict(),
-        **({"against": against} if against else {}),
-        "floors": simple,
-        "groups": measuring.group_sizes(prepared),
-        "runs": compare.runs(results),
-    }
-    files.write(arguments.out / "comparison.json", json.dumps(about, indent=2, default=str) + "\n")
-    print(text)
+    print((found.folder / "table.md").read_text(encoding="utf-8"))
 
 
 def _add_tune(commands: Any) -> None:
@@ -120,7 +83,7 @@ def _add_tune(commands: Any) -> None:
     tune.add_argument(
         "--space",
         type=pathlib.Path,
-        help="YAML: name: [values] or name: {min:, max:, step:, sampling: log}; default: the catalogue's",
+        help="YAML: name: [values] or name: {min:, max:, step:, sampling: log}; default: that of compare",
     )
     tune.add_argument("--trials", type=int, default=20, help="of each model")
     tune.add_argument("--how", choices=("random", "bayesian", "hyperband"), default="random")
@@ -129,37 +92,27 @@ def _add_tune(commands: Any) -> None:
 
 
 def _tune(arguments: argparse.Namespace) -> None:
-    from cdrzoo.experiments.tune import load_space, tune, written
-    from cdrzoo.training.config import RunConfig
+    from cdrzoo.experiments.tune import load_space
 
-    config = RunConfig.load(arguments.config)
-    space = load_space(arguments.space)
+    space = arguments.space and load_space(arguments.space)  # before TensorFlow starts
     start_tensorflow()
-    from cdrzoo.experiments import compare
+    from cdrzoo.experiments.tune import tune
 
-    entries = [compare.Entry(config.model)] if arguments.models is None else _entries(arguments.models)
-    config, entries = compare.with_settings(config, entries, changes(arguments))
-    best = tune(
-        config,
-        entries,
-        arguments.out,
+    found = tune(
+        arguments.config,
+        arguments.models,
+        out=arguments.out,
         space=space,
         trials=arguments.trials,
         how=arguments.how,
-        progress=lambda text: print(text, flush=True),
+        settings=changes(arguments),
+        progress=functools.partial(print, flush=True),
     )
-    for label, line in best.items():
+    for label, line in found.best.items():
         print_metrics(
             line["result"]["validation"], f"{label}: validation rows, best of {arguments.trials} trials"
         )
-    print(f"Configurations: {', '.join(str(written(arguments.out, label)) for label in best)}")
-
-
-def _entries(models: str) -> list[Any]:
-    from cdrzoo.experiments import compare
-
-    # a comma within brackets belongs to a list
-    return [compare.Entry.parse(text.strip()) for text in re.split(r",(?![^\[{]*[\]}])", models)]
+    print(f"Configurations: {', '.join(map(str, found.configs.values()))}")
 
 
 def _add_reproduce(commands: Any) -> None:
@@ -172,10 +125,16 @@ def _add_reproduce(commands: Any) -> None:
         "  cdrzoo reproduce --list\n"
         "  cdrzoo reproduce planted_transfer --out results\n"
         "  cdrzoo reproduce ctr_ciao_01_02 --data data --out results --jobs 2\n"
-        "  cdrzoo reproduce dacdr_table3/books_to_cds_beta20 --data data --out results",
+        "  cdrzoo reproduce dacdr_table3/books_to_cds_beta20 --data data --out results\n"
+        "  cdrzoo reproduce mine --catalogue experiments.yaml --out results",
     )
     reproduce.add_argument("name", nargs="?", help="experiment, or experiment/part")
     reproduce.add_argument("--list", action="store_true", help="the experiments, their datasets and parts")
+    reproduce.add_argument(
+        "--catalogue",
+        type=pathlib.Path,
+        help="file of experiments of your own (YAML), in place of the catalogue",
+    )
     reproduce.add_argument(
         "--data",
         type=pathlib.Path,
@@ -189,31 +148,32 @@ def _add_reproduce(commands: Any) -> None:
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:
-    from cdrzoo.experiments.catalogue import EXPERIMENTS
+    from cdrzoo.experiments.catalogue import experiments, find
 
     if arguments.list:
-        for name, experiment in EXPERIMENTS.items():
+        for name, experiment in experiments(arguments.catalogue).items():
             first = next(iter(experiment.parts.values()))
-            print(f"{name:<24} {experiment.title} ({first.dataset}, {len(first.models)} models)")
+            print(f"{name:<24} {experiment.title} ({first.place}, {len(first.models)} models)")
             print("".join(f"{'':<24}   {part}\n" for part in experiment.parts if part), end="")
         return
     if not (arguments.name and arguments.out):
         raise InputError("Give the experiment and --out; `cdrzoo reproduce --list` names the experiments.")
-    from cdrzoo.experiments import reproduce
+    find(arguments.name, arguments.catalogue)
+    start_tensorflow()
+    from cdrzoo.experiments.reproduce import reproduce
     from cdrzoo.report import pages
 
-    reproduce.find(arguments.name)
-    start_tensorflow()
-    page = reproduce.reproduce(
+    page = reproduce(
         arguments.name,
         arguments.data,
         arguments.out,
+        catalogue=arguments.catalogue,
         jobs=arguments.jobs,
         seeds=arguments.seeds,
         search=arguments.search,
         settings=changes(arguments),
         progress=progress,
-        finished=pages.report if importlib.util.find_spec("matplotlib") else None,
+        finished=pages.report if importlib.util.find_spec("matplotlib") else lambda folder: None,
     )
     print(page.read_text(encoding="utf-8"))
     print(f"Page: {page}")

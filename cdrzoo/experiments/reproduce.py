@@ -4,76 +4,66 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import difflib
 import json
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cdrzoo import files
 from cdrzoo.data import datasets, synthetic
 from cdrzoo.errors import InputError
-from cdrzoo.experiments import compare
-from cdrzoo.experiments.catalogue import EXPERIMENTS, SYNTHETIC, Comparison, Experiment
+from cdrzoo.experiments import compare, results, tables
+from cdrzoo.experiments.catalogue import SYNTHETIC, Experiment, Part, find
+from cdrzoo.experiments.compare import Comparison, Progress, silent
+from cdrzoo.experiments.entries import RUN_SETTINGS, check_names
 from cdrzoo.training.config import RunConfig
 
 
-def find(name: str) -> Experiment:
-    """The experiment `NAME`, or of `NAME/PART` that part alone."""
-    experiment, _, part = name.partition("/")
-    for what, wanted, known in (
-        ("experiment", experiment, EXPERIMENTS),
-        ("part", part, EXPERIMENTS[experiment].parts if part and experiment in EXPERIMENTS else {"": None}),
-    ):
-        if wanted not in known:
-            near = difflib.get_close_matches(wanted, list(known), n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
-            raise InputError(f"There is no {what} {wanted!r}. {hint}")
-    found = EXPERIMENTS[experiment]
-    return dataclasses.replace(found, parts={part: found.parts[part]}) if part else found
-
-
 def configuration(
-    comparison: Comparison,
+    part: Part,
     data: str | pathlib.Path | None,
     rows: str | pathlib.Path,
     settings: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """What the runs of a comparison share.
+    """What the runs of a part share.
 
     Args:
-        comparison: the comparison.
+        part: of an experiment.
         data: the folder of all data, with a folder for each dataset; `None` will do where no files are wanted.
         rows: where files that are made or converted go.
-        settings: in place of the comparison's.
+        settings: in place of the part's.
 
     Raises:
         InputError: the data is not there, or `settings` has an argument of a model: those are the experiment's.
     """
     for setting in settings or {}:
-        if setting not in compare.RUN_SETTINGS:
+        if setting not in RUN_SETTINGS:
             raise InputError(
                 f"What models are compared with is the experiment's own: of the settings only width and those of "
-                f"training can be changed ({', '.join(sorted(compare.RUN_SETTINGS))}). Received: {setting!r}."
+                f"training can be changed ({', '.join(sorted(RUN_SETTINGS))}). Received: {setting!r}."
             )
-    if comparison.dataset == SYNTHETIC:
-        found = synthetic.pair(rows, **comparison.pair)
+    changes = {**part.settings, **(settings or {})}
+    if part.run is not None:
+        return RunConfig.load(part.run).with_changes(changes)
+    if part.dataset == SYNTHETIC:
+        found = synthetic.pair(rows, **part.pair)
     else:
-        folder = pathlib.Path(data or "DATA", comparison.folder or comparison.dataset)
+        folder = pathlib.Path(data or "DATA", part.folder or part.dataset)
         if data is None or not folder.is_dir():
             raise InputError(
                 f"{'Give `data` (--data DATA).' if data is None else f'{folder} does not exist.'} The files of "
-                f"{comparison.dataset} are wanted in {folder}; docs/datasets.md says which, and where they are "
+                f"{part.dataset} are wanted in {folder}; docs/datasets.md says which, and where they are "
                 "published."
             )
-        found = datasets.load(comparison.dataset, folder, rows, beta=comparison.beta, **comparison.pair)
+        found = datasets.load(part.dataset, folder, rows, beta=part.beta, **part.pair)
     config = RunConfig(
         schema=found["schema"],
         data=found["sources"],
-        split=comparison.split or found["split"],
+        split=part.split or found["split"],
         preparation={"history": found["history"]} if "history" in found else {},
     )
-    return config.with_changes({**comparison.settings, **(settings or {})})
+    return config.with_changes(changes)
 
 
 def reproduce(
@@ -81,12 +71,13 @@ def reproduce(
     data: str | pathlib.Path | None,
     out: str | pathlib.Path,
     *,
+    catalogue: str | pathlib.Path | None = None,
     jobs: int = 1,
     seeds: int | None = None,
     search: int | None = None,
     settings: Mapping[str, Any] | None = None,
-    progress: Callable[[Iterator[Any], int, str], Iterator[Any]] = lambda items, total, title: items,
-    finished: Callable[[pathlib.Path], Any] | None = None,
+    progress: Progress = silent,
+    finished: Callable[[pathlib.Path], Any] = lambda folder: None,
 ) -> pathlib.Path:
     """Runs an experiment; what has been run is not run again, wherever its results come from.
 
@@ -96,6 +87,7 @@ def reproduce(
         out: `NAME/PART/results.jsonl` (a line a run, appended as they end) and `NAME/README.md`, the page, go here;
             files that are made or converted go to `rows`. Lines of another machine that were put there are taken as
             they are.
+        catalogue: a file of experiments of one's own, in place of the catalogue.
         jobs: processes.
         seeds: runs of each model, in place of the experiment's.
         search: trials of each model, in place of the experiment's.
@@ -106,77 +98,82 @@ def reproduce(
     Returns:
         The page.
     """
-    experiment, out = find(name), pathlib.Path(out)
-    home = out / name.partition("/")[0]
-    page = home / ("README.md" if "/" not in name else f"{name.partition('/')[2]}/README.md")
-    configs = {
-        part: configuration(comparison, data, out / "rows", settings)
-        for part, comparison in experiment.parts.items()
-    }
-    changed = {
-        key: value
-        for key, value in {"seeds": seeds, "search": search, **(settings or {})}.items()
-        if value is not None
-    }
-    text = f"# {experiment.title}\n\n{_wrapped(experiment.note)}"
-    given = [] if all(c.dataset == SYNTHETIC for c in experiment.parts.values()) else ["--data", "DATA"]
-    command = ["reproduce", name, *given, "--out", "OUT"]
-    text += f"```\ncdrzoo {' '.join(command)}\n```\n\n"
-    if changed:
-        text += f"**Not as the catalogue says:** {', '.join(f'{k} = {v}' for k, v in changed.items())}.\n\n"
-    for part, comparison in experiment.parts.items():
-        entries = [
-            dataclasses.replace(compare.Entry.parse(model), label=label)
-            for label, model in comparison.models.items()
-        ]
-        results = compare.compare(
+    file, out = None if catalogue is None else pathlib.Path(catalogue), pathlib.Path(out)
+    experiment = find(name, file)
+    given = {"seeds": seeds, "search": search}
+    how = {key: value for key, value in given.items() if value is not None}
+    parts = {part: dataclasses.replace(one, **how) for part, one in experiment.parts.items()}
+    configs = _checked(parts, data, out / "rows", settings)
+    command = ["reproduce", name, *(["--catalogue", file.name] if file else [])]
+    command += [*(["--data", "DATA"] if any(part.files for part in parts.values()) else []), "--out", "OUT"]
+    home, _, alone = name.partition("/")
+    page = out / home / alone / "README.md"
+    text = _introduction(experiment, command, {**how, **(settings or {})})
+    for part, one in parts.items():
+        found = compare.compared(
             configs[part],
-            entries,
-            home / part,
-            seeds=comparison.seeds if seeds is None else seeds,
-            search=comparison.search if search is None else search,
+            one.entries,
+            out / home / part,
+            {
+                "command": command,
+                "config": configs[part].plain(lambda path: path.name),  # no place of this machine
+                **({"against": one.against} if one.against else {}),
+            },
+            seeds=one.seeds,
+            search=one.search,
             jobs=jobs,
             progress=progress,
         )
-        from cdrzoo.evaluation import floors
-        from cdrzoo.training import fitting, measuring
-
-        prepared = fitting.prepare(configs[part])
-        simple, sizes = floors.floors(prepared), measuring.group_sizes(prepared)
-        against = comparison.against or compare.best_alone(results)
-        rows = compare.table(results, against, simple)
-        text += (f"## {part}\n\n" if part else "") + compare.markdown(beside(rows, comparison.published))
-        for title, by_group in compare.group_tables(results, sizes).items():
-            text += f"\n{title}. {compare.GROUPS}\n\n" + compare.markdown(by_group)
-        kept = compare.kept(home / part / "results.jsonl")
-        text += "\n" + provenance(results, comparison, against, kept)
+        if one.against is None and (best := compare.best_alone(found.results)):
+            found = dataclasses.replace(found, about={**found.about, "against": best})
+            found.write()
+        text += (f"## {part}\n\n" if part else "") + _section(found, one)
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(text, encoding="utf-8")
-        about = {
-            "command": command,
-            "config": configs[part].plain(lambda path: path.name),  # no place of this machine
-            "against": against,
-            "floors": simple,
-            "groups": sizes,
-            "runs": compare.runs(results),
-        }
-        files.write(home / part / "comparison.json", json.dumps(about, indent=2) + "\n")
-        if finished:
-            finished(home / part)
+        files.write(page, text)
+        finished(found.folder)
     return page
 
 
-def _wrapped(note: str) -> str:
-    import textwrap
+def _checked(
+    parts: Mapping[str, Part],
+    data: str | pathlib.Path | None,
+    rows: pathlib.Path,
+    settings: Mapping[str, Any] | None,
+) -> dict[str, RunConfig]:
+    """The configurations of all parts; what is wrong with any is said before the first one is trained."""
+    for part in parts.values():
+        for entry in part.entries:
+            check_names(entry)  # files may have to be converted for the rest, which takes its time
+    configs = {name: configuration(part, data, rows, settings) for name, part in parts.items()}
+    for name, part in parts.items():
+        compare.check(configs[name], part.entries, part.seeds, part.search)
+    return configs
 
-    return f"{textwrap.fill(note, 120)}\n\n" if note else ""
+
+def _introduction(experiment: Experiment, command: Sequence[str], changed: Mapping[str, Any]) -> str:
+    text = f"# {experiment.title}\n\n"
+    if experiment.note:
+        text += f"{textwrap.fill(experiment.note, 120)}\n\n"
+    text += f"```\ncdrzoo {' '.join(command)}\n```\n\n"
+    if changed:
+        text += f"**Not as the catalogue says:** {', '.join(f'{k} = {v}' for k, v in changed.items())}.\n\n"
+    return text
+
+
+def _section(found: Comparison, part: Part) -> str:
+    """Of a part the table, the tables by group, and what the numbers were measured on and with."""
+    rows = tables.table(found.results, found.against, found.about["floors"])
+    text = tables.markdown(beside(rows, part.published))
+    for title, by_group in tables.group_tables(found.results, found.about["groups"]).items():
+        text += f"\n{title}. {tables.GROUPS}\n\n" + tables.markdown(by_group)
+    return text + "\n" + provenance(found, part)
 
 
 def beside(
     rows: Sequence[Mapping[str, str]], published: Mapping[str, Mapping[str, float]]
 ) -> list[dict[str, str]]:
     """Rows of a table with the published numbers, each behind ours."""
-    titles = {title: metric for metric, title in compare.TITLES.items()}
+    titles = {title: metric for metric, title in tables.TITLES.items()}
     told = {metric for found in published.values() for metric in found}
     made = []
     for row in rows:
@@ -190,42 +187,35 @@ def beside(
     return made
 
 
-def provenance(
-    results: Sequence[Mapping[str, Any]],
-    comparison: Comparison,
-    against: str,
-    kept: Sequence[Mapping[str, Any]],
-) -> str:
-    """What every number of a table was measured on and with, as a list; `kept` are all lines, those of a search too."""
-    of = [line["result"] for line in results]
-    seconds = sum(line["result"]["seconds"] for line in kept)
-    split = {(result["split"]["name"], result["split"]["hash"]) for result in of}
+def provenance(found: Comparison, part: Part) -> str:
+    """What every number of a table was measured on and with, as a list."""
+    of = [line["result"] for line in found.results]
+    lines = results.kept(found.folder / results.LINES)  # those of a search too
+    seconds = sum(line["result"]["seconds"] for line in lines)
     used = collections.defaultdict(set)
     for result in of:
         for library, version in result["versions"].items():
             used[library].add(version)
-    seeds = sorted({line["changes"]["seed"] for line in results})
+    seeds = sorted({line["changes"]["seed"] for line in found.results})
     chosen: dict[str, dict[str, Any]] = {}
-    for line in results:
-        written = compare.Entry.parse(comparison.models[line["label"]]).changes
-        drawn = {k: v for k, v in line["changes"].items() if k != "seed" and k not in written}
-        if drawn:
+    for line in found.results:
+        written = ("seed", *part.models[line["label"]])
+        if drawn := {name: value for name, value in line["changes"].items() if name not in written}:
             chosen[line["label"]] = drawn
     searched = (
         f"; settings by the best validation metric of a search: `{json.dumps(chosen)}`" if chosen else ""
     )
-    lines = [f"Split {name}, sha256 {digest}" for name, digest in sorted(split)] + [
-        f"Seeds {', '.join(map(str, seeds))}; mean ± standard deviation; *difference* and *p*: paired t-test over "
-        f"seeds against {against}"
-        + (
-            ""
-            if comparison.against
-            else ", which of the models of the target alone is the best on validation rows,"
-        )
-        + " and p after Holm's correction for all tests of the table",
+    best = "" if part.against else ", which of the models of the target alone is the best on validation rows,"
+    tested = (
+        f"; *difference* and *p*: paired t-test over seeds against {found.against}{best} and p after Holm's correction "
+        "for all tests of the table"
+    )
+    said = [
+        *(f"Split {name}, sha256 {sha}" for name, sha in sorted({tuple(r["split"].values()) for r in of})),
+        f"Seeds {', '.join(map(str, seeds))}; mean ± standard deviation{tested if found.against else ''}",
         f"Selected by: {', '.join(sorted({result['selection'] for result in of}))}{searched}; test rows were scored "
         "once a run",
-        f"{len(kept)} runs, {seconds / 3600:.1f} hours of training; a first stage counts in every run that uses it",
+        f"{len(lines)} runs, {seconds / 3600:.1f} hours of training; a first stage counts in every run that uses it",
         "Versions: " + ", ".join(f"{library} {' / '.join(sorted(v))}" for library, v in used.items()),
     ]
-    return "".join(f"- {line}.\n" for line in lines) + "\n"
+    return "".join(f"- {line}.\n" for line in said) + "\n"

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
-import inspect
 import json
 import math
 import pathlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from cdrzoo import files
 from cdrzoo.documents import dump_yaml, load_mapping
-from cdrzoo.errors import InputError, is_number
-from cdrzoo.experiments import compare
-from cdrzoo.experiments.catalogue import SEARCH
-from cdrzoo.training.config import RunConfig, check_results
+from cdrzoo.errors import InputError, check_choice, is_number, is_whole
+from cdrzoo.experiments import results, running, search
+from cdrzoo.experiments.entries import RUN_SETTINGS, Entry, read_entries, with_settings
+from cdrzoo.training.config import RunConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HOW = ("random", "bayesian", "hyperband")
 MARK = "# Written by cdrzoo tune."
@@ -27,7 +29,7 @@ FACTOR = 3
 
 
 def load_space(path: str | pathlib.Path | None = None) -> dict[str, Any]:
-    """The space of a YAML file; default: the catalogue's.
+    """The space of a YAML file; default: that of `search.yaml`.
 
     A setting, by its plain name as `RunConfig.with_changes` takes it, has a list of values, or a range:
     `{min: 0.0001, max: 0.01, sampling: log}`, with `step` or, for whole numbers, ends that are whole.
@@ -35,7 +37,7 @@ def load_space(path: str | pathlib.Path | None = None) -> dict[str, Any]:
     Raises:
         InputError: when it is not so.
     """
-    space = dict(SEARCH) if path is None else load_mapping(path)
+    space = dict(search.space()) if path is None else load_mapping(path)
     for name, values in space.items():
         where = f"`{name}` of the space"
         if isinstance(values, Mapping):
@@ -60,153 +62,202 @@ def load_space(path: str | pathlib.Path | None = None) -> dict[str, Any]:
     return space
 
 
-def tune(
-    config: RunConfig,
-    entries: Sequence[compare.Entry],
-    folder: str | pathlib.Path,
-    *,
-    space: Mapping[str, Any] | None = None,
-    trials: int = 20,
-    how: str = "random",
-    progress: Callable[[str], None] = lambda text: None,
-) -> dict[str, dict[str, Any]]:
-    """Searches the settings of every entry; trials that have been made are not made again.
-
-    Every entry gets `trials` trials from one space; a setting that a model does not have is left out of
-    its draws, and a model of two stages has the same draw in both. The first trial is the entry as it stands.
-    `hyperband` gives most trials a part of the epochs and the best of them, trained anew, more. The metric of the
-    validation rows chooses, AUC for clicks and RMSE for ratings.
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found.
 
     Args:
-        config: data, split and what the entries share.
-        entries: what is tuned.
-        folder: `results.jsonl` (a line a trial, as `compare` writes them and takes them up) and, for each entry,
-            `NAME.yaml`, the best run as `cdrzoo train` takes it, go here.
-        space: see `load_space`; default: the catalogue's.
-        trials: of each entry.
-        how: `random`, `bayesian` or `hyperband`.
-        progress: is told what each trial gave.
+        folder: where it stands.
+        best: of each model, by its label: the best line of `results.jsonl`.
+        configs: the file of its run, as `cdrzoo train` takes it.
+    """
 
-    Returns:
-        Of each entry, by its label: the best line of `results.jsonl`.
+    folder: pathlib.Path
+    best: dict[str, dict[str, Any]]
+    configs: dict[str, pathlib.Path]
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """A row a trial that stands in the folder: `model`, `settings`, and the metrics of validation rows."""
+        import pandas as pd
+
+        rows = []
+        for line in results.kept(self.folder / results.LINES):
+            settings = {name: v for name, v in line["changes"].items() if name not in ("model", "seed")}
+            rows.append({"model": line["label"], "settings": settings, **line["result"]["validation"]})
+        return pd.DataFrame(rows)
+
+
+def tune(
+    config: RunConfig | Mapping[str, Any] | str | pathlib.Path,
+    models: str | Sequence[str | Entry] | Mapping[str, str] | None = None,
+    *,
+    out: str | pathlib.Path,
+    space: Mapping[str, Any] | str | pathlib.Path | None = None,
+    trials: int = 20,
+    how: str = "random",
+    settings: Mapping[str, Any] | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Tuned:
+    """Searches the settings of every model; trials that have been made are not made again.
+
+    Every model gets `trials` trials from one space; a setting that it does not have is left out of its draws, and a
+    model of two stages has the same draw in both. The first trial is the model as it stands. `hyperband` gives most
+    trials a part of the epochs and the best of them, trained anew, more. The metric of the validation rows chooses,
+    AUC for clicks and RMSE for ratings.
+
+    Args:
+        config: data, split and what the models share: a run configuration, or its file.
+        models: what is tuned, as of `cdrzoo.experiments.compare.compare`; default: the configuration's.
+        out: folder for `results.jsonl` (a line a trial, as `compare` writes them and takes them up) and, for each
+            model, `NAME.yaml`, the best run as `cdrzoo train` takes it.
+        space: see `load_space`, or its file; default: that of `search.yaml`.
+        trials: of each model.
+        how: `random`, `bayesian` or `hyperband`.
+        settings: for all models, by their plain names (`RunConfig.with_changes`).
+        progress: is told what is left out, and what each trial gave.
+
+    Raises:
+        InputError: before any training, when an argument or the space is wrong, or the folder holds something else.
     """
     if importlib.util.find_spec("keras_tuner") is None:
         raise InputError("A search needs keras-tuner. Install it: pip install 'cdrzoo[tune]'.")
-    if how not in HOW:
-        raise InputError(f"A search is one of {', '.join(HOW)}. Received: {how!r}.")
-    if trials < 1:
-        raise InputError(f"`trials` must be at least 1. Received: {trials}.")
-    from cdrzoo.training.run import check_model
-
-    space = load_space() if space is None else space
+    check_choice("How is searched, `how`,", how, HOW)
+    if not is_whole(trials, 1):
+        raise InputError(f"`trials` must be a whole number of at least 1. Received: {trials!r}.")
+    folder, config = pathlib.Path(out), RunConfig.of(config)
+    entries = [Entry(config.model)] if models is None else read_entries(models)
+    config, entries = with_settings(config, entries, settings or {})
+    own = space is not None
+    space = dict(space) if isinstance(space, Mapping) else load_space(space)
     runs = {entry.label: config.with_changes(entry.changes) for entry in entries}
-    known = set(compare.RUN_SETTINGS)
-    for run in runs.values():
+    absent = _check_space(space, runs, own)
+    for label, names in absent.items():
+        if names:
+            progress(f"{label}: {', '.join(names)} of the space left out; the model does not have it")
+    results.check_results(folder)
+    configs = {entry.label: _free(config, entry, folder) for entry in entries}
+    best = {}
+    with files.lock(folder), running.pool(config, folder / "first", jobs=1) as processes:
+        store = results.Results(folder / results.LINES, config)
+        for entry in entries:
+
+            def train(draw: Mapping[str, Any], entry: Entry = entry) -> dict[str, Any]:
+                changes = {**draw, **entry.changes, "seed": search.SEED}
+                (line,) = running.run([results.Task("search", entry.label, changes)], store, processes)
+                merit = search.merit(line["result"]["validation"])
+                progress(f"{entry.label}: {merit:.4f} with {json.dumps(dict(draw))}")
+                return line
+
+            best[entry.label] = search.best(_trials(train, runs[entry.label], space, trials, how))
+            changes = {name: v for name, v in best[entry.label]["changes"].items() if name != "seed"}
+            if how == "hyperband" and "epochs" not in space:
+                changes.pop("epochs", None)  # of its round; the run has all
+            text = dump_yaml(config.with_changes(changes).to_dict())
+            files.write(configs[entry.label], f"{MARK}\n{text}")
+    return Tuned(folder, best, configs)
+
+
+def _check_space(space: Mapping[str, Any], runs: Mapping[str, RunConfig], own: bool) -> dict[str, list[str]]:
+    """`{label: settings of the space that the model does not have}`, once every value has been tried.
+
+    Raises:
+        InputError: a value is none for a model that has the setting; or, in a space of one's `own`, no model has it.
+    """
+    from cdrzoo.training.fitting import check_model
+
+    absent: dict[str, list[str]] = {label: [] for label in runs}
+    for label, run in runs.items():
         check_model(run)
-        known |= _arguments(run)
+        for name, values in space.items():
+            for value in [values["min"], values["max"]] if isinstance(values, Mapping) else values:
+                changes = search.changes_of(run, {name: value})
+                changed = run.with_changes(changes)
+                if changes and name not in RUN_SETTINGS:
+                    check_model(changed)
+            if not changes:
+                absent[label].append(name)
     for name in space:
-        if name not in known:
+        if own and name not in RUN_SETTINGS and all(name in names for names in absent.values()):
             raise InputError(
                 f"The space has {name!r}, a setting of neither the run nor one of the models. Correct its name."
             )
-    for run in runs.values():
-        for name, values in space.items():
-            for value in [values["min"], values["max"]] if isinstance(values, Mapping) else values:
-                changes = compare._settings(run, {name: value})
-                changed = run.with_changes(changes)
-                if changes and name not in compare.RUN_SETTINGS:
-                    check_model(changed)
-    folder = pathlib.Path(folder)
-    check_results(folder)
-    for entry in entries:
-        path = written(folder, entry.label)
-        if path.resolve() in config.paths() or (
-            path.exists() and MARK not in path.read_text(encoding="utf-8")
-        ):
-            raise InputError(
-                f"The best run of {entry.label} goes to {path}, and that is there already, not of a search. Choose "
-                "another folder; nothing is overwritten."
-            )
-    with files.lock(folder), compare._pool(config, folder / "first", jobs=1) as processes:
-        store = compare._Store(folder / "results.jsonl", config)
-
-        def train(entry: compare.Entry, draw: Mapping[str, Any]) -> dict[str, Any]:
-            changes = {**draw, **entry.changes, "seed": compare.SEARCH_SEED}
-            (line,) = store.run([compare.Task("search", entry.label, changes)], processes)
-            progress(
-                f"{entry.label}: {compare.merit(line['result']['validation']):.4f} with {json.dumps(dict(draw))}"
-            )
-            return line
-
-        best = {
-            entry.label: _search(functools.partial(train, entry), runs[entry.label], space, trials, how)
-            for entry in entries
-        }
-    for entry in entries:
-        changes = {name: value for name, value in best[entry.label]["changes"].items() if name != "seed"}
-        if how == "hyperband" and "epochs" not in space:
-            changes.pop("epochs", None)  # of its round; the run has all
-        text = dump_yaml(config.with_changes(changes).to_dict())
-        written(folder, entry.label).write_text(f"{MARK}\n{text}", encoding="utf-8")
-    return best
+    return absent
 
 
-def written(folder: pathlib.Path, label: str) -> pathlib.Path:
-    """Where the best run of an entry goes."""
-    return folder / f"{''.join(c if c.isalnum() else '_' for c in label)}.yaml"
+def _free(config: RunConfig, entry: Entry, folder: pathlib.Path) -> pathlib.Path:
+    """Where the best run of an entry goes; nothing of somebody else's stands there."""
+    path = folder / f"{''.join(c if c.isalnum() else '_' for c in entry.label)}.yaml"
+    if path.resolve() in config.paths() or (path.exists() and MARK not in path.read_text(encoding="utf-8")):
+        raise InputError(
+            f"The best run of {entry.label} goes to {path}, and that is there already, not of a search. Choose "
+            "another folder; nothing is overwritten."
+        )
+    return path
 
 
-def _arguments(run: RunConfig) -> set[str]:
-    """What the constructors of a model and its first stage take."""
-    first = run.first_stage()
-    return set(inspect.signature(run.constructor()).parameters) | (_arguments(first) if first else set())
-
-
-def _search(
+def _trials(
     train: Callable[[Mapping[str, Any]], dict[str, Any]],
     config: RunConfig,
     space: Mapping[str, Any],
     trials: int,
     how: str,
-) -> dict[str, Any]:
-    """The best of all trials of one entry."""
+) -> list[dict[str, Any]]:
+    """The lines of all trials of one entry, the first one as it stands."""
     import keras_tuner
 
     lines = [train({})]
     drawn = keras_tuner.HyperParameters()
-    for name in dict.fromkeys(
-        found.removeprefix("first.") for found in compare._settings(config, dict(space))
-    ):
+    for name in dict.fromkeys(found.removeprefix("first.") for found in search.changes_of(config, space)):
         _declare(drawn, name, space[name])
-    if trials == 1 or not drawn.space:
-        return lines[0]
-    objective = keras_tuner.Objective("merit", "max")
+    if trials > 1 and drawn.space:
+        oracle = _oracle(how, drawn, trials, config.training.epochs)
+        # What the oracle keeps is not needed: started again, it draws the same and is told what stands in the results.
+        with tempfile.TemporaryDirectory(prefix="cdrzoo_tune_") as kept:
+            _tuner(oracle, kept, train, config, space, lines).search()
+    return lines
+
+
+def _oracle(how: str, drawn: Any, trials: int, epochs: int) -> Any:
+    """What draws the trials behind the first one."""
+    from keras_tuner import Objective, oracles
+
     shared = {
-        "objective": objective,
+        "objective": Objective("merit", "max"),
         "hyperparameters": drawn,
-        "seed": compare.SEARCH_SEED,
+        "seed": search.SEED,
         "max_retries_per_trial": 0,
     }
     if how == "hyperband":
-        oracle = keras_tuner.oracles.HyperbandOracle(
-            max_epochs=config.training.epochs, factor=FACTOR, hyperband_iterations=trials, **shared
+        oracle = oracles.HyperbandOracle(
+            max_epochs=epochs, factor=FACTOR, hyperband_iterations=trials, **shared
         )
         oracle.max_trials = trials - 1
     else:
-        oracles = {
-            "random": keras_tuner.oracles.RandomSearchOracle,
-            "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
-        }
-        oracle = oracles[how](max_trials=trials - 1, **shared)
+        of = {"random": oracles.RandomSearchOracle, "bayesian": oracles.BayesianOptimizationOracle}
+        oracle = of[how](max_trials=trials - 1, **shared)
     oracle.verbose = 0
+    return oracle
+
+
+def _tuner(
+    oracle: Any,
+    folder: str,
+    train: Callable[[Mapping[str, Any]], dict[str, Any]],
+    config: RunConfig,
+    space: Mapping[str, Any],
+    lines: list[dict[str, Any]],
+) -> Any:
+    """Trains what an oracle draws; lines are added to `lines`."""
+    import keras_tuner
 
     class Tuner(keras_tuner.engine.base_tuner.BaseTuner):
-        """Trains what the oracle draws. Not `keras_tuner.Tuner`: that needs TensorBoard and keeps every model."""
+        """Not `keras_tuner.Tuner`: that needs TensorBoard and keeps every model."""
 
         def run_trial(self, trial: Any) -> dict[str, float]:
             values = trial.hyperparameters.values
             draw = {name: _value(space[name], values[name]) for name in space if name in values}
-            changes = compare._settings(config, draw)
+            changes = search.changes_of(config, draw)
             if "tuner/epochs" in values:
                 changes["epochs"] = values["tuner/epochs"]
             try:
@@ -215,15 +266,12 @@ def _search(
                 raise keras_tuner.errors.FailedTrialError(str(error)) from None
             except Exception as error:
                 raise keras_tuner.errors.FatalError(f"{type(error).__name__}: {error}") from error
-            merit = compare.merit(lines[-1]["result"]["validation"])
+            merit = search.merit(lines[-1]["result"]["validation"])
             if not math.isfinite(merit):
                 raise keras_tuner.errors.FailedTrialError("The validation metric is not a number.")
             return {"merit": merit}
 
-    # What the oracle keeps is not needed: started again, it draws the same and is told what stands in the results.
-    with tempfile.TemporaryDirectory(prefix="cdrzoo_tune_") as kept:
-        Tuner(oracle, directory=kept, project_name="search", overwrite=True).search()
-    return compare.best_trial(lines)
+    return Tuner(oracle, directory=folder, project_name="search", overwrite=True)
 
 
 def _declare(drawn: Any, name: str, values: Any) -> None:

@@ -19,8 +19,9 @@ import yaml
 from cdrzoo import files, metrics, models
 from cdrzoo.errors import InputError
 from cdrzoo.evaluation import transfer
-from cdrzoo.experiments import compare
-from cdrzoo.experiments.catalogue import EXPERIMENTS
+from cdrzoo.experiments import tables
+from cdrzoo.experiments.catalogue import experiments
+from cdrzoo.experiments.results import kept
 from cdrzoo.schema import Schema
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.looks import LOOKS, by_column, flat, looks
@@ -158,7 +159,7 @@ class _Comparison:
     @classmethod
     def load(cls, folder: pathlib.Path) -> _Comparison:
         """The runs that `comparison.json` lists; while there are none, of every model those of its newest settings."""
-        lines, path = compare.kept(folder / "results.jsonl"), folder / "comparison.json"
+        lines, path = kept(folder / "results.jsonl"), folder / "comparison.json"
         about = json.loads(path.read_text()) if path.exists() else {}
         if "runs" in about:
             by_key = {line["key"]: line for line in lines}
@@ -183,7 +184,7 @@ class _Comparison:
 
     @property
     def columns(self) -> dict[str, str]:
-        return compare.COLUMNS["click" if "auc" in self.results[0]["result"]["test"] else "rating"]
+        return tables.COLUMNS["click" if "auc" in self.results[0]["result"]["test"] else "rating"]
 
 
 def _comparison_page(folder: pathlib.Path) -> str:
@@ -212,13 +213,13 @@ def _collection_page(folder: pathlib.Path) -> str:
     kinds = dict.fromkeys(frozenset(one.labels) for one in found.values())
     for labels in sorted(kinds, key=len, reverse=True):  # the largest comparison first
         alike = {name: one for name, one in found.items() if frozenset(one.labels) == labels}
-        for columns in compare.COLUMNS.values():
+        for columns in tables.COLUMNS.values():
             of_task = {name: one for name, one in alike.items() if one.columns is columns}
             if len(of_task) > 1:
                 parts.append(_overview(of_task, *next(iter(columns.items()))))
     for name, one in found.items():
         experiment, _, part = name.partition("/")
-        title = EXPERIMENTS[experiment].title if experiment in EXPERIMENTS else experiment
+        title = experiments()[experiment].title if experiment in experiments() else experiment
         parts += [f"<h1>{_escape(f'{title}, {part}' if part else title)}</h1>", *_comparison(one)]
     return _page("Comparisons", parts)
 
@@ -227,7 +228,7 @@ def _overview(found: Mapping[str, _Comparison], metric: str, title: str) -> str:
     """A row a model, a column a comparison; marked where the interval of the difference leaves 0 out."""
     rows: dict[str, dict[str, str]] = {}
     for name, one in found.items():
-        tests = compare.tests(one.results, one.against)
+        tests = tables.tests(one.results, one.against)
         for label in one.labels:
             values = [r["result"]["test"][metric] for r in one.results if r["label"] == label]
             cell, test = f"{np.mean(values):.4f}", tests.get(label)
@@ -255,8 +256,8 @@ def _overview(found: Mapping[str, _Comparison], metric: str, title: str) -> str:
 def _comparison(found: _Comparison) -> list[str]:
     results, about, against = found.results, found.about, found.against
     labels, columns = found.labels, found.columns
-    rows = compare.table(results, against, about.get("floors"))
-    tests = compare.tests(results, against)
+    rows = tables.table(results, against, about.get("floors"))
+    tests = tables.tests(results, against)
     metric = next(iter(columns))
     for row in rows:
         if row["model"] in tests:
@@ -312,8 +313,8 @@ def _comparison(found: _Comparison) -> list[str]:
             ),
         ),
         *[
-            _section(f"{title} by group", _quiet(compare.GROUPS), _table(by_group))
-            for title, by_group in compare.group_tables(results, about.get("groups", {})).items()
+            _section(f"{title} by group", _quiet(tables.GROUPS), _table(by_group))
+            for title, by_group in tables.group_tables(results, about.get("groups", {})).items()
         ],
         _section("Settings", _table(settings, text=True)),
     ]
@@ -337,12 +338,12 @@ def _transfer_page(folder: pathlib.Path) -> str:
     labels = [transfer.label(result[role]) for role in ("model", "twin")]
     lift = [
         {
-            "metric": compare.TITLES[name],
+            "metric": tables.TITLES[name],
             labels[0]: f"{d['first']:.4f}",
             labels[1]: f"{d['second']:.4f}",
             "lift": _lift(name, d),
             "95 % interval": f"{d['low']:+.4f} to {d['high']:+.4f}",
-            "p": compare.p_text(d["p"]),
+            "p": tables.p_text(d["p"]),
         }
         for name, d in result["lift"].items()
     ]
@@ -351,10 +352,10 @@ def _transfer_page(folder: pathlib.Path) -> str:
             "group": f"{g['by']}: {g['group']}",
             "users": "" if g["users"] is None else f"{g['users']:,}",
             "rows": f"{g['rows']:,}",
-            compare.TITLES[metric]: _lift(metric, g["lift"][metric]),
+            tables.TITLES[metric]: _lift(metric, g["lift"][metric]),
             "95 % interval": f"{g['lift'][metric]['low']:+.4f} to {g['lift'][metric]['high']:+.4f}",
-            "p, Holm": compare.p_text(g["p_holm"]),
-            **{compare.TITLES[n]: _lift(n, d) for n, d in g["lift"].items() if n != metric},
+            "p, Holm": tables.p_text(g["p_holm"]),
+            **{tables.TITLES[n]: _lift(n, d) for n, d in g["lift"].items() if n != metric},
         }
         for g in result["groups"]
     ]
@@ -379,7 +380,7 @@ def _transfer_page(folder: pathlib.Path) -> str:
         f"<p>{_escape(transfer.sentence(result))}</p></div>",
         _lead(transfer.scope(result)),
         _lead(
-            f"The twin: {labels[1]}, {result['why']}. The verdict rests on one test, {compare.TITLES[metric]} over all "
+            f"The twin: {labels[1]}, {result['why']}. The verdict rests on one test, {tables.TITLES[metric]} over all "
             "test rows; everything below says where the lift comes from and decides nothing."
         ),
         _section(
@@ -395,14 +396,14 @@ def _transfer_page(folder: pathlib.Path) -> str:
             f"<p>{result['lower']} of {len(result['groups'])} groups are worse off, {result['harmed']} of them "
             "beyond chance (p below 0.05 after Holm's correction for the number of groups).</p>",
             _figure(
-                lambda axes: _forest(axes, forest, f"lift in {compare.TITLES[metric]}", metric),
+                lambda axes: _forest(axes, forest, f"lift in {tables.TITLES[metric]}", metric),
                 _height(len(forest)),
-                f"Lift in {compare.TITLES[metric]} and its 95 % interval; groups are by training rows",
+                f"Lift in {tables.TITLES[metric]} and its 95 % interval; groups are by training rows",
             ),
             _table(groups) if groups else "",
-            _quiet(f"Lifts, with the interval and the corrected p of {compare.TITLES[metric]}."),
+            _quiet(f"Lifts, with the interval and the corrected p of {tables.TITLES[metric]}."),
         ),
-        _section("Every training", _table(seeds), _quiet(f"{compare.TITLES[metric]} on the test rows.")),
+        _section("Every training", _table(seeds), _quiet(f"{tables.TITLES[metric]} on the test rows.")),
     ]
     if task == "click":
         curves = {label: result["calibration"][role] for label, role in zip(labels, ("model", "twin"))}
@@ -444,7 +445,7 @@ def _metrics_table(result: Mapping[str, Any]) -> str:
         found: dict[str, dict[str, str]] = {}
         for name, value in result[part].items():
             metric, _, group = name.partition("@")
-            found.setdefault(group or "all", {})[compare.TITLES[metric]] = (
+            found.setdefault(group or "all", {})[tables.TITLES[metric]] = (
                 "" if not np.isfinite(value) else f"{value:.4f}"
             )
         lines += [{"rows": f"{part}, {group}", **cells} for group, cells in found.items()]

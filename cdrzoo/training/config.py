@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import glob
 import hashlib
 import inspect
-import json
 import pathlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cdrzoo import files
 from cdrzoo.documents import load_mapping
 from cdrzoo.errors import InputError, check_choice, check_known, is_number, is_whole
 from cdrzoo.models import cards
@@ -52,19 +49,6 @@ def _fill(settings: Any) -> None:
             object.__setattr__(settings, each.name, each.default_factory())
         elif getattr(settings, each.name) is None and each.default is not dataclasses.MISSING:
             object.__setattr__(settings, each.name, each.default)
-
-
-def check_results(folder: pathlib.Path) -> None:
-    """Raises an `InputError` if a folder holds anything and is not that of a comparison or a search."""
-    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    if names <= {"first", files.LOCK}:  # stopped in its first run
-        return
-    with contextlib.suppress(OSError, ValueError), (folder / "results.jsonl").open(encoding="utf-8") as file:
-        if {"key", "stage", "label"} <= set(json.loads(file.readline())):
-            return
-    raise InputError(
-        f"{folder} is not empty, and not of a comparison or a search. Choose a new folder; nothing is overwritten."
-    )
 
 
 @dataclass(frozen=True)
@@ -250,6 +234,13 @@ class RunConfig:
         path = pathlib.Path(path).resolve()
         config = cls.from_dict(load_mapping(path), folder=path.parent)
         return dataclasses.replace(config, files=(str(path), *config.files))
+
+    @classmethod
+    def of(cls, given: RunConfig | Mapping[str, Any] | str | pathlib.Path) -> RunConfig:
+        """What is given as a configuration: one, a mapping (`from_dict`), or a file (`load`)."""
+        if isinstance(given, RunConfig):
+            return given
+        return cls.from_dict(given) if isinstance(given, Mapping) else cls.load(given)
 
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` reads back, with paths made absolute."""

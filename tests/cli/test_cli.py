@@ -581,16 +581,16 @@ def test_reproduce_runs_an_experiment_and_writes_its_page(demo, tmp_path, capsys
         frame = pd.DataFrame(rows, columns=["user_id", "item_id", "rating"])
         (tmp_path / "data/douban").mkdir(parents=True, exist_ok=True)
         frame.to_csv(tmp_path / f"data/douban/interactions_{name}.csv.gz", index=False)
-    part = catalogue.Comparison(
+    part = catalogue.Part(
+        {"MF": {"model": "mf"}},
         "douban",
-        {"MF": "mf"},
-        "MF",
+        against="MF",
         beta=0.5,
         seeds=2,
         settings={"epochs": 1, "batch_size": 32},
         published={"MF": {"mae": 1.5}},
     )
-    monkeypatch.setitem(catalogue.EXPERIMENTS, "toy", catalogue.Experiment("A table", {"half": part}))
+    monkeypatch.setitem(catalogue.experiments(), "toy", catalogue.Experiment("A table", {"half": part}))
     command = ["reproduce", "toy", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
     assert cli.main(command) == 0
     page = (tmp_path / "out/toy/README.md").read_text()
@@ -638,7 +638,7 @@ def test_compare_prints_a_table_and_goes_on_where_it_stopped(demo, tmp_path, cap
     ],
 )
 def test_what_is_tested_against_what_is_said(demo, tmp_path, monkeypatch, capsys, models, said):
-    from cdrzoo.experiments import compare
+    from cdrzoo.experiments import running
 
     def train(changes):
         test = {
@@ -649,8 +649,8 @@ def test_what_is_tested_against_what_is_said(demo, tmp_path, monkeypatch, capsys
         }
         return {"validation": {"auc": 0.5}, "test": test, "parameters": 1, "seconds": 1.0}
 
-    monkeypatch.setattr(compare, "_train", train)
-    monkeypatch.setattr(compare, "_start", lambda config, firsts: print("training"))
+    monkeypatch.setattr(running, "train", train)
+    monkeypatch.setattr(running, "start", lambda config, firsts: print("training"))
     folder = tmp_path / "c"
     command = ["compare", str(demo / "run.yaml"), "--models", models, "--seeds", "2", "--out", str(folder)]
     assert cli.main(command) == 0
@@ -690,7 +690,7 @@ def test_a_model_to_test_against_that_is_not_compared_is_named(demo, tmp_path, c
         str(tmp_path / "c"),
     ]
     assert cli.main(command) == 2
-    assert "not among --models" in capsys.readouterr().err and not (tmp_path / "c").exists()
+    assert "must be one of lr. Received: 'dnn'" in capsys.readouterr().err and not (tmp_path / "c").exists()
 
 
 def test_the_schema_in_the_run_folder_is_complete(run):

@@ -11,16 +11,30 @@ import pytest
 from cdrzoo import files
 from cdrzoo.data import synthetic
 from cdrzoo.errors import Diverged, InputError
-from cdrzoo.experiments import compare
+from cdrzoo.experiments import compare as module
+from cdrzoo.experiments import results, running, search, tables
+from cdrzoo.experiments.entries import Entry, with_settings
+from cdrzoo.experiments.results import check_results
 from cdrzoo.training import fitting
 from cdrzoo.training import run as run_module
-from cdrzoo.training.config import RunConfig, Training, check_results
+from cdrzoo.training.config import RunConfig, Training
 from tests.models.toys import toy_schema
 
 
 @pytest.fixture
 def config():
     return RunConfig(schema=toy_schema(), data={"books": "books.csv", "films": "films.csv"}, model="dnn")
+
+
+@pytest.fixture(autouse=True)
+def no_rows(monkeypatch):
+    """The files of `config` do not exist: what would be measured of them is left out."""
+    monkeypatch.setattr(module, "measured", lambda config: {"floors": {}, "groups": {}})
+
+
+def compare(*arguments, **how):
+    """The lines of a comparison."""
+    return module.compare(*arguments, **how).results
 
 
 @pytest.fixture
@@ -34,25 +48,25 @@ def runs(monkeypatch):
         test = {"auc": 0.6 + 0.01 * changes["seed"], "gauc": 0.5, "log_loss": 0.7, "ece": 0.1}
         return {"validation": {"auc": rate}, "test": test, "parameters": 1000, "seconds": 2.0}
 
-    monkeypatch.setattr(compare, "_train", train)
-    monkeypatch.setattr(compare, "_start", lambda config, firsts: None)
+    monkeypatch.setattr(running, "train", train)
+    monkeypatch.setattr(running, "start", lambda config, firsts: None)
     return made
 
 
 def test_entries_are_parsed():
-    entry = compare.Entry.parse("cctl:ren_weight=0:units=[8, 4]:pooling=mean")
+    entry = Entry.parse("cctl:ren_weight=0:units=[8, 4]:pooling=mean")
     assert entry.changes == {"model": "cctl", "ren_weight": 0, "units": [8, 4], "pooling": "mean"}
-    entry = compare.Entry.parse("cmf:loss_weights={books: 0.3, films: 1}:width=4")
+    entry = Entry.parse("cmf:loss_weights={books: 0.3, films: 1}:width=4")
     assert entry.changes == {"model": "cmf", "loss_weights": {"books": 0.3, "films": 1}, "width": 4}
     for text, message in (("cctl:ren", "must read name=value"), ("cct:ren=1", "Did you mean 'cctl'")):
         with pytest.raises(InputError, match=message):
-            compare.Entry.parse(text)
+            Entry.parse(text)
 
 
 def test_every_seed_once_and_none_again_after_a_stop(config, runs, tmp_path):
-    entries = [compare.Entry.parse("dnn"), compare.Entry.parse("lr")]
-    results = compare.compare(config, entries, tmp_path, seeds=2)
-    assert [(r["label"], r["changes"]["seed"]) for r in results] == [
+    entries = [Entry.parse("dnn"), Entry.parse("lr")]
+    found = compare(config, entries, tmp_path, seeds=2)
+    assert [(r["label"], r["changes"]["seed"]) for r in found] == [
         ("dnn", 0),
         ("dnn", 1),
         ("lr", 0),
@@ -60,23 +74,23 @@ def test_every_seed_once_and_none_again_after_a_stop(config, runs, tmp_path):
     ]
     lines = (tmp_path / "results.jsonl").read_text().splitlines()
     (tmp_path / "results.jsonl").write_text("\n".join(lines[:3]) + "\n")  # the last run was cut off
-    assert compare.compare(config, entries, tmp_path, seeds=2) == results
+    assert compare(config, entries, tmp_path, seeds=2) == found
     assert len(runs) == 4 + 1
 
 
 def test_two_at_once_in_one_folder_are_refused(config, runs, tmp_path):
-    entries = [compare.Entry.parse("dnn")]
+    entries = [Entry.parse("dnn")]
     with files.lock(tmp_path), pytest.raises(InputError, match="Another run is working"):
-        compare.compare(config, entries, tmp_path, seeds=1)
+        compare(config, entries, tmp_path, seeds=1)
     assert not runs
     check_results(tmp_path)  # a comparison that was stopped before its first line is no other's folder
-    assert len(compare.compare(config, entries, tmp_path, seeds=1)) == 1
+    assert len(compare(config, entries, tmp_path, seeds=1)) == 1
 
 
 def test_settings_for_all_reach_every_model_that_has_them(config, runs, tmp_path):
-    entries = [compare.Entry.parse(text) for text in ("lr", "dnn", "cctl:dropout=0.1", "mkt")]
+    entries = [Entry.parse(text) for text in ("lr", "dnn", "cctl:dropout=0.1", "mkt")]
     settings = {"epochs": 3, "dropout": 0.9, "sync_every": 5, "first.epochs": 2, "domains": "all"}
-    changed, entries = compare.with_settings(config, entries, settings)
+    changed, entries = with_settings(config, entries, settings)
     assert changed.training.epochs == 3
     given = {entry.label: {k: v for k, v in entry.changes.items() if k != "model"} for entry in entries}
     assert given == {
@@ -85,19 +99,19 @@ def test_settings_for_all_reach_every_model_that_has_them(config, runs, tmp_path
         "cctl:dropout=0.1": {"dropout": 0.1, "sync_every": 5, "domains": "all"},
         "mkt": {"dropout": 0.9, "first.epochs": 2, "domains": "all"},
     }
-    compare.compare(changed, entries[:3], tmp_path, seeds=1)
+    compare(changed, entries[:3], tmp_path, seeds=1)
     assert [made.get("dropout") for made in runs] == [None, 0.9, 0.1]
     with pytest.raises(InputError, match="'droput' is a setting of neither the run nor one of lr, dnn"):
-        compare.with_settings(config, entries[:2], {"droput": 0.9})
+        with_settings(config, entries[:2], {"droput": 0.9})
 
 
 def test_a_line_that_was_cut_off_is_trained_again(config, runs, tmp_path):
-    entries = [compare.Entry.parse("dnn")]
-    results = compare.compare(config, entries, tmp_path, seeds=3)
+    entries = [Entry.parse("dnn")]
+    found = compare(config, entries, tmp_path, seeds=3)
     text = (tmp_path / "results.jsonl").read_text()
     (tmp_path / "results.jsonl").write_text(text[:-30])
-    assert [line["changes"]["seed"] for line in compare.kept(tmp_path / "results.jsonl")] == [0, 1]
-    assert compare.compare(config, entries, tmp_path, seeds=3) == results
+    assert [line["changes"]["seed"] for line in results.kept(tmp_path / "results.jsonl")] == [0, 1]
+    assert compare(config, entries, tmp_path, seeds=3) == found
     assert (tmp_path / "results.jsonl").read_text() == text and len(runs) == 4
 
 
@@ -114,33 +128,33 @@ def _diverges(monkeypatch, when):
         return {"validation": validation, "test": test, "parameters": 1000, "seconds": 2.0}
 
     def start(config, firsts):
-        compare._worker.update(config=config, prepared=None, firsts=firsts)
+        running._worker.update(config=config, prepared=None, firsts=firsts)
 
     monkeypatch.setattr(run_module, "fit_once", fit_once)
-    monkeypatch.setattr(compare, "_start", start)
+    monkeypatch.setattr(running, "start", start)
     return made
 
 
 def test_a_trial_that_diverges_is_kept_and_not_chosen(config, tmp_path, monkeypatch):
     made = _diverges(monkeypatch, lambda run: run.training.optimizer == "adagrad")
-    entries = [compare.Entry.parse("dnn"), compare.Entry.parse("lr")]
-    results = compare.compare(config, entries, tmp_path, seeds=2, search=3)
-    assert len(made) == 2 * (3 + 2) and len(results) == 4
-    assert "optimizer" not in results[0]["changes"]
-    lines = compare.kept(tmp_path / "results.jsonl")
+    entries = [Entry.parse("dnn"), Entry.parse("lr")]
+    found = compare(config, entries, tmp_path, seeds=2, search=3)
+    assert len(made) == 2 * (3 + 2) and len(found) == 4
+    assert "optimizer" not in found[0]["changes"]
+    lines = results.kept(tmp_path / "results.jsonl")
     assert ["failed" in line["result"] for line in lines].count(True) == 2  # one of each model
-    assert compare.compare(config, entries, tmp_path, seeds=2, search=3) == results and len(made) == 10
+    assert compare(config, entries, tmp_path, seeds=2, search=3) == found and len(made) == 10
 
 
 def test_if_all_trials_diverge_or_a_seed_does_it_is_said_when_all_else_is_done(config, tmp_path, monkeypatch):
-    entries = [compare.Entry.parse("dnn"), compare.Entry.parse("lr")]
+    entries = [Entry.parse("dnn"), Entry.parse("lr")]
     _diverges(monkeypatch, lambda run: run.model == "dnn")
     with pytest.raises(Diverged, match="Every trial of dnn failed. `val_auc`"):
-        compare.compare(config, entries, tmp_path / "a", seeds=2, search=2)
+        compare(config, entries, tmp_path / "a", seeds=2, search=2)
     _diverges(monkeypatch, lambda run: run.model == "dnn" and run.seed == 0)
     with pytest.raises(Diverged, match="dnn with seed 0: `val_auc`"):
-        compare.compare(config, entries, tmp_path / "b", seeds=2)
-    kept = [(r["label"], r["changes"]["seed"]) for r in compare.kept(tmp_path / "b" / "results.jsonl")]
+        compare(config, entries, tmp_path / "b", seeds=2)
+    kept = [(r["label"], r["changes"]["seed"]) for r in results.kept(tmp_path / "b" / "results.jsonl")]
     assert kept == [("lr", 0), ("dnn", 1), ("lr", 1)]
 
 
@@ -161,23 +175,23 @@ def test_what_is_trained_beside_a_failure_is_kept(config, tmp_path, monkeypatch)
         with concurrent.futures.ThreadPoolExecutor(2) as threads:
             yield threads
 
-    monkeypatch.setattr(compare, "_train", train)
-    monkeypatch.setattr(compare, "_pool", pool)
+    monkeypatch.setattr(running, "train", train)
+    monkeypatch.setattr(running, "pool", pool)
     with pytest.raises(OSError, match="disk full"):
-        compare.compare(config, [compare.Entry.parse("dnn")], tmp_path, seeds=5, jobs=2)
-    assert 1 in [line["changes"]["seed"] for line in compare.kept(tmp_path / "results.jsonl")]
+        compare(config, [Entry.parse("dnn")], tmp_path, seeds=5, jobs=2)
+    assert 1 in [line["changes"]["seed"] for line in results.kept(tmp_path / "results.jsonl")]
 
 
 def test_other_settings_are_another_run(config, runs, tmp_path):
-    entry = [compare.Entry.parse("dnn")]
-    compare.compare(config, entry, tmp_path, seeds=1)
-    compare.compare(config.with_changes({"batch_size": 64}), entry, tmp_path, seeds=1)
-    compare.compare(config.with_changes({"batch_size": 64, "units": [8]}), entry, tmp_path, seeds=1)
+    entry = [Entry.parse("dnn")]
+    compare(config, entry, tmp_path, seeds=1)
+    compare(config.with_changes({"batch_size": 64}), entry, tmp_path, seeds=1)
+    compare(config.with_changes({"batch_size": 64, "units": [8]}), entry, tmp_path, seeds=1)
     assert len(runs) == 3
 
 
 def test_results_go_on_where_the_same_files_lie_elsewhere(runs, tmp_path):
-    entry, key = [compare.Entry.parse("dnn")], lambda text: json.loads(text)["key"]
+    entry, key = [Entry.parse("dnn")], lambda text: json.loads(text)["key"]
     for place in ("here", "there"):
         (tmp_path / place).mkdir()
         for name in ("books", "films"):
@@ -186,23 +200,23 @@ def test_results_go_on_where_the_same_files_lie_elsewhere(runs, tmp_path):
     configs = [
         RunConfig(toy_schema(), sources, "dnn", folder=str(tmp_path / place)) for place in ("here", "there")
     ]
-    results = tmp_path / "results" / "results.jsonl"
+    found = tmp_path / "results" / "results.jsonl"
     for config in configs:
-        compare.compare(config, entry, results.parent, seeds=1)
+        compare(config, entry, found.parent, seeds=1)
     assert len(runs) == 1
     (tmp_path / "there" / "films.csv").write_text("user,item\nfilms,2\n")  # as long, but another content
-    compare.compare(configs[1], entry, results.parent, seeds=1)
+    compare(configs[1], entry, found.parent, seeds=1)
     (tmp_path / "there" / "films.csv").rename(tmp_path / "there" / "movies.csv")
     renamed = RunConfig(
         toy_schema(), {**sources, "films": "movies.csv"}, "dnn", folder=str(tmp_path / "there")
     )
-    compare.compare(renamed, entry, results.parent, seeds=1)
-    assert len(set(map(key, results.read_text().splitlines()))) == len(runs) == 3
+    compare(renamed, entry, found.parent, seeds=1)
+    assert len(set(map(key, found.read_text().splitlines()))) == len(runs) == 3
 
 
 def test_search_gives_every_model_the_same_trials_and_chooses_on_validation(config, runs, tmp_path):
-    entries = [compare.Entry.parse("dnn"), compare.Entry.parse("lr")]
-    results = compare.compare(config, entries, tmp_path, seeds=1, search=6)
+    entries = [Entry.parse("dnn"), Entry.parse("lr")]
+    found = compare(config, entries, tmp_path, seeds=1, search=6)
     searched = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     by_label = {
         label: [r["changes"] for r in searched if r["label"] == label and r["stage"] == "search"]
@@ -214,29 +228,27 @@ def test_search_gives_every_model_the_same_trials_and_chooses_on_validation(conf
     assert without == [{k: v for k, v in c.items() if k != "model"} for c in by_label["lr"]]
     assert all("dropout" not in c for c in by_label["lr"])
     best = max(c.get("learning_rate", 0.001) for c in by_label["dnn"])
-    assert results[0]["changes"]["learning_rate"] == best and results[0]["changes"]["seed"] == 0
+    assert found[0]["changes"]["learning_rate"] == best and found[0]["changes"]["seed"] == 0
 
 
 def test_an_ablation_shares_the_search_of_its_model(config, runs, tmp_path):
-    entries = [compare.Entry.parse(text) for text in ("cctl", "cctl:ren_weight=0", "dnn", "dnn:domains=all")]
-    results = compare.compare(config, entries, tmp_path, seeds=1, search=4)
+    entries = [Entry.parse(text) for text in ("cctl", "cctl:ren_weight=0", "dnn", "dnn:domains=all")]
+    found = compare(config, entries, tmp_path, seeds=1, search=4)
     searched = list(map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines()))
     assert [r["label"] for r in searched if r["stage"] == "search"].count("cctl:ren_weight=0") == 0
-    full, ablation, single, multi = (r["changes"] for r in results)
+    full, ablation, single, multi = (r["changes"] for r in found)
     assert {**full, "ren_weight": 0} == ablation
     assert "source_ratio" not in single and multi["domains"] == "all"
-    by_label = {
-        e.label: leader.label for e, leader in zip(entries, compare.searched(config, entries).values())
-    }
+    by_label = {e.label: leader.label for e, leader in zip(entries, search.leaders(config, entries).values())}
     assert by_label["dnn:domains=all"] == "dnn:domains=all"
 
 
 def test_a_draw_of_a_two_stage_model_applies_to_both_and_its_variants_share_it(config, runs, tmp_path):
-    single = compare.trials(config.with_changes({"model": "cctl"}), 5)
-    two = compare.trials(config.with_changes({"model": "mkt"}), 5)
+    single = search.trials(config.with_changes({"model": "cctl"}), 5)
+    two = search.trials(config.with_changes({"model": "mkt"}), 5)
     assert two == [{**draw, **{f"first.{name}": value for name, value in draw.items()}} for draw in single]
-    entries = [compare.Entry.parse(text) for text in ("mkt", "mkt:first.gamma=0:first.learning_rate=0.5")]
-    full, ablation = (r["changes"] for r in compare.compare(config, entries, tmp_path, seeds=1, search=8))
+    entries = [Entry.parse(text) for text in ("mkt", "mkt:first.gamma=0:first.learning_rate=0.5")]
+    full, ablation = (r["changes"] for r in compare(config, entries, tmp_path, seeds=1, search=8))
     assert {**full, "first.gamma": 0, "first.learning_rate": 0.5} == ablation
     assert full["learning_rate"] == full["first.learning_rate"]
 
@@ -257,12 +269,12 @@ def test_models_that_share_a_first_stage_train_it_once(config, monkeypatch, tmp_
     monkeypatch.setattr(run_module, "fit_once", fit_once)
     monkeypatch.setattr(fitting, "seen", lambda config, prepared: prepared)
     monkeypatch.setattr(fitting, "prepare", lambda config: None)
-    pools = {"max_workers": 2, "initializer": compare._start, "initargs": (config, tmp_path / "first")}
+    pools = {"max_workers": 2, "initializer": running.start, "initargs": (config, tmp_path / "first")}
     threads = concurrent.futures.ThreadPoolExecutor(**pools)
-    monkeypatch.setattr(compare.concurrent.futures, "ProcessPoolExecutor", lambda *args, **kwargs: threads)
+    monkeypatch.setattr(running.concurrent.futures, "ProcessPoolExecutor", lambda *args, **kwargs: threads)
     texts = ("mkt", "mkt:units=[8]", "mkt:first.learning_rate=0.5", "dnn")
-    entries = [compare.Entry.parse(text) for text in texts]
-    compare.compare(config, entries, tmp_path, seeds=2, jobs=jobs)
+    entries = [Entry.parse(text) for text in texts]
+    compare(config, entries, tmp_path, seeds=2, jobs=jobs)
     folders = {folder for _, _, folder in made if folder}
     assert len(made) == 8 and len(folders) == 4  # two learning rates, two seeds
     assert all(folder is None for model, _, folder in made if model == "dnn")
@@ -279,16 +291,16 @@ def test_a_new_process_reads_the_first_stage_that_another_has_trained(tmp_path):
     training = Training(batch_size=64, epochs=1)
     config = RunConfig(schema=made.schema, data=made.sources, model="finetuned_dnn", training=training)
     first = config.first_stage()
-    fitting.fit_first(first, fitting.prepare(config), tmp_path / compare._key(first))
-    with compare._pool(config, tmp_path, jobs=2) as pool:
-        pool.submit(compare._train_first, first).result()
+    fitting.fit_first(first, fitting.prepare(config), tmp_path / results.key_of(first))
+    with running.pool(config, tmp_path, jobs=2) as pool:
+        pool.submit(running.train_first, first).result()
 
 
 def test_what_is_finetuned_has_a_search_of_its_own_that_keeps_its_widths(config):
     finetuned = config.with_changes({"model": "dacdr", "finetune": "runs/old"})
-    entries = [compare.Entry.parse(text) for text in ("dacdr", "dacdr:finetune=null")]
-    assert list(compare.searched(finetuned, entries).values()) == entries
-    assert {name for draw in compare.trials(finetuned, 4) for name in draw} == {
+    entries = [Entry.parse(text) for text in ("dacdr", "dacdr:finetune=null")]
+    assert list(search.leaders(finetuned, entries).values()) == entries
+    assert {name for draw in search.trials(finetuned, 4) for name in draw} == {
         "learning_rate",
         "weight_decay",
         "optimizer",
@@ -297,22 +309,20 @@ def test_what_is_finetuned_has_a_search_of_its_own_that_keeps_its_widths(config)
 
 def test_a_model_of_the_target_alone_draws_nothing_of_the_sources(config):
     draw = {"source_ratio": 2.0, "loss_weights": {"books": 0.5}, "epochs": 3}
-    assert compare._settings(config, draw) == {"epochs": 3}
-    assert compare._settings(config.with_changes({"model": "cmf"}), draw) == draw
+    assert search.changes_of(config, draw) == {"epochs": 3}
+    assert search.changes_of(config.with_changes({"model": "cmf"}), draw) == draw
 
 
 def test_mistakes_fail_before_anything_is_trained(config, runs, tmp_path):
     with pytest.raises(InputError, match="units"):
-        compare.compare(config, [compare.Entry.parse("dnn:unit=3")], tmp_path)
+        compare(config, [Entry.parse("dnn:unit=3")], tmp_path)
     for wrong in ("dropout=2", "dropout=abc", "units=64", "units=[0]", "learning_rate=high"):
         with pytest.raises(InputError, match=wrong.partition("=")[0]):
-            compare.compare(
-                config, [compare.Entry.parse("lr"), compare.Entry.parse(f"dnn:{wrong}")], tmp_path
-            )
+            compare(config, [Entry.parse("lr"), Entry.parse(f"dnn:{wrong}")], tmp_path)
     with pytest.raises(InputError, match="finetune=null"):
-        compare.compare(config, [compare.Entry.parse("dacdr:finetune=runs/old")], tmp_path)
+        compare(config, [Entry.parse("dacdr:finetune=runs/old")], tmp_path)
     with pytest.raises(InputError, match="the same"):
-        compare.compare(config, [compare.Entry.parse("dnn"), compare.Entry.parse("dnn")], tmp_path)
+        compare(config, [Entry.parse("dnn"), Entry.parse("dnn")], tmp_path)
     assert not runs
 
 
@@ -325,8 +335,8 @@ def test_table_by_hand():
             "result": {"test": test, "parameters": 1234, "seconds": 2.0},
         }
 
-    results = [line("dnn", 0, 0.60), line("dnn", 1, 0.62), line("cctl", 0, 0.63), line("cctl", 1, 0.67)]
-    rows = compare.table(results, "dnn", {"item mean": {"auc": 0.55}})
+    found = [line("dnn", 0, 0.60), line("dnn", 1, 0.62), line("cctl", 0, 0.63), line("cctl", 1, 0.67)]
+    rows = tables.table(found, "dnn", {"item mean": {"auc": 0.55}})
     assert [row["model"] for row in rows] == ["item mean", "dnn", "cctl"]
     assert rows[0]["AUC"] == "0.5500" and rows[0]["GAUC"] == ""
     assert rows[1]["AUC"] == "0.6100 ± 0.0141" and rows[1]["difference"] == ""
@@ -334,7 +344,7 @@ def test_table_by_hand():
     assert rows[2]["difference"] == "+0.0400" and rows[2]["p"] == "0.156"
     assert rows[2]["p, Holm"] == "0.156"  # one test: nothing to correct
     third = [line("lr", 0, 0.63), line("lr", 1, 0.67)]
-    assert [row["p, Holm"] for row in compare.table(results + third, "dnn")] == ["", "0.312", "0.312"]
+    assert [row["p, Holm"] for row in tables.table(found + third, "dnn")] == ["", "0.312", "0.312"]
     assert rows[2]["parameters"] == "1,234" and rows[2]["seconds"] == "2.0"
     # Six seeds, the fewest that Wilcoxon's test can say something of: one sign, 2 / 2^6.
     assert "p, Wilcoxon" not in rows[2]
@@ -343,12 +353,12 @@ def test_table_by_hand():
         for m, auc in (("dnn", 0.6), ("cctl", 0.7))
         for seed in range(6)
     ]
-    ranked = compare.table(
+    ranked = tables.table(
         [*more, line("lr", 0, 0.6), line("lr", 1, 0.5)], "dnn", {"item mean": {"auc": 0.55}}
     )
     assert [row["p, Wilcoxon"] for row in ranked] == ["", "", "0.031", "1.000"]
     assert list(ranked[0]) == list(ranked[1]) == list(ranked[2])
-    text = compare.markdown(rows).splitlines()
+    text = tables.markdown(rows).splitlines()
     assert text[0].startswith("| model | AUC |") and text[2].startswith("| item mean | 0.5500 |")
 
 
@@ -357,19 +367,19 @@ def test_metrics_of_groups_by_hand():
         return {"label": label, "changes": {"seed": seed}, "result": {"test": {"auc": 0.5, **test}}}
 
     nan = float("nan")  # a group with one class has no AUC; one that is all rows says nothing of its own
-    results = [
+    found = [
         line("dnn", 0, **{"auc@cold": 0.6, "auc@warm": nan, "auc@0-9": 0.5, "log_loss@cold": 0.7}),
         line("dnn", 1, **{"auc@cold": 0.8, "auc@warm": 0.9, "auc@30+": nan}),
         line("dacdr", 0, **{"auc@cold": 0.4}),
     ]
-    assert compare.group_tables(results, {"cold": 1200, "warm": 3, "30+": 1}) == {
+    assert tables.group_tables(found, {"cold": 1200, "warm": 3, "30+": 1}) == {
         "AUC": [
             {"model": "test rows", "cold": "1,200", "warm": "3"},
             {"model": "dnn", "cold": "0.7000 ± 0.1414", "warm": "0.9000"},
             {"model": "dacdr", "cold": "0.4000", "warm": ""},
         ]
     }
-    assert [row["model"] for row in compare.group_tables(results, {})["AUC"]] == ["dnn", "dacdr"]
+    assert [row["model"] for row in tables.group_tables(found, {})["AUC"]] == ["dnn", "dacdr"]
 
 
 def test_who_is_best_on_the_target_alone_is_said_by_validation_rows():
@@ -377,16 +387,16 @@ def test_who_is_best_on_the_target_alone_is_said_by_validation_rows():
         result = {"domains": domains, "validation": {"auc": validation}, "test": {"auc": 1 - validation}}
         return {"label": label, "changes": {"seed": seed}, "result": result}
 
-    results = [line("all", "all", 0, 0.9), line("din", "target", 0, 0.8), line("din", "target", 1, 0.6)]
-    results += [line("lr", "target", seed, 0.71) for seed in range(2)]
-    assert compare.best_alone(results) == "lr"
+    found = [line("all", "all", 0, 0.9), line("din", "target", 0, 0.8), line("din", "target", 1, 0.6)]
+    found += [line("lr", "target", seed, 0.71) for seed in range(2)]
+    assert module.best_alone(found) == "lr"
 
 
 def test_trials_that_an_entry_makes_equal_are_one(config, runs, tmp_path):
     totals = []
-    compare.compare(
+    compare(
         config,
-        [compare.Entry.parse("lr:optimizer=adagrad:learning_rate=0.1")],
+        [Entry.parse("lr:optimizer=adagrad:learning_rate=0.1")],
         tmp_path,
         seeds=1,
         search=2,

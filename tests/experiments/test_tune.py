@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from cdrzoo.errors import InputError
-from cdrzoo.experiments import compare
+from cdrzoo.experiments import running, search
+from cdrzoo.experiments.entries import Entry
 from cdrzoo.experiments.tune import load_space, tune
 from cdrzoo.training.config import RunConfig
 from tests.models.toys import toy_schema
@@ -32,8 +33,8 @@ def runs(monkeypatch):
         merit = 0.8 - abs(rate - 0.01) + 0.001 * epochs
         return {"validation": {"auc": merit}, "test": {"auc": -merit}, "parameters": 1, "seconds": 1.0}
 
-    monkeypatch.setattr(compare, "_train", train)
-    monkeypatch.setattr(compare, "_start", lambda config, firsts: None)
+    monkeypatch.setattr(running, "train", train)
+    monkeypatch.setattr(running, "start", lambda config, firsts: None)
     return made
 
 
@@ -46,8 +47,8 @@ SPACE = {
 
 
 def test_every_entry_has_the_same_budget_and_the_best_validation_is_written(config, runs, tmp_path):
-    entries = [compare.Entry.parse(text) for text in ("dnn", "lr", "dnn:domains=all:dropout=0.5")]
-    best = tune(config, entries, tmp_path, space=SPACE, trials=8)
+    entries = [Entry.parse(text) for text in ("dnn", "lr", "dnn:domains=all:dropout=0.5")]
+    found = tune(config, entries, out=tmp_path, space=SPACE, trials=8)
     by_label = {e.label: [r for r in runs if {**r, **e.changes} == r] for e in entries[1:]}
     assert len(runs) == 24 and len(by_label["lr"]) == 8
     assert all("units" not in r and "dropout" not in r for r in by_label["lr"])
@@ -55,7 +56,7 @@ def test_every_entry_has_the_same_budget_and_the_best_validation_is_written(conf
         r["dropout"] == 0.5 for r in by_label["dnn:domains=all:dropout=0.5"]
     )  # what an entry says stays
     own = [r for r in runs if r["model"] == "dnn" and "domains" not in r]
-    assert own[0] == {"model": "dnn", "seed": compare.SEARCH_SEED}  # as it stands
+    assert own[0] == {"model": "dnn", "seed": search.SEED}  # as it stands
     assert all(
         0.0001 <= r["learning_rate"] <= 0.1 and r["batch_size"] in (64, 128, 192, 256) for r in own[1:]
     )
@@ -63,16 +64,16 @@ def test_every_entry_has_the_same_budget_and_the_best_validation_is_written(conf
     assert len({r["learning_rate"] for r in own[1:]}) == 7
     lines = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     merits = [r["result"]["validation"]["auc"] for r in lines if r["label"] == "dnn"]
-    assert best["dnn"]["result"]["validation"]["auc"] == max(merits)
+    assert found.best["dnn"]["result"]["validation"]["auc"] == max(merits)
     written = RunConfig.load(tmp_path / "dnn.yaml")
-    assert written.training.learning_rate == best["dnn"]["changes"]["learning_rate"]
-    assert list(written.arguments["units"]) == best["dnn"]["changes"]["units"] and written.seed == 0
+    assert written.training.learning_rate == found.best["dnn"]["changes"]["learning_rate"]
+    assert list(written.arguments["units"]) == found.best["dnn"]["changes"]["units"] and written.seed == 0
     assert (tmp_path / "dnn_domains_all_dropout_0_5.yaml").exists()
 
 
 def test_a_file_of_somebody_elses_is_not_written_over(config, runs, tmp_path):
     entry, mine = (
-        [compare.Entry("dnn")],
+        [Entry("dnn")],
         "schema: schema.yaml\ndata: {books: b.csv, films: f.csv}\nmodel: dnn\n",
     )
     config.schema.save(tmp_path / "schema.yaml")
@@ -80,58 +81,58 @@ def test_a_file_of_somebody_elses_is_not_written_over(config, runs, tmp_path):
     given = RunConfig.load(tmp_path / "dnn.yaml")
     rates = {"space": {"learning_rate": [0.01]}, "trials": 1}
     with pytest.raises(InputError, match="not of a comparison or a search"):
-        tune(given, entry, tmp_path, **rates)
-    tune(given, [compare.Entry.parse("lr")], tmp_path / "tuned", **rates)
+        tune(given, entry, out=tmp_path, **rates)
+    tune(given, [Entry.parse("lr")], out=tmp_path / "tuned", **rates)
     (tmp_path / "tuned" / "dnn.yaml").write_text(mine)
     with pytest.raises(InputError, match="there already"):
-        tune(given, entry, tmp_path / "tuned", **rates)
+        tune(given, entry, out=tmp_path / "tuned", **rates)
     assert (tmp_path / "dnn.yaml").read_text() == (tmp_path / "tuned" / "dnn.yaml").read_text() == mine
     chosen = RunConfig.load(tmp_path / "tuned" / "lr.yaml")
     with pytest.raises(InputError, match="there already"):  # what the search starts from
-        tune(chosen, [compare.Entry.parse("lr")], tmp_path / "tuned", **rates)
+        tune(chosen, [Entry.parse("lr")], out=tmp_path / "tuned", **rates)
     assert len(runs) == 1
-    tune(given, [compare.Entry.parse("lr")], tmp_path / "tuned", **rates)
+    tune(given, [Entry.parse("lr")], out=tmp_path / "tuned", **rates)
 
 
 @pytest.mark.parametrize("how", ["random", "bayesian", "hyperband"])
 def test_a_search_that_was_stopped_goes_on(config, runs, tmp_path, how):
     config = config.with_changes({"epochs": 9})
-    entries = [compare.Entry("dnn")]
-    best = tune(config, entries, tmp_path / "whole", space=SPACE, trials=8, how=how)
+    entries = [Entry("dnn")]
+    found = tune(config, entries, out=tmp_path / "whole", space=SPACE, trials=8, how=how)
     whole = list(runs)
     assert len(whole) == 8
     lines = (tmp_path / "whole" / "results.jsonl").read_text().splitlines()
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "results.jsonl").write_text("\n".join(lines[:5]) + "\n")
     runs.clear()
-    assert tune(config, entries, tmp_path / "half", space=SPACE, trials=8, how=how) == best
+    assert tune(config, entries, out=tmp_path / "half", space=SPACE, trials=8, how=how).best == found.best
     assert runs == whole[5:]
-    again = tune(config, entries, tmp_path / "half", space=SPACE, trials=8, how=how)
-    assert again == best and len(runs) == 3
+    again = tune(config, entries, out=tmp_path / "half", space=SPACE, trials=8, how=how)
+    assert again.best == found.best and len(runs) == 3
 
 
 def test_hyperband_trains_most_for_a_part_of_the_epochs_and_the_best_for_more(config, runs, tmp_path):
     config = config.with_changes({"epochs": 9})
-    best = tune(config, [compare.Entry("dnn")], tmp_path, space=SPACE, trials=14, how="hyperband")
+    found = tune(config, [Entry("dnn")], out=tmp_path, space=SPACE, trials=14, how="hyperband")
     epochs = [run.get("epochs") for run in runs]
     assert epochs[0] is None and set(epochs[1:]) == {1, 3, 9}
     assert epochs.count(1) > epochs.count(3) > epochs.count(9) - epochs.count(None)
     promoted = [run for run in runs if run.get("epochs") == 9]
     assert all({**run, "epochs": 1} in runs for run in promoted)
     assert RunConfig.load(tmp_path / "dnn.yaml").training.epochs == 9
-    assert best["dnn"]["changes"].get("epochs") in (None, 9)
+    assert found.best["dnn"]["changes"].get("epochs") in (None, 9)
 
 
 def test_a_model_of_two_stages_has_a_draw_in_both(config, runs, tmp_path):
     tune(
         config,
-        [compare.Entry.parse("mkt")],
-        tmp_path,
+        [Entry.parse("mkt")],
+        out=tmp_path,
         space={"learning_rate": [0.01], "gamma": [0.5]},
         trials=2,
     )
     drawn = {"learning_rate": 0.01, "first.learning_rate": 0.01, "first.gamma": 0.5}
-    assert runs[1] == {"model": "mkt", **drawn, "seed": compare.SEARCH_SEED}
+    assert runs[1] == {"model": "mkt", **drawn, "seed": search.SEED}
 
 
 def test_a_trial_that_diverges_is_not_chosen_and_a_mistake_is_not_hidden(config, runs, tmp_path, monkeypatch):
@@ -147,12 +148,12 @@ def test_a_trial_that_diverges_is_not_chosen_and_a_mistake_is_not_hidden(config,
             "seconds": 1.0,
         }
 
-    monkeypatch.setattr(compare, "_train", train)
-    entry = [compare.Entry("dnn")]
-    best = tune(config, entry, tmp_path / "a", space={"learning_rate": [0.5, 1.0]}, trials=3)
-    assert best["dnn"]["changes"]["learning_rate"] == 0.5
+    monkeypatch.setattr(running, "train", train)
+    entry = [Entry("dnn")]
+    found = tune(config, entry, out=tmp_path / "a", space={"learning_rate": [0.5, 1.0]}, trials=3)
+    assert found.best["dnn"]["changes"]["learning_rate"] == 0.5
     with pytest.raises(Exception, match="ZeroDivisionError: by zero"):
-        tune(config, entry, tmp_path / "b", space={"learning_rate": [2.0, 2.5]}, trials=3)
+        tune(config, entry, out=tmp_path / "b", space={"learning_rate": [2.0, 2.5]}, trials=3)
 
 
 def test_the_space_is_checked_first(config, runs, tmp_path):
@@ -172,13 +173,13 @@ def test_the_space_is_checked_first(config, runs, tmp_path):
         path.write_text(yaml.safe_dump(wrong))
         with pytest.raises(InputError, match=words):
             load_space(path)
-    entry = [compare.Entry("dnn")]
+    entry = [Entry("dnn")]
     with pytest.raises(InputError, match="'droput'"):
-        tune(config, entry, tmp_path / "x", space={"droput": [0.1]})
+        tune(config, entry, out=tmp_path / "x", space={"droput": [0.1]})
     with pytest.raises(InputError, match="DNN cannot be made with {'dropout': 2}"):
-        tune(config, entry, tmp_path / "x", space={"dropout": [0.1, 2]})
+        tune(config, entry, out=tmp_path / "x", space={"dropout": [0.1, 2]})
     with pytest.raises(InputError, match="random, bayesian, hyperband"):
-        tune(config, entry, tmp_path / "x", how="grid")
+        tune(config, entry, out=tmp_path / "x", how="grid")
     with pytest.raises(InputError, match="at least 1"):
-        tune(config, entry, tmp_path / "x", trials=0)
+        tune(config, entry, out=tmp_path / "x", trials=0)
     assert not runs and not (tmp_path / "x").exists()

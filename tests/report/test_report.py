@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from cdrzoo.errors import InputError
-from cdrzoo.experiments import compare
+from cdrzoo.experiments import results
 from cdrzoo.report import pages as report
 from cdrzoo.training import looks
 from cdrzoo.training.config import RunConfig
@@ -111,7 +111,7 @@ def test_settings_are_not_mixed(comparison):
     text = report.report(comparison).read_text()
     assert "0.9000" in text and "0.6100" not in text
     config = RunConfig(schema=toy_schema(), data={"books": "books.csv", "films": "films.csv"}).to_dict()
-    about = {"command": ["compare"], "against": "dnn", "config": config, "runs": compare.runs(lines[1:])}
+    about = {"command": ["compare"], "against": "dnn", "config": config, "runs": results.runs(lines[1:])}
     (comparison / "comparison.json").write_text(json.dumps(about))
     text = report.report(comparison).read_text()
     assert "0.6100 ± 0.0141" in text and "adagrad" not in text

@@ -7,7 +7,7 @@ import yaml
 
 from cdrzoo import models
 from cdrzoo.errors import InputError
-from cdrzoo.experiments.compare import Entry
+from cdrzoo.experiments.entries import Entry
 from cdrzoo.training.config import RunConfig, Training
 from tests.models.toys import toy_schema
 

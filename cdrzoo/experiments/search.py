@@ -1,0 +1,84 @@
+"""The search of a comparison: the same trials for every model, chosen on validation rows. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cdrzoo.documents import load_mapping
+from cdrzoo.errors import Diverged
+from cdrzoo.experiments.entries import RUN_SETTINGS, Entry, arguments_of
+from cdrzoo.training.config import RunConfig
+
+SEED = 1000
+"""Seed of the trials of a search; the seeds that are reported start at 0."""
+
+
+@functools.cache
+def _search() -> dict[str, Any]:
+    return load_mapping(pathlib.Path(__file__).with_suffix(".yaml"))
+
+
+def space() -> dict[str, list[Any]]:
+    """`{setting: values}` that trials are drawn from."""
+    return _search()["space"]
+
+
+def trials(config: RunConfig, number: int) -> list[dict[str, Any]]:
+    """The first trials of `search.yaml`, then draws from its space, the same for every model; `number` in all.
+
+    A setting that a model does not have (dropout of LR, the sources' share for a model of the target alone, the width
+    of tables that are fine-tuned) is left out of its draws; the others keep their values. A model of two stages has the
+    same draw in both.
+    """
+    rng = np.random.default_rng(SEED)
+    drawn = [
+        changes_of(config, trial) for trial in _search()["first_trials"][config.schema.target_domain.task]
+    ]
+    while len(drawn) < number:
+        draw = {name: values[int(rng.integers(len(values)))] for name, values in space().items()}
+        drawn.append(changes_of(config, draw))
+    return drawn[:number]
+
+
+def changes_of(config: RunConfig, draw: Mapping[str, Any]) -> dict[str, Any]:
+    """What a draw changes: the settings that the model has, and those that its first stage has."""
+    absent = set(draw) - RUN_SETTINGS - arguments_of(config)
+    absent |= {"source_ratio", "loss_weights"} if config.domains == "target" or config.finetune else set()
+    absent |= {"width"} if config.finetune else set()
+    settings = {name: value for name, value in draw.items() if name not in absent}
+    first = config.first_stage()
+    of_first = changes_of(first, draw) if first else {}
+    return {**{f"first.{name}": value for name, value in of_first.items()}, **settings}
+
+
+def leaders(config: RunConfig, entries: Sequence[Entry]) -> dict[str, Entry]:
+    """`{label: the entry whose search it uses}`: variants of a model on the same domains share the first one's.
+
+    An ablation must differ from the full model in what it leaves out, and in nothing else. A model that is fine-tuned
+    and one that is trained from scratch are no variants of each other.
+    """
+    first: dict[tuple[str | None, ...], Entry] = {}
+    found = {}
+    for entry in entries:
+        run = config.with_changes(entry.changes)
+        found[entry.label] = first.setdefault((run.model, run.domains, run.finetune), entry)
+    return found
+
+
+def best(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The line of the best validation metric; a trial that diverged is none, and if all did a `Diverged` is raised."""
+    found = max(lines, key=lambda line: merit(line["result"]["validation"]))
+    if "failed" in found["result"]:
+        raise Diverged(f"Every trial of {found['label']} failed. {found['result']['failed']}")
+    return found
+
+
+def merit(validation: Mapping[str, float]) -> float:
+    """What a search maximises: AUC for clicks, minus RMSE for ratings."""
+    value = validation["auc"] if "auc" in validation else -validation["rmse"]
+    return value if np.isfinite(value) else -np.inf
