@@ -28,7 +28,7 @@ import json
 import pathlib
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -36,10 +36,6 @@ import numpy as np
 import tensorflow as tf
 
 from cdrzoo.errors import InputError
-from cdrzoo.schema import Feature
-
-if TYPE_CHECKING:
-    import pandas as pd
 from cdrzoo.export.card import facts, markdown, plain
 from cdrzoo.export.graph import check_serves_anywhere, inlined, read_variables, repeated
 from cdrzoo.export.rows import (
@@ -52,6 +48,10 @@ from cdrzoo.export.rows import (
     signature,
 )
 from cdrzoo.export.warm_up import write_warm_up
+from cdrzoo.schema import Feature
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REPLAY_ROWS = 256
 """At most so many of the examples are recorded with their scores."""
@@ -90,8 +90,38 @@ def save(
     folder = pathlib.Path(folder)
     _check(model, encoder, folder, version)
     model.prepare_export()
-    domain = model.schema.target_domain
     features = model.serving_features
+    archive, serving = _archive(model, encoder, features)
+    examples = examples.head(REPLAY_ROWS) if examples is not None and len(examples) else None
+    rows = missing_rows(features) if examples is None else raw_rows(examples, features)
+    described = {**facts(model, features, read_variables(serving, model)), **plain(card or {})}
+    texts = {
+        "model_card.json": json.dumps(described, indent=2) + "\n",
+        "model_card.md": markdown(described),
+        **({} if examples is None else {"replay.jsonl": _replay(model, encoder, examples, rows)}),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # Beside the versions, so that the last step is a rename; a server passes by names that are not numbers.
+        with _removed_on_failure(folder / f".export-{uuid.uuid4().hex}") as unfinished:
+            with inlined():  # saving traces again
+                archive.write_out(str(unfinished), verbose=False)
+            check_serves_anywhere(unfinished)
+            extra = unfinished / "assets.extra"
+            _write_texts(extra, texts)
+            write_warm_up(extra / "tf_serving_warmup_requests", folder.absolute().name, rows, features)
+            return _publish(unfinished, folder, version)
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise InputError(
+            f"The export to {folder} could not be written: {reason}. Nothing was left behind. Free space or choose "
+            "another folder, then export again; the model is not harmed."
+        ) from error
+
+
+def _archive(model: Any, encoder: Any, features: Sequence[Feature]) -> tuple[keras.export.ExportArchive, Any]:
+    """The signatures, traced, and the graph of `serving_default`."""
+    domain = model.schema.target_domain
     candidates = [feature for feature in features if feature.role == "item"]
     lookups = encoder.graph(domain.name, [feature.name for feature in features])
 
@@ -114,39 +144,11 @@ def save(
     archive.track(lookups)  # the tables; of the model's variables Keras tracks those that the endpoints read
     with inlined():
         serving = archive.add_endpoint("serving_default", score, [signature(features)])
-        archive.add_endpoint(
-            "serve_examples", score_examples, [tf.TensorSpec([None], tf.string, name="examples")]
-        )
+        examples = tf.TensorSpec([None], tf.string, name="examples")
+        archive.add_endpoint("serve_examples", score_examples, [examples])
         if candidates:
             archive.add_endpoint("rank", rank, [rank_signature(features)])
-        traced = serving.get_concrete_function()
-
-    examples = examples.head(REPLAY_ROWS) if examples is not None and len(examples) else None
-    rows = missing_rows(features) if examples is None else raw_rows(examples, features)
-    replay = "" if examples is None else _replay(model, encoder, examples, rows)
-    described = {**facts(model, features, read_variables(traced, model)), **plain(card or {})}
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Beside the versions, so that the last step is a rename; a server passes by names that are not numbers.
-        with _removed_on_failure(folder / f".export-{uuid.uuid4().hex}") as unfinished:
-            with inlined():  # saving traces again
-                archive.write_out(str(unfinished), verbose=False)
-            check_serves_anywhere(unfinished)
-            extra = unfinished / "assets.extra"
-            extra.mkdir()
-            write_warm_up(extra / "tf_serving_warmup_requests", folder.absolute().name, rows, features)
-            (extra / "model_card.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-            (extra / "model_card.md").write_text(markdown(described), encoding="utf-8")
-            if replay:
-                (extra / "replay.jsonl").write_text(replay, encoding="utf-8")
-            return _publish(unfinished, folder, version)
-    except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise InputError(
-            f"The export to {folder} could not be written: {reason}. Nothing was left behind. Free space or choose "
-            "another folder, then export again; the model is not harmed."
-        ) from error
+        return archive, serving.get_concrete_function()
 
 
 def _check(model: Any, encoder: Any, folder: pathlib.Path, version: int | None) -> None:
@@ -172,6 +174,12 @@ def _check(model: Any, encoder: Any, folder: pathlib.Path, version: int | None) 
                     f"The encoder is not the model's: table {feature.table!r} has {received} rows in the encoder and "
                     f"{wanted} in the model. Export with the encoder that was saved with the run."
                 )
+
+
+def _write_texts(folder: pathlib.Path, texts: Mapping[str, str]) -> None:
+    folder.mkdir()
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -5,10 +5,8 @@ from __future__ import annotations
 import collections
 import hashlib
 import json
-import math
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,17 +14,10 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from cdrzoo.errors import InputError, VerifyError
-from cdrzoo.export.graph import graph_session, inlined, read_variables
-from cdrzoo.export.rows import (
-    MISSING,
-    item_key,
-    missing_rows,
-    rank_inputs,
-    rank_signature,
-    raw_rows,
-    serialize_rows,
-    signature,
-)
+from cdrzoo.export.graph import inlined, read_variables
+from cdrzoo.export.replay import Replay, Served
+from cdrzoo.export.report import Check, Report
+from cdrzoo.export.rows import item_key, rank_signature, raw_rows, signature
 from cdrzoo.schema import Feature, Schema
 
 if TYPE_CHECKING:
@@ -34,61 +25,6 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-6
 """Largest difference of two scores that count as equal; of scores beyond 1 (ratings), relative to them."""
-
-
-_UNSEEN: dict[str, Any] = {"string": "an id that no log holds", "int64": 2**62 + 12345}
-
-
-_SINGLE_ROWS = 8
-
-
-_RANKED_USERS = 4
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was checked: its name, whether it holds, and what was found."""
-
-    name: str
-    ok: bool
-    found: str
-
-
-@dataclass
-class Report:
-    """What `verify` found.
-
-    Args:
-        path: the version that was verified.
-        rows: rows that were replayed.
-        checks: in the order they were made.
-        largest: the largest difference of two scores that should be equal.
-    """
-
-    path: str
-    rows: int = 0
-    checks: list[Check] = field(default_factory=list)
-    largest: float = 0.0
-
-    @property
-    def ok(self) -> bool:
-        """Whether every check holds."""
-        return all(check.ok for check in self.checks)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For `verify.json`."""
-        return {"ok": self.ok, **asdict(self)}
-
-    def __str__(self) -> str:
-        width = max((len(check.name) for check in self.checks), default=0)
-        lines = [
-            f"{'ok  ' if check.ok else 'FAIL'} {check.name:<{width}}  {check.found}" for check in self.checks
-        ]
-        failed = sum(not check.ok for check in self.checks)
-        outcome = "verified" if self.ok else f"{failed} of {len(self.checks)} checks failed"
-        return "\n".join(
-            [*lines, f"{self.path}: {outcome}; {self.rows} rows, largest difference {self.largest:.1e}"]
-        )
 
 
 def verify(
@@ -126,12 +62,7 @@ def verify(
         VerifyError: a check fails; the message is the report, which is also its attribute `report`.
     """
     path = pathlib.Path(path)
-    if not (path / "saved_model.pb").exists():
-        raise InputError(f"{path} holds no SavedModel. Give the folder of a version, such as models/films/1.")
-    if (model is None) != (encoder is None):
-        raise InputError("`model` and `encoder` belong together: give both or neither.")
-    if model is None and examples is not None:
-        raise InputError("`examples` need `model` and `encoder` to say which scores they should get.")
+    _check_given(path, model, encoder, examples)
     card = _card(path)
     schema = Schema.from_dict(card["schema"]) if model is None else model.schema
     features = [schema.target_domain.feature(name) for name in card["inputs"]]
@@ -139,16 +70,8 @@ def verify(
     reference = None
     if model is not None:
         model.prepare_export()  # a model that was loaded anew is to be in the state its export was made in
-
-        def reference(raw):
-            return keras_scores(_frame(raw, features))
-
-        def keras_scores(rows):
-            x = {schema.target: encoder.encode(schema.target, rows, [feature.name for feature in features])}
-            return np.asarray(model.served(model(x, training=False)[schema.target]), np.float32).reshape(-1)
-
-        expected = keras_scores(frame)
-
+        scores = _keras_scores(model, encoder, features)
+        expected, reference = scores(frame), lambda raw: scores(_frame(raw, features))
     report = Report(str(path), rows=len(frame))
     (meta_graph,) = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
     _check_signatures(report, meta_graph, features, schema)
@@ -158,12 +81,34 @@ def verify(
         _check_variables(report, path, model, encoder, features)
     if callable_as_told:
         raw = raw_rows(frame, features)
-        _check_scores(report, _Served(path), raw, expected, reference, features, schema, tolerance)
+        Replay(report, Served(path), raw, reference, features, schema, tolerance).check(expected)
     if not report.ok:
         error = VerifyError(f"{path} is not what it should be.\n{report}")
         error.report = report  # type: ignore[attr-defined]
         raise error
     return report
+
+
+def _check_given(path: pathlib.Path, model: Any, encoder: Any, examples: pd.DataFrame | None) -> None:
+    if not (path / "saved_model.pb").exists():
+        raise InputError(f"{path} holds no SavedModel. Give the folder of a version, such as models/films/1.")
+    if (model is None) != (encoder is None):
+        raise InputError("`model` and `encoder` belong together: give both or neither.")
+    if model is None and examples is not None:
+        raise InputError("`examples` need `model` and `encoder` to say which scores they should get.")
+
+
+def _keras_scores(
+    model: Any, encoder: Any, features: Sequence[Feature]
+) -> Callable[[pd.DataFrame], np.ndarray]:
+    """What gives the scores of the Keras model, float32 [rows], for raw rows of the target."""
+    target, names = model.schema.target, [feature.name for feature in features]
+
+    def scores(rows: pd.DataFrame) -> np.ndarray:
+        found = model({target: encoder.encode(target, rows, names)}, training=False)[target]
+        return np.asarray(model.served(found), np.float32).reshape(-1)
+
+    return scores
 
 
 def _card(path: pathlib.Path) -> dict[str, Any]:
@@ -201,34 +146,6 @@ def _frame(raw: Mapping[str, np.ndarray], features: Iterable[Feature]) -> pd.Dat
     import pandas
 
     return pandas.DataFrame({f.column: list(raw[f.name]) for f in features})
-
-
-class _Served:
-    """A version, loaded in this process and in a graph session; one call a signature and a way."""
-
-    def __init__(self, path: pathlib.Path):
-        self.eager = tf.saved_model.load(str(path)).signatures
-        self.session, self.signatures = graph_session(path)
-
-    def __call__(
-        self, inputs: Mapping[str, np.ndarray], signature: str = "serving_default", session: bool = False
-    ) -> np.ndarray:
-        (output,) = self.outputs(inputs, signature, session).values()
-        return output
-
-    def outputs(
-        self, inputs: Mapping[str, np.ndarray], signature: str, session: bool = False
-    ) -> dict[str, np.ndarray]:
-        """Every output of a signature, by name."""
-        if session:
-            definition = self.signatures[signature]
-            feed = {definition.inputs[name].name: value for name, value in inputs.items()}
-            return self.session.run({name: info.name for name, info in definition.outputs.items()}, feed)
-        tensors = {
-            name: tf.constant(value, tf.string if value.dtype == object else value.dtype)
-            for name, value in inputs.items()
-        }
-        return {name: output.numpy() for name, output in self.eager[signature](**tensors).items()}
 
 
 def _check_signatures(report: Report, meta_graph: Any, features: Sequence[Feature], schema: Schema) -> None:
@@ -331,147 +248,3 @@ def _stored(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 def _digest(value: np.ndarray) -> tuple:
     return value.shape, hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-
-
-def _check_scores(
-    report: Report,
-    served: _Served,
-    raw: dict[str, np.ndarray],
-    expected: np.ndarray,
-    reference: Callable[[dict[str, np.ndarray]], np.ndarray] | None,
-    features: Sequence[Feature],
-    schema: Schema,
-    tolerance: float,
-) -> None:
-    def compare(name: str, got: np.ndarray, wanted: np.ndarray) -> None:
-        same_form = got.dtype == np.float32 and got.shape == wanted.shape
-        gap = np.abs(got - wanted) / np.maximum(1, np.abs(wanted)) if same_form else np.array([math.nan])
-        largest = float(gap.max()) if gap.size else 0.0
-        report.largest = max(report.largest, largest)
-        found = f"largest difference {largest:.1e}"
-        if not same_form:
-            found = f"{got.dtype} {got.shape} instead of float32 {wanted.shape}"
-        report.checks.append(Check(name, largest <= tolerance, found))
-
-    def agree(name: str, inputs: dict[str, np.ndarray], wanted: np.ndarray | None = None) -> np.ndarray:
-        """The scores of `inputs`, compared with `wanted` and, if it is there, with the Keras model."""
-        got = served(inputs)
-        if wanted is not None:
-            compare(name, got, wanted)
-        elif reference is not None:
-            compare(name, got, reference(inputs))
-        else:
-            report.checks.append(Check(name, bool(np.isfinite(got).all()), "finite scores"))
-        return got
-
-    serialized = {"examples": serialize_rows(raw, features)}
-    of = "the Keras model" if reference is not None else "the recorded scores"
-    compare(f"serving_default, {of}", served(raw), expected)
-    compare(f"serve_examples, {of}", served(serialized, "serve_examples"), expected)
-    compare("serving_default, graph session", served(raw, session=True), expected)
-    compare("serve_examples, graph session", served(serialized, "serve_examples", session=True), expected)
-    scores = served(raw)
-    if schema.target_domain.task == "click":
-        inside = bool(np.all((scores >= 0) & (scores <= 1)))
-        found = f"from {scores.min():.4f} to {scores.max():.4f}"
-        report.checks.append(Check("scores are probabilities", inside, found))
-
-    order = np.random.default_rng(0).permutation(len(scores))
-    agree("rows in another order", {name: value[order] for name, value in raw.items()}, scores[order])
-    singles = range(min(_SINGLE_ROWS, len(scores)))
-    alone = [served({name: value[i : i + 1] for name, value in raw.items()}) for i in singles]
-    compare("rows alone", np.concatenate(alone), scores[: len(alone)])
-    agree("no rows", {name: value[:0] for name, value in raw.items()}, scores[:0])
-
-    sequences = [feature for feature in features if feature.kind == "ids"]
-    if sequences:
-
-        def changed(change: Callable) -> dict[str, np.ndarray]:
-            return raw | _changed(raw, sequences, change)
-
-        agree("sequences padded behind", changed(lambda v, gap, f: np.hstack([v, gap, gap])), scores)
-        agree("sequences padded before", changed(lambda v, gap, f: np.hstack([gap, gap, v])), scores)
-        agree("sequences with gaps", changed(lambda v, gap, f: np.hstack([v[:, :1], gap, v[:, 1:]])), scores)
-        empty = agree("sequences of padding", changed(lambda v, gap, f: np.hstack([gap, gap])))
-        agree("sequences without a step", changed(lambda v, gap, f: v[:, :0]), empty)
-        full = agree("sequences of full length", changed(lambda v, gap, f: _full(v, f)))
-        longer = changed(lambda v, gap, f: np.hstack([_unseen(gap, f, 1), _full(v, f)]))
-        agree("sequences longer than the model reads", longer, full)
-
-    ids = [feature for feature in features if feature.kind != "number"]
-    known = [feature for feature in ids if schema.table(feature.table).hash_buckets is None]
-    unseen = [raw | {f.name: _unseen(raw[f.name], f, number) for f in known} for number in (1, 2)]
-    agree("unknown ids are alike", unseen[1], agree("unknown ids", unseen[0]))
-    nothing = missing_rows(features, len(scores))
-    absent = agree("every feature missing", nothing)
-    examples = np.array([tf.train.Example().SerializeToString()] * len(scores), object)
-    compare("examples without features", served({"examples": examples}, "serve_examples"), absent)
-
-    if any(feature.role == "item" for feature in features):
-        _check_rank(report, served, raw, features, schema, compare)
-
-
-def _check_rank(
-    report: Report,
-    served: _Served,
-    raw: dict[str, np.ndarray],
-    features: Sequence[Feature],
-    schema: Schema,
-    compare: Callable[[str, np.ndarray, np.ndarray], None],
-) -> None:
-    """Ranks all rows' items for the users of some rows; every item twice, so that scores tie."""
-    task, key = schema.target_domain.task, item_key(features)
-    items = {name: np.concatenate([value, value]) for name, value in raw.items()}
-    count = len(items[features[0].name])
-    users = range(min(_RANKED_USERS, count // 2))
-    got, in_session, wanted, wrong = [], [], [], set()
-    for user in users:
-        inputs = {k: rank_inputs(items, features, k, user) for k in (count, count + 1, 3, 0)}
-        ranked = {k: served.outputs(chosen, "rank") for k, chosen in inputs.items()}
-        index, scores = ranked[count]["index"], ranked[count][task]
-        others = {f.name: np.repeat(raw[f.name][[user]], count, 0) for f in features if f.role != "item"}
-        got.append(scores)
-        in_session.append(served.outputs(inputs[count], "rank", session=True)[task])
-        wanted.append(served(items | others)[index])
-        by_place = np.zeros(count, np.float32)
-        by_place[index] = scores
-        if not np.array_equal(index, np.argsort(-by_place, kind="stable")):
-            wrong.add("not in order")
-        if key and not np.array_equal(ranked[count]["item"], _as_served(items[key.name])[index]):
-            wrong.add("the items are not those of the index")
-        if any(not np.array_equal(ranked[k]["index"], index[:k]) for k in inputs):
-            wrong.add("not as many as asked")
-    compare("rank, the scores of serving_default", np.concatenate(got), np.concatenate(wanted))
-    compare("rank, graph session", np.concatenate(in_session), np.concatenate(got))
-    found = ", ".join(sorted(wrong)) or f"{len(users)} users, {count} candidates, equal scores by their place"
-    report.checks.append(Check("rank, best first", not wrong, found))
-
-
-def _as_served(values: np.ndarray) -> np.ndarray:
-    """As TensorFlow gives them back: strings are bytes."""
-    return np.array([value.encode() for value in values], object) if values.dtype == object else values
-
-
-def _changed(
-    raw: Mapping[str, np.ndarray], features: Iterable[Feature], change: Callable
-) -> dict[str, np.ndarray]:
-    """The sequences after `change(values, a column of padding, feature)`: alike in all, for they may run in step."""
-    changed = {}
-    for feature in features:
-        value = raw[feature.name]
-        gap = np.full((len(value), 1), MISSING[feature.dtype], value.dtype)
-        changed[feature.name] = change(value, gap, feature)
-    return changed
-
-
-def _full(values: np.ndarray, feature: Feature) -> np.ndarray:
-    """Every row filled to the model's length with the first id that stands anywhere."""
-    present = values[values != MISSING[feature.dtype]]
-    return np.full(
-        (len(values), feature.length), present[0] if len(present) else _UNSEEN[feature.dtype], values.dtype
-    )
-
-
-def _unseen(values: np.ndarray, feature: Feature, number: int) -> np.ndarray:
-    one = f"{_UNSEEN['string']} {number}" if feature.dtype == "string" else _UNSEEN["int64"] + number
-    return np.full(values.shape, one, values.dtype)

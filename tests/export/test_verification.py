@@ -11,7 +11,7 @@ from keras import ops
 
 from cdrzoo.errors import InputError, VerifyError
 from cdrzoo.export import graph, save, saving, verify
-from cdrzoo.export import verification as verifying
+from cdrzoo.export.report import Check, Report
 from cdrzoo.models import CCTL, DNN
 from tests.serving_case import make_encoder, make_frame, make_model
 
@@ -239,9 +239,9 @@ def test_what_is_missing_is_said(cctl, encoder, frame, tmp_path):
 
 
 def test_the_report_of_a_failure_reads_well():
-    report = verifying.Report("models/films/1", rows=2)
-    report.checks.append(verifying.Check("one", True, "fine"))
-    report.checks.append(verifying.Check("another", False, "largest difference 1.0e-02"))
+    report = Report("models/films/1", rows=2)
+    report.checks.append(Check("one", True, "fine"))
+    report.checks.append(Check("another", False, "largest difference 1.0e-02"))
     assert str(report).splitlines() == [
         "ok   one      fine",
         "FAIL another  largest difference 1.0e-02",
