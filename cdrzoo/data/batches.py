@@ -78,22 +78,40 @@ def training_batches(
     Returns:
         A dataset of known cardinality. `w` is there when any domain has weights; domains without get ones.
     """
-    import tensorflow as tf
-
     if epoch not in EPOCHS and not is_whole(epoch, 1):
         raise DataError(f"`epoch` must be {', '.join(EPOCHS)} or a number of steps. Received: {epoch!r}.")
     sizes = _sizes(parts, target, batch_size, paired)
     plan = _Order(parts, target, sizes, shuffle, seed, epoch, paired)
-    gather = _gather(parts, any(part.weight is not None for part in parts.values()))
-    names = list(parts)
+    return _epochs(plan, _gather(parts), initial_epoch)
+
+
+def evaluation_batches(part: Part, domain: str, batch_size: int = 4096) -> tf.data.Dataset:
+    """Every row of one domain in order: `({domain: x}, {domain: y}[, {domain: w}])`; the last batch may be short."""
+    import tensorflow as tf
+
+    gather = _gather({domain: part})
+    starts = tf.data.Dataset.range(0, len(part), batch_size)
+    batches = starts.map(
+        lambda start: gather({domain: tf.range(start, tf.minimum(start + batch_size, len(part)))}),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return batches.prefetch(2)
+
+
+def _epochs(plan: _Order, gather: Any, initial_epoch: int) -> tf.data.Dataset:
+    """The batches of an order: each time round those of the next epoch."""
+    import tensorflow as tf
+
     counter = tf.Variable(initial_epoch, dtype=tf.int64, trainable=False, name="epoch")
 
     def one_epoch(_: Any) -> tf.data.Dataset:
-        orders = tf.numpy_function(plan, [counter.read_value()], [tf.int64] * len(names))
-        orders = [
-            tf.reshape(order, [plan.steps, sizes[name]]) for name, order in zip(names, orders, strict=True)
-        ]
-        return tf.data.Dataset.from_tensor_slices(dict(zip(names, orders, strict=True))).map(
+        orders = tf.numpy_function(plan, [counter.read_value()], [tf.int64] * len(plan.sizes))
+        rows = {
+            name: tf.reshape(order, [plan.steps, size])
+            for (name, size), order in zip(plan.sizes.items(), orders, strict=True)
+        }
+        return tf.data.Dataset.from_tensor_slices(rows).map(
             gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
 
@@ -105,20 +123,6 @@ def training_batches(
     # Behind the prefetch, so that what is counted is what was taken.
     dataset = dataset.enumerate().map(tick, num_parallel_calls=None)
     return dataset.apply(tf.data.experimental.assert_cardinality(plan.steps))
-
-
-def evaluation_batches(part: Part, domain: str, batch_size: int = 4096) -> tf.data.Dataset:
-    """Every row of one domain in order: `({domain: x}, {domain: y}[, {domain: w}])`; the last batch may be short."""
-    import tensorflow as tf
-
-    gather = _gather({domain: part}, part.weight is not None)
-    starts = tf.data.Dataset.range(0, len(part), batch_size)
-    batches = starts.map(
-        lambda start: gather({domain: tf.range(start, tf.minimum(start + batch_size, len(part)))}),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-    return batches.prefetch(2)
 
 
 def _sizes(parts: Mapping[str, Part], target: str, batch_size: Any, paired: bool) -> dict[str, int]:
@@ -243,7 +247,7 @@ def _partners(parts: Mapping[str, Part], target: str) -> tuple[np.ndarray, dict[
     }
 
 
-def _gather(parts: Mapping[str, Part], weighted: bool) -> Any:
+def _gather(parts: Mapping[str, Part]) -> Any:
     """Row numbers by domain to a batch.
 
     All ids of a domain lie side by side in one matrix and all numbers in another, so a step gathers twice a domain,
@@ -251,6 +255,7 @@ def _gather(parts: Mapping[str, Part], weighted: bool) -> Any:
     """
     import tensorflow as tf
 
+    weighted = any(part.weight is not None for part in parts.values())
     packed = {}
     for name, part in parts.items():
         ids = {

@@ -14,7 +14,7 @@ from cdrzoo.data.preparation.labels import labels
 from cdrzoo.data.preparation.logs import Source, wanted
 from cdrzoo.data.readers import Columns, Wanted
 from cdrzoo.errors import DataError
-from cdrzoo.schema import Domain, Schema
+from cdrzoo.schema import Domain, Feature, Schema
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -88,32 +88,27 @@ def stream(
         }
         for step in zip(*batches.values(), strict=False):
             found = dict(zip(batches, step, strict=True))
-            x = {
-                name: {f.name: batch[f.name] for f in plans[name].domain.features}
-                for name, batch in found.items()
-            }
+            x = {n: {f.name: batch[f.name] for f in plans[n].domain.features} for n, batch in found.items()}
             y = {name: batch["@y"][:, None] for name, batch in found.items()}
             yield (x, y, {name: batch["@w"] for name, batch in found.items()}) if weighted else (x, y)
         state["epoch"] = epoch + 1  # only here: a look at the first batch is no epoch
 
-    def spec(name: str) -> dict[str, Any]:
-        rows = sizes[name] if training else None
-        return {
-            f.name: tf.TensorSpec(
-                [rows, f.length] if f.kind == "ids" else [rows],
-                tf.float32 if f.kind == "number" else tf.int32,
-            )
-            for f in plans[name].domain.features
-        }
+    rows = {schema.domain(name): sizes[name] if training else None for name in names}
+    return tf.data.Dataset.from_generator(generate, output_signature=_signature(rows, weighted)).prefetch(2)
 
-    rows = {name: sizes[name] if training else None for name in names}
-    signature: tuple[Any, ...] = (
-        {name: spec(name) for name in names},
-        {name: tf.TensorSpec([rows[name], 1], tf.float32) for name in names},
-    )
-    if weighted:
-        signature += ({name: tf.TensorSpec([rows[name]], tf.float32) for name in names},)
-    return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
+
+def _signature(rows: Mapping[Domain, int | None], weighted: bool) -> tuple[Any, ...]:
+    """Shapes and dtypes of a batch `(x, y[, w])` with so many rows of each domain (`None`: any number)."""
+    import tensorflow as tf
+
+    def spec(feature: Feature, size: int | None) -> tf.TensorSpec:
+        shape = [size, feature.length] if feature.kind == "ids" else [size]
+        return tf.TensorSpec(shape, tf.float32 if feature.kind == "number" else tf.int32)
+
+    x = {domain.name: {f.name: spec(f, size) for f in domain.features} for domain, size in rows.items()}
+    y = {domain.name: tf.TensorSpec([size, 1], tf.float32) for domain, size in rows.items()}
+    w = {domain.name: tf.TensorSpec([size], tf.float32) for domain, size in rows.items()}
+    return (x, y, w) if weighted else (x, y)
 
 
 class _Examples:

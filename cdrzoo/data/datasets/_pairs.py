@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cdrzoo.schema import Domain, Feature, Schema, Table
@@ -42,17 +42,7 @@ def pair(
         min_count: training rows from which on an id is known; `None`: `MIN_COUNT` for clicks, 1 for ratings.
         **domain: further arguments of both domains.
     """
-    histories = []
-    for name in (source, target):
-        histories.append(
-            Feature(f"{name}_items", "ids", "history", keys, f"{name}_item", LENGTH, of=name, field="item_id")
-        )
-        if ratings:
-            histories.append(
-                Feature(
-                    f"{name}_ratings", "ids", "history", "int64", "rating", LENGTH, of=name, field="rating"
-                )
-            )
+    histories = [each for name in (source, target) for each in _histories(name, keys, ratings)]
     domains = tuple(
         Domain(
             name,
@@ -78,3 +68,10 @@ def pair(
     if min_count is None:
         min_count = 1 if domain.get("task") == "rating" else MIN_COUNT
     return Schema(domains, target, tuple(Table(name, min_count=min_count) for name in dict.fromkeys(names)))
+
+
+def _histories(of: str, keys: str, ratings: bool) -> Iterator[Feature]:
+    """The items of a domain, and what they were rated."""
+    yield Feature(f"{of}_items", "ids", "history", keys, f"{of}_item", LENGTH, of=of, field="item_id")
+    if ratings:
+        yield Feature(f"{of}_ratings", "ids", "history", "int64", "rating", LENGTH, of=of, field="rating")

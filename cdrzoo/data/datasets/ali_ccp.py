@@ -76,10 +76,7 @@ def pair(
     raw = [files[0].within(folder) for files in FILES.values()]
 
     def pieces() -> Iterator[tuple[str, pa.Table]]:
-        counts: collections.Counter[str] = collections.Counter()
-        for piece in _samples("train", folder):
-            counts.update(piece.column("scene").to_pylist())
-        ranked = [scene for scene, _ in sorted(counts.items(), key=lambda found: (-found[1], found[0]))]
+        ranked = _ranked(folder)
         for rank in names.values():
             if not 1 <= rank <= len(ranked):
                 raise DataError(
@@ -96,6 +93,23 @@ def pair(
     common = out / "aliccp_common.parquet"
     found = (("common", piece) for part in FILES for piece in _common(part, folder))
     write({"common": common}, found, [files[1].within(folder) for files in FILES.values()])
+    joins = [{"path": str(common), "on": "common"}]
+    return {
+        "schema": _schema(*names),
+        "sources": {name: {"path": str(path), "join": joins} for name, path in paths.items()},
+        "split": "given",
+    }
+
+
+def _ranked(folder: str | pathlib.Path) -> list[str]:
+    """The scenes, those with the most training rows first."""
+    counts: collections.Counter[str] = collections.Counter()
+    for piece in _samples("train", folder):
+        counts.update(piece.column("scene").to_pylist())
+    return [scene for scene, _ in sorted(counts.items(), key=lambda found: (-found[1], found[0]))]
+
+
+def _schema(source: str, target: str) -> Schema:
     profile = [name for name in USER.values() if name != "user_id"]
     features = (
         Feature("user", "id", "user", "string", "user", column="user_id"),
@@ -105,17 +119,11 @@ def pair(
         *(Feature(name, "id", "item", "string", name) for name in TABLES.values()),
     )
     tables = ("user", *profile, "item", *TABLES.values())
-    schema = Schema(
-        tuple(Domain(name, features) for name in names),
-        list(names)[1],
+    return Schema(
+        (Domain(source, features), Domain(target, features)),
+        target,
         tuple(Table(name, min_count=MIN_COUNT) for name in tables),
     )
-    joins = [{"path": str(common), "on": "common"}]
-    return {
-        "schema": schema,
-        "sources": {name: {"path": str(path), "join": joins} for name, path in paths.items()},
-        "split": "given",
-    }
 
 
 def _features(text: str) -> dict[str, list[str]]:

@@ -98,24 +98,18 @@ def pair(
         rows = _reviews(published, folder) if core else _columns(published, folder, edition)
         write({name: path}, ((name, some_users(piece, users)) for piece in rows), [published.within(folder)])
     if shared:
-        kept = {
-            name: out / f"amazon_{name}_{kind}_with_{_other(name, source, target)}.parquet" for name in paths
-        }
+        other = {source: target, target: source}
+        kept = {name: out / f"amazon_{name}_{kind}_with_{other[name]}.parquet" for name in paths}
         shared_users(paths, kept)
         paths = kept
     sources: dict[str, Any] = {name: {"path": str(path)} for name, path in paths.items()}
-    features: tuple[Feature, ...] = ()
     if metadata:
-        features = tuple(Feature(name, "id", "item", "string", name) for name in ("brand", "category"))
         for name in paths:
-            items, published = out / f"amazon_{name}_{edition}_items.parquet", _metadata(name, edition)
-            pieces = ((name, piece) for piece in _once(line_pieces(published, folder, _item(edition), ITEMS)))
-            write({name: items}, pieces, [published.within(folder)])
-            sources[name]["join"] = [{"path": str(items), "on": "item_id"}]
+            sources[name]["join"] = [_items(folder, out, name, edition)]
     schema = _pairs.pair(
         source,
         target,
-        features,
+        [Feature(name, "id", "item", "string", name) for name in ("brand", "category") if metadata],
         keys="string",
         label="rating",
         task=task,
@@ -123,10 +117,6 @@ def pair(
         time="timestamp",
     )
     return {"schema": schema, "sources": sources, "split": dict(_pairs.TIME_SPLIT)}
-
-
-def _other(name: str, source: str, target: str) -> str:
-    return target if name == source else source
 
 
 def _ratings(category: str, edition: int, core: bool) -> Published:
@@ -138,6 +128,14 @@ def _ratings(category: str, edition: int, core: bool) -> Published:
         row = f"no header; {'user, item' if edition == 2014 else 'item, user'}, rating, Unix time"
     size = SIZES[edition, core].get(category, "a row a rating")
     return Published(name, size, HOMES[edition], row)
+
+
+def _items(folder: str | pathlib.Path, out: pathlib.Path, category: str, edition: int) -> dict[str, str]:
+    """Brand and category of the items of a category, written as a file that is joined."""
+    published, path = _metadata(category, edition), out / f"amazon_{category}_{edition}_items.parquet"
+    pieces = _once(line_pieces(published, folder, _item(edition), ITEMS))
+    write({category: path}, ((category, piece) for piece in pieces), [published.within(folder)])
+    return {"path": str(path), "on": "item_id"}
 
 
 def _metadata(category: str, edition: int) -> Published:

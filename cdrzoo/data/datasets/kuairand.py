@@ -10,7 +10,7 @@ Reference: Gao et al., KuaiRand: An Unbiased Sequential Recommendation Dataset w
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -100,22 +100,10 @@ def pair(
                     yield name, rows.rename_columns(["user_id", "item_id", "timestamp", "label"])
 
     write(paths, pieces(), [log.within(folder) for log in logs])
-    joins = []
-    for file, key, renamed, types in (
-        ("user_features", "user_id", "user_id", OF_USERS),
-        ("video_features_basic", "video_id", "item_id", OF_VIDEOS),
-    ):
-        published = Published(
-            f"{file}_{edition}.csv", "a row a key", HOME, f"a header with {key}, {', '.join(types)}"
-        )
-        side = out / f"kuairand_{file}_{edition}.parquet"
-        rows = csv_pieces(published, folder, {key: pa.int64(), **types})
-        write(
-            {file: side},
-            ((file, piece.rename_columns([renamed, *types])) for piece in rows),
-            [published.within(folder)],
-        )
-        joins.append({"path": str(side), "on": renamed})
+    joins = [
+        _side(folder, out, edition, "user_features", "user_id", "user_id", OF_USERS),
+        _side(folder, out, edition, "video_features_basic", "video_id", "item_id", OF_VIDEOS),
+    ]
     features = [
         *(Feature(name, "id", "user", "string", name) for name in OF_USERS),
         *(Feature(name, "id", "item", "string", name) for name in OF_VIDEOS if name != "tag"),
@@ -129,3 +117,23 @@ def pair(
         },
         "split": dict(_pairs.TIME_SPLIT),
     }
+
+
+def _side(
+    folder: str | pathlib.Path,
+    out: pathlib.Path,
+    edition: str,
+    file: str,
+    key: str,
+    renamed: str,
+    types: Mapping[str, pa.DataType],
+) -> dict[str, str]:
+    """What is known of the users or of the videos, written as a file that is joined by its key."""
+    published = Published(
+        f"{file}_{edition}.csv", "a row a key", HOME, f"a header with {key}, {', '.join(types)}"
+    )
+    rows = csv_pieces(published, folder, {key: pa.int64(), **types})
+    pieces = ((file, piece.rename_columns([renamed, *types])) for piece in rows)
+    path = out / f"kuairand_{file}_{edition}.parquet"
+    write({file: path}, pieces, [published.within(folder)])
+    return {"path": str(path), "on": renamed}

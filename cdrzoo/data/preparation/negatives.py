@@ -43,40 +43,55 @@ def sample_negatives(
     """
     if how not in HOW:
         raise DataError(f"Negatives are drawn {' or '.join(HOW)}. Received: {how!r}.")
-    count = int(items.max()) + 1
-    random = np.random.Generator(np.random.PCG64(seed))
-    shares = np.cumsum(np.bincount(items, minlength=count)) / len(items)
-    touched = np.unique(users.astype(np.int64) * count + items)
-
-    def draw(size: int) -> np.ndarray:
-        uniform = random.random(size)
-        if how == "uniform":
-            return np.minimum((uniform * count).astype(np.int64), count - 1)
-        return np.minimum(np.searchsorted(shares, uniform, side="right"), count - 1)
-
-    of = np.repeat(users.astype(np.int64) if rows is None else users[rows].astype(np.int64), per_positive)
-    drawn = draw(len(of))
+    log = _Items(users.astype(np.int64), items, how, seed)
+    of = np.repeat(log.users if rows is None else log.users[rows], per_positive)
+    drawn = log.draw(len(of))
     open_ = np.arange(len(of))
     for _ in range(_ROUNDS):
-        keys = of[open_] * count + drawn[open_]
-        at = np.minimum(np.searchsorted(touched, keys), len(touched) - 1)
-        open_ = open_[touched[at] == keys]
+        open_ = open_[log.touched_by(of[open_], drawn[open_])]
         if not len(open_):
             return drawn.reshape(-1, per_positive)
-        drawn[open_] = draw(len(open_))
-    popularity = np.diff(shares, prepend=0.0)
+        drawn[open_] = log.draw(len(open_))
     for user in np.unique(of[open_]):  # the few users who touched nearly everything
-        low, high = np.searchsorted(touched, [user * count, (user + 1) * count])
-        free = np.setdiff1d(np.arange(count), touched[low:high] - user * count)
+        rows = open_[of[open_] == user]
+        drawn[rows] = log.draw_untouched(user, len(rows))
+    return drawn.reshape(-1, per_positive)
+
+
+class _Items:
+    """The items of a log, to be drawn from, and who touched which."""
+
+    def __init__(self, users: np.ndarray, items: np.ndarray, how: str, seed: int | list[int]):
+        self.users, self.how, self.count = users, how, int(items.max()) + 1
+        self.random = np.random.Generator(np.random.PCG64(seed))
+        self.shares = np.cumsum(np.bincount(items, minlength=self.count)) / len(items)
+        self.touched = np.unique(users * self.count + items)
+
+    def draw(self, size: int) -> np.ndarray:
+        """Items, whoever touched them."""
+        uniform = self.random.random(size)
+        if self.how == "uniform":
+            return np.minimum((uniform * self.count).astype(np.int64), self.count - 1)
+        return np.minimum(np.searchsorted(self.shares, uniform, side="right"), self.count - 1)
+
+    def touched_by(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """bool [n]: whether each user touched the item."""
+        keys = users * self.count + items
+        at = np.minimum(np.searchsorted(self.touched, keys), len(self.touched) - 1)
+        return self.touched[at] == keys
+
+    def draw_untouched(self, user: int, size: int) -> np.ndarray:
+        """Items of those that a user did not touch, all of which are looked at."""
+        low, high = np.searchsorted(self.touched, [user * self.count, (user + 1) * self.count])
+        free = np.setdiff1d(np.arange(self.count), self.touched[low:high] - user * self.count)
         if not len(free):
             raise DataError(
-                f"A user touched all {count} items of the log, so no negative can be drawn for him. "
+                f"A user touched all {self.count} items of the log, so no negative can be drawn for them. "
                 "Leave the user out, or give labels instead of `negatives`."
             )
-        rows = open_[of[open_] == user]
-        weights = np.cumsum(popularity[free] if how == "popularity" else np.ones(len(free)))
-        drawn[rows] = free[np.searchsorted(weights / weights[-1], random.random(len(rows)), side="right")]
-    return drawn.reshape(-1, per_positive)
+        shares = np.diff(self.shares, prepend=0.0) if self.how == "popularity" else np.ones(self.count)
+        weights = np.cumsum(shares[free])
+        return free[np.searchsorted(weights / weights[-1], self.random.random(size), side="right")]
 
 
 def add_negatives(log: Log, codes: np.ndarray, seed: int) -> Log:
@@ -106,25 +121,11 @@ def add_negatives(log: Log, codes: np.ndarray, seed: int) -> Log:
             f"{log.where}: negatives are drawn for a log of positives, but row {int(np.argmax(log.y != 1)) + 1} "
             "is none. Drop such rows, or leave `negatives` out."
         )
-    items, users = pd.factorize(log.item)[0], user_codes({log.domain.name: log})[log.domain.name]
-    nobody = np.flatnonzero(users < 0)
-    users[nobody] = len(users) + nobody  # each missing user is another one
-    each, how = negatives.get("per_positive", 1), negatives.get("how", "uniform")
-    name_seed = int.from_bytes(log.domain.name.encode()[:8], "little")  # domains draw independently
-    events, rows_of_items = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for code in np.unique(codes[codes >= 0]).tolist():
-        known = np.flatnonzero((codes >= 0) & (codes <= code))
-        of = np.flatnonzero(codes[known] == code)
-        number = pd.factorize(items[known])[0]
-        drawn = sample_negatives(users[known], number, each, how, [seed, name_seed, code], of)
-        first = known[np.unique(number, return_index=True)[1]]  # of each item a row where it stands
-        events.append(np.repeat(known[of], each))
-        rows_of_items.append(first[drawn.reshape(-1)])
-    positives = np.concatenate(events)
+    positives, rows_of_items = _draws(log, codes, seed, **negatives)
     of_item = {f.column for f in log.domain.with_role("item")} | {log.domain.item}
     of_other = {f.column for f in log.domain.features if f.role != "item"} | {log.domain.user}
     rows = {
-        column: np.concatenate([np.arange(len(log)), *(rows_of_items if column in of_item else events)])
+        column: np.concatenate([np.arange(len(log)), rows_of_items if column in of_item else positives])
         for column in (of_item | of_other | set(log.columns)) & set(log.columns)
     }
     both = np.concatenate([np.arange(len(log)), positives])
@@ -143,3 +144,23 @@ def add_negatives(log: Log, codes: np.ndarray, seed: int) -> Log:
         part=None if log.part is None else log.part[both],
         event=both,
     )
+
+
+def _draws(
+    log: Log, codes: np.ndarray, seed: int, per_positive: int = 1, how: str = "uniform"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Part by part: the row of each negative's event, and the first row in which the drawn item stands."""
+    items, users = pd.factorize(log.item)[0], user_codes({log.domain.name: log})[log.domain.name]
+    nobody = np.flatnonzero(users < 0)
+    users[nobody] = len(users) + nobody  # each missing user is another one
+    name_seed = int.from_bytes(log.domain.name.encode()[:8], "little")  # domains draw independently
+    events, rows_of_items = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for code in np.unique(codes[codes >= 0]).tolist():
+        known = np.flatnonzero((codes >= 0) & (codes <= code))
+        of = np.flatnonzero(codes[known] == code)
+        number = pd.factorize(items[known])[0]
+        drawn = sample_negatives(users[known], number, per_positive, how, [seed, name_seed, code], of)
+        first = known[np.unique(number, return_index=True)[1]]
+        events.append(np.repeat(known[of], per_positive))
+        rows_of_items.append(first[drawn.reshape(-1)])
+    return np.concatenate(events), np.concatenate(rows_of_items)

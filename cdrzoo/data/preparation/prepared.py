@@ -79,14 +79,8 @@ def prepare(
     part_column = how.get("column", "split") if how.get("by") == "given" else None
     rows = _logs.read_logs(schema, sources, folder, part_column)
     name, arguments, codes = assign(schema, rows, how, seed)
-    for domain, log in rows.items():
-        rows[domain] = add_negatives(log, codes[domain], seed)
-        codes[domain] = codes[domain][rows[domain].event]  # a negative goes where its positive goes
-        if log.source.negatives is not None:
-            arguments = {**arguments, f"negatives of {domain}": {**log.source.negatives, "seed": seed}}
-    only_training = arguments["by"] in ("users", "random", "resample") or (
-        arguments["by"] in ("last", "given") and _shown(rows, codes, include_ties)
-    )
+    arguments = arguments | _add_negatives(rows, codes, seed)
+    only_training = _only_training(arguments["by"], rows, codes, include_ties)
     _logs.add_histories(schema, rows, codes, include_ties, history, only_training)
     made = Split.of(name, arguments, rows, codes)
     if encoder is None:
@@ -94,6 +88,28 @@ def prepare(
             {domain: log.take(made.parts[domain]["train"]) for domain, log in rows.items()}
         )
     return Prepared(encoder, made, rows)
+
+
+def _add_negatives(
+    logs: dict[str, _logs.Log], codes: dict[str, np.ndarray], seed: int
+) -> dict[str, Mapping[str, Any]]:
+    """Puts each log with its drawn negatives in its place, and their parts; what was drawn, for the split's record."""
+    drawn = {}
+    for domain, log in logs.items():
+        logs[domain] = add_negatives(log, codes[domain], seed)
+        codes[domain] = codes[domain][logs[domain].event]  # a negative goes where its positive goes
+        if log.source.negatives is not None:
+            drawn[f"negatives of {domain}"] = {**log.source.negatives, "seed": seed}
+    return drawn
+
+
+def _only_training(
+    by: str, logs: Mapping[str, _logs.Log], codes: Mapping[str, np.ndarray], include_ties: bool
+) -> bool:
+    """Whether histories list training events alone, lest a training row is shown a held-out one."""
+    return by in ("users", "random", "resample") or (
+        by in ("last", "given") and _shown(logs, codes, include_ties)
+    )
 
 
 def _shown(logs: Mapping[str, _logs.Log], codes: Mapping[str, np.ndarray], include_ties: bool) -> bool:
