@@ -39,7 +39,7 @@ check: lint
 
 test: lint .venv-tfx/ready
 	$(BIN)/python $(PYTEST) -m "not exhaustive"
-	$(call beside_tfx,The pipeline from end to end with exports and servers,not slow and not exhaustive and not once,$(SERVED))
+	$(call beside_tfx,The pipeline from end to end with exports and servers,not exhaustive and not once,$(SERVED))
 
 test-all: .venv/ready .venv-tfx/ready
 	$(BIN)/python $(PYTEST) -m exhaustive

@@ -107,6 +107,7 @@ def test_a_resumed_stream_goes_on_where_it_was(prepared, files):
             np.testing.assert_array_equal(one[name], two[name])
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_a_short_source_repeats(prepared, files):
     folder, sources = files

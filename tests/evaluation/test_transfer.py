@@ -139,6 +139,7 @@ def test_false_alarms_of_one_training_keep_their_level():
     assert low <= verdicts(300) <= high
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_false_alarms_keep_their_level_when_training_is_noisy():
     """Two methods that are equal, but whose trainings scatter: three seeds cover it, one cannot."""
@@ -186,6 +187,7 @@ def reported(demo):
     return demo / "report", command
 
 
+@pytest.mark.slow
 def test_a_report_of_a_run(reported, demo, capsys, monkeypatch):
     folder, command = reported
     result = json.loads((folder / "transfer.json").read_text())
@@ -223,6 +225,7 @@ def test_a_report_of_a_run(reported, demo, capsys, monkeypatch):
     assert "Learning curves" in (demo / "run.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_on_transfer_shows_the_other_tests(reported, capsys):
     folder, _ = reported
     page = (pathlib.Path(__file__).parents[2] / "docs" / "transfer.md").read_text()
@@ -234,6 +237,7 @@ def test_the_page_on_transfer_shows_the_other_tests(reported, capsys):
     assert float(wilcoxon) in (0.5, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_the_twin_makes_as_many_steps_as_the_model(demo, tmp_path, monkeypatch):
     """A pass over the longest domain is one over the target where there is no source."""
@@ -256,6 +260,7 @@ def test_the_twin_makes_as_many_steps_as_the_model(demo, tmp_path, monkeypatch):
     assert result["model"]["training"]["epoch"] == "longest" and f"({trained[0]})" in result["why"]
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_a_report_goes_on_where_a_run_was_stopped_before_its_configuration(demo, tmp_path, monkeypatch):
     class Stopped(Exception):
@@ -289,6 +294,7 @@ def test_a_report_goes_on_where_a_run_was_stopped_before_its_configuration(demo,
     assert (twin / "metrics.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_mistakes_are_named_before_anything_is_trained(demo, reported, tmp_path, capsys, monkeypatch):
     folder, _ = reported

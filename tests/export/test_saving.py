@@ -21,30 +21,9 @@ from cdrzoo.data.encoder import Encoder
 from cdrzoo.errors import DataError, InputError
 from cdrzoo.export import graph, missing_rows, raw_rows, save, serialize_rows
 from cdrzoo.export import rows as exported_rows
-from cdrzoo.models import CCTL, DNN
+from cdrzoo.models import DNN
 from cdrzoo.schema import Feature
 from tests.serving_case import make_encoder, make_frame, make_model, make_schema
-
-
-@pytest.fixture(scope="module")
-def encoder():
-    return make_encoder()
-
-
-@pytest.fixture(scope="module")
-def frame():
-    return make_frame("films", 40, seed=2)
-
-
-@pytest.fixture(scope="module")
-def cctl(encoder, frame, tmp_path_factory):
-    """A model with a source, companion tables and a selector, and its export."""
-    model = make_model(encoder, CCTL)
-    model.synchronise()
-    metrics = {"test": {"auc": np.float32(0.75)}}
-    card = {"split": {"name": "time", "hash": "abc123"}, "metrics": metrics, "limits": "None."}
-    folder = tmp_path_factory.mktemp("models") / "films"
-    return model, save(model, encoder, folder, examples=frame, card=card)
 
 
 @pytest.fixture(scope="module")

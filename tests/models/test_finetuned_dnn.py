@@ -69,14 +69,14 @@ def test_tables_are_no_domains_own():
 
 def test_what_the_target_has_alone_says_nothing_before_the_second_stage():
     model = SourceDNN(toy_schema(), units=(9, 7))
-    model.compile(Adam(0.05))
+    model.compile(Adam(0.05), run_eagerly=True)
     model.fit(toy_dataset(model.schema, {"books": 24}, 4), verbose=0)
     x, _ = toy_rows(model.schema, ROWS)
     other = toy_rows(model.schema, ROWS, seed=8)[0]["films"]
     changed = {**x["films"], "age": other["age"], "device": other["device"]}
     np.testing.assert_array_equal(model({"films": changed})["films"], model(x)["films"])
     second = FinetunedDNN(model.schema, model)
-    second.compile(Adam(0.05))
+    second.compile(Adam(0.05), run_eagerly=True)
     second.fit(toy_dataset(model.schema, {"films": 24}, 2), verbose=0)
     assert np.abs(second({"films": changed})["films"] - second({"films": x["films"]})["films"]).max() > 1e-5
 
@@ -103,10 +103,10 @@ def test_without_a_step_of_fine_tuning_the_scores_are_those_of_the_first_stage()
 
 def test_fine_tuning_trains_a_copy_on_the_target_alone(tmp_path):
     first = first_stage(dropout=0.3)
-    first.compile(Adam(0.05))
+    first.compile(Adam(0.05), run_eagerly=True)
     before = first.get_weights()
     second = FinetunedDNN(first.schema, first)
-    second.compile(Adam(0.05))
+    second.compile(Adam(0.05), run_eagerly=True)
     start = {v.path: v.numpy() for v in second.trainable_variables}
     second.fit(toy_dataset(first.schema, {"films": 24}, 3), verbose=0)
     assert all((a == b).all() for a, b in zip(first.get_weights(), before))

@@ -396,14 +396,14 @@ def test_rows_of_the_source_do_not_teach_what_the_target_owns():
 
 def test_the_second_stage_leaves_the_first_as_it_is(tmp_path):
     first = mem(dropout=0.5)
-    first.compile(Adam(0.05))
+    first.compile(Adam(0.05), run_eagerly=True)  # a handful of steps is not worth tracing
     data = toy_dataset(first.schema, ROWS, 4)
     first.fit(data, verbose=0)
     before = values(first)
     model = mkt(first, dropout=0.5)
     for v, value in zip(first.variables, before):
         v.assign(value)
-    model.compile(Adam(0.05))
+    model.compile(Adam(0.05), run_eagerly=True)
     target = data.map(lambda x, y: ({"films": x["films"]}, {"films": y["films"]}))
     model.fit(target, epochs=2, verbose=0)
     assert equal(values(first), before)
@@ -434,7 +434,7 @@ def test_the_second_stage_drops_out_although_the_first_does_not():
 
 def test_a_first_stage_that_is_part_of_a_second_does_not_go_on_training_unnoticed():
     first = mem()
-    first.compile(Adam(0.05))
+    first.compile(Adam(0.05), run_eagerly=True)
     data = toy_dataset(first.schema, ROWS, 2)
     first.fit(data, verbose=0)
     mkt(first)
