@@ -144,6 +144,7 @@ def test_an_interrupted_run_resumes_to_the_same_result(demo, run, tmp_path, monk
     pd.testing.assert_frame_equal(pd.read_csv(run / "history.csv"), pd.read_csv(folder / "history.csv"))
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("when", ["stopped", "finished"])
 def test_a_changed_feature_is_a_changed_file(demo, tmp_path, monkeypatch, capsys, when):
@@ -181,6 +182,7 @@ def two_stages(demo, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_a_run_of_two_stages_reports_both_and_is_served(two_stages, tmp_path, capsys):
     metrics = json.loads((two_stages / "metrics.json").read_text())
@@ -207,6 +209,7 @@ def test_a_run_of_two_stages_reports_both_and_is_served(two_stages, tmp_path, ca
     assert card["training"]["first"]["arguments"] == {"expert_units": [8], "dropout": 0.2}
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("stage", ["first", "."], ids=["stage one", "stage two"])
 def test_a_run_stopped_in_either_stage_resumes_to_the_same_result(
@@ -332,6 +335,7 @@ def _files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_a_trained_model_is_finetuned_to_a_new_domain(new_domain, finetuned, capsys):
     from cdrzoo.training import fitting, folders
@@ -357,6 +361,7 @@ def test_a_trained_model_is_finetuned_to_a_new_domain(new_domain, finetuned, cap
     assert any("comic" in path for path in moved) and not any("films_view" in path for path in moved)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_a_finetuned_run_is_evaluated_and_served(finetuned, tmp_path, capsys):
     assert cli.main(["evaluate", str(finetuned)]) == 0
@@ -369,6 +374,7 @@ def test_a_finetuned_run_is_evaluated_and_served(finetuned, tmp_path, capsys):
     assert cli.main(["predict", str(tmp_path / "comics/1"), "--input", str(rows)]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_a_finetuning_that_was_stopped_resumes_to_the_same_result(
     new_domain, finetuned, tmp_path, monkeypatch
@@ -385,6 +391,7 @@ def test_a_finetuning_that_was_stopped_resumes_to_the_same_result(
     assert one["test"] == two["test"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "out", "message"),
     [

@@ -10,7 +10,7 @@ from keras import tree
 
 from cdrzoo import layers
 from cdrzoo.models import CARDS
-from tests.models.cases import CASES
+from tests.models.conformance import each_case
 
 OWN = ("compute_output_shape", "compute_output_spec")
 
@@ -21,7 +21,7 @@ def test_a_public_layer_says_its_shape(name):
     assert any(getattr(layer, own) is not getattr(keras.layers.Layer, own) for own in OWN)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@each_case()
 def test_shapes_are_what_calls_give(case, monkeypatch):
     given = {}
     call = keras.layers.Layer.__call__

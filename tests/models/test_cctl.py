@@ -627,8 +627,12 @@ def test_fit_in_a_graph_with_several_steps_an_execution_is_the_same_training(tmp
 
 @pytest.mark.parametrize(
     "optimizer",
-    [lambda: Adam(0.01), lambda: keras.optimizers.LossScaleOptimizer(Adam(0.01))],
-    ids=["plain", "loss scale"],
+    [
+        pytest.param(lambda: Adam(0.01), id="plain"),
+        pytest.param(
+            lambda: keras.optimizers.LossScaleOptimizer(Adam(0.01)), id="loss scale", marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_a_run_saved_inside_a_window_goes_on_as_if_nothing_had_happened(tmp_path, optimizer):
     model = make(

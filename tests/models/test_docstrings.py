@@ -9,6 +9,7 @@ import pytest
 
 from cdrzoo import layers, models
 from cdrzoo.data import synthetic
+from tests.models.conformance import each_case
 
 prepare = functools.cache(synthetic.prepare)
 
@@ -25,9 +26,9 @@ def run(one, name: str, monkeypatch) -> int:
     return len(found.examples)
 
 
-@pytest.mark.parametrize("name", [card.name for card in models.CARDS])
-def test_of_a_model(name, monkeypatch):
-    run(models.card(name).load(), name, monkeypatch)
+@each_case()
+def test_of_a_model(case, monkeypatch):
+    run(models.card(case.name).load(), case.name, monkeypatch)
 
 
 @pytest.mark.parametrize("name", layers.__all__)
