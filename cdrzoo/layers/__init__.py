@@ -20,7 +20,6 @@ from cdrzoo.layers.experts import CGC, PLE, mixture
 from cdrzoo.layers.fields import (
     FieldStack,
     FieldVectors,
-    FirstOrder,
     RoleVectors,
     RowVectors,
     SlotConcat,
@@ -31,7 +30,14 @@ from cdrzoo.layers.fields import (
     history_field,
 )
 from cdrzoo.layers.gates import GLU, FieldImportance, SqueezeExcitation, scale_fields
-from cdrzoo.layers.interests import FieldPooling, InterestAttention, ItemAttention, history_steps
+from cdrzoo.layers.interests import (
+    FieldPooling,
+    InterestAttention,
+    ItemAttention,
+    MeanInterest,
+    history_steps,
+)
+from cdrzoo.layers.linear import FirstOrder
 from cdrzoo.layers.mappings import (
     Factorization,
     MetricFactors,
@@ -72,6 +78,7 @@ __all__ = [
     "InterestAttention",
     "ItemAttention",
     "MLP",
+    "MeanInterest",
     "MetricFactors",
     "PLE",
     "PairAttention",

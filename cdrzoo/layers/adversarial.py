@@ -11,6 +11,7 @@ from keras import ops
 
 from cdrzoo.errors import InputError
 from cdrzoo.layers.towers import MLP
+from cdrzoo.losses import row_weights
 
 
 def _reverse(x, strength):
@@ -184,6 +185,44 @@ class DomainAlignment(keras.layers.Layer):
             terms["class1_loss"] = self._loss("class1", p * h, target, every * positive)
             terms["class0_loss"] = self._loss("class0", (1.0 - p) * h, target, every * (1.0 - positive))
         return terms
+
+    def by_domain(self, target: str, h, y, y_pred, sample_weight=None, training=True) -> dict[str, Any]:
+        """The terms of a batch, as `auxiliary_losses` of a model gives them.
+
+        Args:
+            target: the name of the target.
+            h: `{domain: [B, width]}`, what is to be aligned.
+            y, y_pred, sample_weight: labels, probabilities and weights as a model's losses have them, by domain.
+
+        Returns:
+            What a call returns; nothing outside training, nor for rows of one domain, which cannot be told apart.
+        """
+        if not training or len(y) < 2:
+            return {}
+
+        def rows(of):
+            return ops.concatenate([of[name] for name in y], axis=0)
+
+        return self(
+            rows(h),
+            rows(y_pred),
+            rows({name: ops.full_like(y_pred[name], name == target) for name in y}),
+            label=rows({name: ops.reshape(ops.cast(y[name], "float32"), (-1, 1)) for name in y}),
+            weight=rows(row_weights(y, sample_weight))[:, None],
+            training=True,
+        )
+
+    @staticmethod
+    def term_weights(domain: float, classes: float, alpha: float) -> dict[str, float]:
+        """What the terms count in a loss: lambda_2 L_d + lambda_3 (alpha L_d^0 + (1 - alpha) L_d^1) of equation 22.
+
+        Args:
+            domain: lambda_2.
+            classes: lambda_3.
+            alpha: share of class 0.
+        """
+        shares = {"class0_loss": classes * alpha, "class1_loss": classes * (1.0 - alpha)}
+        return {"domain_loss": domain, "domain_accuracy": 0.0, **shares}
 
     def _loss(self, name: str, h, target, chosen):
         """The mean cross-entropy of one classifier over the chosen rows; `chosen` is a row's weight, or 0."""

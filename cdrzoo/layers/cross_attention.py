@@ -252,6 +252,12 @@ class DomainView(keras.layers.Layer):
             for name in (["shared"] if share else self.sequences)
         }
 
+    def build(self, steps_shape, masks_shape, context_shape, item_shape):
+        domain_shape = (item_shape[0], self.width + context_shape[-1])
+        for name in self.sequences:
+            if not self.attention(name).built:  # sequences may share it
+                self.attention(name).build(steps_shape[name], domain_shape, item_shape)
+
     def attention(self, sequence: str) -> DomainAwareCrossAttention:
         """The attention over one sequence."""
         return self.attentions["shared" if self.share else sequence]
@@ -264,6 +270,13 @@ class DomainView(keras.layers.Layer):
             for name in self.sequences
         }
         return domain, seen
+
+    def compute_output_shape(self, steps_shape, masks_shape, context_shape, item_shape):
+        seen = {}
+        for name in self.sequences:
+            weights = tuple(masks_shape[name])
+            seen[name] = ((item_shape[0], self.width), weights, weights)
+        return (item_shape[0], self.width + context_shape[-1]), seen
 
     def get_config(self):
         names = ("sequences", "width", "mode", "domain_attention", "item_attention", "share")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,8 @@ class BiInteraction(keras.layers.Layer):
 
     Args:
         weighted: whether the c_i are learnt; otherwise they are 1, as in NFM.
-        start: where learnt c_i start; default 1.
+        start: where learnt c_i start; default 1. `"size"`: where f is as large as the m_i are while they are
+            rows of tables that just start; from 1, products of such small vectors are next to nothing.
 
     Call arguments:
         fields: m, `[B, F, d]`.
@@ -36,15 +38,20 @@ class BiInteraction(keras.layers.Layer):
     equations 7 and 8, whose bars are brackets: eq. 7 may be negative.
     """
 
-    def __init__(self, weighted: bool = True, start: float = 1.0, **kwargs):
+    def __init__(self, weighted: bool = True, start: float | str = 1.0, **kwargs):
         super().__init__(**kwargs)
         self.weighted = weighted
         self.start = start
 
     def build(self, input_shape):
         if self.weighted:
-            start = keras.initializers.Constant(self.start)
-            self.c = self.add_weight(name="c", shape=(input_shape[1], 1), initializer=start)
+            fields, start = input_shape[1], self.start
+            if start == "size":
+                # A row of a table is uniform in [-0.05, 0.05], of deviation s; c^2 s^2 sqrt(number of pairs) = s.
+                start = (0.05 / math.sqrt(3.0) * math.sqrt(max(1, fields * (fields - 1) / 2))) ** -0.5
+            self.c = self.add_weight(
+                name="c", shape=(fields, 1), initializer=keras.initializers.Constant(start)
+            )
 
     def call(self, fields):
         if self.weighted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,6 @@ from keras import ops
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.pooling import TargetAttention, masked_mean
-from cdrzoo.layers.towers import check_one_task, first_output
 from cdrzoo.schema import PADDING, Domain, Feature, Schema
 
 
@@ -110,7 +108,7 @@ class FieldVectors(keras.layers.Layer):
         return self.attentions[of](query, keys, mask=mask, training=training)
 
     def compute_output_shape(self, ids_shape, embedded_shape=None):
-        return {field: (_batch(ids_shape), width) for field, width in self.widths.items()}
+        return {field: (batch_size(ids_shape), width) for field, width in self.widths.items()}
 
     def get_config(self):
         return {
@@ -170,7 +168,7 @@ class SlotConcat(keras.layers.Layer):
         return sum(self.widths.values()) + (domains if domains > 1 else 0)
 
     def compute_output_shape(self, input_shape):
-        return {name: (_batch(rows), self.width) for name, rows in input_shape.items()}
+        return {name: (batch_size(rows), self.width) for name, rows in input_shape.items()}
 
     def get_config(self):
         return {**super().get_config(), "schema": self.schema.to_dict()}
@@ -204,6 +202,9 @@ class RoleVectors(keras.layers.Layer):
         self.slots = slots(self.schema, self.domains, role)
         self.widths = {name: feature_width(self.schema, f) for name, f in self.slots.items()}
 
+    def build(self, ids_shape=None, embedded_shape=None):
+        self.built = True
+
     def call(self, ids: Mapping[str, Any], embedded: Mapping[str, Any]) -> Any:
         given = {}
         for name, slot in self.slots.items():
@@ -214,6 +215,9 @@ class RoleVectors(keras.layers.Layer):
         first = next(iter(embedded.values()))
         like = first[:, 0] if len(first.shape) == 3 else first
         return ops.concatenate(in_slots(given, self.widths, like) or [like[:, :0]], axis=-1)
+
+    def compute_output_shape(self, ids_shape, embedded_shape=None):
+        return (batch_size(ids_shape), sum(self.widths.values()))
 
     def get_config(self):
         arguments = {"schema": self.schema.to_dict(), "domains": self.domains, "role": self.role}
@@ -337,92 +341,10 @@ class FieldStack(keras.layers.Layer):
     def compute_output_shape(self, ids_shape, embedded_shape=None):
         domains = len(self.schema.domains)
         fields = len(self.slots) + (domains > 1)
-        return {name: (_batch(rows), fields, self.width) for name, rows in ids_shape.items()}
+        return {name: (batch_size(rows), fields, self.width) for name, rows in ids_shape.items()}
 
     def get_config(self):
         return {**super().get_config(), "schema": self.schema.to_dict()}
-
-
-@keras.saving.register_keras_serializable(package="cdrzoo")
-class FirstOrder(keras.layers.Layer):
-    """The linear part of a model: a weight for each value of a feature, their mean for several values, one a number.
-
-        z = w_0 + sum_i w_i[x_i] + sum_j w_j x_j
-
-    Features of one table do not share weights: having seen an item is not the same as being offered it. With several
-    domains, features of one name share theirs where they look up one table, and each domain has its own w_0, which
-    starts at `first_output`. All others start at 0, so that a value never seen weighs nothing. Computes in float32.
-
-    Args:
-        schema: the schema; widths of tables do not matter.
-
-    Call arguments:
-        x: `{domain: {feature: tensor}}` of any of the schema's domains.
-
-    Returns:
-        `{domain: float32 [B, 1]}`.
-    """
-
-    def __init__(self, schema, **kwargs):
-        super().__init__(**{"dtype": "float32", **kwargs})
-        self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
-        check_one_task(*self.schema.domains)
-        one_hot = _one_table_a_feature(self.schema)
-        self.embedding = FeatureEmbedding(one_hot, initializer="zeros", dtype=self.dtype_policy)
-        self.fields = {
-            d.name: FieldVectors(one_hot, d.name, dtype=self.dtype_policy) for d in one_hot.domains
-        }
-
-    def build(self, input_shape=None):
-        self.bias = self.add_weight(
-            name="bias",
-            shape=(len(self.schema.domains),),
-            initializer=keras.initializers.Constant([first_output(d) for d in self.schema.domains]),
-        )
-        numbers = {f.name for d in self.schema.domains for f in d.features if f.kind == "number"}
-        self.numbers = {
-            name: self.add_weight(name=name, shape=(), initializer="zeros") for name in sorted(numbers)
-        }
-
-    def call(self, x):
-        embedded = self.embedding(x)
-        sums = {}
-        for index, domain in enumerate(self.schema.domains):
-            if domain.name in x:
-                fields = self.fields[domain.name](x[domain.name], embedded[domain.name])
-                terms = [weights * self.numbers.get(name, 1.0) for name, weights in fields.items()]
-                sums[domain.name] = (
-                    ops.sum(ops.concatenate(terms, axis=-1), axis=-1, keepdims=True) + self.bias[index]
-                )
-        return sums
-
-    def compute_output_shape(self, input_shape):
-        return {name: (_batch(rows), 1) for name, rows in input_shape.items()}
-
-    def get_config(self):
-        return {**super().get_config(), "schema": self.schema.to_dict()}
-
-
-def _one_table_a_feature(schema: Schema) -> Schema:
-    """The schema with a table of width 1 for each feature."""
-
-    def named(feature: Feature) -> Feature:
-        if feature.table is None:
-            return feature
-        return dataclasses.replace(feature, table=f"{feature.name}_{feature.table}")
-
-    domains = [dataclasses.replace(d, features=tuple(map(named, d.features))) for d in schema.domains]
-    tables = {named(f).table: schema.table(f.table) for d in schema.domains for f in d.features if f.table}
-    return Schema(
-        tuple(domains),
-        schema.target,
-        tuple(dataclasses.replace(table, name=name, width=1) for name, table in tables.items()),
-    )
-
-
-def _batch(shapes: Mapping[str, Any]) -> int | None:
-    """The number of rows of `{name: [B, ...]}`."""
-    return next(iter(shapes.values()))[0]
 
 
 def compared_feature(schema: Schema, row: Domain, history: Feature) -> str | None:
@@ -490,3 +412,8 @@ def field_widths(schema: Schema, domain: Domain) -> dict[str, int]:
 def feature_width(schema: Schema, feature: Feature) -> int:
     """Width of a feature's vector: that of its table; 1 for a number."""
     return schema.table(feature.table).width if feature.table else 1
+
+
+def batch_size(shapes: Mapping[str, Any]) -> int | None:
+    """The number of rows of `{name: [B, ...]}`."""
+    return next(iter(shapes.values()))[0]

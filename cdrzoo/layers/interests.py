@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from cdrzoo.errors import SchemaError
 from cdrzoo.layers._xla import fused
 from cdrzoo.layers.fields import history_field, one_width
 from cdrzoo.layers.pooling import masked_mean, masked_softmax, weighted_sum
@@ -38,7 +39,7 @@ class FieldPooling(keras.layers.Layer):
         field of which the row lists nothing is absent.
 
     Raises:
-        SchemaError: when tables have different widths.
+        SchemaError: when tables have different widths, or a domain lists no feature of role item.
 
     Reference: Kong et al., DADIN, 2023, section 3.2.1.
     """
@@ -47,6 +48,14 @@ class FieldPooling(keras.layers.Layer):
         super().__init__(**kwargs)
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         self.width = one_width(self.schema, "added up")
+        for domain in self.schema.domains:
+            if not domain.with_role("item"):
+                raise SchemaError(
+                    f"A row needs a candidate, but domain {domain.name!r} lists no feature of role item."
+                )
+        listed = {f.of for d in self.schema.domains for f in d.histories()}
+        order = (self.schema.target_domain, *self.schema.sources)
+        self.histories = [history_field(d.name) for d in order if d.name in listed]
         self.numbers = sorted({f.name for d in self.schema.domains for f in d.features if f.kind == "number"})
 
     def build(self, ids_shape=None, embedded_shape=None):
@@ -192,6 +201,31 @@ class ItemAttention(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
+class MeanInterest(keras.layers.Layer):
+    """Pools a history by its mean: `ItemAttention` whose weights are equal, for ablations.
+
+    Call arguments: those of `ItemAttention`; candidate and user are not looked at.
+
+    Returns:
+        The mean of the valid steps, `[B, Dr]`, and the weights, float32 `[B, n]`: 1 over their number.
+    """
+
+    def build(self, query_shape, profile_shape=None, keys_shape=None):
+        self.built = True
+
+    def call(self, query, profile, keys, mask, training=False):
+        valid = ops.cast(mask, "float32")
+        weights = valid / ops.maximum(ops.sum(valid, axis=1, keepdims=True), 1.0)
+        return masked_mean(keys, mask), weights
+
+    def compute_output_shape(self, query_shape, profile_shape, keys_shape):
+        return (keys_shape[0], keys_shape[2]), keys_shape[:2]
+
+    def compute_mask(self, inputs, previous_mask):
+        return None  # the steps end here
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
 class InterestAttention(keras.layers.Layer):
     """How much each of a user's interests weighs beside the candidate.
 
@@ -263,6 +297,30 @@ class InterestAttention(keras.layers.Layer):
         return {**super().get_config(), **arguments}
 
 
+def pooled_interests(
+    fields: Mapping[str, Any], masks: Mapping[str, Any], pools: Mapping[str, Any], training: bool = False
+) -> tuple[Any, dict[str, Any]]:
+    """The candidate, the user and the pooled histories of a row; zeros for what it does not list.
+
+    Args:
+        fields, masks: what `FieldPooling` gives.
+        pools: `{history field: ItemAttention or MeanInterest}`, in order.
+        training: whether this is a training step.
+
+    Returns:
+        `[B, 2 + number of histories, d]`, and the weights of the steps, `{history field: float32 [B, n]}`.
+    """
+    item = fields["item"]
+    nothing, weights = ops.zeros_like(item), {}
+    user, histories = fields.get("user", nothing), []
+    for name, pool in pools.items():
+        vector = nothing
+        if name in fields:
+            vector, weights[name] = pool(item, user, fields[name], masks[name], training=training)
+        histories.append(vector)
+    return ops.stack([item, user, *histories], axis=1), weights
+
+
 def history_steps(histories: Sequence[Feature], ids: Mapping[str, Any], embedded: Mapping[str, Any]) -> Any:
     """The steps of histories that run in step, their columns side by side.
 
@@ -276,3 +334,13 @@ def history_steps(histories: Sequence[Feature], ids: Mapping[str, Any], embedded
     """
     known = ops.stack([ops.not_equal(ids[f.name], PADDING) for f in histories], axis=0)
     return ops.concatenate([embedded[f.name] for f in histories], axis=-1), ops.any(known, axis=0)
+
+
+def own_partners_first(pairs: Sequence[tuple[str, str | None]]) -> tuple[list[str], list[str]]:
+    """The histories, those with a feature of the candidate to be compared with first; and these features, in order."""
+    partners: dict[str, str] = {}
+    for history, partner in pairs:
+        if partner is not None:
+            partners.setdefault(partner, history)
+    names = list(partners.values())
+    return [*names, *(name for name, _ in pairs if name not in names)], list(partners)

@@ -12,20 +12,39 @@ from cdrzoo.models.base import CrossDomainModel
 class AFM(CrossDomainModel):
     """Attentional factorization machine.
 
-    z = w_0 + sum_i w_i x_i + p^T sum_{i<j} a_ij (e_i * e_j),  a = softmax_ij(h^T relu(W (e_i * e_j) + b))
-    y = sigmoid(z)
+        z = w_0 + sum_i w_i x_i + p^T sum_{i<j} a_ij (e_i * e_j),   a = softmax_ij(h^T relu(W (e_i * e_j) + b))
+        y = sigmoid(z)
 
-    The softmax is over the pairs of fields that the row has (`PairAttention`). What the fields are, and what several
-    domains share: see `FieldStack`. The paper's L2 penalty on W is left to the optimizer's weight decay.
+    x_i: the row's ids (1) and numbers, w_i: their weights, w_0: the bias; e_i: the vector of a field; W, b and h: the
+    attention; p: the last layer. The softmax is over the pairs of fields that the row has (`PairAttention`). What the
+    fields are, and what several domains share: see `FieldStack`. The paper's L2 penalty on W is left to the optimizer's
+    weight decay.
 
     Args:
         schema: the schema; all tables of one width.
         attention_units: rows of W; default: the width of the tables.
         dropout: share of the pooled vector that is dropped in training; default 0.5 (the authors' code).
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout is on.
 
-    Reference: Xiao et al., Attentional Factorization Machines (IJCAI 2017), eqs. 4-6.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: Xiao, Ye, He, Zhang, Wu and Chua, Attentional Factorization Machines: Learning the Weight of Feature
+    Interactions via Attention Networks (IJCAI 2017), section 3, equations 4 to 6.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare().only("films")
+        >>> model = models.AFM(prepared.schema)
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, attention_units=None, dropout=0.5, **kwargs):

@@ -15,25 +15,39 @@ from cdrzoo.models.base import CrossDomainModel
 class CML(CrossDomainModel):
     """Collaborative metric learning in each domain: the first stage of SSCDR.
 
-    Users and items are points of the unit ball, and a user is nearer to what he likes than to another item:
-
-        L = mean over liked (u, i) of [m + |u - i|^2 - |u - j|^2]_+,    j drawn uniformly from the domain's items
+        L = mean over liked (u, i) of [m + |u - i|^2 - |u - j|^2]_+
         z = a - b |u - i|^2
 
-    Liked is what has a label above the domain's mean; of clicks, the clicks. y = z for ratings, sigmoid(z) for clicks:
-    distances are no labels, so a and b are fitted to the labels, and the prediction loss fits nothing else.
+    u, i: a user and an item, points of the unit ball, a user being nearer to what he likes than to another item j,
+    drawn uniformly from the domain's items; m: the margin. Liked is what has a label above the domain's mean; of
+    clicks, the clicks. y = z for ratings, sigmoid(z) for clicks: distances are no labels, so a and b are fitted to the
+    labels, and the prediction loss fits nothing else.
 
     Args:
         schema: the schema; users of one table, tables of users and items of one width.
         margin: m; default 1.
         readers: how many users of each item of a source are kept for SSCDR's inference; default 8.
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether rows are noted as trained.
 
-    Logged while training: `<domain>_loss`, which fits a and b, and `metric`, the hinges' sum.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
 
-    Reference: Kang et al., Semi-Supervised Learning for Cross-Domain Recommendation to Cold-Start Users (CIKM 2019);
-    Hsieh et al., Collaborative Metric Learning (WWW 2017), section 3.
+    Logged: `<domain>_loss`, which fits a and b; in training also `metric`, the hinges' sum.
+
+    Reference: Hsieh, Yang, Cui, Lin, Belongie and Estrin, Collaborative Metric Learning (WWW 2017), section 3; Kang,
+    Hwang, Lee and Yu, Semi-Supervised Learning for Cross-Domain Recommendation to Cold-Start Users (CIKM 2019).
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare()
+        >>> model = models.CML(prepared.schema, margin=0.5)
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, margin=1.0, readers=8, **kwargs):

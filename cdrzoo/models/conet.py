@@ -16,16 +16,15 @@ from cdrzoo.models.base import CrossDomainModel
 class CoNet(CrossDomainModel):
     """Collaborative cross network; with `lasso` sparse CoNet.
 
-    Each domain has a tower. In training it reads pairs of rows, which are one user's, and the first layers of a tower
-    also take what the other tower's layer below says, through a matrix H that both directions share:
-
         a_T^{l+1} = relu(a_T^l W_T^l + b_T^l + a_S^l H^l)                                            (eqs. 3, 4)
         a_S^{l+1} = relu(a_S^l W_S^l + b_S^l + a_T^l H^l)
         L = L_T + L_S + lambda sum_l |H^l|                                                           (eqs. 7, 9)
 
-    a^0 is the row: all that its domain lists, in the same columns for every domain (`SlotConcat`: H^0 takes rows of
-    either), tables that features of several domains name being shared, the users' to begin with. Of more than two
-    domains each pair has its H, and a tower adds up what the others say.
+    T, S: two domains, each with a tower W, b; in training it reads pairs of rows, which are one user's, and the first
+    layers also take what the other tower's layer below says, through a matrix H that both directions share. L_T, L_S:
+    the mean cross-entropies. a^0 is the row: all that its domain lists, in the same columns for every domain
+    (`SlotConcat`: H^0 takes rows of either), tables that features of several domains name being shared, the users' to
+    begin with. Of more than two domains each pair has its H, and a tower adds up what the others say.
 
     It is trained on paired batches (`prepared.train(..., paired=True)`). A row that is scored has no partner in another
     domain: it goes through its own tower without H, as the authors' code evaluates. The same holds for a batch of one
@@ -42,13 +41,27 @@ class CoNet(CrossDomainModel):
         lasso: lambda; default 0 is CoNet. Sparse CoNet: 0.01 (the authors tried 0.1 and 0.5 as well).
         dropout: share of each hidden layer that is dropped in training; default 0.
 
-    Call arguments and returns: see `CrossDomainModel`; in training the i-th rows of all domains are one
-    user's, which a step asserts.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`; in training the i-th rows of all domains are one
+            user's, which a step asserts.
+        training: whether dropout is on, and what the towers say of each other.
 
-    Logged while training: `<domain>_loss`, and with `lasso` the term `lasso`, lambda included.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
 
-    Reference: Hu et al., CoNet: Collaborative Cross Networks for Cross-Domain Recommendation (CIKM 2018), sections 3
-    and 4.
+    Logged: `<domain>_loss`, and with `lasso` the term `lasso`, lambda included.
+
+    Reference: Hu, Zhang and Yang, CoNet: Collaborative Cross Networks for Cross-Domain Recommendation (CIKM 2018),
+    sections 3 and 4, equations 3 to 9.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare()
+        >>> model = models.CoNet(prepared.schema, units=(64, 32), lasso=0.01)
+        >>> x, y = next(iter(prepared.train(64, paired=True)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, units=(256, 128, 32), cross_layers=2, lasso=0.0, dropout=0.0, **kwargs):

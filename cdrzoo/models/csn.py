@@ -13,14 +13,13 @@ from cdrzoo.models.base import CrossDomainModel
 class CSN(CrossDomainModel):
     """Cross-stitch network.
 
-    Each domain has a tower; after each hidden layer a cross-stitch unit mixes what the towers say of a pair of rows,
-    which are one user's (for two domains, A and B):
-
         a_A <- alpha_AA a_A + alpha_AB a_B
         a_B <- alpha_BA a_A + alpha_BB a_B
 
-    alpha starts at 0.9 on the diagonal and at 0.1 / (D - 1) beside it, D being the number of domains. A row is all that
-    its domain lists, and tables that features of several domains name are shared, the users' to begin with.
+    a_A, a_B: what the towers of two domains, A and B, say of a pair of rows, which are one user's, after a hidden
+    layer; alpha: the layer's cross-stitch unit. alpha starts at 0.9 on the diagonal and at 0.1 / (D - 1) beside it, D
+    being the number of domains. A row is all that its domain lists, and tables that features of several domains name
+    are shared, the users' to begin with.
 
     It is trained on paired batches (`prepared.train(..., paired=True)`). A row that is scored has no partner in another
     domain: it goes through its own tower, without the stitches. The same holds for a batch of one domain.
@@ -33,11 +32,27 @@ class CSN(CrossDomainModel):
         units: hidden layers of each tower; default `(256, 128, 32)`, as `DNN` has them.
         dropout: share of each hidden layer that is dropped in training; default 0.
 
-    Call arguments and returns: see `CrossDomainModel`; in training the i-th rows of all domains are one
-    user's, which a step asserts.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`; in training the i-th rows of all domains are one
+            user's, which a step asserts.
+        training: whether dropout is on, and what the towers say of each other.
 
-    Reference: Misra et al., Cross-stitch Networks for Multi-task Learning (CVPR 2016), equation 1; as a recommender Hu
-    et al., CoNet (CIKM 2018), section 3.2.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: Misra, Shrivastava, Gupta and Hebert, Cross-stitch Networks for Multi-task Learning (CVPR 2016), equation
+    1; as a recommender Hu et al., CoNet (CIKM 2018), section 3.2.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare()
+        >>> model = models.CSN(prepared.schema, units=(64, 32))
+        >>> x, y = next(iter(prepared.train(64, paired=True)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, units=(256, 128, 32), dropout=0.0, **kwargs):

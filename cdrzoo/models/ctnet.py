@@ -13,23 +13,21 @@ from cdrzoo.models.stages import SecondStage, frozen
 class CTNet(SecondStage):
     """Continual Transfer Network: the second stage after a `SourceDNN`, the source's tower.
 
-    Both towers read the target's row, each through tables of its own. The source's is frozen; after each hidden layer
-    an adapter, a gated linear unit, hands its state to the target's:
-
         h_0 = [e_1 | ... | e_n],   h_l = relu(h_{l-1} W_l + b_l) + Adapter_l(h^S_l),   l = 1 .. L
         Adapter_l(h) = (h V_l + a_l) * sigmoid(h U_l + c_l),   y = sigmoid(w h_L + b),   L = mean CE over target rows
 
-    V and a start at 0: attaching the source's tower does not change what the target's says, and nothing that either has
-    learnt is thrown away. That is what makes the transfer a continual one. With the rows of each day
+    e_i: the vectors of the target's row; W_l, b_l: the hidden layers of its tower, w, b the last one; h^S_l: what the
+    source's tower, which is frozen and has tables of its own, says of the same row after l layers; Adapter_l: a gated
+    linear unit. V and a start at 0: attaching the source's tower does not change what the target's says, and nothing
+    that either has learnt is thrown away. That is what makes the transfer a continual one. With the rows of each day
 
         model.refresh(source)      the source's tower, as its own training has left it, takes the old one's place;
                                    what the target has learnt, adapters and the optimizer's state included, stays
         model.fit(rows of the target since the last time)
 
     and no `compile` in between. (After a refresh the adapters read another tower; should the newest rows be few, `fit`
-    those of some days before once more.)
-
-    The model of the first stage is copied when it is given: it may go on training as it likes and be handed over again.
+    those of some days before once more.) The model of the first stage is copied when it is given: it may go on training
+    as it likes and be handed over again.
 
     Args:
         schema: the schema of the first stage.
@@ -37,13 +35,28 @@ class CTNet(SecondStage):
         units: hidden layers of the target's tower, as many as the source's has; default `(256, 128, 32)`.
         dropout: share of each hidden layer of the target's tower that is dropped in training; default 0.
 
-    Call arguments: `{target: {feature: tensor}}`, see `CrossDomainModel`.
+    Call arguments:
+        x: `{target: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout is on.
 
     Returns:
-        `{target: float32 [B, 1]}`.
+        `{target: float32 [B, 1]}`: a probability for clicks, a value for ratings.
 
-    Reference: Liu et al., Continual Transfer Learning for Cross-Domain Click-Through Rate Prediction at Taobao (WWW
-    2023, companion). Sizes, where an adapter's output is added, and its start at 0 are this project's choice.
+    Logged: `<target>_loss`.
+
+    Reference: Liu, Wang, Wang et al., Continual Transfer Learning for Cross-Domain Click-Through Rate Prediction at
+    Taobao (WWW 2023, companion). Sizes, where an adapter's output is added, and its start at 0 are this project's
+    choice.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare()
+        >>> first = models.SourceDNN(prepared.schema)  # to be trained: compile, fit on rows of the sources
+        >>> model = models.CTNet(prepared.schema, first)
+        >>> x, y = next(iter(prepared.train(64, domains=("films",))))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, pretrained, units=(256, 128, 32), dropout=0.0, **kwargs):

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import ops
 
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers import MLP, DomainAlignment, RowVectors, head
-from cdrzoo.losses import row_weights
 from cdrzoo.models.base import CrossDomainModel, check_layers
 
 
@@ -17,16 +15,17 @@ from cdrzoo.models.base import CrossDomainModel, check_layers
 class DANN(CrossDomainModel):
     """Domain-Adversarial Neural Network.
 
-    h = G_f(x),   y = sigmoid(G_y(h)),   d^ = sigmoid(G_d(Rev(h)))      Rev: the identity, its gradient times -lambda
+        h = G_f(x),   y = sigmoid(G_y(h)),   d^ = sigmoid(G_d(Rev(h)))
+        L = sum_e mean(CE(y, G_y)) over domains e + mean(CE(d, d^))
 
-    L = sum_e mean(CE(y, G_y)) over domains e + mean(CE(d, d^)),   d = 1 for rows of the target, 0 for others
+    x: the row of DNN (`SlotConcat`); G_f, G_y, G_d: networks; Rev: the identity, its gradient times -lambda; CE: the
+    cross-entropy; d: 1 for rows of the target, 0 for others. G_d learns to tell the domains apart and G_f learns to
+    prevent it. lambda scales what G_f gets and not what G_d learns. Labels of all domains are known here, so that each
+    has a prediction loss; with several sources the target is told from the rest, because the served domain is what must
+    not stand out.
 
-    so that G_d learns to tell the domains apart and G_f learns to prevent it. lambda scales what G_f gets and not what
-    G_d learns. Labels of all domains are known here, so that each has a prediction loss; with several sources the
-    target is told from the rest, because the served domain is what must not stand out.
-
-    Domains with different features: x is the row of DNN (`SlotConcat`), so the first matrix of G_f is a projection of
-    each field, which domains that both list the field share and others have alone. Only h has to be alike.
+    Domains with different features: the first matrix of G_f is a projection of each field, which domains that both list
+    the field share and others have alone. Only h has to be alike.
 
     To keep that from diverging, the two domains have half of the weight each in the loss of G_d, and the reversal rests
     while G_d does no better than chance (`DomainAlignment`, which says why; `stable=False` is without the two).
@@ -43,11 +42,26 @@ class DANN(CrossDomainModel):
         pooling: of histories, `"mean"` (default) or `"attention"` (DIN's, of each domain).
         dropout: share of each hidden layer of G_f and G_y that is dropped in training; default 0.
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout is on.
 
-    Logged while training: `<domain>_loss` and `domain_loss`, that of G_d.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
 
-    Reference: Ganin et al., Domain-Adversarial Training of Neural Networks (JMLR 2016), sections 4.2 and 5.2.2.
+    Logged: `<domain>_loss`; in training also `domain_loss`, that of G_d.
+
+    Reference: Ganin, Ustinova, Ajakan, Germain, Larochelle, Laviolette, Marchand and Lempitsky, Domain-Adversarial
+    Training of Neural Networks (JMLR 17, 2016), sections 4.2 and 5.2.2.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare()
+        >>> model = models.DANN(prepared.schema, units=(64, 32))
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(
@@ -105,14 +119,6 @@ class DANN(CrossDomainModel):
         return {name: self.extractor(row, training=training) for name, row in rows.items()}
 
     def auxiliary_losses(self, x, y, y_pred, sample_weight, training):
-        if not training or len(y) < 2:  # of one domain there is nothing to tell apart
-            return {}
-        h = ops.concatenate([self.side.h[name] for name in y], axis=0)
-        target = ops.concatenate(
-            [ops.full_like(y_pred[name], name == self.schema.target) for name in y], axis=0
-        )
-        weights = row_weights(y, sample_weight)
-        weight = ops.concatenate([weights[name] for name in y], axis=0)[:, None]
-        # No classes, no probability.
-        terms = self.alignment(h, probability=target, target=target, weight=weight, training=True)
-        return {"domain_loss": terms["domain_loss"]}
+        target, h = self.schema.target, self.side.h
+        terms = self.alignment.by_domain(target, h, y, y_pred, sample_weight, training)
+        return {name: terms[name] for name in terms if name == "domain_loss"}

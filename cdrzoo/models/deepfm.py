@@ -13,18 +13,36 @@ from cdrzoo.models.base import CrossDomainModel
 class DeepFM(CrossDomainModel):
     """Factorization machine beside an MLP, both reading the same embeddings.
 
-    z = w_0 + sum_i w_i x_i + sum_{i<j} <e_i, e_j> + w MLP([e_1 | .. | e_F]),  y = sigmoid(z)
+        z = w_0 + sum_i w_i x_i + sum_{i<j} <e_i, e_j> + w MLP([e_1 | .. | e_F]),   y = sigmoid(z)
 
-    What the fields are, and what several domains share: see `FieldStack`.
+    x_i: the row's ids (1) and numbers, w_i: their weights, w_0: the bias; e_i: the vector of field i of F; w: the last
+    layer. What the fields are, and what several domains share: see `FieldStack`.
 
     Args:
         schema: the schema; all tables of one width.
         units: hidden layers; default `(400, 400, 400)` (section 3.1).
         dropout: share of each hidden layer that is dropped in training; default 0.5 (section 3.1).
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout is on.
 
-    Reference: Guo et al., DeepFM (IJCAI 2017), eqs. 1-4.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: Guo, Tang, Ye, Li and He, DeepFM: A Factorization-Machine based Neural Network for CTR Prediction (IJCAI
+    2017), section 2.1, equations 1 to 4.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare().only("films")
+        >>> model = models.DeepFM(prepared.schema, units=(64, 32))
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, units=(400, 400, 400), dropout=0.5, **kwargs):

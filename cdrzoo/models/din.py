@@ -12,11 +12,12 @@ from cdrzoo.models.base import CrossDomainModel, check_layers
 class DIN(CrossDomainModel):
     """Deep Interest Network.
 
-    a_j = MLP_a([q | k_j | q - k_j | q * k_j]),  v = sum_j a_j k_j  (no softmax: the strength of an interest is kept)
-    z = w MLP([v | q | user | context]) + b,  y = sigmoid(z);  both MLPs use Dice.
+        a_j = MLP_a([q | k_j | q - k_j | q * k_j]),   v = sum_j a_j k_j
+        z = w MLP([v | q | user | context]) + b,   y = sigmoid(z)
 
-    With a schema of several domains one network reads the rows of all of them (`SlotConcat`), each domain with its own
-    attention.
+    q: the candidate; k_j: a step of a history; v: the user's interest, without a softmax, so that its strength is kept;
+    w, b: the last layer. Both MLPs use Dice. With a schema of several domains one network reads the rows of all of them
+    (`SlotConcat`), each domain with its own attention.
 
     Args:
         schema: the schema; at least one history.
@@ -24,9 +25,26 @@ class DIN(CrossDomainModel):
         attention_units: hidden layers of the attention; default `(80, 40)` (the authors' code).
         dropout: share of each hidden layer that is dropped in training; default 0.
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout and the statistics of the batch (Dice) are on.
 
-    Reference: Zhou et al., Deep Interest Network for Click-Through Rate Prediction (KDD 2018), sections 4.3 and 5.3.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: Zhou, Zhu, Song et al., Deep Interest Network for Click-Through Rate Prediction (KDD 2018), sections 4.3
+    and 5.3.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare().only("films")
+        >>> model = models.DIN(prepared.schema)
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, units=(200, 80), attention_units=(80, 40), dropout=0.0, **kwargs):

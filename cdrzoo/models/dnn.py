@@ -12,20 +12,38 @@ from cdrzoo.models.base import CrossDomainModel
 class DNN(CrossDomainModel):
     """Embedding and MLP, the base model of the field.
 
-    v = [e_1 | ... | e_n], a history being the mean of its items' embeddings;  z = w MLP(v) + b;  y = sigmoid(z)
+        z = w MLP([e_1 | ... | e_n]) + b,   y = sigmoid(z)
 
-    With a schema of several domains this is `DNN-multi`: one network reads the rows of all of them, with a one-hot of
-    the domain; features that a domain does not list are zeros (`SlotConcat`).
+    e_i: the vector of a field, of a history the mean of its items' embeddings; w, b: the last layer. With a schema of
+    several domains this is `DNN-multi`: one network reads the rows of all of them, with a one-hot of the domain;
+    features that a domain does not list are zeros (`SlotConcat`).
 
     Args:
         schema: the schema.
         units: hidden layers; default `(256, 128, 32)` (Zhang et al., section 3.1.3).
         dropout: share of each hidden layer that is dropped in training; default 0.
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout is on.
 
-    Reference: Covington et al., Deep Neural Networks for YouTube Recommendations (RecSys 2016), section 4, as a model
-    of clicks; Zhang et al., Collaborative Cross-Domain Transfer Learning (KDD 2023), section 3.1.2.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: Covington, Adams and Sargin, Deep Neural Networks for YouTube Recommendations (RecSys 2016), section 4,
+    as a model of clicks; Zhang, Zhang, Zhang, Wang and Wang, A Collaborative Transfer Learning Framework for
+    Cross-domain Recommendation (KDD 2023), section 3.1.2.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare()
+        >>> model = models.DNN(prepared.schema, units=(64, 32))
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, units=(256, 128, 32), dropout=0.0, **kwargs):

@@ -13,21 +13,17 @@ from cdrzoo.models.stages import MappedUsers, frozen
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
 class EMCDR(MappedUsers):
-    """Embedding and mapping.
+    """Embedding and mapping: the second stage after an `MF`, a matrix factorisation of each domain.
 
-    First stage: a matrix factorisation of each domain (`MF`). Second stage, this model: of users whom both domains have
-    trained, the function f from their vectors in the source to those in the target; the factors rest.
+        min_f  mean_u || f(u^S) - u^T ||^2                                                               (eqs. 4-6)
 
-        min_f  mean_u || f(u^S) - u^T ||^2,      f linear (u A) or an MLP (`UserMapping`)                 (eqs. 4-6)
-
-    Serving, for a user whom the target has not trained: z = s(f(u^S), v^T), s being the first stage's; with biases u
-    is [p_u | b_u], so f maps a user's bias too. A request holds his raw id and the item's, no more: domains share the
-    vocabulary of users, so the id finds his row in the source's table, and the first stage keeps which domain has
-    trained which rows (`bridged`; they are part of an export). Users whom the target has trained are served with their
-    own vector. Of several sources each has its f, and what they map is averaged over those that know the user.
-
-        mf = MF(schema);          mf.compile(...);     mf.fit(rows of all domains)
-        emcdr = EMCDR(schema, mf);   emcdr.compile(...);   emcdr.fit(rows of the target)
+    u^S, u^T: the vectors, in a source and the target, of users whom both domains have trained, which rest; f: linear (u
+    A) or an MLP (`UserMapping`). Serving, for a user whom the target has not trained: z = s(f(u^S), v^T), s being the
+    first stage's and v^T the item's vector; with biases u is [p_u | b_u], so f maps a user's bias too. A request holds
+    his raw id and the item's, no more: domains share the vocabulary of users, so the id finds his row in the source's
+    table, and the first stage keeps which domain has trained which rows (`bridged`; they are part of an export). Users
+    whom the target has trained are served with their own vector. Of several sources each has its f, and what they map
+    is averaged over those that know the user.
 
     The mean is over the target's training rows, so a user counts as often as he has rated there: vectors of users with
     few ratings are noise (the paper counts users alike). No user whose target rows are held out has been trained in the
@@ -38,14 +34,27 @@ class EMCDR(MappedUsers):
         pretrained: a trained `MF`.
         mapping: f: `"linear"` (default) or `"mlp"` (k, 2k with tanh, k).
 
-    Call arguments: `{target: {feature: tensor}}`, see `CrossDomainModel`.
+    Call arguments:
+        x: `{target: {feature: tensor}}`, see `CrossDomainModel`.
+        training: not looked at.
 
     Returns:
-        `{target: float32 [B, 1]}`.
+        `{target: float32 [B, 1]}`: a probability for clicks, a value for ratings.
 
-    Logged while training: `mapping_loss`, which is minimised, and `<target>_loss`, which is not.
+    Logged: `mapping_loss`, which is minimised, and `<target>_loss`, which is not.
 
-    Reference: Man et al., Cross-Domain Recommendation: An Embedding and Mapping Approach (IJCAI 2017), section 4.
+    Reference: Man, Shen, Jin and Cheng, Cross-Domain Recommendation: An Embedding and Mapping Approach (IJCAI 2017),
+    section 4, equations 4 to 6.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare()
+        >>> first = models.MF(prepared.schema)  # to be trained: compile, fit on rows of all domains
+        >>> model = models.EMCDR(prepared.schema, first)
+        >>> x, y = next(iter(prepared.train(64, domains=("films",))))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, pretrained, mapping="linear", **kwargs):

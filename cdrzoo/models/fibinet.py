@@ -21,10 +21,12 @@ from cdrzoo.models.base import CrossDomainModel
 class FiBiNET(CrossDomainModel):
     """Feature importance and bilinear feature interaction network.
 
-    V = SENET(E),  p_ij = (e_i W_ij) * e_j,  q_ij = (v_i W'_ij) * v_j
-    z = w_0 + sum_i w_i x_i + w MLP([p | q]),  y = sigmoid(z)
+        V = SENET(E),   p_ij = (e_i W_ij) * e_j,   q_ij = (v_i W'_ij) * v_j
+        z = w_0 + sum_i w_i x_i + w MLP([p | q]),   y = sigmoid(z)
 
-    What the fields are, and what several domains share: see `FieldStack`.
+    e_i: the vector of a field, a row of E; v_i: the same weighed by its importance (`SqueezeExcitation`); W, W':
+    matrices of a pair (`BilinearInteraction`); x_i: the row's ids (1) and numbers, w_i: their weights, w_0: the bias;
+    w: the last layer. What the fields are, and what several domains share: see `FieldStack`.
 
     Args:
         schema: the schema; all tables of one width.
@@ -33,9 +35,26 @@ class FiBiNET(CrossDomainModel):
         reduction: r of `SqueezeExcitation`; default 3, the paper's.
         dropout: share of each hidden layer that is dropped in training; default 0.5, the paper's.
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout is on.
 
-    Reference: Huang et al., FiBiNET (RecSys 2019), section 3.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: Huang, Zhang and Zhang, FiBiNET: Combining Feature Importance and Bilinear Feature Interaction for
+    Click-Through Rate Prediction (RecSys 2019), section 3.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare().only("films")
+        >>> model = models.FiBiNET(prepared.schema, units=(64, 32))
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(

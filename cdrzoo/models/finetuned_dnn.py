@@ -12,28 +12,40 @@ from cdrzoo.models.stages import SecondStage
 class FinetunedDNN(SecondStage):
     """Pre-training and fine-tuning: the second stage after a `SourceDNN`.
 
-    It is a copy of the first stage, whose scores it gives until it is trained, and all of it is trained on the target's
-    rows: rows of tables that the source has seen start from what it taught, others anew. Two stages are two `fit`s:
+        y = sigmoid(f(x)),   L = mean CE over target rows
 
-        first = SourceDNN(schema);  first.compile(...);  first.fit(rows of the sources)
-        model = FinetunedDNN(schema, first);  model.compile(...);  model.fit(rows of the target)
-
-    The second usually takes a smaller learning rate (in a run: `learning_rate` and `first.learning_rate`). Hidden
-    layers and dropout are those of the first stage. The model given to it stays what it is.
+    f: a copy of the first stage, whose scores it gives until it is trained; CE: the cross-entropy. All of it is trained
+    on the target's rows: rows of tables that the source has seen start from what it taught, others anew. The second
+    `fit` usually takes a smaller learning rate (in a run: `learning_rate` and `first.learning_rate`). Hidden layers and
+    dropout are those of the first stage. The model given to it stays what it is.
 
     Args:
         schema: the schema of the first stage.
         pretrained: a trained `SourceDNN`.
         train_embeddings: `False` keeps the tables as the first stage left them; default `True`.
 
-    Call arguments: `{target: {feature: tensor}}`, see `CrossDomainModel`.
+    Call arguments:
+        x: `{target: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout is on.
 
     Returns:
-        `{target: float32 [B, 1]}`.
+        `{target: float32 [B, 1]}`: a probability for clicks, a value for ratings.
 
-    Reference: Yang et al., Click-Through Rate Prediction Using Transfer Learning with Fine-Tuned Parameters
-    (Information Sciences, 2022), the rival "Finetune" of Zhang et al., Collaborative Cross-Domain Transfer Learning
-    (KDD 2023).
+    Logged: `<target>_loss`.
+
+    Reference: Yang, Liu, Su et al., Click-Through Rate Prediction Using Transfer Learning with Fine-Tuned Parameters
+    (Information Sciences, 2022), the rival "Finetune" of Zhang et al., A Collaborative Transfer Learning Framework for
+    Cross-domain Recommendation (KDD 2023).
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare()
+        >>> first = models.SourceDNN(prepared.schema)  # to be trained: compile, fit on rows of the sources
+        >>> model = models.FinetunedDNN(prepared.schema, first)
+        >>> x, y = next(iter(prepared.train(64, domains=("films",))))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, pretrained, train_embeddings=True, **kwargs):

@@ -12,18 +12,34 @@ from cdrzoo.models.base import CrossDomainModel
 class FM(CrossDomainModel):
     """Factorization machine: a weight for each value, and for each pair of values the product of their vectors.
 
-    z = w_0 + sum_i w_i x_i + sum_{i<j} <v_i, v_j> x_i x_j,  y = sigmoid(z)  (y = z for ratings)
+        z = w_0 + sum_i w_i x_i + sum_{i<j} <v_i, v_j> x_i x_j,   y = sigmoid(z)   (y = z for ratings)
 
-    A field of several values (a history) enters the pairs as the mean of their vectors, so that its values make no
-    pairs among themselves. With a schema of several domains one machine reads the rows of all of them and the domain
-    is one more field (`FieldStack`).
+    x_i: 1 for an id, a number's value; w_i: its weight, v_i: its vector; w_0: the bias. A field of several values (a
+    history) enters the pairs as the mean of their vectors, so that its values make no pairs among themselves. With a
+    schema of several domains one machine reads the rows of all of them and the domain is one more field (`FieldStack`).
 
     Args:
         schema: the schema; all tables of one width.
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: not looked at.
 
-    Reference: Rendle, Factorization Machines (ICDM 2010), eq. 1.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: Rendle, Factorization Machines (ICDM 2010), section III, equation 1 and lemma 3.1.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare().only("films")
+        >>> model = models.FM(prepared.schema)
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, **kwargs):

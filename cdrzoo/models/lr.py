@@ -12,16 +12,34 @@ from cdrzoo.models.base import CrossDomainModel
 class LR(CrossDomainModel):
     """Logistic regression: one weight for each value of a feature, their mean for several values, one for a number.
 
-    z = w_0 + sum_i w_i[x_i] + sum_j w_j x_j,  y = sigmoid(z)  (y = z for ratings)
+        z = w_0 + sum_i w_i[x_i] + sum_j w_j x_j,   y = sigmoid(z)   (y = z for ratings)
 
-    Which features share weights, and what domains share: see `FirstOrder`.
+    x_i: the ids of a row, x_j its numbers, w their weights, w_0 the bias. Which features share weights, and what
+    domains share: see `FirstOrder`.
 
     Args:
         schema: the schema; widths of tables do not matter.
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: not looked at.
 
-    Reference: Richardson et al., Predicting Clicks (WWW 2007).
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: Richardson, Dominowska and Ragno, Predicting Clicks: Estimating the Click-Through Rate for New Ads (WWW
+    2007).
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare().only("films")
+        >>> model = models.LR(prepared.schema)
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, **kwargs):

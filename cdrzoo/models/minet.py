@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -19,6 +18,7 @@ from cdrzoo.layers import (
     history_field,
     history_steps,
 )
+from cdrzoo.layers.interests import own_partners_first
 from cdrzoo.models.base import CrossDomainModel
 
 
@@ -26,24 +26,18 @@ from cdrzoo.models.base import CrossDomainModel
 class MiNet(CrossDomainModel):
     """Mixed Interest Network.
 
-    A row of the target has a candidate q, a user p (his long-term interest) and recent behaviours in the target and in
-    the source, r. Item attention gives the short-term interests a_t and a_s, M being a matrix of low rank that brings
-    the source's items to the target's candidate; interest attention weighs all three:
-
-        w_j  = v^T relu(V [r_j | q | p | r_j * q]),   a_t = sum_j softmax_j(w) r_j         in a_s: (r_j M) * q
+        w_j  = k^T relu(U [r_j | q | p | r_j * q]),   a_t = sum_j softmax_j(w) r_j         in a_s: (r_j M) * q
         v_*  = exp(g_*^T relu(G_* [q | p | a_t | a_s]) + b_*)
         y_t  = sigmoid(MLP_t([q | v_u p | v_t a_t | v_s a_s])),   y_s = sigmoid(MLP_s([q_s | p_s]))
+        L    = L_t + w_2 L_s
 
-    L = L_t + w_2 L_s, w_2 = 1 unless `loss_weights`, of `compile` or of a run's training, say otherwise. The source's
-    rows have no history and share with the target what the schema lets them share: tables.
-
-    q is what the row lists of role item, side by side, p all else but histories (context counts as the user's). r_j is
-    what the histories of one domain list of an event, the columns that have a partner in q first; in the target's own
-    history these are compared with it. With several sources each has its attention, weight and network.
-
-    Where this differs from the authors' code: padded steps weigh 0, which it lets take part in the softmax; several ids
-    of a feature are averaged (`FieldVectors`), which it adds up; the networks have biases, as everywhere here (the
-    attentions have none).
+    q: a row's candidate, what it lists of role item, side by side; p: its user, all else but histories; r_j: an event
+    of the user's recent behaviours in the target (pooled: a_t) or a source (a_s), the columns that have a partner in q
+    first; k, U and g, G, b: item and interest attention; M: a matrix of low rank that brings the source's items to the
+    candidate; v_u, v_t, v_s: what an interest weighs; q_s, p_s: of a source's row, which has no history; L_t, L_s: mean
+    cross-entropies; w_2: 1 unless `loss_weights`, of `compile` or of a run's training, say otherwise. With several
+    sources each has its attention, weight and network. Where this differs from the authors' code:
+    docs/models/baselines.md.
 
     Args:
         schema: the schema; item and user (or context) features in all domains, and histories in the target's rows.
@@ -52,10 +46,26 @@ class MiNet(CrossDomainModel):
         rank: of M; default 10 (the authors' code).
         dropout: share of each hidden layer that is dropped in training; default 0.
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout is on.
 
-    Reference: Ouyang et al., MiNet: Mixed Interest Network for Cross-Domain Click-Through Rate Prediction (CIKM 2020),
-    section 2.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: Ouyang, Zhang, Zhao et al., MiNet: Mixed Interest Network for Cross-Domain Click-Through Rate Prediction
+    (CIKM 2020), section 2.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare()
+        >>> model = models.MiNet(prepared.schema)
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape, list(model.interest_weights(x))
+        (TensorShape([64, 1]), ['user', 'history_films', 'history_books'])
     """
 
     def __init__(self, schema, units=(256, 128), attention_units=64, rank=10, dropout=0.0, **kwargs):
@@ -146,13 +156,3 @@ class MiNet(CrossDomainModel):
         _, weights = self._interests(q, p, ids, embedded)
         names = ("user", *map(history_field, self.histories))
         return {name: ops.cast(weights[:, i], "float32") for i, name in enumerate(names)}
-
-
-def own_partners_first(pairs: Sequence[tuple[str, str | None]]) -> tuple[list[str], list[str]]:
-    """The histories, those with a feature of the candidate to be compared with first; and these features, in order."""
-    partners: dict[str, str] = {}
-    for history, partner in pairs:
-        if partner is not None:
-            partners.setdefault(partner, history)
-    names = list(partners.values())
-    return [*names, *(name for name, _ in pairs if name not in names)], list(partners)

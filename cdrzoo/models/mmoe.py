@@ -12,11 +12,12 @@ from cdrzoo.models.base import CrossDomainModel
 class MMoE(CrossDomainModel):
     """Multi-gate Mixture-of-Experts, whose tasks are the domains.
 
-    f_i = Expert_i(x),   g = softmax(W_d x),   h = sum_i g_i f_i
-    z   = w_d Tower_d(h) + b_d,   y = sigmoid(z)        d: the row's domain
+        f_i = Expert_i(x),   g = softmax(W_d x),   h = sum_i g_i f_i
+        z   = w_d Tower_d(h) + b_d,   y = sigmoid(z)
 
-    x is the row of DNN (`SlotConcat`: fields of one name are one slot, what a domain does not list is zeros). Gates
-    have no bias. One expert makes every gate 1: `SharedBottom`.
+    d: the row's domain; W_d: its gate, which has no bias; w_d, b_d: its last layer. x is the row of DNN (`SlotConcat`:
+    fields of one name are one slot, what a domain does not list is zeros). One expert makes every gate 1:
+    `SharedBottom`.
 
     Args:
         schema: the schema.
@@ -26,10 +27,26 @@ class MMoE(CrossDomainModel):
         pooling: of histories, `"mean"` (default) or `"attention"` (DIN's, of each domain).
         dropout: share of each hidden layer that is dropped in training; default 0.
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout is on.
 
-    Reference: Ma et al., Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts
-    (KDD 2018), section 4.2.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: Ma, Zhao, Yi, Chen, Hong and Chi, Modeling Task Relationships in Multi-task Learning with Multi-gate
+    Mixture-of-Experts (KDD 2018), section 4.2.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare()
+        >>> model = models.MMoE(prepared.schema, experts=4)
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape, model.gates(x)["films"].shape
+        (TensorShape([64, 1]), TensorShape([64, 4]))
     """
 
     def __init__(

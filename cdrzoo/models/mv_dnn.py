@@ -18,26 +18,42 @@ from cdrzoo.schema import Schema
 class MVDNN(CrossDomainModel):
     """Multi-View Deep Neural Network, as a model of clicks.
 
-    u = tanh-MLP(user),   v = tanh-MLP_d(item)      d: the row's domain
-    z = gamma cos(u, v) + b_d,   y = sigmoid(z)
+        u = tanh-MLP(user),   v = tanh-MLP_d(item)
+        z = gamma cos(u, v) + b_d,   y = sigmoid(z)
 
-    The user's view reads whatever describes the user, his histories (each the mean of its items' embeddings) and the
-    context, in the slots of all domains; an item view reads the features of role item. What a domain teaches about its
-    users reaches the others through the one view of users.
+    d: the row's domain. The user's view, u, reads whatever describes the user, his histories (each the mean of its
+    items' embeddings) and the context, in the slots of all domains; an item view, v, reads the features of role item.
+    What a domain teaches about its users reaches the others through the one view of users.
 
     The paper ranks a clicked item before random ones of its domain, by a softmax over gamma cos. Here rows have labels:
-    the loss is the cross-entropy of each row. A cosine alone could say no more than sigmoid(1) = 0.73, so the scale and
-    a base rate of each domain are learnt; gamma starts at 10.
+    the loss is the cross-entropy of each row. A cosine alone could say no more than sigmoid(1) = 0.73, so the scale
+    gamma, which starts at 10, and a base rate b_d of each domain are learnt.
 
     Args:
         schema: the schema; features of role item, and others, in all domains.
         units: layers of each view; default `(300, 300, 128)`.
         dropout: share of each layer that is dropped in training; default 0.
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout is on.
 
-    Reference: Elkahky et al., A Multi-View Deep Learning Approach for Cross Domain User Modeling in Recommendation
-    Systems (WWW 2015), sections 3 and 4.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: Elkahky, Song and He, A Multi-View Deep Learning Approach for Cross Domain User Modeling in
+    Recommendation Systems (WWW 2015), sections 3 and 4.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare()
+        >>> model = models.MVDNN(prepared.schema, units=(64, 32))
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, units=(300, 300, 128), dropout=0.0, **kwargs):

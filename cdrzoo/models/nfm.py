@@ -13,12 +13,14 @@ from cdrzoo.models.base import CrossDomainModel
 class NFM(CrossDomainModel):
     """Neural factorization machine.
 
-    f = sum_{i<j} e_i * e_j,  h_0 = drop(BN(f)),  h_l = drop(relu(BN(h_{l-1} W_l + b_l)))
-    z = w_0 + sum_i w_i x_i + h^T h_L,  y = sigmoid(z)
+        f = sum_{i<j} e_i * e_j,   h_0 = drop(BN(f)),   h_l = drop(relu(BN(h_{l-1} W_l + b_l)))
+        z = w_0 + sum_i w_i x_i + h^T h_L,   y = sigmoid(z)
 
-    Without hidden layers, normalisation and dropout, and with h = 1, it is a factorization machine. What the fields
-    are, and what several domains share: see `FieldStack`; a batch's rows of all its domains are normalised together,
-    as inference does with the moving averages, so that no score depends on other rows.
+    e_i: the vector of a field; W_l, b_l: the L hidden layers, h: the last one; x_i: the row's ids (1) and numbers, w_i:
+    their weights, w_0: the bias. Without hidden layers, normalisation and dropout, and with h = 1, it is a
+    factorization machine. What the fields are, and what several domains share: see `FieldStack`; a batch's rows of all
+    its domains are normalised together, as inference does with the moving averages, so that no score depends on other
+    rows.
 
     Args:
         schema: the schema; all tables of one width.
@@ -27,9 +29,26 @@ class NFM(CrossDomainModel):
         dropout: share of f and of each hidden layer that is dropped in training; default 0.2 (the authors' code drops
             half of f and 0.2 of the hidden layer).
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout and the statistics of the batch are on.
 
-    Reference: He & Chua, Neural Factorization Machines (SIGIR 2017), eqs. 2-7.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: He and Chua, Neural Factorization Machines for Sparse Predictive Analytics (SIGIR 2017), section 3,
+    equations 2 to 7.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare().only("films")
+        >>> model = models.NFM(prepared.schema)
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, units=(64,), batch_norm=True, dropout=0.2, **kwargs):

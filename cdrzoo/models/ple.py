@@ -13,14 +13,14 @@ from cdrzoo.models.base import CrossDomainModel, check_layers
 class PLE(CrossDomainModel):
     """Progressive Layered Extraction, whose tasks are the domains.
 
-    On each level, E_d being the experts of domain d, which read x_d, and E_s the shared ones, which read x_s:
-
         x_d <- softmax(W_d x_d) . [E_d(x_d) | E_s(x_s)]
         x_s <- softmax(W_s x_s) . [E_d(x_d) of every domain d | E_s(x_s)]        (not on the last level)
-        z    = w_d Tower_d(x_d) + b_d,   y = sigmoid(z)                          d: the row's domain
+        z    = w_d Tower_d(x_d) + b_d,   y = sigmoid(z)
 
-    Below, every x is the row of DNN (`SlotConcat`: fields of one name are one slot, what a domain does not list is
-    zeros). Gates have no bias. No experts of the domains make it an MMoE, and one expert in all a `SharedBottom`.
+    d: the row's domain, z after the last level. On each level, E_d: the experts of domain d, which read x_d; E_s: the
+    shared ones, which read x_s; W_d, W_s: the gates, which have no bias. w_d, b_d: the last layer. Below, every x is
+    the row of DNN (`SlotConcat`: fields of one name are one slot, what a domain does not list is zeros). No experts of
+    the domains make it an MMoE, and one expert in all a `SharedBottom`.
 
     Args:
         schema: the schema.
@@ -31,10 +31,26 @@ class PLE(CrossDomainModel):
         pooling: of histories, `"mean"` (default) or `"attention"` (DIN's, of each domain).
         dropout: share of each hidden layer that is dropped in training; default 0.
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout is on.
 
-    Reference: Tang et al., Progressive Layered Extraction: A Novel Multi-Task Learning Model for Personalized
-    Recommendations (RecSys 2020), section 4.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: Tang, Liu, Zhao and Gong, Progressive Layered Extraction (PLE): A Novel Multi-Task Learning (MTL) Model
+    for Personalized Recommendations (RecSys 2020), section 4.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare()
+        >>> model = models.PLE(prepared.schema, levels=1)
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(

@@ -17,26 +17,22 @@ from cdrzoo.schema import FIRST_KNOWN
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
 class PTUPCDR(MappedUsers):
-    """Personalised transfer of user preferences.
+    """Personalised transfer of user preferences: the second stage after an `MF`, a factorisation of each domain.
 
-    First stage: a factorisation of each domain (`MF`, whose `base` is one of the paper's three: mf, gmf, dnn). Second
-    stage, this model: a meta network reads what a user liked in the source and makes his bridge to the target
-    (`PersonalBridge`); it learns from the target's ratings, and the factors rest.
-
-        p_u = sum_j softmax_j(MLP(v_j^S)) v_j^S                 v_j: items of his history in the source   (eqs. 1-3)
+        p_u = sum_j softmax_j(MLP(v_j^S)) v_j^S                                                           (eqs. 1-3)
         M_u = reshape(MLP(p_u)),   u^ = u^S M_u                                                           (eqs. 4-7)
-        L   = mean over the target's ratings (r - s(u^, v^T))^2   (for clicks: cross-entropy)             (eq. 8)
+        L   = mean over the target's ratings r of (r - s(u^, v^T))^2   (for clicks: cross-entropy)        (eq. 8)
 
-    s is the first stage's; with biases u is [p_u | b_u] and v [q_i | b_i], and the bridge carries a user's bias too.
+    v_j^S: the items of a user's history in the source, which a meta network reads to make his bridge M_u to the target
+    (`PersonalBridge`); u^S: his vector there; v^T: the item's in the target; s: the first stage's match, whose `base`
+    is one of the paper's three (mf, gmf, dnn). The factors rest. With biases u is [p_u | b_u] and v [q_i | b_i], and
+    the bridge carries a user's bias too.
 
     Training scores every user whom a source has trained by his bridge. Serving does it for users whom the target has
     not trained; others have their own vector. A request holds the raw ids of user and item and the user's history in
     the source: domains share the vocabulary of users, so the id finds his row in the source's table, and the history's
     ids find the rows of the source's items; the first stage keeps which domain has trained which rows (they are part of
     an export). Of several sources each has its bridge, and what they map is averaged over those that know the user.
-
-        mf = MF(schema, base="gmf");   mf.compile(...);        mf.fit(rows of all domains)
-        ptupcdr = PTUPCDR(schema, mf);   ptupcdr.compile(...);   ptupcdr.fit(rows of the target)
 
     "Liked" is what the history lists. The paper's lists what a user rated above 3, the last 20; those of the datasets
     here list all that he rated, the last 30. `history_min_label: 4` in the source's data and `length: 20` make the
@@ -48,13 +44,27 @@ class PTUPCDR(MappedUsers):
         pretrained: a trained `MF`.
         meta_units: width of the meta network's hidden layer; default 50.
 
-    Call arguments: `{target: {feature: tensor}}`, see `CrossDomainModel`.
+    Call arguments:
+        x: `{target: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether users whom the target has trained go over their bridge, too.
 
     Returns:
-        `{target: float32 [B, 1]}`.
+        `{target: float32 [B, 1]}`: a probability for clicks, a value for ratings.
 
-    Reference: Zhu et al., Personalized Transfer of User Preferences for Cross-domain Recommendation (WSDM 2022),
-    section 3.
+    Logged: `<target>_loss`.
+
+    Reference: Zhu, Tang, Liu, Zhuang, Xie, Zhang, Lin and He, Personalized Transfer of User Preferences for
+    Cross-domain Recommendation (WSDM 2022), section 3, equations 1 to 8.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare()
+        >>> first = models.MF(prepared.schema, base="gmf")  # to be trained: compile, fit on rows of all domains
+        >>> model = models.PTUPCDR(prepared.schema, first)
+        >>> x, y = next(iter(prepared.train(64, domains=("films",))))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, pretrained, meta_units=50, **kwargs):

@@ -12,9 +12,10 @@ from cdrzoo.models.base import CrossDomainModel
 class SharedBottom(CrossDomainModel):
     """Hard parameter sharing: the rows of all domains pass one network, then the tower of their own domain.
 
-    h = MLP(x),   z = w_d Tower_d(h) + b_d,   y = sigmoid(z)        d: the row's domain
+        h = MLP(x),   z = w_d Tower_d(h) + b_d,   y = sigmoid(z)
 
-    x is the row of DNN (`SlotConcat`: fields of one name are one slot, what a domain does not list is zeros).
+    d: the row's domain; w_d, b_d: its last layer. x is the row of DNN (`SlotConcat`: fields of one name are one slot,
+    what a domain does not list is zeros).
 
     Args:
         schema: the schema.
@@ -23,10 +24,26 @@ class SharedBottom(CrossDomainModel):
         pooling: of histories, `"mean"` (default) or `"attention"` (DIN's, of each domain).
         dropout: share of each hidden layer that is dropped in training; default 0.
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout is on.
 
-    Reference: Caruana, Multitask Learning (Machine Learning, 1997); Ruder, An Overview of Multi-Task Learning in Deep
-    Neural Networks (2017), section 3.1.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: Caruana, Multitask Learning (Machine Learning 28, 1997); Ruder, An Overview of Multi-Task Learning in
+    Deep Neural Networks (2017), section 3.1.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare()
+        >>> model = models.SharedBottom(prepared.schema, tower_units=(16,))
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, units=(256, 128), tower_units=(32,), pooling="mean", dropout=0.0, **kwargs):

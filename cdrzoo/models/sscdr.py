@@ -26,31 +26,25 @@ from cdrzoo.schema import FIRST_KNOWN, PADDING
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
 class SSCDR(MappedUsers):
-    """Semi-supervised mapping for cold-start users.
-
-    First stage: points of users and items in each domain (`CML`). Second stage, this model: a function f from points
-    of the source to points of the target, made into the unit ball; the points rest. It learns from users of both
-    domains, and from the items these like in the source, which the target need not know:
+    """Semi-supervised mapping for cold-start users: the second stage after a `CML`.
 
         L_s = mean_u |f(u^S) - u^T|^2
-        L_u = mean_u [m + |u^T - f(i)|^2 - |u^T - f(j)|^2]_+       i: from u's history in the source, j: any item of it
+        L_u = mean_u [m + |u^T - f(i)|^2 - |u^T - f(j)|^2]_+
         L   = L_s + lambda L_u
+        z   = a - b |u - v|^2
 
-    Inference, for a user whom the target has not trained: the mean over hops h = 0, ..., `hops` of the mean of f over
-    his neighbours at that distance in the source: himself; the items of his history; other users who liked those. Each
-    counts once, unknown ones do not count, and a hop that is empty is left out. z = a - b |u - v|^2, a and b being
-    fitted to the target's labels, with all users mapped.
+    u^S, u^T: the points of a user of both domains, which rest; f: a function from points of the source to points of the
+    target, made into the unit ball; i: an item of the user's history in the source, which the target need not know; j:
+    any item of it; m: CML's margin. v: the item's point; u: the point of a user whom the target has not trained, the
+    mean over hops h = 0, ..., `hops` of the mean of f over his neighbours at that distance in the source: himself; the
+    items of his history; other users who liked those. Each counts once, unknown ones do not count, and a hop that is
+    empty is left out. a and b are fitted to the target's labels, with all users mapped. Users whom the target has
+    trained are served with their own point.
 
     A request holds the raw ids of user and item and the user's history in the source: domains share the vocabulary of
     users, so the id finds his row in the source's table, and the history's ids find the items' rows; the first stage
-    keeps which domain has trained which rows and who liked what (they are part of an export). Users whom the target has
-    trained are served with their own point.
-
-    Where this differs from the paper: it ranks, and has no a and b; how it weighs neighbours was not at hand, here all
-    of a hop count alike and hops count alike; of an item's users those are hop 2 that the first stage keeps; the mean
-    over users is one over the target's training rows. What a user likes in the source is what his history lists: in
-    the usual protocol of cold start the items he rated above 3, 20 at most; in the datasets here all that he rated,
-    the last 30, unless `history_min_label` and `length` say otherwise. (`CML` goes by the labels: above the mean.)
+    keeps which domain has trained which rows and who liked what (they are part of an export). Where this differs from
+    the paper: docs/models/baselines.md.
 
     Args:
         schema: the schema of the first stage; the target's rows list the source's items as a history.
@@ -59,14 +53,27 @@ class SSCDR(MappedUsers):
         unsupervised_weight: lambda; default 0.25.
         hops: 0 (f(u) alone) to 2; default 2.
 
-    Call arguments: `{target: {feature: tensor}}`, see `CrossDomainModel`.
+    Call arguments:
+        x: `{target: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether users whom the target has trained are mapped, too.
 
     Returns:
-        `{target: float32 [B, 1]}`.
+        `{target: float32 [B, 1]}`: a probability for clicks, a value for ratings.
 
-    Logged while training: `<target>_loss`, which fits a and b, `supervised` and `unsupervised` (lambda included).
+    Logged: `<target>_loss`, which fits a and b; in training also `supervised` and `unsupervised` (lambda included).
 
-    Reference: Kang et al., Semi-Supervised Learning for Cross-Domain Recommendation to Cold-Start Users (CIKM 2019).
+    Reference: Kang, Hwang, Lee and Yu, Semi-Supervised Learning for Cross-Domain Recommendation to Cold-Start Users
+    (CIKM 2019).
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare()
+        >>> first = models.CML(prepared.schema)  # to be trained: compile, fit on rows of all domains
+        >>> model = models.SSCDR(prepared.schema, first, hops=1)
+        >>> x, y = next(iter(prepared.train(64, domains=("films",))))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, pretrained, mapping="mlp", unsupervised_weight=0.25, hops=2, **kwargs):

@@ -12,15 +12,15 @@ from cdrzoo.models.base import CrossDomainModel
 class STAR(CrossDomainModel):
     """Star Topology Adaptive Recommender.
 
-    With p the row's domain, x the row of DNN (`SlotConcat`: fields of one name are one slot, what a domain does not
-    list is zeros, and the one-hot of the domain stands beside them), * the product element by element:
-
         h_0 = PN_p(x)                                                       `PartitionedNormalization`
         h_l = relu(h_{l-1} (W_l * W_l,p) + b_l + b_l,p)                     `StarDense`; the last one linear: s_m
         s_a = w MLP(x) + b                                                  the auxiliary network
         y   = sigmoid(s_m + s_a)
 
-    The auxiliary network reads the domain: the first matrix of its MLP times the one-hot is the domain's embedding.
+    p: the row's domain; *: the product element by element; W_l, b_l: the layers of all domains; W_l,p, b_l,p: those of
+    one; w, b: a last layer. x is the row of DNN (`SlotConcat`: fields of one name are one slot, what a domain does not
+    list is zeros), with the one-hot of the domain beside them. So the auxiliary network reads the domain: the first
+    matrix of its MLP times the one-hot is the domain's embedding.
 
     Args:
         schema: the schema.
@@ -29,10 +29,26 @@ class STAR(CrossDomainModel):
         pooling: of histories, `"mean"` (default) or `"attention"` (DIN's, of each domain).
         dropout: share of each hidden layer that is dropped in training; default 0.
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout and the statistics of the batch are on.
 
-    Reference: Sheng et al., One Model to Serve All: Star Topology Adaptive Recommender for Multi-Domain CTR Prediction
-    (CIKM 2021), section 3.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: Sheng, Zhao, Zhou et al., One Model to Serve All: Star Topology Adaptive Recommender for Multi-Domain CTR
+    Prediction (CIKM 2021), section 3.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare()
+        >>> model = models.STAR(prepared.schema, units=(64, 32))
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, units=(256, 128, 32), aux_units=(32,), pooling="mean", dropout=0.0, **kwargs):

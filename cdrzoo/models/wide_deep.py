@@ -12,13 +12,13 @@ from cdrzoo.models.base import CrossDomainModel
 class WideDeep(CrossDomainModel):
     """Wide & Deep learning: memorisation by a linear model, generalisation by an MLP, one loss.
 
-    z = w_wide [x, phi(x)] + w_deep MLP([e_1 | .. | e_n]) + b,  y = sigmoid(z)
+        z = w_wide [x, phi(x)] + w_deep MLP([e_1 | .. | e_n]) + b,   y = sigmoid(z)
 
-    x are the row's ids and numbers, phi(x) its cross products: each event of a history with the candidate
-    (`CrossProducts`), whose weights enter as their mean, as all weights of several values do. The wide weights start at
-    0. The paper trains the wide part by FTRL with L1 and the deep part by AdaGrad; here one optimizer trains both.
-
-    With a schema of several domains one network reads the rows of all of them (`RowVectors`).
+    x: the row's ids and numbers; phi(x): its cross products, each event of a history with the candidate
+    (`CrossProducts`), whose weights enter as their mean, as all weights of several values do; e_i: the vector of a
+    field; w_wide, which starts at 0, w_deep and b: the last layer. The paper trains the wide part by FTRL with L1 and
+    the deep part by AdaGrad; here one optimizer trains both. With a schema of several domains one network reads the
+    rows of all of them (`RowVectors`).
 
     Args:
         schema: the schema.
@@ -26,9 +26,26 @@ class WideDeep(CrossDomainModel):
         buckets: rows of the table of each kind of cross product; default 100,000.
         dropout: share of each hidden layer that is dropped in training; default 0.
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout is on.
 
-    Reference: Cheng et al., Wide & Deep Learning for Recommender Systems (DLRS 2016), eqs. 1-3.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: Cheng, Koc, Harmsen et al., Wide & Deep Learning for Recommender Systems (DLRS 2016), section 3,
+    equations 1 to 3.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare().only("films")
+        >>> model = models.WideDeep(prepared.schema, units=(64, 32), buckets=1_000)
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, units=(1024, 512, 256), buckets=100_000, dropout=0.0, **kwargs):

@@ -13,9 +13,10 @@ from cdrzoo.models.base import CrossDomainModel, check_layers
 class XDeepFM(CrossDomainModel):
     """eXtreme deep factorization machine: explicit crosses of whole fields beside implicit ones.
 
-    z = w_linear a + w_dnn MLP([e_1 | .. | e_F]) + w_cin CIN(E) + b,  y = sigmoid(z)
+        z = w_linear a + w_dnn MLP([e_1 | .. | e_F]) + w_cin CIN(E) + b,   y = sigmoid(z)
 
-    a are the row's ids and numbers. What the fields are, and what several domains share: see `FieldStack`.
+    a: the row's ids and numbers; e_i: the vector of field i of F, the rows of E; w: the last layer, b: the bias. What
+    the fields are, and what several domains share: see `FieldStack`.
 
     Args:
         schema: the schema; all tables of one width.
@@ -23,9 +24,26 @@ class XDeepFM(CrossDomainModel):
         cin_units: maps of the layers of `CIN`; default `(100, 100, 100)` (the paper takes 200 a layer on Criteo).
         dropout: share of each hidden layer that is dropped in training; default 0.5, the paper's.
 
-    Call arguments and returns: see `CrossDomainModel`.
+    Call arguments:
+        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
+        training: whether dropout is on.
 
-    Reference: Lian et al., xDeepFM (KDD 2018), section 3.
+    Returns:
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+
+    Logged: `<domain>_loss`.
+
+    Reference: Lian, Zhou, Zhang, Chen, Xie and Sun, xDeepFM: Combining Explicit and Implicit Feature Interactions for
+    Recommender Systems (KDD 2018), section 3.
+
+    Example:
+        >>> from cdrzoo import models
+        >>> from cdrzoo.data import synthetic
+        >>> prepared = synthetic.prepare().only("films")
+        >>> model = models.XDeepFM(prepared.schema, units=(64, 32), cin_units=(8, 8))
+        >>> x, y = next(iter(prepared.train(64)))
+        >>> model(x)["films"].shape
+        TensorShape([64, 1])
     """
 
     def __init__(self, schema, units=(400, 400), cin_units=(100, 100, 100), dropout=0.5, **kwargs):

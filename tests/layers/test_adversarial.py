@@ -295,3 +295,32 @@ def test_classifiers_may_have_hidden_layers():
         assert float(layer(h, p, TARGET)[f"{name}_loss"]) == pytest.approx(e[chosen].mean(), rel=1e-5)
     assert layer.domain_logit(h).shape == (N, 1)
     assert DomainAlignment.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+def test_the_terms_of_a_batch_are_those_of_its_rows_one_domain_after_the_other():
+    layer = DomainAlignment()
+    h = {"films": C, "books": 2 * C[:3]}
+    p = {"films": np.float32([[0.9], [0.1], [0.7], [0.2]]), "books": np.float32([[0.6], [0.3], [0.8]])}
+    y = {"films": np.float32([1, 0, 0, 1]), "books": np.float32([[1], [0], [1]])}
+    weight = {"books": np.float32([1.0, 2.0, 0.5])}
+    layer.build((None, 3))
+    found = layer.by_domain("books", h, y, p, weight)
+    expected = layer(
+        np.concatenate([h["films"], h["books"]]),
+        np.concatenate([p["films"], p["books"]]),
+        np.float32([[0]] * 4 + [[1]] * 3),
+        weight=np.float32([[1]] * 4 + [[1], [2], [0.5]]),
+        training=True,
+    )
+    assert set(found) == set(expected) == set(layer.term_weights(1.0, 1.0, 0.5))
+    for name, value in found.items():
+        assert float(value) == pytest.approx(float(expected[name]), rel=1e-6) and float(value) > 0
+    assert layer.by_domain("books", h, y, p, weight, training=False) == {}
+    assert layer.by_domain("books", {"books": h["books"]}, {"books": y["books"]}, {"books": p["books"]}) == {}
+
+
+def test_the_weights_of_the_terms_are_those_of_equation_22():
+    weights = DomainAlignment.term_weights(0.7, 1.5, 0.2)
+    assert weights == pytest.approx(
+        {"domain_loss": 0.7, "domain_accuracy": 0.0, "class0_loss": 0.3, "class1_loss": 1.2}
+    )

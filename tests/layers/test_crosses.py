@@ -36,6 +36,16 @@ def test_one_field_has_no_pair():
     np.testing.assert_allclose(BiInteraction()(RNG.normal(size=(3, 1, 4)).astype("float32")), 0, atol=1e-6)
 
 
+@pytest.mark.parametrize("fields", [2, 3, 5])
+def test_bi_interaction_may_start_as_large_as_what_it_multiplies(fields):
+    rows = RNG.uniform(-0.05, 0.05, (4000, fields, 8)).astype("float32")  # of a table that just starts
+    layer = BiInteraction(start="size")
+    assert np.std(layer(rows)) == pytest.approx(rows.std(), rel=0.05)
+    again = BiInteraction.from_config(layer.get_config())
+    again.build(rows.shape)
+    np.testing.assert_array_equal(again.c, layer.c)
+
+
 def test_bi_interaction_configuration():
     assert BiInteraction.from_config(BiInteraction(False).get_config()).weighted is False
     again = BiInteraction.from_config(BiInteraction(start=2.0).get_config())

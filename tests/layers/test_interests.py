@@ -13,6 +13,7 @@ from cdrzoo.layers import (
     FieldPooling,
     InterestAttention,
     ItemAttention,
+    MeanInterest,
     history_steps,
     interests,
 )
@@ -296,3 +297,45 @@ def test_configurations():
         assert keras.tree.map_structure(
             str, type(layer).from_config(config).get_config()
         ) == keras.tree.map_structure(str, config)
+
+
+def test_a_mean_interest_is_the_mean_of_the_steps():
+    keys, mask = normal(3, 4, 2), np.array([[1, 1, 0, 1], [0, 0, 0, 0], [0, 1, 0, 0]], bool)
+    vector, weights = MeanInterest()(normal(3, 2), normal(3, 2), keys, mask)
+    np.testing.assert_allclose(weights, mask / np.array([[3], [1], [1]]), rtol=1e-6)
+    np.testing.assert_allclose(vector, (np.asarray(weights)[..., None] * keys).sum(1), rtol=1e-5, atol=1e-7)
+
+
+def test_interests_stand_in_the_order_of_their_pools_and_what_a_row_lacks_is_zeros():
+    item, steps, mask = normal(3, 2), normal(3, 4, 2), np.ones((3, 4), bool)
+    pools = {"history_films": MeanInterest(), "history_books": MeanInterest()}
+    m, weights = interests.pooled_interests(
+        {"item": item, "history_books": steps}, {"history_books": mask}, pools
+    )
+    expected = np.stack([item, 0 * item, 0 * item, steps.mean(1)], axis=1)
+    np.testing.assert_allclose(m, expected, rtol=1e-5, atol=1e-7)
+    assert list(weights) == ["history_books"]
+
+
+def test_histories_stand_with_the_targets_first_and_a_row_needs_a_candidate():
+    schema = toy_schema()
+    assert FieldPooling(schema).histories == ["history_films", "history_books"]
+    users = {d.name: d.with_role("user") for d in schema.domains}
+    with pytest.raises(SchemaError, match="'books' lists no feature of role item"):
+        FieldPooling(schema.reading(users))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "names", "partners"),
+    [
+        (
+            [("seen", "item"), ("genres", "genre"), ("stars", None)],
+            ["seen", "genres", "stars"],
+            ["item", "genre"],
+        ),
+        ([("stars", None), ("seen", "item"), ("again", "item")], ["seen", "stars", "again"], ["item"]),
+        ([("stars", None)], ["stars"], []),
+    ],
+)
+def test_what_has_a_partner_goes_first(pairs, names, partners):
+    assert interests.own_partners_first(pairs) == (names, partners)
