@@ -13,6 +13,7 @@ import pytest
 
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import results
+from cdrzoo.report import figures, rendering, run
 from cdrzoo.report import pages as report
 from cdrzoo.training import looks
 from cdrzoo.training.config import RunConfig
@@ -29,7 +30,7 @@ class Page(html.parser.HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.open, self.fetched, self.titles, self.figures = [], [], [], 0
-        self.tags, self.text = set(), ""
+        self.tags, self.attributes, self.text = set(), {}, ""
         self.feed(text)
         assert not self.open, self.open
 
@@ -37,8 +38,9 @@ class Page(html.parser.HTMLParser):
         self.tags.add(tag)
         self.figures += tag == "figure"
         for name, value in attributes:
+            self.attributes.setdefault(name, []).append(value)
             if name in ("src", "srcset", "data", "action") or (
-                name.endswith("href") and not value.startswith("#")
+                name.endswith("href") and not value.startswith(("#", "data:image/png;base64,"))
             ):
                 self.fetched.append(value)
             self.fetched += [
@@ -69,6 +71,21 @@ def alone(text):
     assert not page.fetched and not page.tags & {"script", "link", "iframe", "img"}
     assert 'name="viewport"' in text and "@media print" in text
     return page
+
+
+def shown(*drawn):
+    """A page with these figures."""
+    template = """{% extends "page.html" %}{% import "parts.html" as parts %}
+    {% block content %}{% for each in drawn %}{{ parts.figure(each) }}{% endfor %}{% endblock %}"""
+    return alone(rendering.ENVIRONMENT.from_string(template).render(title="A <title>", drawn=drawn))
+
+
+def write_selector(folder, source):
+    """What CCTL logs of its selector, in the folder of its run."""
+    rows = [[epoch, source, low, low + 0.5, 10 * epoch] for epoch in (1, 2) for low in (0.0, 0.5)]
+    (folder / "logs").mkdir()
+    table = pd.DataFrame(rows, columns=["epoch", "name", "low", "high", "count"])
+    table.to_csv(folder / "logs" / "selector_weights.csv", index=False)
 
 
 @pytest.fixture
@@ -148,14 +165,6 @@ def test_a_comparison_that_is_still_searching_keeps_no_other_off_the_page(compar
     assert "1 comparison, 4 runs" in page.text and "no run of theirs is done yet: begun" in page.text
 
 
-def test_names_are_escaped(comparison):
-    text = (comparison / "results.jsonl").read_text().replace("cctl:pooling=mean", "cctl:x=<b>&amp")
-    (comparison / "results.jsonl").write_text(text)
-    out = comparison / "elsewhere.html"
-    assert report.report(comparison, out) == out
-    assert "<b>" not in out.read_text() and "cctl:x=<b>&amp" in alone(out.read_text()).text
-
-
 def test_what_there_is_nothing_to_report_on(tmp_path):
     with pytest.raises(InputError, match="nothing to report on"):
         report.report(tmp_path)
@@ -164,8 +173,8 @@ def test_what_there_is_nothing_to_report_on(tmp_path):
 def test_attention_by_how_long_ago_by_hand():
     # The first row has steps 1 and 2 of three (padded behind), the second all three.
     weights = np.array([[0.2, 0.8, 0.0], [0.5, 0.2, 0.3]])
-    np.testing.assert_allclose(report._by_recency(weights), [(0.8 + 0.3) / 2, (0.2 + 0.2) / 2, 0.5])
-    assert len(report._by_recency(np.zeros((2, 3)))) == 0
+    np.testing.assert_allclose(figures.by_recency(weights), [(0.8 + 0.3) / 2, (0.2 + 0.2) / 2, 0.5])
+    assert len(figures.by_recency(np.zeros((2, 3)))) == 0
 
 
 @pytest.mark.parametrize(
@@ -179,8 +188,7 @@ def test_attention_by_how_long_ago_by_hand():
     ],
 )
 def test_what_a_model_attends_to_is_drawn(quantity, given, names):
-    figure = report._look(dict(looks.flat(given)), quantity, np.array([True, False]))
-    page = alone(report._page("A <title>", [figure]))
+    page = shown(figures.look(dict(looks.flat(given)), quantity, np.array([True, False])))
     for name in names:
         assert name in page.text
     assert ("with a click" in page.text) == (quantity == "interest_weights")
@@ -211,15 +219,21 @@ def test_what_a_histogram_counts():
     }
 
 
-def test_selector_weights_over_time():
-    rows = [[epoch, "books", low, low + 0.5, 10 * epoch] for epoch in (1, 2) for low in (0.0, 0.5)]
-    text = report._selector(pd.DataFrame(rows, columns=["epoch", "name", "low", "high", "count"]))
-    assert "Rows of books" in Page(text).text
+def test_interests_where_no_row_has_a_click():
+    page = shown(figures.look({"films": np.array([0.5, 0.4])}, "interest_weights", np.array([False, False])))
+    assert "without" in page.text and "with a click" not in page.text
+
+
+def test_selector_weights_over_time(tmp_path):
+    assert run.selector(tmp_path) == []
+    write_selector(tmp_path, "books")
+    page = shown(*run.selector(tmp_path))
+    assert "Rows of books" in page.text and page.figures == 1
 
 
 def test_names_of_any_length_leave_room_for_the_figure():
     values = {"mkt:units=[256,128]:first." + 90 * "x": [0.6, 0.7], "dnn": [0.5, 0.6]}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        page = report._figure(lambda axes: report._dots(axes, values, "AUC"), 1.4, "Seeds")
-    assert "mkt:units=[256,128]:first.xxxxx…" in page and ">dnn<" in page
+        svg = figures.seeds(values, "AUC").svg
+    assert "mkt:units=[256,128]:first.xxxxx…" in svg and ">dnn<" in svg

@@ -14,8 +14,7 @@ from cdrzoo import files
 from cdrzoo.data import synthetic
 from cdrzoo.errors import InputError
 from cdrzoo.models import CARDS
-from cdrzoo.report import pages as report
-from cdrzoo.training import callbacks, fitting, folders, measuring, run
+from cdrzoo.training import callbacks, fitting, folders, looks, measuring, run
 from cdrzoo.training.config import RunConfig, Training
 
 
@@ -107,7 +106,7 @@ def test_what_a_report_draws_is_logged_every_epoch(model, logged, tmp_path):
     config = RunConfig(schema=made.schema, data=made.sources, model=model, training=training, first=few)
     prepared = fitting.seen(config, fitting.prepare(config))
     fitted = fitting.fit(config, prepared, tmp_path)
-    assert sorted(report.looks(fitted.model)) == sorted(logged)  # MKT's gates are layers, not what MMoE's are
+    assert sorted(looks.looks(fitted.model)) == sorted(logged)  # MKT's gates are layers, not what MMoE's are
     rows = len(prepared.parts["films"]["valid"])
     for quantity, names in logged.items():
         (file,) = (tmp_path / "logs" / quantity).glob("events*")

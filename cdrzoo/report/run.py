@@ -1,0 +1,125 @@
+"""The page of a run, and what the page of a transfer report shows of one: curves, attention, data."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cdrzoo import models
+from cdrzoo.evaluation import lift
+from cdrzoo.experiments.tables import TITLES
+from cdrzoo.report import cells, figures
+from cdrzoo.report.figures import Figure
+from cdrzoo.report.rendering import render
+from cdrzoo.training.config import RunConfig
+from cdrzoo.training.looks import LOOKS, flat, looks
+
+ROWS = 1024
+"""Test rows that a model is asked about."""
+
+
+def page(folder: pathlib.Path) -> str:
+    """The page of a finished run."""
+    config = RunConfig.load(folder / "config.yaml")
+    result = json.loads((folder / "metrics.json").read_text())
+    curves = learning_curves(folder)
+    model, prepared = trained(folder)
+    return render(
+        "run.html",
+        title=f"{models.card(config.model).title} on {config.schema.target}",
+        config=config,
+        result=result,
+        metrics=metric_rows(result),
+        curves=curves,
+        calibration=calibration(config, model, prepared),
+        selector=selector(folder),
+        looks=attention(config, model, prepared),
+        data=data(config, folder),
+        commands=[["train", folder / "config.yaml", "--out", "NEW_FOLDER"]],
+    )
+
+
+def trained(folder: pathlib.Path) -> tuple[Any, Any]:
+    """The model of a run and its rows."""
+    from cdrzoo.training import run
+
+    _, model, prepared = run.reload(folder)
+    return model, prepared
+
+
+def metric_rows(result: Mapping[str, Any]) -> list[cells.Row]:
+    """A line a part and group, a column a metric."""
+    rows: list[cells.Row] = []
+    for part in ("validation", "test"):
+        found: dict[str, dict[str, str]] = {}
+        for name, value in result[part].items():
+            metric, _, group = name.partition("@")
+            cell = f"{value:.4f}" if np.isfinite(value) else ""
+            found.setdefault(group or "all", {})[TITLES[metric]] = cell
+        rows += [{"rows": f"{part}, {group}", **cells} for group, cells in found.items()]
+    return rows
+
+
+def learning_curves(folder: pathlib.Path) -> list[Figure]:
+    """Every term that was logged, of both stages where there are two."""
+    curves = []
+    for stage, prefix in (("first", "first stage: "), (".", "")):
+        if (folder / stage / "history.csv").exists():
+            history = pd.read_csv(folder / stage / "history.csv")
+            best = json.loads((folder / stage / "metrics.json").read_text())["best_epoch"]
+            terms = [name for name in history.columns if name != "epoch"]
+            curves += [figures.curve(history, term, best, f"{prefix}{term}") for term in terms]
+    return curves
+
+
+def calibration(config: RunConfig, model: Any, prepared: Any) -> Figure | None:
+    """Of the test rows; `None` for ratings."""
+    from cdrzoo.training import callbacks, measuring
+
+    if config.schema.target_domain.task != "click":
+        return None
+    labels, scores, weights = callbacks.target_scores(model, prepared.test(measuring.EVALUATION_ROWS))
+    points = lift.calibration(labels, scores, np.ones(len(labels)) if weights is None else weights)
+    return figures.calibration({models.card(config.model).cls: points}, "Ten bins of equally many test rows")
+
+
+def selector(folder: pathlib.Path) -> list[Figure]:
+    """How CCTL weighed the rows of each source; empty for other models."""
+    path = folder / "logs" / "selector_weights.csv"
+    if not path.exists():
+        return []
+    return [figures.selector(rows, name) for name, rows in pd.read_csv(path).groupby("name")]
+
+
+def attention(config: RunConfig, model: Any, prepared: Any) -> list[tuple[str, str, Figure]]:
+    """What only a model and its rows can tell (interests, attention, gates): title, caption and figure of each."""
+    target = config.schema.target_domain
+    part = prepared.parts[target.name]["test"]
+    x = {target.name: {name: values[:ROWS] for name, values in part.x.items()}}
+    clicked = part.y[:ROWS, 0] > 0.5 if target.task == "click" else None
+    return [
+        (*LOOKS[name], figures.look(dict(flat(getattr(model, name)(x))), name, clicked))
+        for name in looks(model)
+    ]
+
+
+def data(config: RunConfig, folder: pathlib.Path) -> dict[str, Any]:
+    """What the data section shows: the split, its parts, the schema."""
+    split = json.loads((folder / "split.json").read_text())
+    parts = [
+        {
+            "part": f"{domain}, {part}",
+            "rows": cells.count(found["rows"]),
+            "users": cells.count(found["users"]),
+            "mean label": "" if found["label"] is None else f"{found['label']:.4f}",
+        }
+        for domain, parts in split["parts"].items()
+        for part, found in parts.items()
+        if found["rows"]
+    ]
+    return {"split": split, "parts": parts, "schema": config.schema}
