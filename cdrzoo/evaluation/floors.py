@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from cdrzoo import metrics
 from cdrzoo.data import Prepared
+from cdrzoo.schema import Domain
 
 STRENGTH = 5.0
 """A mean over n rows is drawn to its prior as if it had been seen in so many rows more."""
@@ -20,36 +23,52 @@ def floors(prepared: Prepared) -> dict[str, dict[str, float]]:
     - `+ user`: and the user's mean offset from that in the target;
     - `+ source user`: and, whether the former is there or not, his mean offset from the item means of the sources.
 
-    Sums are clipped to [0, 1] for clicks.
+    Rows without items or users have no such means: what rests on them is left out. Sums are clipped to [0, 1] for
+    clicks.
     """
     target = prepared.schema.target_domain
-    train, test = prepared.frame(target.name, "train"), prepared.frame(target.name, "test")
-    item, user = target.item, target.user
-    base, items = _item_means(train[item], prepared.parts[target.name]["train"].y[:, 0])
-    of_items = test[item].map(items).fillna(base)
-    offsets = _offsets(train[user], prepared.parts[target.name]["train"].y[:, 0] - train[item].map(items))
-    own = test[user].map(offsets)
-    scores = {"item mean": of_items, "item + user mean": of_items + own.fillna(0.0)}
-    if target.task == "rating":
-        scores = {"target mean": pd.Series(base, index=test.index), **scores}
-    sums, counts = 0.0, 0.0
-    for source in prepared.schema.sources:
-        rows = prepared.frame(source.name, "train")
-        labels = prepared.parts[source.name]["train"].y[:, 0]
-        _, means = _item_means(rows[source.item], labels)
-        known = test[user].map(_offsets(rows[source.user], labels - rows[source.item].map(means)))
-        sums, counts = sums + known.fillna(0.0), counts + known.notna()
-    if prepared.schema.sources:
-        from_source = sums / np.maximum(counts, 1)
-        scores["item + source user mean"] = of_items + from_source
-        scores["item + user + source user mean"] = of_items + own.fillna(0.0) + from_source
-    labels = prepared.parts[target.name]["test"].y[:, 0]
-    users = prepared.parts[target.name]["test"].user
+    part, test = prepared.parts[target.name]["test"], prepared.frame(target.name, "test")
+    labels = part.y[:, 0]
     clip = (0.0, 1.0) if target.task == "click" else (None, None)
     return {
-        name: metrics.evaluate(labels, score.clip(*clip).to_numpy(), target.task, users=users)
-        for name, score in scores.items()
+        name: metrics.evaluate(labels, score.clip(*clip).to_numpy(), target.task, users=part.user)
+        for name, score in _scores(prepared, test).items()
     }
+
+
+def _scores(prepared: Prepared, test: pd.DataFrame) -> dict[str, pd.Series]:
+    """What each predictor says of the test rows."""
+    target = prepared.schema.target_domain
+    train, labels = prepared.frame(target.name, "train"), prepared.parts[target.name]["train"].y[:, 0]
+    scores = {}
+    if target.task == "rating":
+        scores["target mean"] = pd.Series(float(np.mean(labels)), index=test.index)
+    if target.item is None:
+        return scores
+    base, items = _item_means(train[target.item], labels)
+    of_items = scores["item mean"] = test[target.item].map(items).fillna(base)
+    if target.user is None:
+        return scores
+    offsets = _offsets(train[target.user], labels - train[target.item].map(items))
+    own = test[target.user].map(offsets).fillna(0.0)
+    scores["item + user mean"] = of_items + own
+    sources = [source for source in prepared.schema.sources if source.user and source.item]
+    if sources:
+        from_source = _from_sources(prepared, sources, test[target.user])
+        scores["item + source user mean"] = of_items + from_source
+        scores["item + user + source user mean"] = of_items + own + from_source
+    return scores
+
+
+def _from_sources(prepared: Prepared, sources: Sequence[Domain], users: pd.Series) -> pd.Series:
+    """The users' offsets in the sources that know them, the mean over these; else 0."""
+    sums, counts = 0.0, 0.0
+    for source in sources:
+        rows, labels = prepared.frame(source.name, "train"), prepared.parts[source.name]["train"].y[:, 0]
+        _, means = _item_means(rows[source.item], labels)
+        known = users.map(_offsets(rows[source.user], labels - rows[source.item].map(means)))
+        sums, counts = sums + known.fillna(0.0), counts + known.notna()
+    return sums / np.maximum(counts, 1)
 
 
 def _item_means(items: pd.Series, labels: np.ndarray) -> tuple[float, pd.Series]:
