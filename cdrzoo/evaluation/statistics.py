@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -268,61 +268,92 @@ def bootstrap(
         (draws of whole clusters).
     """
     labels = np.asarray(labels, np.float64)
-    scores = [np.atleast_2d(np.asarray(each, np.float64)) for each in (first, second)]
-    if scores[0].shape != scores[1].shape or scores[0].shape[1] != len(labels):
-        raise InputError(
-            f"Both models must score each of the {len(labels)} rows, in as many trainings. "
-            f"Received: {scores[0].shape} and {scores[1].shape}."
-        )
+    scores = _aligned(len(labels), first, second)
     weights = np.ones(len(labels)) if weights is None else np.asarray(weights, np.float64)
     cluster = np.arange(len(labels)) if users is None else metrics.codes_of(np.asarray(users))[0]
     masks = {"": np.ones(len(labels), bool)}
     masks |= {f"@{name}": np.asarray(mask, bool) for name, mask in (groups or {}).items()}
-    parts = {}
-    for name, mask in masks.items():
-        if mask.any():
-            drawn, own = np.unique(cluster[mask], return_inverse=True)
-            rows = (labels[mask], weights[mask], own, len(drawn))
-            both = [[_Sample(task, *rows, s[mask], users is not None) for s in each] for each in scores]
-            parts[name] = drawn, both
+    parts = {
+        name: _samples(mask, labels, scores, task, weights, cluster, users is not None)
+        for name, mask in masks.items()
+        if mask.any()
+    }
+    over_rows = _resampled(parts, _draws(cluster, resamples, seed))
+    return {
+        f"{metric}{name}": _bootstrapped(one, two, over_rows[f"{metric}{name}"], both[0][0].sizes[metric])
+        for name, (drawn, both) in parts.items()
+        for metric, (one, two) in _exact(both, len(drawn)).items()
+    }
+
+
+def _aligned(rows: int, *scores: Any) -> list[np.ndarray]:
+    """Scores as `[seeds, rows]`, if they belong to each other and to the rows."""
+    one, two = (np.atleast_2d(np.asarray(each, np.float64)) for each in scores)
+    if one.shape != two.shape or one.shape[1] != rows:
+        raise InputError(
+            f"Both models must score each of the {rows} rows, in as many trainings. "
+            f"Received: {one.shape} and {two.shape}."
+        )
+    return [one, two]
+
+
+def _samples(mask, labels, scores, task, weights, cluster, by_user):
+    """Of some of the rows: the clusters that they are of, and of both models what each training scored."""
+    drawn, own = np.unique(cluster[mask], return_inverse=True)
+    rows = (labels[mask], weights[mask], own, len(drawn))
+    return drawn, [[_Sample(task, *rows, s[mask], by_user) for s in each] for each in scores]
+
+
+def _draws(cluster: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each cluster is drawn, `[some resamples, clusters]`, until there are `resamples`."""
     random = np.random.default_rng(seed)
     clusters = int(cluster.max()) + 1 if len(cluster) else 0
-    found: dict[str, list[np.ndarray]] = {}
-    step = max(1, _CELLS // max(len(labels), clusters, 1))
+    step = max(1, _CELLS // max(len(cluster), clusters, 1))
     for low in range(0, resamples, step):
         times = min(step, resamples - low)
         places = random.integers(clusters, size=(times, clusters)) + clusters * np.arange(times)[:, None]
-        counts = np.bincount(places.ravel(), minlength=times * clusters).reshape(times, clusters)
+        yield np.bincount(places.ravel(), minlength=times * clusters).reshape(times, clusters)
+
+
+def _resampled(parts: Mapping[str, Any], draws: Iterator[np.ndarray]) -> dict[str, np.ndarray]:
+    """`[resamples]` by metric and part: the difference on what was drawn, the mean over trainings."""
+    found: dict[str, list[np.ndarray]] = {}
+    for counts in draws:
         for name, (drawn, both) in parts.items():
-            own_counts = counts[:, drawn].astype(np.float64)
-            for metric, values in _lifts(both, own_counts).items():
+            for metric, values in _lifts(both, counts[:, drawn].astype(np.float64)).items():
                 found.setdefault(f"{metric}{name}", []).append(values.mean(axis=1))
-    result = {}
-    for name, (drawn, both) in parts.items():
-        once = np.ones((1, len(drawn)))
-        for metric, values in _lifts(both, once).items():
-            size = both[0][0].sizes[metric]
-            over_rows = np.concatenate(found[f"{metric}{name}"])
-            defined = over_rows[np.isfinite(over_rows)]
-            # The variance of a resample is (size - 1) / size of what it estimates.
-            error = (
-                float(defined.std(ddof=1)) * math.sqrt(size / (size - 1))
-                if len(defined) > 1 < size
-                else math.nan
-            )
-            seeds = values.shape[1]
-            errors = [(error, size - 1.0)]
-            if seeds > 1:
-                errors.append((float(values.std(ddof=1)) / math.sqrt(seeds), seeds - 1.0))
-            one, two = (float(np.mean([s.metrics(once)[metric] for s in each])) for each in both)
-            result[f"{metric}{name}"] = _difference(one, two, *errors)
-    return result
+    return {name: np.concatenate(values) for name, values in found.items()}
+
+
+def _bootstrapped(first: np.ndarray, second: np.ndarray, resampled: np.ndarray, size: int) -> Difference:
+    """The difference of two models.
+
+    Args:
+        first: `[seeds]`, a metric of the first on all rows.
+        second: of the other.
+        resampled: `[resamples]`, the mean difference over seeds on what was drawn.
+        size: users that the metric rests on.
+    """
+    defined, seeds = resampled[np.isfinite(resampled)], len(first)
+    # The variance of a resample is (size - 1) / size of what it estimates.
+    error = float(defined.std(ddof=1)) * math.sqrt(size / (size - 1)) if len(defined) > 1 < size else math.nan
+    errors = [(error, size - 1.0)]
+    if seeds > 1:
+        errors.append((float((first - second).std(ddof=1)) / math.sqrt(seeds), seeds - 1.0))
+    return _difference(float(first.mean()), float(second.mean()), *errors)
 
 
 def _lifts(both: Sequence[Sequence[_Sample]], counts: np.ndarray) -> dict[str, np.ndarray]:
     """`{metric: [resamples, seeds]}` of first minus second."""
     one, two = ([sample.metrics(counts) for sample in each] for each in both)
     return {metric: np.stack([a[metric] - b[metric] for a, b in zip(one, two)], axis=1) for metric in one[0]}
+
+
+def _exact(both: Sequence[Sequence[_Sample]], clusters: int) -> dict[str, list[np.ndarray]]:
+    """`{metric: [seeds] of either model}` on all rows."""
+    once = np.ones((1, clusters))
+    one, two = ([sample.metrics(once) for sample in each] for each in both)
+    return {m: [np.concatenate([found[m] for found in each]) for each in (one, two)] for m in one[0]}
 
 
 class _Sample:

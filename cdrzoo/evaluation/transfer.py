@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 import pathlib
 import shutil
@@ -11,206 +10,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from cdrzoo import files, metrics, models
+from cdrzoo import files, models
 from cdrzoo.errors import InputError
-from cdrzoo.evaluation.statistics import RESAMPLES, Difference, bootstrap, holm
+from cdrzoo.evaluation.groups import rows_of
+from cdrzoo.evaluation.lift import calibration, measure
+from cdrzoo.evaluation.statistics import RESAMPLES
+from cdrzoo.evaluation.twin import twin_of
+from cdrzoo.schema import Domain, Schema
 from cdrzoo.training.config import RunConfig
 
 SEEDS = 3
 """Trainings of each of the two models unless told otherwise."""
 
-PRIMARY = {"click": "auc", "rating": "rmse"}
-"""The one metric that the verdict rests on, over all test rows."""
-
-LEVELS = {"0": (0, 0), "1-10": (1, 10), "11-30": (11, 30), "above 30": (31, np.inf)}
-"""Groups by a number of training rows: name, least and most."""
-
-VALUES = 6
-"""Groups that a column makes at most; rarer values are one group, numbers are cut at their quartiles."""
-
 WRITTEN = {"runs", "scores.parquet", "transfer.json", "report.html"}
 """What the folder of a report holds."""
-
-SHARED_ARGUMENTS = ("units", "dropout")
-"""Arguments that a twin of another kind takes over, where both models have them."""
-
-
-def twin_of(config: RunConfig) -> tuple[RunConfig, str]:
-    """The target-only twin of a cross-domain run, and in words which one it is.
-
-    A model that can do without a source (`dnn:domains=all`, STAR, ...) is its own twin, on the target alone. A model
-    that cannot has DIN for a twin if it attends to histories, else DNN, as wide and with the same dropout. Seed,
-    optimizer, batch, epochs, patience and width of tables are the run's.
-
-    Raises:
-        InputError: the run has no source.
-    """
-    card = models.card(config.model)
-    if config.domains == "target" or len(config.schema.domains) < 2:
-        raise InputError(
-            f"The run of {card.title} saw the target alone: there is no transfer to measure. Give a run with "
-            "`domains: all`."
-        )
-    if card.family != "cross-domain":
-        return config.with_changes({"domains": "target"}), "the same model, trained on the target alone"
-    own = _arguments(config)
-    first = config.first_stage()
-    own = {**(_arguments(first) if first else {}), **own}
-    name = {"attention": "din", "mean": "dnn"}.get(str(own.get("pooling")), card.twin)
-    known = inspect.signature(models.card(name).load()).parameters
-    arguments = {key: own[key] for key in SHARED_ARGUMENTS if key in own and key in known}
-    arguments = {key: list(value) if isinstance(value, tuple) else value for key, value in arguments.items()}
-    why = (
-        f"{card.title} needs a source; {models.card(name).title} reads histories as it does"
-        + (", as wide" if "units" in arguments else "")
-        + ", on the target alone"
-    )
-    return config.with_changes({"model": name, **arguments}), why
-
-
-def _arguments(config: RunConfig) -> dict[str, Any]:
-    """The model's arguments, those that were left at their defaults included."""
-    parameters = inspect.signature(models.card(config.model).load()).parameters
-    defaults = {k: p.default for k, p in parameters.items() if p.default is not inspect.Parameter.empty}
-    return {**defaults, **config.arguments}
-
-
-def groups_of(rows: pd.DataFrame, by: Sequence[str] = ()) -> dict[str, dict[str, np.ndarray]]:
-    """`{what groups are by: {group: [n] booleans}}`; a division that leaves all rows in one group is left out.
-
-    Args:
-        rows: a test row a line: `target_rows`, `source_rows` (training rows of the user there) and `item_rows` (of the
-            item in the target), as far as they are known, and the columns of `by`.
-        by: further columns to group by.
-    """
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for column, title in (
-        ("target_rows", "user's rows in the target"),
-        ("item_rows", "item's rows in the target"),
-    ):
-        if column in rows:
-            counts = rows[column].to_numpy()
-            found[title] = {name: (counts >= low) & (counts <= high) for name, (low, high) in LEVELS.items()}
-    if "source_rows" in rows:
-        known = rows["source_rows"].to_numpy() > 0
-        found["user in a source"] = {"shared": known, "new to it": ~known}
-    for column in by:
-        values = rows[column]
-        if pd.api.types.is_numeric_dtype(values) and values.nunique() > VALUES:
-            values = pd.qcut(values, 4, duplicates="drop")
-            found[column] = {str(cut): (values == cut).to_numpy() for cut in values.cat.categories}
-        else:
-            values = values.astype(str)
-            common = list(values.value_counts().index[:VALUES])
-            found[column] = {value: (values == value).to_numpy() for value in common}
-            found[column]["others"] = ~values.isin(common).to_numpy()
-    kept = {
-        title: {name: mask for name, mask in masks.items() if mask.any()} for title, masks in found.items()
-    }
-    return {title: masks for title, masks in kept.items() if len(masks) > 1}
-
-
-def verdict(primary: Difference, metric: str) -> str:
-    """`helps`, `harms` or `no difference`: the side of 0 on which the 95 % interval of the primary metric lies."""
-    if not primary.p < 0.05:
-        return "no difference"
-    return "helps" if (primary.difference > 0) == metrics.HIGHER_IS_BETTER[metric] else "harms"
-
-
-def measure(
-    rows: pd.DataFrame,
-    model: Any,
-    twin: Any,
-    task: str = "click",
-    by: Sequence[str] = (),
-    resamples: int = RESAMPLES,
-) -> dict[str, Any]:
-    """Lift of every metric in total and by group, and the verdict.
-
-    The verdict rests on one test: the primary metric over all rows. Groups are many looks at the same rows: their
-    p-values are corrected by Holm, and they do not enter it.
-
-    Args:
-        rows: a test row a line: `label`, `weight`, if there are users `user`, and what `groups_of` takes.
-        model: `[seeds, n]` scores of the cross-domain model.
-        twin: `[seeds, n]` of its twin.
-        task: `click` or `rating`.
-        by: further columns to group by.
-        resamples: of the bootstrap.
-
-    Returns:
-        `verdict`, `metric` (the primary one), `rows`, `users`, `lift` (`{metric: Difference as a mapping}`), `groups`
-        (a mapping a group: `by`, `group`, `rows`, `users`, `lift`, `p_holm` of the primary metric), `lower` (how many
-        groups are worse off) and `harmed` (how many of them beyond chance, after Holm).
-    """
-    users = rows["user"].to_numpy() if "user" in rows else None
-    divisions = groups_of(rows, by)
-    named = {
-        f"{title}: {name}": (title, name, mask)
-        for title, masks in divisions.items()
-        for name, mask in masks.items()
-    }
-    found = bootstrap(
-        rows["label"],
-        model,
-        twin,
-        task,
-        users,
-        {key: mask for key, (_, _, mask) in named.items()},
-        rows["weight"],
-        resamples,
-    )
-    metric = PRIMARY[task]
-    names = [name for name in found if "@" not in name]
-
-    def lift(suffix: str) -> dict[str, dict[str, float]]:
-        return {name: dataclasses.asdict(found[f"{name}{suffix}"]) for name in names}
-
-    def count(mask: np.ndarray) -> int | None:
-        return None if users is None else int(pd.Series(users[mask]).nunique())
-
-    corrected = holm([found[f"{metric}@{key}"].p for key in named])
-    groups: list[dict[str, Any]] = [
-        {
-            "by": title,
-            "group": name,
-            "rows": int(mask.sum()),
-            "users": count(mask),
-            "lift": lift(f"@{key}"),
-            "p_holm": p,
-        }
-        for (key, (title, name, mask)), p in zip(named.items(), corrected)
-    ]
-    sign = 1 if metrics.HIGHER_IS_BETTER[metric] else -1
-    worse = [g for g in groups if sign * g["lift"][metric]["difference"] < 0]
-    return {
-        "verdict": verdict(found[metric], metric),
-        "metric": metric,
-        "rows": len(rows),
-        "users": count(np.ones(len(rows), bool)),
-        "lift": lift(""),
-        "groups": groups,
-        "lower": len(worse),
-        "harmed": sum(g["p_holm"] < 0.05 for g in worse),
-    }
-
-
-def calibration(labels: Any, scores: Any, weights: Any, bins: int = 10) -> list[dict[str, float]]:
-    """Mean score and share of clicks of ten bins of equally many rows: what a calibration curve is drawn of."""
-    order = np.argsort(np.asarray(scores), kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
-    labels, scores, weights = (np.asarray(each, np.float64) for each in (labels, scores, weights))
-    return [
-        {
-            "score": float(np.average(scores[part], weights=weights[part])),
-            "label": float(np.average(labels[part], weights=weights[part])),
-            "rows": len(part),
-        }
-        for part in parts
-        if weights[part].sum() > 0
-    ]
 
 
 def transfer(
@@ -246,77 +60,122 @@ def transfer(
     from cdrzoo.training import fitting, folders, measuring, run
 
     folder, out = pathlib.Path(folder), pathlib.Path(out)
+    twin = None if twin is None else pathlib.Path(twin)
     if seeds < 1:
         raise InputError(f"`seeds` must be at least 1. Received: {seeds}.")
     folders.check_finished(folder)
     config = RunConfig.load(folder / "config.yaml")
-    other, why = twin_of(config)
-    if twin is not None:
-        twin = pathlib.Path(twin)
-        folders.check_finished(twin)
-        other, why = RunConfig.load(twin / "config.yaml"), "as given"
-        if other.domains != "target":
-            raise InputError(f"The twin {twin} saw sources, too. Give a run with `domains: target`.")
-        hashes = [json.loads((each / "split.json").read_text())["hash"] for each in (folder, twin)]
-        if hashes[0] != hashes[1] or config.schema.target != other.schema.target:
-            raise InputError(
-                f"{folder} and its twin {twin} were not tested on the same rows (splits {hashes[0][:12]} and "
-                f"{hashes[1][:12]}). Train the twin with the same data and split, or leave --twin out."
-            )
-    target = config.schema.target_domain
+    other, why = twin_of(config) if twin is None else (_given(twin, folder, config), "as given")
+    _check_columns(config.schema.target_domain, by)
+    _check_out(out)
+    _, trained, prepared = run.reload(folder)
+    if twin is None and config.training.epoch == "longest":  # without a source that is the target
+        steps = int(fitting.training_rows(config, prepared, trained).cardinality())
+        other, why = other.with_changes({"epoch": steps}), f"{why}, as many steps an epoch ({steps})"
+    trainings = _trainings({"model": (config, folder), "twin": (other, twin)}, out / "runs", seeds, verbose)
+    result = _measured(config.schema, prepared, trainings, by, out / "scores.parquet") | {
+        "model": _described(config),
+        "twin": _described(other),
+        "why": why,
+        "seeds": seeds,
+        "resamples": RESAMPLES,
+        "runs": {role: [str(path) for path in paths] for role, paths in trainings.items()},
+        "versions": measuring.versions(),
+    }
+    files.write(out / "transfer.json", json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def _given(twin: pathlib.Path, folder: pathlib.Path, config: RunConfig) -> RunConfig:
+    """The configuration of a twin that was trained already, if it can be one of the run in `folder`."""
+    from cdrzoo.training import folders
+
+    folders.check_finished(twin)
+    other = RunConfig.load(twin / "config.yaml")
+    if other.domains != "target":
+        raise InputError(f"The twin {twin} saw sources, too. Give a run with `domains: target`.")
+    hashes = [json.loads((each / "split.json").read_text())["hash"] for each in (folder, twin)]
+    if hashes[0] != hashes[1] or config.schema.target != other.schema.target:
+        raise InputError(
+            f"{folder} and its twin {twin} were not tested on the same rows (splits {hashes[0][:12]} and "
+            f"{hashes[1][:12]}). Train the twin with the same data and split, or leave --twin out."
+        )
+    return other
+
+
+def _check_columns(target: Domain, by: Sequence[str]) -> None:
     columns = [str(feature.column) for feature in target.features if feature.kind != "ids"]
     unknown = sorted(set(by) - set(columns))
     if unknown:
         raise InputError(
             f"There is no column {unknown[0]!r} to group by. Columns of {target.name}: {', '.join(columns)}."
         )
+
+
+def _check_out(out: pathlib.Path) -> None:
+    """Raises an `InputError` unless a folder is new, empty, or that of a report."""
     there, runs = ({path.name for path in each.glob("*")} for each in (out, out / "runs"))
     if not all("-seed-" in name for name in runs) or not (runs or there <= WRITTEN):
         raise InputError(f"{out} holds files that are no transfer report. Choose a new folder.")
-    _, trained, prepared = run.reload(folder)
-    if twin is None and config.training.epoch == "longest":  # without a source that is the target
-        steps = int(fitting.training_rows(config, prepared, trained).cardinality())
-        other, why = other.with_changes({"epoch": steps}), f"{why}, as many steps an epoch ({steps})"
-    (out / "runs").mkdir(parents=True, exist_ok=True)
-    given = {"model": (config, folder), "twin": (other, twin)}
-    trainings: dict[str, list[pathlib.Path]] = {"model": [], "twin": []}
+
+
+def _trainings(
+    given: Mapping[str, tuple[RunConfig, pathlib.Path | None]],
+    home: pathlib.Path,
+    seeds: int,
+    verbose: int | str,
+) -> dict[str, list[pathlib.Path]]:
+    """The folders of a finished run a seed, by role; what is not there is trained, one seed of both after the other.
+
+    Args:
+        given: configuration by role, and the folder of its first run where it is done.
+        home: where runs are trained.
+        seeds: how many of each.
+        verbose: of the trainings.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    trainings: dict[str, list[pathlib.Path]] = {role: [] for role in given}
     for i in range(seeds):
-        for role, (settings, done) in given.items():
+        for role, (config, done) in given.items():
             if i == 0 and done is not None:
-                trainings[role].append(pathlib.Path(done))
+                trainings[role].append(done)
                 continue
-            seed = settings.seed + i
-            trainings[role].append(out / "runs" / f"{role}-seed-{seed}")
-            _train(settings.with_changes({"seed": seed}), trainings[role][-1], verbose)
-    rows = test_rows(prepared, by)
+            seed = config.seed + i
+            trainings[role].append(home / f"{role}-seed-{seed}")
+            _train(config.with_changes({"seed": seed}), trainings[role][-1], verbose)
+    return trainings
+
+
+def _measured(
+    schema: Schema,
+    prepared: Any,
+    trainings: Mapping[str, Sequence[pathlib.Path]],
+    by: Sequence[str],
+    path: pathlib.Path,
+) -> dict[str, Any]:
+    """What `measure` gives, and what it was measured on; the rows and their scores are written to `path`."""
+    from cdrzoo.training import run
+
+    rows, target = rows_of(prepared, by), schema.target_domain
+    encoded = {"model": prepared, "twin": run.reload(trainings["twin"][0])[2]}
     scores = {
-        "model": np.stack([_score(each, prepared) for each in trainings["model"]]),
-        "twin": np.stack([_score(each, run.reload(trainings["twin"][0])[2]) for each in trainings["twin"]]),
+        role: np.stack([_score(folder, encoded[role]) for folder in folders])
+        for role, folders in trainings.items()
     }
     for role, each in scores.items():
-        for path, values in zip(trainings[role], each):
-            rows[f"{role} {RunConfig.load(path / 'config.yaml').seed}"] = values
-    rows.to_parquet(out / "scores.parquet")
-    result = measure(rows, scores["model"], scores["twin"], target.task, by)
-    described = {role: _described(settings) for role, (settings, _) in given.items()}
-    result |= {
+        for folder, values in zip(trainings[role], each):
+            rows[f"{role} {RunConfig.load(folder / 'config.yaml').seed}"] = values
+    rows.to_parquet(path)
+    return measure(rows, scores["model"], scores["twin"], target.task, by) | {
         "target": target.name,
-        "sources": [domain.name for domain in config.schema.sources],
+        "sources": [domain.name for domain in schema.sources],
         "task": target.task,
-        **described,
-        "why": why,
-        "seeds": seeds,
-        "resamples": RESAMPLES,
-        "runs": {role: [str(path) for path in paths] for role, paths in trainings.items()},
         "calibration": {
             role: calibration(rows["label"], each.mean(axis=0), rows["weight"])
             for role, each in scores.items()
         },
         "split": {"name": prepared.split.name, "hash": prepared.split.hash},
-        "versions": measuring.versions(),
     }
-    files.write(out / "transfer.json", json.dumps(result, indent=2) + "\n")
-    return result
 
 
 def _train(config: RunConfig, folder: pathlib.Path, verbose: int | str) -> None:
@@ -349,19 +208,6 @@ def _described(config: RunConfig) -> dict[str, Any]:
         "training": dataclasses.asdict(config.training),
         "seed": config.seed,
     }
-
-
-def test_rows(prepared: Any, by: Sequence[str] = ()) -> pd.DataFrame:
-    """The target's test rows: user, label, weight, and what they are grouped by, as `measure` takes them."""
-    part = prepared.parts[prepared.schema.target]["test"]
-    rows = prepared.groups("test") if part.user is not None else pd.DataFrame(index=range(len(part.y)))
-    rows["label"] = part.y[:, 0].astype(np.float64)
-    rows["weight"] = 1.0 if part.weight is None else part.weight
-    if by:
-        raw = prepared.frame(prepared.schema.target, "test")
-        for column in by:
-            rows[column] = raw[column].to_numpy()
-    return rows
 
 
 def _score(folder: pathlib.Path, prepared: Any) -> np.ndarray:

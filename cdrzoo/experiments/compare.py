@@ -231,10 +231,10 @@ def check(config: RunConfig, entries: Sequence[Entry], seeds: int, search: int, 
 def measured(config: RunConfig) -> dict[str, Any]:
     """What the rows say without a model: the metrics of simple predictors, and test rows by group of users."""
     from cdrzoo.evaluation import floors
-    from cdrzoo.training import fitting, measuring
+    from cdrzoo.training import fitting, groups
 
     prepared = fitting.prepare(config)
-    return {"floors": floors.floors(prepared), "groups": measuring.group_sizes(prepared)}
+    return {"floors": floors.floors(prepared), "groups": groups.sizes(prepared)}
 
 
 def _chosen(

@@ -17,8 +17,7 @@ import tensorflow as tf
 
 import cdrzoo
 from cdrzoo import data, metrics
-from cdrzoo.data.preparation.protocols import user_groups
-from cdrzoo.training import callbacks
+from cdrzoo.training import callbacks, groups
 from cdrzoo.training.config import RunConfig
 
 
@@ -41,29 +40,13 @@ EVALUATION_ROWS = 4096
 
 
 def evaluate(model: Any, prepared: data.Prepared, part: str = "test") -> dict[str, float]:
-    """Exact metrics of the target's rows of a part, in total and for `groups` of users."""
+    """Exact metrics of the target's rows of a part, in total and for `groups.of_users`."""
     target = model.schema.target
     batches = prepared.test(EVALUATION_ROWS) if part == "test" else prepared.valid(EVALUATION_ROWS)
     labels, scores, weights = callbacks.target_scores(model, batches)
     users = prepared.parts[target][part].user
     task = model.schema.target_domain.task
-    return metrics.evaluate(labels, scores, task, users, groups(prepared, part), weights)
-
-
-def groups(prepared: data.Prepared, part: str = "test") -> dict[str, np.ndarray]:
-    """Which of the target's rows of a part are of which group of users: booleans [n] by name; none without users.
-
-    `cold` and `warm` are users without and with training rows in the target; the others are MKT's (`user_groups`).
-    """
-    if prepared.parts[prepared.schema.target][part].user is None:
-        return {}
-    seen = prepared.groups(part)["target_rows"].to_numpy()
-    return {"cold": seen == 0, "warm": seen > 0, **user_groups(seen)}
-
-
-def group_sizes(prepared: data.Prepared) -> dict[str, int]:
-    """Test rows of each of the `groups`."""
-    return {name: int(np.sum(mask)) for name, mask in groups(prepared).items()}
+    return metrics.evaluate(labels, scores, task, users, groups.of_users(prepared, part), weights)
 
 
 def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[str, Any]:

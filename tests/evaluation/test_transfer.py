@@ -1,4 +1,4 @@
-"""The transfer report: the right verdict on planted transfer, alarms at their level, the right twin, honest groups."""
+"""The transfer report of a run: what it trains and writes, how it goes on, what it refuses."""
 
 from __future__ import annotations
 
@@ -12,158 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from scipy import stats as scipy_stats
 
 from cdrzoo import cli
 from cdrzoo.data import synthetic
 from cdrzoo.errors import InputError
 from cdrzoo.evaluation import transfer
+from cdrzoo.evaluation.groups import rows_of
+from cdrzoo.evaluation.lift import measure
 from cdrzoo.training import callbacks, fitting, run
 from cdrzoo.training.config import RunConfig, Training
-from tests.models.toys import toy_schema
 
 DATA = {"books": "books.csv", "films": "films.csv"}
-
-
-# The twin ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({"model": "dnn", "domains": "all", "arguments": {"units": [8]}}, ("dnn", {"units": [8]})),
-        ({"model": "star", "arguments": {"pooling": "attention"}}, ("star", {"pooling": "attention"})),
-        ({"model": "cctl"}, ("din", {"units": [256, 128, 32], "dropout": 0.0})),
-        (
-            {"model": "cctl", "arguments": {"pooling": "mean", "units": [8], "alpha": 0.5}},
-            ("dnn", {"units": [8], "dropout": 0.0}),
-        ),
-        (
-            {"model": "dacdr", "arguments": {"dropout": 0.3}},
-            ("din", {"units": [256, 128, 64], "dropout": 0.3}),
-        ),
-        # What a second stage does not have itself it has from its first.
-        ({"model": "finetuned_dnn", "first": {"units": [9]}}, ("dnn", {"units": [9], "dropout": 0.0})),
-    ],
-)
-def test_the_twin_is_the_same_but_for_the_source(given, expected):
-    training = Training(batch_size=64, epochs=3)
-    config = RunConfig(schema=toy_schema(), data=DATA, seed=5, width=8, training=training, **given)
-    twin, why = transfer.twin_of(config)
-    assert (twin.model, twin.arguments) == expected and twin.domains == "target" and why
-    assert (twin.seed, twin.width, twin.training) == (5, 8, training)
-    twin.model_arguments()
-
-
-def test_without_a_source_there_is_nothing_to_measure():
-    with pytest.raises(InputError, match="saw the target alone"):
-        transfer.twin_of(RunConfig(schema=toy_schema(), data=DATA, model="dnn"))
-
-
-# Groups -----------------------------------------------------------------------------------------------------------
-
-
-def test_groups_by_hand():
-    rows = pd.DataFrame(
-        {
-            "target_rows": [0, 1, 10, 11, 30, 31, 5],
-            "source_rows": [3, 0, 0, 1, 1, 1, 1],
-            "item_rows": [0] * 7,  # one group: it divides nothing
-            "device": list("aabbbcd"),
-            "price": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0],
-        }
-    )
-    found = transfer.groups_of(rows, ["device", "price"])
-    at = {
-        by: {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()}
-        for by, masks in found.items()
-    }
-    assert at["user's rows in the target"] == {"0": [0], "1-10": [1, 2, 6], "11-30": [3, 4], "above 30": [5]}
-    assert at["user in a source"] == {"shared": [0, 3, 4, 5, 6], "new to it": [1, 2]}
-    assert at["device"] == {"b": [2, 3, 4], "a": [0, 1], "c": [5], "d": [6]}
-    assert list(at["price"].values()) == [[0, 1], [2, 3], [4], [5, 6]]  # quarters
-    assert set(at) == {"user's rows in the target", "user in a source", "device", "price"}
-
-
-# The verdict ------------------------------------------------------------------------------------------------------
-
-
-def log(seed, lift=0.0, rows=800, users=100, trainings=1, training_noise=0.0, clicks=1.0):
-    """A test log and two models whose signal differs by `lift`; every training of each is off by a chance of its own.
-
-    Users differ in how often they click (in 0.4 `clicks` of their rows on average) and in how each model scores them.
-    """
-    rng = np.random.default_rng(seed)
-    user = rng.integers(users, size=rows)
-    label = (rng.random(rows) < clicks * rng.beta(1.0, 1.5, users)[user]).astype(float)
-    counts = rng.integers(0, 40, users)[user]
-    frame = pd.DataFrame({"user": user, "label": label, "weight": 1.0, "target_rows": counts})
-    scores = []
-    for signal in (1.0 + lift, 1.0):
-        signals = signal + training_noise * rng.normal(size=(trainings, 1))
-        own = rng.normal(size=users)[user] + rng.normal(size=rows)
-        scores.append(1 / (1 + np.exp(-(signals * label + own + 0.3 * rng.normal(size=(trainings, rows))))))
-    return frame, *scores
-
-
-@pytest.mark.parametrize(("lift", "expected"), [(1.0, "helps"), (-0.9, "harms")])
-def test_planted_transfer_is_found(lift, expected):
-    result = transfer.measure(*log(0, lift, trainings=3, training_noise=0.05))
-    assert result["verdict"] == expected and result["metric"] == "auc"
-    assert result["rows"] == 800 and result["users"] == 100
-    worse = len(result["groups"]) if lift < 0 else 0
-    assert result["lower"] == worse and len(result["groups"]) == 4
-
-
-def test_planted_transfer_of_ratings():
-    rng = np.random.default_rng(0)
-    label = rng.normal(3, 1, 400)
-    frame = pd.DataFrame({"user": rng.integers(50, size=400), "label": label, "weight": 1.0})
-    good, bad = (label + noise * rng.normal(size=400) for noise in (0.5, 1.0))
-    assert transfer.measure(frame, good, bad, "rating")["verdict"] == "helps"
-    assert transfer.measure(frame, bad, good, "rating")["verdict"] == "harms"
-    assert transfer.measure(frame, bad, good, "rating")["metric"] == "rmse"
-
-
-def verdicts(repeats, **arguments):
-    """How many of `repeats` logs without any lift are not called `no difference`."""
-    return sum(
-        transfer.measure(frame.drop(columns="target_rows"), *scores, resamples=150)["verdict"]
-        != "no difference"
-        for frame, *scores in (log(2000 + seed, rows=200, users=40, **arguments) for seed in range(repeats))
-    )
-
-
-def test_false_alarms_of_one_training_keep_their_level():
-    low, high = scipy_stats.binom.ppf([0.001, 0.999], 300, 0.05)
-    assert low <= verdicts(300) <= high
-
-
-@pytest.mark.slow
-@pytest.mark.once
-def test_false_alarms_keep_their_level_when_training_is_noisy():
-    """Two methods that are equal, but whose trainings scatter: three seeds cover it, one cannot."""
-    high = scipy_stats.binom.ppf(0.999, 300, 0.05)
-    assert verdicts(300, trainings=3, training_noise=0.7) <= high
-    assert verdicts(300, trainings=1, training_noise=0.7) > high
-
-
-def test_no_group_is_harmed_beyond_chance_where_one_row_in_a_hundred_is_a_click():
-    alarms = 0
-    for seed in range(60):
-        frame, *scores = log(3000 + seed, rows=1500, users=300, clicks=0.02)
-        found = transfer.measure(frame, *scores, resamples=100)
-        alarms += any(group["p_holm"] < 0.05 for group in found["groups"])
-    assert alarms <= scipy_stats.binom.ppf(0.999, 60, 0.05)
-
-
-def test_the_calibration_curve_by_hand():
-    scores = np.array([0.9, 0.1, 0.2, 0.8])
-    found = transfer.calibration([1, 0, 1, 1], scores, np.ones(4), bins=2)
-    assert [(round(p["score"], 9), p["label"], p["rows"]) for p in found] == [(0.15, 0.5, 2), (0.85, 1.0, 2)]
-
-
-# With trainings ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -342,5 +201,5 @@ def test_planted_transfer_is_found_by_training(planted, expected):
             with tempfile.TemporaryDirectory() as folder:
                 model = fitting.fit(settings, seen, pathlib.Path(folder)).model
             found.append(callbacks.target_scores(model, seen.test())[1])
-    result = transfer.measure(transfer.test_rows(prepared), scores["all"], scores["target"])
+    result = measure(rows_of(prepared), scores["all"], scores["target"])
     assert result["verdict"] == expected, result["lift"]["auc"]

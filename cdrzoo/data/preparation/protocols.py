@@ -1,8 +1,8 @@
-"""What the papers do to their data besides splitting it: domains made of categories, groups of users."""
+"""What the papers do to their data besides splitting it: domains made of categories."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -43,27 +43,3 @@ def source_categories(counts: Mapping[int, int], share: float = 0.7, of: str = "
             f"have {number}. Choose another share, or more data."
         )
     return set(ordered[:number])
-
-
-def user_groups(rows: np.ndarray, bounds: Sequence[int] = (10, 30)) -> dict[str, np.ndarray]:
-    """Groups of users by how much of them the target knows, as in MKT's Table 3.
-
-    Args:
-        rows: [n], training rows of the target that the user of each row has (`Prepared.groups`).
-        bounds: where the groups end. The default makes 0 to 9, 10 to 29, and 30 or more ("0-10", "10-30" and ">30" in
-            the table; the text says which way the bounds belong).
-
-    Returns:
-        Booleans [n] by the group's name, such as `0-9`, `10-29` and `30+`.
-
-    Reference: Guan et al., Effective Two-Stage Knowledge Transfer for Multi-Entity Cross-Domain Recommendation (2024),
-    Table 3.
-    """
-    edges = [0, *bounds, np.inf]
-    names = [f"{low}-{high - 1}" for low, high in zip(edges[:-2], edges[1:-1], strict=True)] + [
-        f"{edges[-2]}+"
-    ]
-    return {
-        name: (rows >= low) & (rows < high)
-        for name, low, high in zip(names, edges[:-1], edges[1:], strict=True)
-    }

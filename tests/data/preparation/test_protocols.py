@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cdrzoo import metrics
 from cdrzoo.data import prepare
 from cdrzoo.data.preparation.coldstart import protocol
-from cdrzoo.data.preparation.protocols import source_categories, user_groups
+from cdrzoo.data.preparation.protocols import source_categories
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Domain, Feature, Schema, Table
 
@@ -215,15 +214,3 @@ def test_the_largest_categories_are_the_source():
         source_categories({})
     with pytest.raises(DataError, match="of rows or of categories"):
         source_categories(counts, of="users")
-
-
-def test_groups_of_users_are_those_of_mkt():
-    rows = np.array([0, 9, 10, 29, 30, 500])
-    groups = user_groups(rows)
-    assert {name: rows[mask].tolist() for name, mask in groups.items()} == {
-        "0-9": [0, 9],
-        "10-29": [10, 29],
-        "30+": [30, 500],
-    }
-    found = metrics.evaluate(np.ones(3), np.zeros(3), "rating", groups=user_groups(np.array([1, 12, 12])))
-    assert found["mae@0-9"] == 1.0 and np.isnan(found["mae@30+"])

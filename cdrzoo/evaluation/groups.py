@@ -1,0 +1,63 @@
+"""Groups of test rows: what the target and the sources know of user and item, and the values of a column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+LEVELS = {"0": (0, 0), "1-10": (1, 10), "11-30": (11, 30), "above 30": (31, np.inf)}
+"""Groups by a number of training rows: name, least and most."""
+
+VALUES = 6
+"""Groups that a column makes at most; rarer values are one group, numbers are cut at their quartiles."""
+
+
+def rows_of(prepared: Any, by: Sequence[str] = ()) -> pd.DataFrame:
+    """The target's test rows: user, label, weight, and what they are grouped by, as `measure` takes them."""
+    part = prepared.parts[prepared.schema.target]["test"]
+    rows = prepared.groups("test") if part.user is not None else pd.DataFrame(index=range(len(part.y)))
+    rows["label"] = part.y[:, 0].astype(np.float64)
+    rows["weight"] = 1.0 if part.weight is None else part.weight
+    if by:
+        raw = prepared.frame(prepared.schema.target, "test")
+        for column in by:
+            rows[column] = raw[column].to_numpy()
+    return rows
+
+
+def groups_of(rows: pd.DataFrame, by: Sequence[str] = ()) -> dict[str, dict[str, np.ndarray]]:
+    """`{what groups are by: {group: [n] booleans}}`; a division that leaves all rows in one group is left out.
+
+    Args:
+        rows: a test row a line: `target_rows`, `source_rows` (training rows of the user there) and `item_rows` (of the
+            item in the target), as far as they are known, and the columns of `by`.
+        by: further columns to group by.
+    """
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for column, title in (
+        ("target_rows", "user's rows in the target"),
+        ("item_rows", "item's rows in the target"),
+    ):
+        if column in rows:
+            counts = rows[column].to_numpy()
+            found[title] = {name: (counts >= low) & (counts <= high) for name, (low, high) in LEVELS.items()}
+    if "source_rows" in rows:
+        known = rows["source_rows"].to_numpy() > 0
+        found["user in a source"] = {"shared": known, "new to it": ~known}
+    for column in by:
+        values = rows[column]
+        if pd.api.types.is_numeric_dtype(values) and values.nunique() > VALUES:
+            values = pd.qcut(values, 4, duplicates="drop")
+            found[column] = {str(cut): (values == cut).to_numpy() for cut in values.cat.categories}
+        else:
+            values = values.astype(str)
+            common = list(values.value_counts().index[:VALUES])
+            found[column] = {value: (values == value).to_numpy() for value in common}
+            found[column]["others"] = ~values.isin(common).to_numpy()
+    kept = {
+        title: {name: mask for name, mask in masks.items() if mask.any()} for title, masks in found.items()
+    }
+    return {title: masks for title, masks in kept.items() if len(masks) > 1}
