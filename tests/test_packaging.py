@@ -178,5 +178,6 @@ def test_wheel_holds_the_package_and_nothing_else(unpacked, tmp_path):
         n for n in sources() if n.startswith(packages)
     }
     assert {"cdrzoo/py.typed", "tfx_pipeline/configs/films.yaml"} <= names
+    assert {"cdrzoo/experiments/search.yaml", "cdrzoo/experiments/catalogue/pairs_clicks.yaml"} <= names
     assert f"{info}/licenses/LICENSE" in names
     assert "cdrzoo = cdrzoo.cli:main" in entry_points

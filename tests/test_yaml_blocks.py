@@ -1,8 +1,9 @@
 """Every block of YAML in the README and the pages of docs is what it says, as it stands there.
 
-What a block is shows in its entries: a schema has `domains`, a run's configuration a `schema`, a pipeline's the section
-`pipeline`. Some settings alone are completed: those of a run or of a pipeline by the README's run, any other block is a
-space to search. Rows are made up for every file that a run names, and prepared as it says.
+What a block is shows in its entries: a catalogue has `experiments`, a schema `domains`, a run's configuration a
+`schema`, a pipeline's the section `pipeline`. Some settings alone are completed: those of a run or of a pipeline by the
+README's run, any other block is a space to search. Rows are made up for every file that a run names, and prepared as it
+says.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from cdrzoo import data
 from cdrzoo.data.preparation.sources import Source, wanted
 from cdrzoo.documents import dump_yaml, load_yaml
 from cdrzoo.errors import InputError
+from cdrzoo.experiments.catalogue import experiments
+from cdrzoo.experiments.entries import check_names
 from cdrzoo.experiments.tune import load_space
 from cdrzoo.schema import Schema
 from cdrzoo.training.config import RunConfig
@@ -93,6 +96,12 @@ def check_run(config: RunConfig) -> None:
 def check(text: str, folder: pathlib.Path) -> None:
     """Raises unless the block is what its entries say that it is."""
     found, run = load_yaml(text, "the block"), named("run.yaml")
+    if "experiments" in found:
+        (folder / "experiments.yaml").write_text(text)
+        for experiment in experiments(folder / "experiments.yaml").values():
+            for entry in (entry for part in experiment.parts.values() for entry in part.entries):
+                check_names(entry)
+        return
     schema = named("schema.yaml")
     if "domains" in found and "target" in found:
         assert Schema.from_dict(Schema.from_dict(found).to_dict()) == Schema.from_dict(found)
@@ -147,5 +156,5 @@ def test_a_mistake_in_a_block_is_found(before, after, tmp_path):
 def test_there_are_blocks_of_every_kind():
     found = [load_yaml(block.values[0], "the block") for block in BLOCKS]
     assert len(found) >= 8
-    for entry in ("domains", "schema", "pipeline", "beam", "first", "learning_rate"):
+    for entry in ("domains", "schema", "pipeline", "beam", "first", "learning_rate", "experiments"):
         assert any(entry in block for block in found), entry

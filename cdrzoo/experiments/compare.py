@@ -136,22 +136,37 @@ def compare(
         raise InputError(
             "The seeds of a comparison are 0, 1, ...: leave out `seed`, and give their number as `seeds`."
         )
-    config, entries = with_settings(RunConfig.of(config), read_entries(models), settings or {})
+    config, entries = with_settings(RunConfig.of(given), read_entries(models), settings or {})
     against = _reference(config, entries, against)
     results.check_results(folder)
     said = _said(against, entries, seeds)
     tell(said)
-    named = given if isinstance(given, (str, pathlib.Path)) else next(iter(config.files), "run.yaml")
-    command = ["compare", named, "--models", ",".join(entry.label for entry in entries)]
-    command += ["--seeds", seeds, "--search", search]
-    for name, value in (settings or {}).items():
-        command += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    about = {"command": [*map(str, command), "--out", str(out)], "config": config.to_dict()}
-    about |= {"against": against} if against else {}
-    how = {"seeds": seeds, "search": search, "jobs": jobs, "progress": progress}
-    found = compared(config, entries, folder, about, **how)
+    about = {
+        "command": _command(given, config, entries, seeds, search, settings or {}, folder),
+        "config": config.to_dict(),
+        **({"against": against} if against else {}),
+    }
+    found = compared(config, entries, folder, about, seeds=seeds, search=search, jobs=jobs, progress=progress)
     files.write(folder / "table.md", f"{found.markdown()}\n{said}\n")
     return found
+
+
+def _command(
+    given: Any,
+    config: RunConfig,
+    entries: Sequence[Entry],
+    seeds: int,
+    search: int,
+    settings: Mapping[str, Any],
+    folder: pathlib.Path,
+) -> list[str]:
+    """The comparison as a command, for its page."""
+    named = given if isinstance(given, (str, pathlib.Path)) else next(iter(config.files), "run.yaml")
+    command = ["compare", str(named), "--models", ",".join(entry.label for entry in entries)]
+    command += ["--seeds", str(seeds), "--search", str(search)]
+    for name, value in settings.items():
+        command += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    return [*command, "--out", str(folder)]
 
 
 def _reference(config: RunConfig, entries: Sequence[Entry], against: str | None) -> str | None:

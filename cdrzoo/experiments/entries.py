@@ -66,9 +66,10 @@ def _parameters(constructor: Callable[..., Any]) -> list[str]:
 def check_names(entry: Entry) -> None:
     """Raises an `InputError` for a setting that the entry's model does not have; this imports the model."""
     card = cards.card(entry.changes["model"])
-    known = ["model", "domains", "finetune", "seed", *sorted(RUN_SETTINGS), *_parameters(card.load())]
-    if hasattr(card.load(), "for_new_domain"):
-        known += _parameters(card.load().for_new_domain)
+    cls: Any = card.load()
+    known = ["model", "domains", "finetune", "seed", *sorted(RUN_SETTINGS), *_parameters(cls)]
+    if hasattr(cls, "for_new_domain"):
+        known += _parameters(cls.for_new_domain)
     if card.after:
         first = ["seed", *RUN_SETTINGS, *_parameters(cards.card(card.after).load())]
         known += [f"first.{name}" for name in first]

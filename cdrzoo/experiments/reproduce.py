@@ -46,17 +46,18 @@ def configuration(
     changes = {**part.settings, **(settings or {})}
     if part.run is not None:
         return RunConfig.load(part.run).with_changes(changes)
-    if part.dataset == SYNTHETIC:
+    dataset = str(part.dataset)
+    if dataset == SYNTHETIC:
         found = synthetic.pair(rows, **part.pair)
     else:
-        folder = pathlib.Path(data or "DATA", part.folder or part.dataset)
+        folder = pathlib.Path(data or "DATA", part.folder or dataset)
         if data is None or not folder.is_dir():
             raise InputError(
                 f"{'Give `data` (--data DATA).' if data is None else f'{folder} does not exist.'} The files of "
-                f"{part.dataset} are wanted in {folder}; docs/datasets.md says which, and where they are "
+                f"{dataset} are wanted in {folder}; docs/datasets.md says which, and where they are "
                 "published."
             )
-        found = datasets.load(part.dataset, folder, rows, beta=part.beta, **part.pair)
+        found = datasets.load(dataset, folder, rows, beta=part.beta, **part.pair)
     config = RunConfig(
         schema=found["schema"],
         data=found["sources"],
@@ -101,7 +102,7 @@ def reproduce(
     file, out = None if catalogue is None else pathlib.Path(catalogue), pathlib.Path(out)
     experiment = find(name, file)
     given = {"seeds": seeds, "search": search}
-    how = {key: value for key, value in given.items() if value is not None}
+    how: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     parts = {part: dataclasses.replace(one, **how) for part, one in experiment.parts.items()}
     configs = _checked(parts, data, out / "rows", settings)
     command = ["reproduce", name, *(["--catalogue", file.name] if file else [])]
@@ -110,28 +111,25 @@ def reproduce(
     page = out / home / alone / "README.md"
     text = _introduction(experiment, command, {**how, **(settings or {})})
     for part, one in parts.items():
-        found = compare.compared(
-            configs[part],
-            one.entries,
-            out / home / part,
-            {
-                "command": command,
-                "config": configs[part].plain(lambda path: path.name),  # no place of this machine
-                **({"against": one.against} if one.against else {}),
-            },
-            seeds=one.seeds,
-            search=one.search,
-            jobs=jobs,
-            progress=progress,
-        )
-        if one.against is None and (best := compare.best_alone(found.results)):
-            found = dataclasses.replace(found, about={**found.about, "against": best})
-            found.write()
+        found = _trained(one, configs[part], out / home / part, command, jobs, progress)
         text += (f"## {part}\n\n" if part else "") + _section(found, one)
         page.parent.mkdir(parents=True, exist_ok=True)
         files.write(page, text)
         finished(found.folder)
     return page
+
+
+def _trained(
+    part: Part, config: RunConfig, folder: pathlib.Path, command: list[str], jobs: int, progress: Progress
+) -> Comparison:
+    described = config.plain(lambda path: path.name)  # no place of this machine
+    about = {"command": command, "config": described, **({"against": part.against} if part.against else {})}
+    how: dict[str, Any] = {"seeds": part.seeds, "search": part.search, "jobs": jobs, "progress": progress}
+    found = compare.compared(config, part.entries, folder, about, **how)
+    if part.against is None and (best := compare.best_alone(found.results)):
+        found = dataclasses.replace(found, about={**found.about, "against": best})
+        found.write()
+    return found
 
 
 def _checked(

@@ -59,7 +59,7 @@ def numbers(
         }
         rows.append({"model": name, **cells, **empty})
     for label, runs in by_label(results).items():
-        row = {"model": label}
+        row: dict[str, Any] = {"model": label}
         for metric in metrics:
             row[metric], row[f"{metric}_std"] = _spread([run["test"][metric] for run in runs.values()])
         row |= empty

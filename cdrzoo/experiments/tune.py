@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import math
@@ -28,8 +29,8 @@ FACTOR = 3
 """Hyperband's: each round has a third of the trials and three times the epochs (Li et al., JMLR 2018)."""
 
 
-def load_space(path: str | pathlib.Path | None = None) -> dict[str, Any]:
-    """The space of a YAML file; default: that of `search.yaml`.
+def load_space(given: Mapping[str, Any] | str | pathlib.Path | None = None) -> dict[str, Any]:
+    """The space of a YAML file, or one that is given as it is; default: that of `search.yaml`.
 
     A setting, by its plain name as `RunConfig.with_changes` takes it, has a list of values, or a range:
     `{min: 0.0001, max: 0.01, sampling: log}`, with `step` or, for whole numbers, ends that are whole.
@@ -37,7 +38,13 @@ def load_space(path: str | pathlib.Path | None = None) -> dict[str, Any]:
     Raises:
         InputError: when it is not so.
     """
-    space = dict(search.space()) if path is None else load_mapping(path)
+    space = (
+        dict(given)
+        if isinstance(given, Mapping)
+        else search.space()
+        if given is None
+        else load_mapping(given)
+    )
     for name, values in space.items():
         where = f"`{name}` of the space"
         if isinstance(values, Mapping):
@@ -128,27 +135,19 @@ def tune(
     folder, config = pathlib.Path(out), RunConfig.of(config)
     entries = [Entry(config.model)] if models is None else read_entries(models)
     config, entries = with_settings(config, entries, settings or {})
-    own = space is not None
-    space = dict(space) if isinstance(space, Mapping) else load_space(space)
+    own, space = space is not None, load_space(space)
     runs = {entry.label: config.with_changes(entry.changes) for entry in entries}
     absent = _check_space(space, runs, own)
     for label, names in absent.items():
         if names:
-            progress(f"{label}: {', '.join(names)} of the space left out; the model does not have it")
+            progress(f"{label}: without {', '.join(names)}, which it does not have")
     results.check_results(folder)
     configs = {entry.label: _free(config, entry, folder) for entry in entries}
     best = {}
     with files.lock(folder), running.pool(config, folder / "first", jobs=1) as processes:
         store = results.Results(folder / results.LINES, config)
         for entry in entries:
-
-            def train(draw: Mapping[str, Any], entry: Entry = entry) -> dict[str, Any]:
-                changes = {**draw, **entry.changes, "seed": search.SEED}
-                (line,) = running.run([results.Task("search", entry.label, changes)], store, processes)
-                merit = search.merit(line["result"]["validation"])
-                progress(f"{entry.label}: {merit:.4f} with {json.dumps(dict(draw))}")
-                return line
-
+            train = functools.partial(_train, store, processes, progress, entry)
             best[entry.label] = search.best(_trials(train, runs[entry.label], space, trials, how))
             changes = {name: v for name, v in best[entry.label]["changes"].items() if name != "seed"}
             if how == "hyperband" and "epochs" not in space:
@@ -156,6 +155,20 @@ def tune(
             text = dump_yaml(config.with_changes(changes).to_dict())
             files.write(configs[entry.label], f"{MARK}\n{text}")
     return Tuned(folder, best, configs)
+
+
+def _train(
+    store: results.Results,
+    processes: Any,
+    progress: Callable[[str], None],
+    entry: Entry,
+    draw: Mapping[str, Any],
+) -> dict[str, Any]:
+    changes = {**draw, **entry.changes, "seed": search.SEED}
+    (line,) = running.run([results.Task("search", entry.label, changes)], store, processes)
+    merit = search.merit(line["result"]["validation"])
+    progress(f"{entry.label}: {merit:.4f} with {json.dumps(dict(draw))}")
+    return line
 
 
 def _check_space(space: Mapping[str, Any], runs: Mapping[str, RunConfig], own: bool) -> dict[str, list[str]]:

@@ -403,3 +403,87 @@ def test_trials_that_an_entry_makes_equal_are_one(config, runs, tmp_path):
         progress=lambda items, total, title: totals.append((title, total)) or items,
     )
     assert totals == [("searching", 1), ("training", 1)]
+
+
+def test_a_comparison_gives_frames(config, runs, tmp_path, monkeypatch):
+    rows = {"floors": {"item mean": {"auc": 0.55, "log_loss": 0.6}}, "groups": {}}
+    monkeypatch.setattr(module, "measured", lambda config: rows)
+    told = []
+    settings = {"epochs": 3}
+    found = module.compare(
+        config, "dnn,lr:width=8", tmp_path, seeds=2, against="lr:width=8", settings=settings, tell=told.append
+    )
+    assert told == ["Paired t-test over seeds against lr:width=8."]
+    table, made = found.table, found.runs
+    assert list(table.index) == ["item mean", "dnn", "lr:width=8"]
+    assert table.loc["dnn", "auc"] == pytest.approx(0.605) and table.loc["item mean", "auc"] == 0.55
+    assert table.loc["dnn", "auc_std"] == pytest.approx(0.01 / 2**0.5)
+    assert table.loc["dnn", ["difference", "p", "p_holm"]].tolist() == [0, 1, 1]
+    assert table["seconds"].isna().tolist() == [True, False, False]
+    assert made[["model", "seed", "auc", "val_auc"]].values.tolist() == [
+        ["dnn", 0, 0.6, 0.001],
+        ["dnn", 1, 0.61, 0.001],
+        ["lr:width=8", 0, 0.6, 0.001],
+        ["lr:width=8", 1, 0.61, 0.001],
+    ]
+    assert made["settings"].tolist() == [{}, {}, {"width": 8}, {"width": 8}]
+    assert repr(found) == f"Comparison({str(tmp_path)!r}: 2 models, 4 runs)"
+    assert "<td>0.6050 ± 0.0071</td>" in found._repr_html_()
+    assert found.markdown() in (tmp_path / "table.md").read_text()
+    about = json.loads((tmp_path / "comparison.json").read_text())
+    assert about["command"] == [
+        *("compare", "run.yaml", "--models", "dnn,lr:width=8", "--seeds", "2", "--search", "0"),
+        *("--set", "epochs=3", "--out", str(tmp_path)),
+    ]
+    assert about["config"]["training"]["epochs"] == 3 and about["floors"] == rows["floors"]
+    assert about["runs"] == results.runs(found.results)
+
+
+def test_what_fails_beside_the_trainings_loses_none(config, runs, tmp_path, monkeypatch):
+    def fails(*arguments):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:  # of the rows: before the first training
+        patch.setattr(module, "measured", fails)
+        with pytest.raises(ZeroDivisionError):
+            compare(config, "dnn,lr", tmp_path, seeds=2)
+        assert not runs
+    with monkeypatch.context() as patch:  # after the last one
+        patch.setattr(tables, "table", fails)
+        with pytest.raises(ZeroDivisionError):
+            compare(config, "dnn,lr", tmp_path, seeds=2)
+    assert len(runs) == len(json.loads((tmp_path / "comparison.json").read_text())["runs"]) == 4
+    with monkeypatch.context() as patch:  # in their midst
+        train = running.train
+        patch.setattr(running, "train", lambda changes: fails() if changes["seed"] == 1 else train(changes))
+        with pytest.raises(ZeroDivisionError):
+            compare(config, "dnn", tmp_path / "b", seeds=2)
+    about = json.loads((tmp_path / "b" / "comparison.json").read_text())
+    assert "runs" not in about and about["config"]["schema"]["target"] == "films"
+    (tmp_path / "b" / "results.jsonl").unlink()
+    check_results(tmp_path / "b")  # stopped before its first line
+    (tmp_path / "b" / "comparison.json").write_text("{}")
+    with pytest.raises(InputError, match="not of a comparison"):
+        check_results(tmp_path / "b")
+
+
+def test_what_means_nothing_is_refused(config, runs, tmp_path):
+    for how, words in (
+        ({"seeds": 0}, "`seeds` must be a whole number of at least 1"),
+        ({"seeds": True}, "`seeds`"),
+        ({"search": -1}, "`search` must be a whole number of at least 0"),
+        ({"jobs": -4}, "`jobs` must be a whole number of at least 1"),
+        ({"settings": {"seed": 5}}, "leave out `seed`"),
+        ({"settings": {"model": "lr"}}, "`model` names one"),
+        ({"against": "ln"}, "must be one of dnn, lr. Received: 'ln'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            compare(config, "dnn,lr", tmp_path / "c", **how)
+    assert not runs and not (tmp_path / "c").exists()
+
+
+def test_without_users_there_is_no_gauc():
+    test = {"auc": 0.6, "log_loss": 0.7, "ece": 0.1}
+    result = {"test": test, "parameters": 1, "seconds": 1.0}
+    lines = [{"label": "dnn", "changes": {"seed": 0}, "result": result}]
+    assert list(tables.table(lines, None)[0])[:4] == ["model", "AUC", "LogLoss", "ECE"]

@@ -183,3 +183,34 @@ def test_the_space_is_checked_first(config, runs, tmp_path):
     with pytest.raises(InputError, match="at least 1"):
         tune(config, entry, out=tmp_path / "x", trials=0)
     assert not runs and not (tmp_path / "x").exists()
+
+
+def test_what_a_model_does_not_have_is_left_out_and_said(config, runs, tmp_path):
+    told = []
+    entries = [Entry.parse("lr"), Entry.parse("mkt")]
+    found = tune(config, entries, out=tmp_path, trials=3, progress=told.append)
+    assert told[0] == "lr: without dropout, source_ratio, which it does not have"
+    assert [text.partition(":")[0] for text in told] == ["lr"] * 4 + ["mkt"] * 3  # mkt has all of it
+    drawn = {name for run in runs if run["model"] == "lr" for name in run}
+    assert drawn == {"model", "seed", "learning_rate", "weight_decay", "width"}
+    assert set(found.trials["model"]) == {"lr", "mkt"} and len(found.trials) == 6
+    assert found.trials["auc"].max() == max(
+        line["result"]["validation"]["auc"] for line in found.best.values()
+    )
+    told.clear()
+    tune(config, [Entry("dnn")], out=tmp_path / "b", space={"dropout": [0.1]}, trials=1, progress=told.append)
+    assert len(told) == 1
+
+
+def test_the_runs_that_are_found_stay_when_a_later_model_fails(config, runs, tmp_path, monkeypatch):
+    train = running.train
+
+    def fails(changes):
+        if changes["model"] == "lr":
+            raise OSError("disk full")
+        return train(changes)
+
+    monkeypatch.setattr(running, "train", fails)
+    with pytest.raises(OSError, match="disk full"):
+        tune(config, "dnn,lr", out=tmp_path, space={"learning_rate": [0.01]}, trials=2)
+    assert RunConfig.load(tmp_path / "dnn.yaml").model == "dnn" and not (tmp_path / "lr.yaml").exists()
