@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
+import xml.etree.ElementTree
 
 import pytest
 
@@ -181,3 +183,26 @@ def test_the_schema_imports_no_heavy_library():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_a_schema_shows_itself_in_short_and_as_html():
+    schema = Schema(
+        (
+            dataclasses.replace(books(), label="<script>alert(1)</script>"),
+            films(Feature("minutes", "number", "item"), Feature("year", "number", "item")),
+        ),
+        "films",
+        (Table("user", 16), Table("book"), Table("film")),
+    )
+    assert repr(schema) == "<Schema: books (2 features), films (target, 4 features); 3 tables>"
+    found = schema._repr_html_()
+    assert "<script>" not in found and "&lt;script&gt;" in found
+    root = xml.etree.ElementTree.fromstring(f"<div>{found}</div>")
+    assert [table.findtext("caption") for table in root] == [
+        None,
+        "shared features",
+        "specific features",
+        "tables",
+    ]
+    assert [cell.text for cell in root[0].iter("th")] == [None, "books", "films (target)"]
+    assert [cell.text for cell in root[-1].iter("td")][:3] == ["user", "16", "books, films"]

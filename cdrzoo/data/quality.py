@@ -12,7 +12,8 @@ import pandas as pd
 from cdrzoo.data.preparation.logs import Log, add_histories, read_logs
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.raw import MISSING
-from cdrzoo.schema import Domain, Feature, Schema
+from cdrzoo.schema import Domain, Feature, Schema, Table
+from cdrzoo.schema.overview import as_text
 
 
 def check(schema: Schema, sources: Mapping[str, Any] | None = None, folder: str | pathlib.Path = ".") -> str:
@@ -31,50 +32,20 @@ def check(schema: Schema, sources: Mapping[str, Any] | None = None, folder: str 
     Raises:
         DataError: on whatever is wrong with the data.
     """
-    logs = None if sources is None else read_logs(schema, sources, folder)
-    if logs is not None and all(log.time is not None for log in logs.values()):
+    if sources is None:
+        return as_text(schema.overview())
+    logs = read_logs(schema, sources, folder)
+    if all(log.time is not None for log in logs.values()):
         add_histories(schema, logs, {})
-    names = [domain.name for domain in schema.domains]
-    rows = [["", *(name + (" (target)" if name == schema.target else "") for name in names)]]
-    rows.append(["task", *(_task(domain) for domain in schema.domains)])
-    if logs is not None:
-        rows += _facts(logs)
-    shared = set(schema.shared_features())
-    by_name: dict[str, dict[str, Feature]] = {}
-    for domain in schema.domains:
-        for feature in domain.features:
-            by_name.setdefault(feature.name, {})[domain.name] = feature
-    # What all domains list first, then what some list, then what one lists alone.
-    order = sorted(by_name, key=lambda name: (name not in shared, -len(by_name[name])))
-    blocks = [_table(rows)]
-    for title, chosen in (
-        ("shared features", [name for name in order if name in shared and len(names) > 1]),
-        ("features of some domains", [n for n in order if n not in shared and len(by_name[n]) > 1]),
-        ("specific features", [n for n in order if len(by_name[n]) == 1]),
-    ):
-        if chosen:
-            cells = [
-                [name, *(_feature(by_name[name].get(d), None if logs is None else logs[d]) for d in names)]
-                for name in chosen
-            ]
-            blocks.append(title + (" (share of rows without a value)" if logs else "") + "\n" + _table(cells))
-    cells = [["table", "width", "used by", *(["ids", "ids in several domains"] if logs else [])]]
-    for table in schema.tables:
-        users = [d.name for d in schema.domains if any(f.table == table.name for f in d.features)]
-        line = [table.name, str(table.width), ", ".join(users)]
-        if logs is not None:
-            line += _overlap(schema, table.name, logs)
-        cells.append(line)
-    blocks.append("tables\n" + _table(cells))
-    if logs is not None:
-        blocks += _apart(schema, logs)
-    return "\n\n".join(blocks)
 
+    def missing(domain: Domain, feature: Feature) -> str:
+        return _missing(logs[domain.name], feature)
 
-def _task(domain: Domain) -> str:
-    if domain.task == "rating":
-        return f"rating {domain.label}"
-    return f"click {domain.label}" + ("" if domain.threshold is None else f" >= {domain.threshold:g}")
+    def ids(table: Table) -> list[str]:
+        return _overlap(schema, table.name, logs)
+
+    blocks = schema.overview(facts=_facts(logs), missing=missing, ids=ids)
+    return "\n\n".join([as_text(blocks), *_apart(schema, logs)])
 
 
 def _facts(logs: Mapping[str, Log]) -> list[list[str]]:
@@ -119,13 +90,10 @@ def _apart(schema: Schema, logs: Mapping[str, Log]) -> list[str]:
     return found
 
 
-def _feature(feature: Feature | None, log: Log | None) -> str:
-    if feature is None:
-        return "-"
-    kind = feature.kind + (f"[{feature.length}]" if feature.length else "")
-    text = f"{feature.role} {kind} {feature.dtype}"
-    if log is None or feature.column not in log.columns:
-        return text
+def _missing(log: Log, feature: Feature) -> str:
+    """The share of rows without a value; nothing for a history that is not built."""
+    if feature.column not in log.columns:
+        return ""
     values = log.columns[feature.column]
     if isinstance(values, Ragged):
         missing = (values.compress(values.values != MISSING[feature.dtype]).lengths() == 0).mean()
@@ -133,7 +101,7 @@ def _feature(feature: Feature | None, log: Log | None) -> str:
         missing = np.isnan(values).mean()
     else:
         missing = (values == MISSING[feature.dtype]).mean()
-    return f"{text} {missing:.1%}"
+    return f"{missing:.1%}"
 
 
 def _overlap(schema: Schema, table: str, logs: Mapping[str, Log]) -> list[str]:
@@ -160,11 +128,3 @@ def _overlap(schema: Schema, table: str, logs: Mapping[str, Log]) -> list[str]:
         f"{len(every):,}",
         f"{several:,}" + (f" ({several / max(len(every), 1):.0%})" if len(found) > 1 else ""),
     ]
-
-
-def _table(rows: list[list[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
-    return "\n".join("  " + line for line in lines)

@@ -13,6 +13,7 @@ from typing import Any
 from cdrzoo.documents import dump_yaml, load_mapping
 from cdrzoo.errors import SchemaError, check_known
 from cdrzoo.schema.features import Domain, Feature, Table, default_dtype
+from cdrzoo.schema.overview import Block, as_html, describe
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,22 @@ class Schema:
     def _with_tables(self, change: Callable[[Table], dict[str, Any]]) -> Schema:
         tables = tuple(dataclasses.replace(table, **change(table)) for table in self.tables)
         return dataclasses.replace(self, tables=tables)
+
+    # For people -------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        domains = ", ".join(
+            f"{d.name} ({'target, ' if d.name == self.target else ''}{len(d.features)} features)"
+            for d in self.domains
+        )
+        return f"<Schema: {domains}; {len(self.tables)} tables>"
+
+    def _repr_html_(self) -> str:
+        return as_html(self.overview())
+
+    def overview(self, **more: Any) -> list[Block]:
+        """The domains side by side, and the tables: what `cdrzoo schema check` prints. `more`: see `describe`."""
+        return describe(self.domains, self.target, self.tables, **more)
 
     # In and out -------------------------------------------------------------------------------------------------
 

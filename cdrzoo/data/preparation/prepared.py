@@ -21,6 +21,7 @@ from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.raw import MISSING
 from cdrzoo.errors import DataError, is_whole
 from cdrzoo.schema import Schema
+from cdrzoo.schema.overview import Block, as_html
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -94,7 +95,7 @@ def _add_negatives(
     logs: dict[str, _logs.Log], codes: dict[str, np.ndarray], seed: int
 ) -> dict[str, Mapping[str, Any]]:
     """Puts each log with its drawn negatives in its place, and their parts; what was drawn, for the split's record."""
-    drawn = {}
+    drawn: dict[str, Mapping[str, Any]] = {}
     for domain, log in logs.items():
         logs[domain] = add_negatives(log, codes[domain], seed)
         codes[domain] = codes[domain][logs[domain].event]  # a negative goes where its positive goes
@@ -153,6 +154,42 @@ class Prepared:
             domain: {part: self._encode(domain, rows) for part, rows in split.parts[domain].items()}
             for domain in self._logs
         }
+
+    def __repr__(self) -> str:
+        domains = "; ".join(
+            f"{domain}{' (target)' if domain == self.schema.target else ''}: "
+            + ", ".join(f"{part} {len(rows):,}" for part, rows in parts.items() if len(rows))
+            for domain, parts in self.parts.items()
+        )
+        return f"<Prepared rows of {domains}; split {self.split.name}>"
+
+    def _repr_html_(self) -> str:
+        return as_html(self.overview())
+
+    def overview(self) -> list[Block]:
+        """Rows, labels and ids of every part, and the rows of the tables, as tables of text."""
+        heading = ["domain", "part", "rows", "labels", "users", "items"]
+        parts = [
+            [domain, part, f"{len(rows):,}", *self._labels_and_ids(domain, part)]
+            for domain, found in self.parts.items()
+            for part, rows in found.items()
+            if len(rows)
+        ]
+        tables = [[table.name, str(table.width), f"{table.rows:,}"] for table in self.schema.tables]
+        return [
+            Block(f"split {self.split.name}", heading, parts),
+            Block("tables", ["table", "width", "rows"], tables),
+        ]
+
+    def _labels_and_ids(self, domain: str, part: str) -> list[str]:
+        log, rows, y = self._logs[domain], self.split.parts[domain][part], self.parts[domain][part].y
+        labels = (
+            f"{int(y.sum()):,} clicks ({y.mean():.1%})"
+            if log.domain.task == "click"
+            else f"mean {y.mean():.4g}"
+        )
+        keys = [None if found is None else pd.unique(found[rows]) for found in (log.user, log.item)]
+        return [labels, *("-" if k is None else f"{len(set(k.tolist()) - {'', -1}):,}" for k in keys)]
 
     def only(self, *domains: str) -> Prepared:
         """The same rows of these domains alone, encoded by what their own training rows show.

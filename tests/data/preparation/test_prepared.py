@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import xml.etree.ElementTree
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,34 @@ def test_parts_hold_what_the_frames_hold(prepared):
         for name, values in again.items():
             np.testing.assert_array_equal(values, found.x[name], err_msg=name)
     assert prepared.schema.table("user").rows == len(prepared.encoder.vocabularies["user"]) + 2
+
+
+def test_it_shows_itself_in_short_and_as_html(prepared):
+    short = [
+        f"{domain}: " + ", ".join(f"{part} {len(rows):,}" for part, rows in prepared.parts[name].items())
+        for name, domain in (("books", "books"), ("films", "films (target)"))
+    ]
+    assert repr(prepared) == f"<Prepared rows of {'; '.join(short)}; split {prepared.split.name}>"
+    root = xml.etree.ElementTree.fromstring(f"<div>{prepared._repr_html_()}</div>")
+    rows = {tuple(c.text for c in row)[:2]: [c.text for c in row][2:] for row in root[0].iter("tr")}
+    log = MADE.frames["films"].iloc[prepared.split.parts["films"]["test"]]
+    clicks = f"{log['click'].sum()} clicks ({log['click'].mean():.1%})"
+    assert rows["films", "test"] == [
+        str(len(log)),
+        clicks,
+        *(str(log[k].nunique()) for k in ("user", "item")),
+    ]
+    tables = {row[0].text: row[2].text for row in root[1].iter("tr")}
+    assert tables["user"] == str(prepared.schema.table("user").rows)
+
+
+def test_of_ratings_it_shows_the_mean_and_no_parts_without_rows():
+    domain = Domain("films", (Feature("user", "id", "user", table="user"),), label="stars", task="rating")
+    rows = pd.DataFrame({"user": list("aabb"), "stars": [1.0, 5.0, 4.0, 2.0]})
+    rows["split"] = ["train", "valid", "valid", "train"]
+    made = prepare(Schema((domain,), "films", (Table("user"),)), {"films": rows}, split="given")
+    assert "<td>train</td><td>2</td><td>mean 1.5</td><td>2</td><td>-</td>" in made._repr_html_()
+    assert "<td>test</td>" not in made._repr_html_() and "test" not in repr(made)
 
 
 def test_vocabularies_hold_training_rows_alone(prepared):
