@@ -281,7 +281,7 @@ def test_a_saturated_score_keeps_its_gradient(copy, monkeypatch):
     assert any(g is not None and np.abs(tf.convert_to_tensor(g)).max() > 0.01 for g in gradients)
 
 
-@each_case()
+@each_case(own=LOSSES)
 def test_mixed_precision_keeps_tables_and_scores_in_float32(case):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = case.build()
@@ -300,7 +300,7 @@ def test_mixed_precision_keeps_tables_and_scores_in_float32(case):
 
 
 @pytest.mark.once
-@each_case(quick=False)
+@each_case(own=LOSSES, quick=False)
 def test_three_domains_are_trained_and_kept(case, tmp_path):
     model = case.build(three_schema() if case.uneven is None else alike_schema())
     model.compile(Adam(0.02))
