@@ -10,7 +10,7 @@ from keras import ops
 
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers._xla import fused
-from cdrzoo.layers.fields import history_field, one_width
+from cdrzoo.layers.fields import events, history_field, one_width
 from cdrzoo.layers.pooling import masked_mean, masked_softmax, weighted_sum
 from cdrzoo.schema import PADDING, Feature, Schema
 
@@ -65,24 +65,19 @@ class FieldPooling(keras.layers.Layer):
             )
 
     def call(self, ids: Mapping[str, Any], embedded: Mapping[str, Any], domain: str | None = None):
+        row = self.schema.domain(domain)
         parts: dict[str, list[Any]] = {}
-        known: dict[str, list[Any]] = {}
-        for f in self.schema.domain(domain).features:
+        for f in row.features:
             vector = embedded[f.name]
-            if f.role == "history":
-                field = history_field(f.of)
-                known.setdefault(field, []).append(ops.not_equal(ids[f.name], PADDING))
-            else:
-                field = "item" if f.role == "item" else "user"
-                if f.kind == "number":
-                    vector = vector * self.number_vectors[self.numbers.index(f.name)]
-                elif f.kind == "ids":
-                    vector = masked_mean(vector, ops.not_equal(ids[f.name], PADDING))
+            if f.kind == "number":
+                vector = vector * self.number_vectors[self.numbers.index(f.name)]
+            elif f.kind == "ids" and f.role != "history":
+                vector = masked_mean(vector, ops.not_equal(ids[f.name], PADDING))
+            field = history_field(f.of) if f.role == "history" else "item" if f.role == "item" else "user"
             parts.setdefault(field, []).append(vector)
         fields = {field: sum(vectors[1:], start=vectors[0]) for field, vectors in parts.items()}
-        # An event is a step if any of its columns is known; a history's columns run in step.
-        masks = {field: ops.any(ops.stack(columns, axis=0), axis=0) for field, columns in known.items()}
-        return fields, masks
+        histories = dict.fromkeys(f.of for f in row.histories())
+        return fields, {history_field(of): events(row.histories(of), ids) for of in histories}
 
     def compute_output_shape(self, ids_shape, embedded_shape=None, domain=None):
         fields: dict[str, Any] = {}
@@ -332,8 +327,7 @@ def history_steps(histories: Sequence[Feature], ids: Mapping[str, Any], embedded
     Returns:
         The steps `[B, n, width]` and, as a step counts if any of its columns is known, their mask, bool `[B, n]`.
     """
-    known = ops.stack([ops.not_equal(ids[f.name], PADDING) for f in histories], axis=0)
-    return ops.concatenate([embedded[f.name] for f in histories], axis=-1), ops.any(known, axis=0)
+    return ops.concatenate([embedded[f.name] for f in histories], axis=-1), events(histories, ids)
 
 
 def own_partners_first(pairs: Sequence[tuple[str, str | None]]) -> tuple[list[str], list[str]]:
