@@ -153,9 +153,9 @@ class DADIN(CrossDomainModel):
                 "Ratings have no classes to align. Set class_weight=0, or make them clicks (`threshold`)."
             )
         weights = (self.domain_weight, self.class_weight)
-        classifiers = [bool(weight and self.schema.sources) for weight in weights]
+        marginal, conditional = (bool(weight and self.schema.sources) for weight in weights)
         options = (self.threshold, self.reversal, self.reversal_warmup, self.stable)
-        self.alignment = DomainAlignment(*classifiers, *options, name="alignment")
+        self.alignment = DomainAlignment(marginal, conditional, *options, name="alignment")
         self.auxiliary_weights = self.alignment.term_weights(*weights, self.alpha)  # eq. 22
 
     def build(self, input_shape=None):
