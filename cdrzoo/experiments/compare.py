@@ -7,19 +7,17 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cdrzoo import files
 from cdrzoo.errors import InputError, check_choice, is_whole
 from cdrzoo.experiments import results, running, search, tables
+from cdrzoo.experiments.comparison import Comparison
 from cdrzoo.experiments.entries import Entry, read_entries, with_settings
 from cdrzoo.experiments.results import Results, Task
 from cdrzoo.training.config import RunConfig
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
@@ -27,68 +25,6 @@ Progress = Callable[[Iterable[Any], int, str], Iterable[Any]]
 def silent(items: Iterable[Any], total: int, title: str) -> Iterable[Any]:
     """A `progress` that shows nothing."""
     return items
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Comparison:
-    """What a comparison found.
-
-    Args:
-        folder: where it stands.
-        results: of each label and seed its line of `results.jsonl`.
-        about: what `comparison.json` says: `command`, `config`, `against`, `floors`, `groups` (test rows of each).
-    """
-
-    folder: pathlib.Path
-    results: list[dict[str, Any]]
-    about: dict[str, Any]
-
-    @property
-    def against(self) -> str | None:
-        """Whom the paired tests compare with."""
-        return self.about.get("against")
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """Means and standard deviations over seeds and the paired tests, a row a model (see `tables.numbers`)."""
-        import pandas as pd
-
-        rows = tables.numbers(self.results, self.against, self.about.get("floors"))
-        return pd.DataFrame(rows).set_index("model")
-
-    @property
-    def runs(self) -> pd.DataFrame:
-        """A row a run: `model`, `seed`, `settings`, metrics of test rows, and of validation rows as `val_...`."""
-        import pandas as pd
-
-        rows = []
-        for line in self.results:
-            run, settings = line["result"], dict(line["changes"])
-            seed, _ = settings.pop("seed"), settings.pop("model", None)
-            validation = {f"val_{name}": value for name, value in run["validation"].items()}
-            also = {name: run[name] for name in ("best_epoch", "parameters", "seconds") if name in run}
-            row = {"model": line["label"], "seed": seed, "settings": settings}
-            rows.append({**row, **run["test"], **validation, **also})
-        return pd.DataFrame(rows)
-
-    def markdown(self) -> str:
-        """The table as Markdown, floors first."""
-        return tables.markdown(tables.table(self.results, self.against, self.about.get("floors")))
-
-    def write(self) -> None:
-        """Writes `comparison.json`, which a page is made of."""
-        about = {**self.about, **({"runs": results.runs(self.results)} if self.results else {})}
-        files.write(self.folder / results.ABOUT, json.dumps(about, indent=2, default=str) + "\n")
-
-    def __repr__(self) -> str:
-        labels = len({line["label"] for line in self.results})
-        return f"Comparison({str(self.folder)!r}: {labels} models, {len(self.results)} runs)"
-
-    def _repr_html_(self) -> str:
-        import pandas as pd
-
-        rows = tables.table(self.results, self.against, self.about.get("floors"))
-        return pd.DataFrame(rows).to_html(index=False, border=0)
 
 
 def compare(

@@ -15,7 +15,8 @@ from cdrzoo.data import datasets, synthetic
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import compare, results, tables
 from cdrzoo.experiments.catalogue import SYNTHETIC, Experiment, Part, find
-from cdrzoo.experiments.compare import Comparison, Progress, silent
+from cdrzoo.experiments.compare import Progress, silent
+from cdrzoo.experiments.comparison import Comparison
 from cdrzoo.experiments.entries import RUN_SETTINGS, check_names
 from cdrzoo.training.config import RunConfig
 
@@ -160,7 +161,7 @@ def _introduction(experiment: Experiment, command: Sequence[str], changed: Mappi
 
 def _section(found: Comparison, part: Part) -> str:
     """Of a part the table, the tables by group, and what the numbers were measured on and with."""
-    rows = tables.table(found.results, found.against, found.about["floors"])
+    rows = found.rows()
     text = tables.markdown(beside(rows, part.published))
     for title, by_group in tables.group_tables(found.results, found.about["groups"]).items():
         text += f"\n{title}. {tables.GROUPS}\n\n" + tables.markdown(by_group)

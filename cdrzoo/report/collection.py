@@ -10,8 +10,8 @@ import numpy as np
 
 from cdrzoo.errors import InputError
 from cdrzoo.experiments.catalogue import experiments
+from cdrzoo.experiments.comparison import Comparison
 from cdrzoo.report import cells, comparison
-from cdrzoo.report.comparison import Comparison
 from cdrzoo.report.rendering import render
 
 
@@ -53,7 +53,7 @@ def overview(found: Mapping[str, Comparison]) -> dict[str, Any]:
     rows: dict[str, dict[str, str | cells.Cell]] = {}
     marks: dict[str, list[str]] = {}
     for name, one in found.items():
-        for label, values in one.seeds(metric).items():
+        for label, values in comparison.seeds(one, metric).items():
             row = rows.setdefault(label, {"model": label, **dict.fromkeys(found, "")})
             test = one.tests.get(label)  # none of the one that the others are tested against
             kind = cells.kind(metric, test.difference, test.low, test.high) if test else ""
@@ -64,7 +64,7 @@ def overview(found: Mapping[str, Comparison]) -> dict[str, Any]:
     return {
         "title": title,
         "names": list(dict.fromkeys(name.partition("/")[0] for name in found)),
-        "against": list(dict.fromkeys(one.against for one in found.values())),
+        "against": list(dict.fromkeys(one.against for one in found.values() if one.against)),
         "rows": list(rows.values()),
     }
 

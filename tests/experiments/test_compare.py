@@ -13,6 +13,7 @@ from cdrzoo.data import synthetic
 from cdrzoo.errors import Diverged, InputError
 from cdrzoo.experiments import compare as module
 from cdrzoo.experiments import results, running, search, tables
+from cdrzoo.experiments.comparison import Comparison
 from cdrzoo.experiments.entries import Entry, with_settings
 from cdrzoo.experiments.results import check_results
 from cdrzoo.training import fitting
@@ -437,6 +438,9 @@ def test_a_comparison_gives_frames(config, runs, tmp_path, monkeypatch):
     ]
     assert about["config"]["training"]["epochs"] == 3 and about["floors"] == rows["floors"]
     assert about["runs"] == results.runs(found.results)
+    again = Comparison.load(tmp_path)
+    assert again.table.equals(table) and again.runs.equals(made)
+    assert again.labels == ["dnn", "lr:width=8"] and again.searched == 0
 
 
 def test_what_fails_beside_the_trainings_loses_none(config, runs, tmp_path, monkeypatch):

@@ -1,0 +1,131 @@
+"""What a comparison found, in Python: its folder, its numbers as frames, and as the text of tables."""
+
+from __future__ import annotations
+
+import functools
+import json
+import pathlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cdrzoo import files
+from cdrzoo.errors import InputError
+from cdrzoo.evaluation.statistics import Paired
+from cdrzoo.experiments import results, tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """What a comparison found.
+
+    Args:
+        folder: where it stands.
+        results: of each label and seed its line of `results.jsonl`.
+        about: what `comparison.json` says: `command`, `config`, `against`, `floors`, `groups` (test rows of each).
+    """
+
+    folder: pathlib.Path
+    results: list[dict[str, Any]]
+    about: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: str | pathlib.Path) -> Comparison:
+        """The runs that `comparison.json` lists; while it lists none, of every model those of its newest settings.
+
+        Raises:
+            InputError: no run is done yet.
+        """
+        folder = pathlib.Path(folder)
+        path = folder / results.ABOUT
+        lines = results.kept(folder / results.LINES)
+        about = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if "runs" in about:
+            by_key = {line["key"]: line for line in lines}
+            found = [{**by_key[key], "label": label} for label, key in about["runs"]]
+        else:
+            seeds = {(s["label"], s["changes"]["seed"]): s for s in lines if s["stage"] == "seed"}
+            newest = {s["label"]: {**s["changes"], "seed": None} for s in lines if s["stage"] == "seed"}
+            found = [s for s in seeds.values() if {**s["changes"], "seed": None} == newest[s["label"]]]
+        if not found:
+            raise InputError(
+                f"No run of the comparison in {folder} is done yet. Start `cdrzoo compare` again."
+            )
+        return cls(folder, found, about)
+
+    @property
+    def labels(self) -> list[str]:
+        """The models, by the names that the table gives them."""
+        return list(dict.fromkeys(line["label"] for line in self.results))
+
+    @property
+    def searched(self) -> int:
+        """Runs of the search."""
+        return sum(line["stage"] == "search" for line in results.kept(self.folder / results.LINES))
+
+    @property
+    def against(self) -> str | None:
+        """Whom the paired tests compare with; `None`: there are none."""
+        if self.about:
+            return self.about.get("against")
+        return "dnn" if "dnn" in self.labels else self.labels[0]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """`{metric: title}` of the table, the metric of the tests first."""
+        return tables.columns(self.results)
+
+    @functools.cached_property
+    def tests(self) -> dict[str, Paired]:
+        """`{label: paired t-test over seeds}` of every other model against one."""
+        return tables.tests(self.results, self.against)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Means and standard deviations over seeds and the paired tests, a row a model (see `tables.numbers`)."""
+        import pandas as pd
+
+        return pd.DataFrame(tables.numbers(self.results, self.against, self.floors)).set_index("model")
+
+    @property
+    def floors(self) -> dict[str, dict[str, float]]:
+        """Metrics of simple predictors, on the same test rows."""
+        return self.about.get("floors", {})
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """A row a run: `model`, `seed`, `settings`, metrics of test rows, and of validation rows as `val_...`."""
+        import pandas as pd
+
+        rows = []
+        for line in self.results:
+            run, settings = line["result"], dict(line["changes"])
+            seed, _ = settings.pop("seed"), settings.pop("model", None)
+            validation = {f"val_{name}": value for name, value in run["validation"].items()}
+            also = {name: run[name] for name in ("best_epoch", "parameters", "seconds") if name in run}
+            row = {"model": line["label"], "seed": seed, "settings": settings}
+            rows.append({**row, **run["test"], **validation, **also})
+        return pd.DataFrame(rows)
+
+    def rows(self) -> list[dict[str, str]]:
+        """The table as text, floors first (see `tables.table`)."""
+        return tables.table(self.results, self.against, self.floors)
+
+    def markdown(self) -> str:
+        """The table as Markdown, floors first."""
+        return tables.markdown(self.rows())
+
+    def write(self) -> None:
+        """Writes `comparison.json`, which a page is made of."""
+        about = {**self.about, **({"runs": results.runs(self.results)} if self.results else {})}
+        files.write(self.folder / results.ABOUT, json.dumps(about, indent=2, default=str) + "\n")
+
+    def __repr__(self) -> str:
+        return f"Comparison({str(self.folder)!r}: {len(self.labels)} models, {len(self.results)} runs)"
+
+    def _repr_html_(self) -> str:
+        import pandas as pd
+
+        return pd.DataFrame(self.rows()).to_html(index=False, border=0)
