@@ -226,6 +226,15 @@ def test_captions_say_them_to_a_screen_reader(made):
     assert named("term") in page.attributes["aria-label"]
 
 
+def test_cold_and_warm_are_explained_where_rows_have_users(made):
+    folder, _ = a_run(made)
+    assert "Cold: users" not in alone(pages.report(folder).read_text()).text
+    test = result()["test"]
+    test |= {f"{name}@cold": 0.5 for name in ("auc", "gauc", "log_loss", "ece")}
+    (folder / "metrics.json").write_text(json.dumps(result(test=test, validation=test)))
+    assert "Cold: users" in alone(pages.report(folder).read_text()).text
+
+
 def test_pages_of_earlier_versions_are_pages(tmp_path):
     """Written over, and removed with their run; a page of somebody else's is not."""
     page = tmp_path / "page.html"
