@@ -564,6 +564,7 @@ def test_misspelt_settings_are_named(demo, tmp_path, capsys, setting):
     assert capsys.readouterr().err.startswith("error: ") and not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_tune_writes_a_run_that_train_takes(demo, tmp_path, capsys):
     pytest.importorskip("keras_tuner")
     (tmp_path / "space.yaml").write_text("learning_rate: {min: 0.001, max: 0.1, sampling: log}\n")

@@ -100,6 +100,7 @@ def test_it_loads_without_cdrzoo_or_keras_eagerly_and_in_a_graph_session(cctl, e
     np.testing.assert_allclose(graph, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_saved_model_cli_runs_it(cctl, encoder, frame, tmp_path):
     model, path = cctl
     some = frame.dropna(subset=["user", "age"]).head(2)
@@ -215,6 +216,7 @@ def test_ratings_are_called_so(frame, tmp_path):
     np.testing.assert_allclose(output["rating"], scores_of(model, encoder, frame), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_goes_on_after_an_export(encoder, frame, tmp_path):
     model = make_model(encoder)
     save(model, encoder, tmp_path)
@@ -492,6 +494,7 @@ def test_examples_may_lack_features_or_hold_empty_ones(dnn, encoder, tmp_path):
 # Versions and failures
 
 
+@pytest.mark.slow
 def test_versions_count_up_and_are_never_overwritten(dnn, encoder, tmp_path):
     folder = tmp_path / "films"
     assert save(dnn, encoder, folder) == folder / "1"
@@ -508,6 +511,7 @@ def test_versions_count_up_and_are_never_overwritten(dnn, encoder, tmp_path):
             save(dnn, encoder, folder, version=wrong)
 
 
+@pytest.mark.slow
 def test_another_export_that_was_quicker(dnn, encoder, tmp_path, monkeypatch):
     write = keras.export.ExportArchive().__class__.write_out
 
@@ -524,6 +528,7 @@ def test_another_export_that_was_quicker(dnn, encoder, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "3"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "expected"),
     [(OSError(28, "No space left on device"), InputError), (KeyboardInterrupt(), KeyboardInterrupt)],

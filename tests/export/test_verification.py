@@ -111,6 +111,7 @@ def test_rows_that_influence_each_other_fail(encoder, frame, tmp_path):
     assert "serving_default, the Keras model" not in failed(error)
 
 
+@pytest.mark.slow
 def test_scores_that_depend_on_the_place_of_a_row_fail(encoder, frame, tmp_path):
     class Place(DNN):
         def call(self, x, training=False):
@@ -148,6 +149,7 @@ def test_served_scores_that_are_not_the_models_fail(encoder, frame, tmp_path):
     assert "rows alone" not in failed(error)
 
 
+@pytest.mark.slow
 def test_a_wrong_ranking_fails(encoder, frame, tmp_path, monkeypatch):
     top_k, repeated = tf.math.top_k, graph.repeated
 
@@ -187,6 +189,7 @@ def test_an_input_of_another_domain_fails(cctl, tmp_path):
     assert wrong <= set(failed(error))
 
 
+@pytest.mark.slow
 def test_ratings_are_compared_relative_to_their_size(frame, tmp_path):
     encoder = make_encoder("rating")
     model = make_model(encoder)
@@ -195,6 +198,7 @@ def test_ratings_are_compared_relative_to_their_size(frame, tmp_path):
     assert verify(path, model, encoder, frame).largest <= 1e-6
 
 
+@pytest.mark.slow
 def test_models_without_sequences(encoder, frame, tmp_path):
     schema = encoder.schema.only("films")
     films = schema.target_domain
