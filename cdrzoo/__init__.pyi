@@ -19,3 +19,8 @@ from cdrzoo.schema import Feature as Feature
 from cdrzoo.schema import Schema as Schema
 from cdrzoo.schema import Table as Table
 from cdrzoo.training import callbacks as callbacks
+from cdrzoo.training.config import RunConfig as RunConfig
+from cdrzoo.training.predict import predict as predict
+from cdrzoo.training.run import Run as Run
+from cdrzoo.training.run import load_run as load_run
+from cdrzoo.training.run import train as train

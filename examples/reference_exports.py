@@ -15,11 +15,10 @@ import tempfile
 import pandas as pd
 import yaml
 
+import cdrzoo
 from cdrzoo.data import synthetic
-from cdrzoo.export import save, verify
+from cdrzoo.export import save
 from cdrzoo.serving import write_config
-from cdrzoo.training import folders, run
-from cdrzoo.training.config import RunConfig
 
 MODELS: dict[str, dict] = {
     "cctl": {},
@@ -41,16 +40,15 @@ def main(folder: pathlib.Path) -> None:
             config = {"schema": "schema.yaml", "data": data, "split": "time", "training": TRAINING}
             path.write_text(yaml.safe_dump({**config, "model": name, **settings}), encoding="utf-8")
             out = pathlib.Path(scratch) / name
-            result = run.train(RunConfig.load(path), out)
-            _, model, encoder = folders.load(out)
+            run = cdrzoo.train(path, out)
             card = {
                 "data": {"synthesize": SIZES},
-                "metrics": {"test": result["test"]},
+                "metrics": {"test": run.metrics["test"]},
                 "intended_use": "A reference that later versions must still load and score alike; it knows little.",
             }
             examples = pd.read_parquet(out / "examples.parquet")
-            exported = save(model, encoder, folder / name, examples=examples, card=card)
-            print(verify(exported, model, encoder), flush=True)
+            exported = save(run.model, run.encoder, folder / name, examples=examples, card=card)
+            print(run.verify(exported), flush=True)
     labels = {name: {"stable": 1, "canary": 1} for name in MODELS}
     if not (folder / "models.config").exists():
         print(write_config(folder, labels))

@@ -12,6 +12,7 @@ from typing import Any
 
 from cdrzoo import files
 from cdrzoo.errors import InputError
+from cdrzoo.training import observers
 from tfx_pipeline.code import code_hash
 from tfx_pipeline.config import PARTS, PipelineConfig
 
@@ -81,6 +82,8 @@ def run(config: PipelineConfig, echo: Any = print) -> Result:
     """
     tried = {name: values[0] for name, values in config.tuner.search.items()} if config.tuner else {}
     config.run.with_changes(tried).model_arguments()
+    for stage in config.stages:
+        observers.check(stage.training.callbacks)
     root = pathlib.Path(config.path(config.root))
     with files.lock(root):
         examples = write_examples(config)

@@ -33,10 +33,9 @@ def _add_export(commands: Any) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     start_tensorflow()
-    from cdrzoo.training import run
+    from cdrzoo.training.run import load_run
 
-    path = run.export_run(arguments.folder, arguments.to, arguments.version)
-    print(f"SavedModel: {path}")
+    print(f"SavedModel: {load_run(arguments.folder).export(arguments.to, arguments.version)}")
 
 
 def _add_verify(commands: Any) -> None:
@@ -54,14 +53,14 @@ def _add_verify(commands: Any) -> None:
 
 def _verify(arguments: argparse.Namespace) -> None:
     start_tensorflow()
-    from cdrzoo.export import verify
-
-    model = encoder = None
     if arguments.folder:
-        from cdrzoo.training import folders
+        from cdrzoo.training.run import load_run
 
-        _, model, encoder = folders.load(arguments.folder)
-    print(verify(arguments.path, model=model, encoder=encoder))
+        print(load_run(arguments.folder).verify(arguments.path))
+    else:
+        from cdrzoo.export import verify
+
+        print(verify(arguments.path))
 
 
 def _add_predict(commands: Any) -> None:

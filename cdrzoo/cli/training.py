@@ -41,7 +41,7 @@ def _add_train(commands: Any) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     from cdrzoo.training.config import RunConfig
 
-    changed = changes(arguments)
+    config, changed = None, changes(arguments)
     if arguments.resume:
         if arguments.config or changed:
             raise InputError("A resumed run keeps its configuration: give --out and --resume alone.")
@@ -49,7 +49,6 @@ def _train(arguments: argparse.Namespace) -> None:
             raise InputError(
                 f"There is no run to resume in {arguments.out}. Leave --resume out to start one."
             )
-        config = RunConfig.load(arguments.out / "config.yaml")
     elif arguments.config is None:
         raise InputError(
             "Give the run configuration, for example: cdrzoo train demo/run.yaml --out runs/first."
@@ -57,15 +56,20 @@ def _train(arguments: argparse.Namespace) -> None:
     else:
         config = RunConfig.load(arguments.config).with_changes(changed)
     start_tensorflow()
-    from cdrzoo.training import run
+    from cdrzoo.training.run import train
 
-    verbose = 1 if sys.stdout.isatty() else 2
-    result = run.train(
-        config, arguments.out, resume=arguments.resume, overwrite=arguments.overwrite, verbose=verbose
+    run = train(
+        config,
+        arguments.out,
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        verbose=1 if sys.stdout.isatty() else 2,
     )
-    _print_training(result)
-    print_metrics(result["test"], f"test rows of {config.schema.target}, epoch {result['best_epoch']}")
-    print(f"Run: {arguments.out}")
+    _print_training(run.metrics)
+    print_metrics(
+        run.metrics["test"], f"test rows of {run.config.schema.target}, epoch {run.metrics['best_epoch']}"
+    )
+    print(f"Run: {run.folder}")
 
 
 def _print_training(result: dict[str, Any]) -> None:
@@ -93,10 +97,7 @@ def _add_evaluate(commands: Any) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     start_tensorflow()
-    from cdrzoo.training import measuring, run
+    from cdrzoo.training.run import load_run
 
-    config, model, prepared = run.reload(arguments.folder)
-    print_metrics(
-        measuring.evaluate(model, prepared, arguments.part),
-        f"{arguments.part} rows of {config.schema.target}",
-    )
+    run = load_run(arguments.folder)
+    print_metrics(run.evaluate(arguments.part), f"{arguments.part} rows of {run.config.schema.target}")

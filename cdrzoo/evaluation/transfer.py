@@ -205,7 +205,7 @@ def _described(config: RunConfig) -> dict[str, Any]:
         "domains": config.domains,
         "arguments": config.arguments,
         "width": config.width,
-        "training": dataclasses.asdict(config.training),
+        "training": config.training.to_dict(),
         "seed": config.seed,
     }
 

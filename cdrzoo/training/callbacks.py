@@ -211,7 +211,7 @@ class Resume(keras.callbacks.Callback):
                     counts[name] = len(value)
                     arrays |= {f"callback_{i}_{name}_{j}": _array(v) for j, v in enumerate(value)}
                 else:
-                    values[name] = value.item() if hasattr(value, "item") else value
+                    values[name] = _plain(callback, name, value)
             remembered.append({"values": values, "arrays": counts})
         state = {
             "next_epoch": epoch + 1,
@@ -267,6 +267,19 @@ def _array(value: Any) -> np.ndarray:
     """As NumPy can store it: bfloat16, which it cannot, exactly as float32."""
     array = value.numpy() if hasattr(value, "numpy") else value
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def _plain(callback: keras.callbacks.Callback, name: str, value: Any) -> Any:
+    """A value as JSON holds it."""
+    try:
+        value = value.item() if hasattr(value, "item") else value
+        json.dumps(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"What {type(callback).__name__} remembers as {name!r} cannot be kept for a resumed run: {error}. Give the "
+            "callback `get_state` and `set_state` of numbers, texts, lists of them and lists of NumPy arrays."
+        ) from error
+    return value
 
 
 def _get_state(callback: keras.callbacks.Callback) -> dict[str, Any]:

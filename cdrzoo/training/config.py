@@ -8,7 +8,7 @@ import glob
 import hashlib
 import inspect
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,12 @@ from cdrzoo.documents import load_mapping
 from cdrzoo.errors import InputError, check_choice, check_known, is_number, is_whole
 from cdrzoo.models import cards
 from cdrzoo.schema import Schema
+from cdrzoo.training import observers
 
 OPTIMIZERS = ("adam", "adagrad", "sgd")
+UNSEEN = ("steps_per_execution", "callbacks")
+"""Settings of a training that change no number of it."""
+
 PLACES = ("folder", "files")
 """What a configuration knows of where it lies, and does not say itself."""
 
@@ -72,6 +76,10 @@ class Training:
             Above 1 small steps get faster (those of a factorisation about twice). Default 1.
         loss_weights: `{domain: weight}`, how much the loss of a domain's rows counts, as of `compile`. A model that
             does not train on a domain passes its weight over. Default: 1 each.
+        callbacks: Keras callbacks of your own that every training gets, a first stage, too: a list of dotted names, or
+            of `{name: my_package.Logger, arguments: {path: log.csv}}`; in Python also of classes. A training makes its
+            own, and gives it the attribute `run_config`. They may look on and log; what they do belongs to no key of
+            kept results. Default: none.
     """
 
     optimizer: str = "adam"
@@ -87,9 +95,11 @@ class Training:
     xla: bool | None = None
     steps_per_execution: int = 1
     loss_weights: dict[str, float] | None = None
+    callbacks: list[dict[str, Any]] | None = None
 
     def __post_init__(self):
         _fill(self)
+        object.__setattr__(self, "callbacks", observers.as_named(self.callbacks))
         check_choice("`optimizer`", self.optimizer, OPTIMIZERS)
         for name in ("learning_rate", "source_ratio", "weight_decay"):
             value, least = getattr(self, name), "of at least 0" if name == "weight_decay" else "above 0"
@@ -118,6 +128,11 @@ class Training:
                 f"Received: {weights!r}."
             )
         object.__setattr__(self, "loss_weights", {name: float(w) for name, w in weights.items()} or None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a mapping; without `callbacks` where there are none."""
+        plain = dataclasses.asdict(self)
+        return plain if self.callbacks else {k: v for k, v in plain.items() if k != "callbacks"}
 
 
 @dataclass(frozen=True)
@@ -256,8 +271,11 @@ class RunConfig:
         identity["training"] = {
             name: value
             for name, value in identity["training"].items()
-            if value != usual[name] and name != "steps_per_execution"
+            if value != usual[name] and name not in UNSEEN
         }
+        if "callbacks" in identity.get("first", {}):
+            first = {name: value for name, value in identity.pop("first").items() if name != "callbacks"}
+            identity |= {"first": first} if first else {}
         return identity
 
     def paths(self) -> list[pathlib.Path]:
@@ -276,7 +294,7 @@ class RunConfig:
             if not plain[name]:
                 del plain[name]
         plain["schema"] = self.schema.to_dict()
-        plain["training"] = dataclasses.asdict(self.training)
+        plain["training"] = self.training.to_dict()
         plain["data"] = {name: self._placed(source, place) for name, source in self.data.items()}
         return plain
 
@@ -319,6 +337,10 @@ class RunConfig:
             first=first,
             training=dataclasses.replace(self.training, **training),
         )
+
+    def with_callbacks(self, callbacks: Sequence[Any]) -> RunConfig:
+        """A copy with further callbacks, as `Training.callbacks` names them."""
+        return self.with_changes({"callbacks": [*(self.training.callbacks or ()), *callbacks]})
 
     def first_stage(self) -> RunConfig | None:
         """The configuration of the stage that comes before the model's own, if it has one."""

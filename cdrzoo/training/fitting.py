@@ -7,7 +7,7 @@ import functools
 import json
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -17,15 +17,14 @@ import tensorflow as tf
 from cdrzoo import data, metrics, models, optimizers
 from cdrzoo.errors import Diverged, InputError
 from cdrzoo.schema import FIRST_KNOWN, Schema
-from cdrzoo.training import callbacks
+from cdrzoo.training import callbacks, observers
 from cdrzoo.training.config import RunConfig
-from cdrzoo.training.folders import finetuned, keep, load, read_model
+from cdrzoo.training.folders import BEST, finetuned, keep, load, read_model
 from cdrzoo.training.looks import counted, looks
 from cdrzoo.training.measuring import EVALUATION_ROWS, Fitted, summary
 
 HISTOGRAM_ROWS = 1024
 """Rows whose weights are logged: of each source the selector's, of the target what a report draws."""
-
 
 OPTIMIZERS = {"adam": optimizers.Adam, "adagrad": optimizers.Adagrad, "sgd": optimizers.SGD}
 
@@ -53,6 +52,8 @@ def check_model(config: RunConfig) -> None:
     What is fine-tuned is not made: its own tables are wanted for that.
     """
     config.model_arguments()
+    for stage in filter(None, (config.first_stage(), config)):
+        observers.check(stage.training.callbacks)
     if not config.finetune:
         schema = config.schema if config.domains == "all" else config.schema.only(config.schema.target)
         _make(config, schema.with_rows({table.name: FIRST_KNOWN + 1 for table in schema.tables}))
@@ -146,47 +147,26 @@ def fit(
     verbose: int | str = 0,
     first_folder: pathlib.Path | None = None,
     histograms: bool = True,
+    own: Sequence[keras.callbacks.Callback] = (),
 ) -> Fitted:
     """Trains the model of a configuration; the epoch with the best validation metric is kept.
 
     State for a resumed run, the best weights and the logs go to `folder`, the first stage of a model of two to
     `first_folder` (default: `folder/first`). If there is the state of an interrupted run, that run is continued, and
     ends as it would have without the interruption. `histograms`: of the weights that a report draws, to the logs.
+    `own`: callbacks besides those of the configuration; both stages get them.
     """
     check_rows(config, prepared)
     first = config.first_stage()
     pretrained, reported = (
-        fit_first(first, prepared, first_folder or folder / "first", verbose) if first else (None, None)
+        fit_first(first, prepared, first_folder or folder / "first", verbose, own) if first else (None, None)
     )
     training = config.training
     with _precision(training.mixed_precision):
         model = build(config, prepared, pretrained)
-        schema = model.schema
-        best, chosen_by = folder / "best.weights.h5", monitor(config, schema)
-        watching = {"monitor": chosen_by, "mode": metrics.better(chosen_by)}
-        valid = prepared.valid(EVALUATION_ROWS)
-        steps = [
-            callbacks.Evaluate(valid, users=prepared.parts[schema.target]["valid"].user),
-            keras.callbacks.TerminateOnNaN(),
-            keras.callbacks.ModelCheckpoint(
-                str(best), save_best_only=True, save_weights_only=True, **watching
-            ),
-            keras.callbacks.EarlyStopping(patience=training.patience, **watching),
-            callbacks.Scalars(folder / "logs"),
-        ]
-        if histograms and hasattr(model, "selector_weights"):  # CCTL's Figure 5
-            steps.append(callbacks.WeightHistogram(_first_rows(prepared, schema), folder / "logs"))
-        steps += [
-            callbacks.WeightHistogram(
-                _watched_rows(prepared),
-                folder / "logs",
-                name,
-                high=None,
-                read=functools.partial(counted, name),
-            )
-            for name in looks(model)
-            if histograms
-        ]
+        chosen_by = monitor(config, model.schema)
+        steps = _callbacks(config, prepared, model, folder, histograms)
+        steps += _observers(config, own)
         resume = callbacks.Resume(folder / "state", steps)
         rows = training_rows(config, prepared, model, resume.next_epoch)
         if verbose:
@@ -202,9 +182,44 @@ def fit(
                 f"`{chosen_by}` was not a number in any epoch, so none can be chosen: training diverged. "
                 "Give a smaller learning rate."
             )
-        chosen = int(np.nanargmax(watched) if watching["mode"] == "max" else np.nanargmin(watched))
-        model.load_weights(best)
+        chosen = int((np.nanargmax if metrics.better(chosen_by) == "max" else np.nanargmin)(watched))
+        model.load_weights(folder / BEST)
     return Fitted(model, history.history, chosen, seconds, reported)
+
+
+def _callbacks(
+    config: RunConfig, prepared: data.Prepared, model: Any, folder: pathlib.Path, histograms: bool
+) -> list[keras.callbacks.Callback]:
+    """What measures, chooses the epoch, stops and logs, in this order."""
+    schema, chosen_by, logs = model.schema, monitor(config, model.schema), folder / "logs"
+    watching = {"monitor": chosen_by, "mode": metrics.better(chosen_by)}
+    kept = {"save_best_only": True, "save_weights_only": True}
+    steps = [
+        callbacks.Evaluate(
+            prepared.valid(EVALUATION_ROWS), users=prepared.parts[schema.target]["valid"].user
+        ),
+        keras.callbacks.TerminateOnNaN(),
+        keras.callbacks.ModelCheckpoint(str(folder / BEST), **kept, **watching),
+        keras.callbacks.EarlyStopping(patience=config.training.patience, **watching),
+        callbacks.Scalars(logs),
+    ]
+    if not histograms:
+        return steps
+    if hasattr(model, "selector_weights"):  # CCTL's Figure 5
+        steps.append(callbacks.WeightHistogram(_first_rows(prepared, schema), logs))
+    rows = _watched_rows(prepared)
+    return steps + [
+        callbacks.WeightHistogram(rows, logs, name, high=None, read=functools.partial(counted, name))
+        for name in looks(model)
+    ]
+
+
+def _observers(config: RunConfig, own: Sequence[keras.callbacks.Callback]) -> list[keras.callbacks.Callback]:
+    """The callbacks that the configuration names and the user's `own`; each is told what it looks at."""
+    made = [*observers.make(config.training.callbacks), *own]
+    for each in made:
+        each.run_config = config
+    return made
 
 
 def training_rows(
@@ -226,7 +241,11 @@ def training_rows(
 
 
 def fit_first(
-    config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, verbose: int | str = 0
+    config: RunConfig,
+    prepared: data.Prepared,
+    folder: pathlib.Path,
+    verbose: int | str = 0,
+    own: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[Any, dict[str, Any]]:
     """A trained first stage and what it reported; it is trained unless `folder` holds it already.
 
@@ -234,7 +253,7 @@ def fit_first(
     """
     if not (folder / "metrics.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        fitted = fit(config, prepared, folder, verbose)
+        fitted = fit(config, prepared, folder, verbose, own=own)
         keep(fitted, summary(config, prepared, fitted), folder)
     reported = json.loads((folder / "metrics.json").read_text())
     return read_model(folder / "model.keras"), reported

@@ -16,6 +16,9 @@ from cdrzoo.errors import InputError
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.measuring import Fitted
 
+BEST = "best.weights.h5"
+"""The weights of the best epoch so far, while a run trains."""
+
 RUN = (
     "config.yaml",
     "schema.yaml",
@@ -24,7 +27,7 @@ RUN = (
     "first",
     "state",
     "logs",
-    "best.weights.h5",
+    BEST,
     "model.keras",
     "history.csv",
     "examples.parquet",
@@ -106,7 +109,7 @@ def keep(fitted: Fitted, result: dict[str, Any], folder: pathlib.Path) -> None:
     history.insert(0, "epoch", range(1, len(history) + 1))
     history.to_csv(folder / "history.csv", index=False)
     shutil.rmtree(folder / "state", ignore_errors=True)
-    (folder / "best.weights.h5").unlink(missing_ok=True)
+    (folder / BEST).unlink(missing_ok=True)
     # Last: its presence says "finished".
     files.write(folder / "metrics.json", json.dumps(result, indent=2) + "\n")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import pathlib
 import platform
@@ -61,7 +60,7 @@ def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[
         "domains": config.domains,
         "arguments": config.arguments,
         "width": config.width,
-        "training": dataclasses.asdict(config.training),
+        "training": config.training.to_dict(),
         "seed": config.seed,
         "validation": evaluate(fitted.model, prepared, "valid"),
         "test": evaluate(fitted.model, prepared, "test"),

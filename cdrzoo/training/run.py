@@ -2,48 +2,229 @@
 
 from __future__ import annotations
 
+import functools
+import html
 import json
 import pathlib
 import tempfile
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
+import pandas as pd
 
-from cdrzoo import data, files, models
+from cdrzoo import data, export, files, models
 from cdrzoo.documents import dump_yaml
 from cdrzoo.errors import InputError
-from cdrzoo.export import save
+from cdrzoo.schema import Schema
+from cdrzoo.training import measuring
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.fitting import build, check_model, check_rows, fit, prepare, seen
-from cdrzoo.training.folders import check_data, claim, discard, finetuned, keep, load, trained_on
-from cdrzoo.training.measuring import summary
+from cdrzoo.training.folders import (
+    check_data,
+    check_finished,
+    claim,
+    discard,
+    finetuned,
+    keep,
+    read_model,
+    trained_on,
+)
+from cdrzoo.training.predict import scored
+
+if TYPE_CHECKING:
+    from cdrzoo.export.verification import Report
+    from cdrzoo.models.base import CrossDomainModel
 
 EXAMPLE_ROWS = 64
 """Raw test rows that a run keeps for its exports."""
 
 
+class Run:
+    """A finished run, as `train` leaves it in a folder. What is large is read when it is first asked for.
+
+    ```python
+    run = cdrzoo.load_run("runs/cctl")
+    run.metrics["test"]["auc"], run.history
+    run.predict("requests.csv")
+    run.verify(run.export("saved_models/films"))
+    ```
+
+    Args:
+        folder: the run's folder.
+
+    Attributes:
+        folder: the same.
+        config: the `RunConfig` that it was made from.
+        metrics: what `metrics.json` holds: `test` and `validation` metrics, `epochs`, `seconds`, `parameters`, ...
+
+    Raises:
+        InputError: the folder holds no finished run.
+    """
+
+    def __init__(self, folder: str | pathlib.Path):
+        self.folder = pathlib.Path(folder)
+        check_finished(self.folder)
+        self.config = RunConfig.load(self.folder / "config.yaml")
+        self.metrics: dict[str, Any] = self._json("metrics.json")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return json.loads((self.folder / name).read_text(encoding="utf-8"))
+
+    @functools.cached_property
+    def schema(self) -> Schema:
+        """The schema of the domains that the model saw, with the rows of the tables filled in."""
+        return Schema.load(self.folder / "schema.yaml")
+
+    @functools.cached_property
+    def encoder(self) -> data.Encoder:
+        """What turns raw ids and numbers into those that the model takes."""
+        return data.Encoder.load(self.folder / "encoder")
+
+    @functools.cached_property
+    def model(self) -> CrossDomainModel:
+        """The Keras model with the weights of its best epoch."""
+        return read_model(self.folder / "model.keras")
+
+    @functools.cached_property
+    def rows(self) -> data.Prepared:
+        """The rows that it was trained and measured on.
+
+        Raises:
+            InputError: the data has changed since.
+        """
+        prepared = prepare(self.config, self.encoder)
+        check_data(self.config, prepared, self.folder)
+        return prepared
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """A line an epoch: losses of training, and metrics of the validation rows (`val_...`)."""
+        return pd.read_csv(self.folder / "history.csv")
+
+    def evaluate(self, part: str = "test") -> dict[str, float]:
+        """Exact metrics of the target's rows of a part, `test` or `valid`, in total and by group of users.
+
+        Raises:
+            InputError: the data has changed since the training.
+        """
+        return measuring.evaluate(self.model, self.rows, part)
+
+    def predict(self, rows: pd.DataFrame | str | pathlib.Path, separator: str = "|") -> pd.DataFrame:
+        """Scores raw rows of the target, as an export of the run scores them.
+
+        Args:
+            rows: a DataFrame or a file with a column for each feature that the model reads, sequences as lists or, in
+                a file, joined by `separator`.
+            separator: what joins the ids of a sequence in a CSV cell.
+
+        Returns:
+            The rows, every column as it stands there, and behind them the scores: `click` or `rating`, and
+            `click_score` or `rating_score` where there is a column of that name already.
+
+        Raises:
+            InputError: a column is missing, or something is wrong with one.
+        """
+        model, target = self.model, self.schema.target_domain
+        names = [feature.name for feature in model.serving_features]
+
+        def score(frame: pd.DataFrame) -> np.ndarray:
+            x = {target.name: self.encoder.encode(target.name, frame, names)}
+            scores = model.served(model(x, training=False)[target.name])
+            return keras.ops.convert_to_numpy(scores).astype(np.float32).reshape(-1)
+
+        return scored(rows, model.serving_features, target.task, score, separator)
+
+    def export(self, to: str | pathlib.Path, version: int | None = None) -> pathlib.Path:
+        """Exports the model, with its model card, as a version in the folder `to`; see `cdrzoo.export.save`.
+
+        Returns:
+            The path of the new version.
+        """
+        card = {
+            "model": models.card(self.config.model).title,
+            "paper": models.card(self.config.model).paper,
+            "data": self.config.to_dict()["data"],
+            "split": self._json("split.json"),
+            "metrics": {part: self.metrics[part] for part in ("validation", "test")},
+            "training": {
+                name: self.metrics[name]
+                for name in ("arguments", "width", "training", "first", "seed", "best_epoch", "selection")
+                if name in self.metrics
+            },
+            "trained_with": self.metrics["versions"],
+        }
+        examples = pd.read_parquet(self.folder / "examples.parquet")
+        return export.save(self.model, self.encoder, to, version=version, examples=examples, card=card)
+
+    def verify(self, path: str | pathlib.Path) -> Report:
+        """Proves that an export scores as this run's model does; see `cdrzoo.export.verify`."""
+        return export.verify(path, model=self.model, encoder=self.encoder)
+
+    def __repr__(self) -> str:
+        measured = ", ".join(
+            f"{name} {value:.4f}" for name, value in self.metrics["test"].items() if "@" not in name
+        )
+        return (
+            f"Run({str(self.folder)!r}): {models.card(self.config.model).title} on {self.config.schema.target}; test "
+            f"rows: {measured}"
+        )
+
+    def _repr_html_(self) -> str:
+        table = pd.DataFrame({part: self.metrics[part] for part in ("validation", "test")})
+        return (
+            f"<p>{html.escape(repr(self).partition(';')[0])}</p>{table.to_html(float_format='{:.4f}'.format)}"
+        )
+
+
+def load_run(folder: str | pathlib.Path) -> Run:
+    """The finished run in a folder.
+
+    Raises:
+        InputError: it holds none.
+    """
+    return Run(folder)
+
+
 def train(
-    config: RunConfig,
+    config: RunConfig | Mapping[str, Any] | str | pathlib.Path | None,
     folder: str | pathlib.Path,
     *,
+    settings: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Any] = (),
     resume: bool = False,
     overwrite: bool = False,
     verbose: int | str = 0,
-) -> dict[str, Any]:
+) -> Run:
     """Trains and evaluates a model; everything about it goes to a folder.
+
+    ```python
+    run = cdrzoo.train("demo/run.yaml", "runs/cctl", settings={"model": "cctl", "learning_rate": 0.003})
+    ```
 
     The folder holds `config.yaml`, `schema.yaml`, `encoder/` (the vocabularies as text), `split.json`, `model.keras`,
     `metrics.json`, `history.csv` and `logs/` (TensorBoard). The first stage of a model of two has the last four in
-    `first/`, and is not trained again once it is done. A stopped run is continued with `resume=True`, with the
-    configuration that stands in the folder, and ends as if it had not been stopped.
+    `first/`, and is not trained again once it is done.
 
-    Returns:
-        What `metrics.json` holds.
+    Args:
+        config: the configuration: a `RunConfig`, the path of its YAML file, or what such a file holds, as a mapping.
+        folder: the run's folder; new or empty.
+        settings: what is to be otherwise, by plain names (see `RunConfig.with_changes`).
+        callbacks: Keras callbacks besides those of the configuration, for a first stage, too: made already, or as
+            `Training.callbacks` names them. A resumed run wants the same ones.
+        resume: continue the stopped run in the folder, with the configuration that stands there (`config` is then
+            `None`, or that one); it ends as if it had not been stopped.
+        overwrite: discard the run in the folder.
+        verbose: as of Keras's `fit`.
 
     Raises:
         InputError: before any long work, when the input is at fault or the folder is taken.
     """
     folder = pathlib.Path(folder)
+    made = [each for each in callbacks if isinstance(each, keras.callbacks.Callback)]
+    named = [each for each in callbacks if not isinstance(each, keras.callbacks.Callback)]
+    config = _configuration(config, folder, resume).with_changes(settings or {}).with_callbacks(named)
     check_model(config)
     if config.finetune:
         old, new = finetuned(config).resolve(), folder.resolve()
@@ -67,12 +248,24 @@ def train(
             prepared.encoder.save(folder / "encoder")
             files.write(folder / "split.json", json.dumps(trained_on(config, prepared), indent=2) + "\n")
             files.write(folder / "config.yaml", described)
-        fitted = fit(config, prepared, folder, verbose)
-        result = summary(config, prepared, fitted)
+        fitted = fit(config, prepared, folder, verbose, own=made)
+        result = measuring.summary(config, prepared, fitted)
         # A few raw rows go along, so that an export can be warmed up and proven without the data.
         prepared.frame(prepared.schema.target, "test", EXAMPLE_ROWS).to_parquet(folder / "examples.parquet")
         keep(fitted, result, folder)
-    return result
+    return Run(folder)
+
+
+def _configuration(
+    config: RunConfig | Mapping[str, Any] | str | pathlib.Path | None, folder: pathlib.Path, resume: bool
+) -> RunConfig:
+    if config is not None:
+        return RunConfig.of(config)
+    if not resume:
+        raise InputError("Give the configuration of the run, for example the path of its YAML file.")
+    if not (folder / "config.yaml").exists():
+        raise InputError(f"There is no run to resume in {folder}. Leave `resume` out to start one.")
+    return RunConfig.load(folder / "config.yaml")
 
 
 def reload(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Prepared]:
@@ -81,37 +274,8 @@ def reload(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Prepared]:
     Raises:
         InputError: the run is not finished, or its data has changed since.
     """
-    config, model, encoder = load(folder)
-    prepared = prepare(config, encoder)
-    check_data(config, prepared, pathlib.Path(folder))
-    return config, model, prepared
-
-
-def export_run(
-    folder: str | pathlib.Path, to: str | pathlib.Path, version: int | None = None
-) -> pathlib.Path:
-    """Exports the model of a finished run, with its model card, as a version in the folder `to`."""
-    import pandas as pd
-
-    folder = pathlib.Path(folder)
-    config, model, encoder = load(folder)
-    result = json.loads((folder / "metrics.json").read_text())
-    described = config.to_dict()
-    card = {
-        "model": models.card(config.model).title,
-        "paper": models.card(config.model).paper,
-        "data": described["data"],
-        "split": json.loads((folder / "split.json").read_text()),
-        "metrics": {part: result[part] for part in ("validation", "test")},
-        "training": {
-            name: result[name]
-            for name in ("arguments", "width", "training", "first", "seed", "best_epoch", "selection")
-            if name in result
-        },
-        "trained_with": result["versions"],
-    }
-    examples = pd.read_parquet(folder / "examples.parquet")
-    return save(model, encoder, to, version=version, examples=examples, card=card)
+    run = Run(folder)
+    return run.config, run.model, run.rows
 
 
 def fit_once(
@@ -121,6 +285,6 @@ def fit_once(
     with tempfile.TemporaryDirectory(prefix="cdrzoo_") as folder:
         prepared = seen(config, prepared)
         fitted = fit(config, prepared, pathlib.Path(folder), first_folder=first_folder, histograms=False)
-        result = summary(config, prepared, fitted)
+        result = measuring.summary(config, prepared, fitted)
     keras.backend.clear_session(free_memory=True)
     return result

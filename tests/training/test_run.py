@@ -306,7 +306,8 @@ def test_two_at_once_in_one_folder_are_refused(logs, tmp_path):
         with pytest.raises(InputError, match="Another run is working"):
             run.train(config, tmp_path / "run")
     assert [path.name for path in (tmp_path / "run").iterdir()] == [files.LOCK]
-    assert run.train(config, tmp_path / "run")["test"]["auc"]  # a folder that holds nothing else is free
+    done = run.train(config, tmp_path / "run")  # a folder that holds nothing else is free
+    assert done.metrics["test"]["auc"]
     (tmp_path / "run/notes.txt").touch()
     with pytest.raises(InputError, match=r"more than a run: notes\.txt\."):
         run.train(config, tmp_path / "run", overwrite=True)
