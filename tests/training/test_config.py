@@ -179,7 +179,7 @@ def test_an_epoch_is_a_pass_or_a_number_of_steps(epoch):
 
 def test_a_first_stage_may_have_a_first_stage(monkeypatch):
     third = dataclasses.replace(models.card("mkt"), name="third", after="mkt")
-    monkeypatch.setattr(models, "CARDS", (*models.CARDS, third))
+    monkeypatch.setattr(models.cards, "CARDS", (*models.CARDS, third))
     chain = config(model="third", first={"dropout": 0.5, "first.gamma": 0})
     assert chain.first_stage().arguments == {"dropout": 0.5}
     assert chain.first_stage().first_stage().arguments == {"gamma": 0}
