@@ -67,6 +67,8 @@ def crossed(x: Mapping[str, Mapping[str, Any]], training: bool, users: Mapping[s
 
 def step(tower: MLP, layer: int, x: Any, added: Any = None, training: bool = False) -> Any:
     """One hidden layer of a tower, where towers meet between layers: dropout(activation(x W + b + added))."""
+    if not tower.built:  # it is never called itself
+        tower.build(x.shape)
     h = tower.dense[layer](x)
     h = tower.activations[layer](h if added is None else h + added)
     return tower.dropouts[layer](h, training=training)

@@ -42,8 +42,8 @@ class DADIN(CrossDomainModel):
 
         L = L_y + lambda_2 L_d + lambda_3 (alpha L_d^0 + (1 - alpha) L_d^1)                             (eqs. 15 to 22)
 
-    is minimised as a whole: L_y is the cross-entropy of y, a mean over the rows of all domains, L_d that of the domain,
-    L_d^0 and L_d^1 those within a class. Where the paper is silent or contradicts itself: docs/models/dadin.md.
+    is minimised as a whole: L_y is the cross-entropy of y, a mean over all rows, L_d that of the domain, L_d^0 and
+    L_d^1 those within a class. Where the paper is silent or contradicts itself: docs/models/dadin.md.
 
     Args:
         schema: the schema; tables of one width (d), an item feature in every domain, clicks (ratings with
@@ -57,8 +57,7 @@ class DADIN(CrossDomainModel):
         domain_weight: lambda_2; default 1. 0: without the global classifier (variant 7).
         class_weight: lambda_3; default 1. 0: without the intra-class classifiers (variant 8; with both 0, variant 9).
         alpha: share of class 0 in the intra-class loss; default 0.5.
-        threshold: T, which divides the classes by y: a number (default 0.5), `"base_rate"` (y's running mean, for rare
-            clicks) or `"label"` (by the true label).
+        threshold: T, which divides the classes by y; default 0.5. `"base_rate"` and `"label"`: see `DomainAlignment`.
         reversal: strength of the gradient reversal; default 1.
         reversal_warmup: training steps over which it rises to that (Ganin et al., 2016); default 0: at once.
         stable: `False` aligns to the letter, without the two measures that `DomainAlignment` names.
@@ -155,7 +154,7 @@ class DADIN(CrossDomainModel):
         weights = (self.domain_weight, self.class_weight)
         marginal, conditional = (bool(weight and self.schema.sources) for weight in weights)
         options = (self.threshold, self.reversal, self.reversal_warmup, self.stable)
-        self.alignment = DomainAlignment(marginal, conditional, *options, name="alignment")
+        self.alignment = DomainAlignment(marginal, conditional, *options, name="alignment")  # eqs. 11 to 18
         self.auxiliary_weights = self.alignment.term_weights(*weights, self.alpha)  # eq. 22
 
     def build(self, input_shape=None):
@@ -171,10 +170,9 @@ class DADIN(CrossDomainModel):
         """What happens on the way to the scores, `{what: {domain: value}}`: `item_weights` `{history: beta [B, n]}`,
         `interest_weights` `{"user" or "history_<domain>": v [B]}`, `h_spec` and `h_da` `[B, d]`, `logit` `[B, 1]`.
         """
-        embedded = self.embedding(x)
         states: dict[str, dict[str, Any]] = collections.defaultdict(dict)
-        for name in x:
-            fields, masks = self.pooling(x[name], embedded[name], domain=name)  # eq. 1
+        for name, embedded in self.embedding(x).items():
+            fields, masks = self.pooling(x[name], embedded, domain=name)  # eq. 1
             m, beta = pooled_interests(fields, masks, self.item, training)  # eqs. 2, 3
             v = self.interest(m) if self.interest else ops.ones_like(m[:, 1:, 0])  # eq. 6
             m = ops.concatenate([m[:, :1], ops.expand_dims(v, -1) * m[:, 1:]], axis=1)  # eqs. 4, 5
@@ -193,8 +191,8 @@ class DADIN(CrossDomainModel):
         return keras.tree.map_structure(lambda v: ops.cast(v, "float32"), weights)
 
     def auxiliary_losses(self, x, y, y_pred, sample_weight, training):
-        h_da, target = self.side.h_da, self.schema.target
-        return self.alignment.by_domain(target, h_da, y, y_pred, sample_weight, training)  # eqs. 11-14, 16-18
+        target, h = self.schema.target, self.side.h_da
+        return self.alignment.by_domain(target, h, y, y_pred, sample_weight, training)
 
     def report(self, losses, terms, rows):
         super().report(losses, {"prediction_loss": self.weighted_sum(losses, rows), **terms}, rows)

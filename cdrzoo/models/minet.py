@@ -119,40 +119,30 @@ class MiNet(CrossDomainModel):
             )
 
     def call(self, x, training=False):
-        embedded = self.embedding(x)
         logits = {}
-        for name in x:
-            q, p = self._sides(name, x[name], embedded[name])
-            row = [q, p]
+        for name, embedded in self.embedding(x).items():
+            q, interests = self._interests(name, x[name], embedded, training)
             if name == self.schema.target:
-                interests, weights = self._interests(q, p, x[name], embedded[name], training)
-                row = [q, *(weights[:, i : i + 1] * one for i, one in enumerate(interests))]
-            h = self.networks[name](ops.concatenate(row, axis=-1), training=training)
+                v = self.interest([q, *interests])
+                interests = [v[:, i : i + 1] * one for i, one in enumerate(interests)]
+            h = self.networks[name](ops.concatenate([q, *interests], axis=-1), training=training)
             logits[name] = self.heads[name](h)
         return self.scores(logits)
 
-    def _sides(self, name, ids, embedded):
-        """The candidate and the user, `[B, width]` each."""
+    def _interests(self, name, ids, embedded, training=False):
+        """The candidate; the user and, of the target's rows, the short-term interests: `[B, width]` each."""
         fields = self.fields[name](ids, embedded)
-        q, p = (
-            ops.concatenate([fields[field] for field in side], axis=-1)
-            for side in (self.candidate[name], self.profile[name])
-        )
-        return q, p
-
-    def _interests(self, q, p, ids, embedded, training=False):
-        """p and the short-term interests, and what each weighs, `[B, number of interests]`."""
+        sides = (self.candidate[name], self.profile[name])
+        q, p = (ops.concatenate([fields[field] for field in side], axis=-1) for side in sides)
         interests = [p]
-        for of, histories in self.histories.items():
+        for of, histories in self.histories.items() if name == self.schema.target else ():
             steps, mask = history_steps(histories, ids, embedded)
             interests.append(self.item[of](q, p, steps, mask, training=training)[0])
-        return interests, self.interest([q, *interests])
+        return q, interests
 
     def interest_weights(self, x) -> dict[str, Any]:
         """v of the target's rows, `{"user" | "history_<domain>": float32 [B]}`."""
-        ids = x[self.schema.target]
-        embedded = self.embedding({self.schema.target: ids})[self.schema.target]
-        q, p = self._sides(self.schema.target, ids, embedded)
-        _, weights = self._interests(q, p, ids, embedded)
-        names = ("user", *map(history_field, self.histories))
-        return {name: ops.cast(weights[:, i], "float32") for i, name in enumerate(names)}
+        name = self.schema.target
+        q, interests = self._interests(name, x[name], self.embedding({name: x[name]})[name])
+        v = ops.cast(self.interest([q, *interests]), "float32")
+        return {name: v[:, i] for i, name in enumerate(("user", *map(history_field, self.histories)))}

@@ -9,7 +9,7 @@ import keras
 
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat, field_widths, head
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, placeholder_rows
 from cdrzoo.schema import Schema
 
 
@@ -74,7 +74,9 @@ class SourceDNN(CrossDomainModel):
 
     def build(self, input_shape=None):
         super().build(input_shape)
-        listed = {f for d in self.common.domains if d.name != self.schema.target for f in self._fields_of(d)}
+        target = self.schema.target
+        self.logit(target, placeholder_rows(self.schema)[target])
+        listed = {f for d in self.common.domains if d.name != target for f in self._fields_of(d)}
         kernel = self.hidden[0].dense[0].kernel if self.hidden else self.head.kernel
         value, first = kernel.numpy(), 0
         for field, width in self._fields_of(self.common.target_domain).items():
