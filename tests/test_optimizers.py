@@ -243,7 +243,9 @@ def weights(small):
     return [np.asarray(v) for v in [*small.variables, *small.optimizer.variables]]
 
 
-@pytest.mark.parametrize("name", ["Adam", "Adagrad", "SGD"])
+@pytest.mark.parametrize(
+    "name", ["Adam", *(pytest.param(n, marks=pytest.mark.slow) for n in ("Adagrad", "SGD"))]
+)
 def test_resumed_training_equals_uninterrupted(tmp_path, name):
     rate = keras.optimizers.schedules.ExponentialDecay(0.05, 5, 0.9)
 

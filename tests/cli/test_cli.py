@@ -615,6 +615,7 @@ def test_reproduce_runs_an_experiment_and_writes_its_page(demo, tmp_path, capsys
     assert len((tmp_path / "out/toy/half/results.jsonl").read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_compare_prints_a_table_and_goes_on_where_it_stopped(demo, tmp_path, capsys):
     command = [
         "compare",

@@ -79,6 +79,7 @@ def test_a_recorded_score_that_is_not_reached_fails(cctl, tmp_path):
     assert verify(copy, tolerance=1e-5).ok
 
 
+@pytest.mark.slow
 def test_variables_beyond_the_target_path_fail(encoder, frame, tmp_path, monkeypatch):
     model = make_model(encoder, CCTL)
     archive = type(keras.export.ExportArchive())

@@ -124,7 +124,7 @@ def test_every_argument_changes_something(case):
     assert sorted(same) == sorted(case.without_effect)
 
 
-@each_case(own=())
+@each_case(own=(), quick=False)
 def test_a_file_is_loaded_under_the_policy_it_was_saved_under(case, tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = case.build()

@@ -281,7 +281,7 @@ def test_a_saturated_score_keeps_its_gradient(copy, monkeypatch):
     assert any(g is not None and np.abs(tf.convert_to_tensor(g)).max() > 0.01 for g in gradients)
 
 
-@each_case(own=LOSSES)
+@each_case(own=LOSSES, quick=False)
 def test_mixed_precision_keeps_tables_and_scores_in_float32(case):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = case.build()

@@ -17,6 +17,7 @@ def test_the_headline_models_are_there():
     assert {path.parent.name for path in EXPORTS} >= {"cctl", "dacdr", "dadin", "mkt"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", EXPORTS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_it_gives_the_recorded_scores(path):
     """Eagerly and in a graph session, alone and in any order, and ranked; see `verify`."""

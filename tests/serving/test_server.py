@@ -438,6 +438,7 @@ def wait_until(condition, seconds=60):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_new_version_takes_over_without_a_failed_request(exports, folder):
     with Server(folder, port=0, rest_port=0, seconds=0.05) as server:
         done, seen, wrong = threading.Event(), set(), []

@@ -69,6 +69,7 @@ def test_the_weights_of_domains_reach_the_stage_they_are_set_for(small, tmp_path
     assert fitting.build(alone, fitting.seen(alone, prepared))._terms.weights == {"films": 3.0}
 
 
+@pytest.mark.slow
 def test_the_weight_of_a_source_changes_what_is_learnt(small):
     prepared = fitting.prepare(small)
     found = [
