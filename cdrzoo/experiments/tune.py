@@ -97,9 +97,9 @@ class Tuned:
 
 def tune(
     config: RunConfig | Mapping[str, Any] | str | pathlib.Path,
-    models: str | Sequence[str | Entry] | Mapping[str, str] | None = None,
-    *,
+    models: str | Sequence[str | Entry] | Mapping[str, str] | None,
     out: str | pathlib.Path,
+    *,
     space: Mapping[str, Any] | str | pathlib.Path | None = None,
     trials: int = 20,
     how: str = "random",
@@ -115,7 +115,7 @@ def tune(
 
     Args:
         config: data, split and what the models share: a run configuration, or its file.
-        models: what is tuned, as of `cdrzoo.experiments.compare.compare`; default: the configuration's.
+        models: what is tuned, as of `cdrzoo.experiments.compare.compare`; `None`: the configuration's.
         out: folder for `results.jsonl` (a line a trial, as `compare` writes them and takes them up) and, for each
             model, `NAME.yaml`, the best run as `cdrzoo train` takes it.
         space: see `load_space`, or its file; default: that of `search.yaml`.

@@ -6,6 +6,8 @@ import json
 import threading
 import time
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from cdrzoo import files
@@ -16,6 +18,7 @@ from cdrzoo.experiments import results, running, search, tables
 from cdrzoo.experiments.comparison import Comparison
 from cdrzoo.experiments.entries import Entry, with_settings
 from cdrzoo.experiments.results import check_results
+from cdrzoo.schema import Domain, Feature, Schema, Table
 from cdrzoo.training import fitting
 from cdrzoo.training import run as run_module
 from cdrzoo.training.config import RunConfig, Training
@@ -491,3 +494,22 @@ def test_without_users_there_is_no_gauc():
     result = {"test": test, "parameters": 1, "seconds": 1.0}
     lines = [{"label": "dnn", "changes": {"seed": 0}, "result": result}]
     assert list(tables.table(lines, None)[0])[:4] == ["model", "AUC", "LogLoss", "ECE"]
+
+
+def test_logs_without_users_are_compared(tmp_path, monkeypatch):
+    """End to end: no GAUC, no groups of users, floors of items alone."""
+    monkeypatch.undo()  # the rows exist
+    random = np.random.default_rng(0)
+    features = [Feature("site", "id", "context", table="site"), Feature("item", "id", "item", table="item")]
+    for name in ("web", "app"):
+        frame = pd.DataFrame({"site": random.integers(0, 5, 300), "item": random.integers(0, 9, 300)})
+        frame = frame.astype(str).assign(click=random.integers(0, 2, 300), time=np.arange(300))
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+    domains = [Domain(name, features, label="click", time="time", item="item") for name in ("web", "app")]
+    schema = Schema(domains, "app", [Table("site"), Table("item")])
+    sources = {name: str(tmp_path / f"{name}.csv") for name in ("web", "app")}
+    config = RunConfig(schema, sources, "dnn", training=Training(epochs=1, batch_size=32))
+    found = module.compare(config, "lr,dnn:units=[4]", tmp_path / "out", seeds=1)
+    assert found.columns == {"auc": "AUC", "log_loss": "LogLoss", "ece": "ECE"}
+    assert list(found.floors) == ["item mean"] and found.about["groups"] == {}
+    assert "GAUC" not in (tmp_path / "out" / "table.md").read_text() and len(found.runs) == 2
