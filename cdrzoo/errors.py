@@ -11,6 +11,12 @@ import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+__all__ = ["DataError", "Diverged", "InputError", "SchemaError", "VerifyError"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 class InputError(ValueError):
     """Something the user gave is wrong. The message says what was wanted, what was received and how to mend it."""

@@ -16,6 +16,13 @@ from sklearn import metrics as exact
 
 from cdrzoo.errors import InputError
 
+__all__ = ["HIGHER_IS_BETTER", "auc", "better", "ece", "evaluate", "gauc", "log_loss", "mae", "rmse"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 CLIP = 1e-7
 """Probabilities are kept this far from 0 and 1 in `log_loss`: about the spacing of float32 numbers just below 1."""
 

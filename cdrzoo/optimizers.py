@@ -24,6 +24,12 @@ import tensorflow as tf
 
 from cdrzoo.errors import InputError
 
+__all__ = ["Adagrad", "Adam", "LossScaleOptimizer", "SGD"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def slots(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> list[keras.Variable]:
     """What a built optimizer remembers of one variable (moments, accumulators), in a fixed order."""

@@ -19,7 +19,7 @@ FLOORS = {
     "errors": set(),
     "files": {"errors"},
     "documents": {"errors"},
-    "schema": {"errors", "documents"},
+    "schema": {"errors", "documents", "lazy"},
     "losses": {"errors", "schema"},
     "metrics": {"errors"},
     "optimizers": {"errors"},

@@ -9,7 +9,14 @@ import pytest
 import cdrzoo
 from cdrzoo.models import CARDS
 
-ROOMS = ("", ".data", ".evaluation", ".experiments", ".export", ".models", ".report", ".serving", ".training")
+ROOMS = (
+    "",
+    *(
+        f".{room}"
+        for room in "data evaluation experiments export models report schema serving training".split()
+    ),
+)
+FILES = (".errors", ".metrics", ".optimizers", ".training.callbacks")
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -21,6 +28,15 @@ def test_a_room_shows_what_it_offers_and_nothing_else(room):
         assert getattr(module, name) is not None, name
     with pytest.raises(AttributeError, match=rf"'cdrzoo{room}' has no attribute 'nothing'"):
         _ = module.nothing
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_public_file_shows_its_own_names(file):
+    module = importlib.import_module(f"cdrzoo{file}")
+    assert dir(module) == module.__all__ == sorted(set(dir(module)))
+    for name in dir(module):
+        value = getattr(module, name)
+        assert getattr(value, "__module__", module.__name__) == module.__name__, name
 
 
 def test_every_model_is_among_the_models():

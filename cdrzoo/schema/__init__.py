@@ -8,30 +8,8 @@ shared, what one lists alone is specific to it.
 This room imports neither TensorFlow nor Keras: a schema is checked in milliseconds, before any long work starts.
 """
 
-from cdrzoo.schema.features import (
-    DTYPES,
-    FIRST_KNOWN,
-    KINDS,
-    PADDING,
-    ROLES,
-    TASKS,
-    UNKNOWN,
-    Domain,
-    Feature,
-    Table,
-)
-from cdrzoo.schema.schema import Schema
+from __future__ import annotations
 
-__all__ = [
-    "DTYPES",
-    "FIRST_KNOWN",
-    "KINDS",
-    "PADDING",
-    "ROLES",
-    "TASKS",
-    "UNKNOWN",
-    "Domain",
-    "Feature",
-    "Schema",
-    "Table",
-]
+from cdrzoo import lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(__name__, __file__)

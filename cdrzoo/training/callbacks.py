@@ -17,6 +17,12 @@ from tensorflow.core.framework import summary_pb2
 from cdrzoo import metrics
 from cdrzoo.errors import InputError
 
+__all__ = ["Evaluate", "Resume", "Scalars", "WeightHistogram", "target_scores"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 def target_scores(model: Any, data: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Labels, scores and sample weights (None if there are none) of the target's rows of a dataset, each `[n]`.
