@@ -65,6 +65,12 @@ def check_choice(
         raise error(f"{what} must be one of {wanted}. Received: {received!r}. {hint}".rstrip())
 
 
+def check_share(what: str, received: float) -> None:
+    """Raises unless `received` lies in [0, 1]. `what` names it, an argument in backticks."""
+    if not 0 <= received <= 1:
+        raise InputError(f"{what} must lie in [0, 1]. Received: {received}.")
+
+
 def check_known(what: str, given: Any, allowed: Iterable[str], error: type[InputError] = InputError) -> None:
     """Raises unless `given` is a mapping whose keys are all among `allowed`."""
     allowed = list(allowed)

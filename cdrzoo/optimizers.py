@@ -18,6 +18,7 @@ TensorFlow rather than `keras.ops`: a sparse update has no `keras.ops` form.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -44,6 +45,17 @@ def slots(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> li
         and len(slot) == len(shapes)
         and all(isinstance(s, keras.Variable) and tuple(s.shape) == shape for s, shape in zip(slot, shapes))
     ]
+
+
+def copy_slots(
+    optimizer: keras.optimizers.Optimizer,
+    variables: Sequence[keras.Variable],
+    copies: Sequence[keras.Variable],
+) -> None:
+    """Lets an optimizer remember of each copy what it remembers of the variable."""
+    for variable, copy in zip(variables, copies):
+        for one, other in zip(slots(optimizer, variable), slots(optimizer, copy)):
+            other.assign(one)
 
 
 class _SummedRows(tf.IndexedSlices):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cdrzoo.layers.activations import Dice
 from cdrzoo.layers.adversarial import DomainAlignment, GradientReversal
+from cdrzoo.layers.companion import CompanionTower
 from cdrzoo.layers.cross_attention import CrossAttention, DomainAwareCrossAttention, DomainView
 from cdrzoo.layers.crosses import (
     CIN,
@@ -52,9 +53,14 @@ from cdrzoo.layers.mappings import (
 )
 from cdrzoo.layers.pairs import cosine, crossed, step, user_keys
 from cdrzoo.layers.pooling import TargetAttention, masked_mean, masked_softmax, weighted_sum
+from cdrzoo.layers.selector import Selector
+from cdrzoo.layers.tokens import SemanticAlignment
 from cdrzoo.layers.towers import MLP, first_output, head, towers
 
 __all__ = [
+    "SemanticAlignment",
+    "Selector",
+    "CompanionTower",
     "BiInteraction",
     "BilinearInteraction",
     "CGC",

@@ -68,6 +68,13 @@ class CrossDomainModel(keras.Model):
                     "adapted encoder (`encoder.schema`), or set `rows` of every table."
                 )
 
+    def check_sources(self, method: str) -> None:
+        """A `SchemaError` where there is no source to transfer from."""
+        if not self.schema.sources:
+            raise SchemaError(
+                f"{method} transfers from a source, but the schema has the target alone. Add a domain."
+            )
+
     # Configuration ----------------------------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:

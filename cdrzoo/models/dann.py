@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 
-from cdrzoo.errors import SchemaError
 from cdrzoo.layers import MLP, DomainAlignment, RowVectors, head
 from cdrzoo.models.base import CrossDomainModel, check_layers
 
@@ -78,10 +77,7 @@ class DANN(CrossDomainModel):
         **kwargs,
     ):
         super().__init__(schema, **kwargs)
-        if not self.schema.sources:
-            raise SchemaError(
-                "DANN transfers from a source, but the schema has the target alone. Add a domain."
-            )
+        self.check_sources("DANN")
         check_layers("units", units)
         self.units = units
         self.tower_units = tower_units

@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from cdrzoo.errors import InputError, SchemaError
 from cdrzoo.models import CCTL
-from cdrzoo.models.cctl import ren_pairs
 from cdrzoo.optimizers import Adam, slots
 from cdrzoo.schema import Schema
 from tests.models import oracle
@@ -56,10 +55,7 @@ def state(model):
 def score_gradients(model, x):
     """g_k = grad of sum over sources of mean_i log p_i, and p, worked out beside the model."""
     with tf.GradientTape() as tape:
-        p = {
-            s: model.selector(tf.stop_gradient(model._aligned(s, x[s], training=True)))[:, 0]
-            for s in model.source_embedding
-        }
+        p = {s: model.selector(tf.stop_gradient(san(x[s], training=True))) for s, san in model.san.items()}
         log_score = sum(tf.reduce_mean(tf.math.log(each)) for each in p.values())
     return [
         oracle.array(g)
@@ -83,25 +79,24 @@ def read(layer, vector):
 
 
 def aligned(model, x, training):
-    f = oracle.fields(
-        model.source_fields["books"], oracle.tables(model.source_embedding["books"]), x, training
-    )
+    san = model.san["books"]
+    f = oracle.fields(san.fields, oracle.tables(san.embedding), x, training)
     tokens = {
         "user": np.concatenate([f["user"], f["history_books"], f["history_films"]], -1),
         "item": np.concatenate([f["item"], f["genre"], f["words"], f["price"]], -1),
     }
 
-    def san(token):
-        first, second = model.san[f"books_{token}"].layers
+    def mapped(token):
+        first, second = san.maps[token].layers
         return oracle.dense(second, np.maximum(oracle.dense(first, tokens[token]), 0))
 
     return np.concatenate(
-        [san("user"), san("item"), np.zeros((len(f["user"]), 4))], -1
+        [mapped("user"), mapped("item"), np.zeros((len(f["user"]), 4))], -1
     )  # books have no context
 
 
 def selector(model, vector):
-    *hidden, last = model.selector.layers
+    *hidden, last = model.selector.network.layers
     for layer in hidden:
         vector = np.maximum(oracle.dense(layer, vector), 0)
     return oracle.sigmoid(oracle.dense(last, vector))[:, 0]
@@ -113,7 +108,7 @@ def cosine(one, two):
 
 def enhancement(model, x, given):
     """L_ren of a first step whose rows have the weights `given`."""
-    source, target = oracle.tables(model.source_embedding["books"]), oracle.tables(model.mixed.embedding)
+    source, target = oracle.tables(model.san["books"].embedding), oracle.tables(model.mixed.embedding)
     both = set.intersection(*({int(u) for u in x[d]["user"].numpy()[given[d] > 0]} for d in x)) - {0, 1}
     users, sequences = [], []  # (cosine, weight)
     for domain in ("films", "books"):
@@ -137,8 +132,12 @@ def enhancement(model, x, given):
 def ren_loss(model, x):
     """L_ren of rows, every one of weight 1, that are the first that a model sees."""
     ones = {name: tf.ones(len(rows["user"])) for name, rows in x.items()}
-    model._note(x, ones)
-    return model._representation_loss(x, ones)
+    model.ren.observe(x, ones)
+    return enhance(model, x, ones)
+
+
+def enhance(model, x, weights):
+    return model.ren(x, weights, {s: san.embedding for s, san in model.san.items()}, model.mixed.embedding)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
@@ -195,7 +194,7 @@ def test_the_pure_tower_does_not_see_the_source():
     results = []
     for books, labels, bias in ((x, y, 0.0), (other, other_y, 0.0), (x, y, -1e4)):
         model = make(optimizer=Adam(0.01, clipnorm=1.0))
-        model.selector.layers[-1].bias.assign([bias])
+        model.selector.network.layers[-1].bias.assign([bias])
         for _ in range(2):
             model.train_step(({**x, "books": books["books"]}, {**y, "books": labels["books"]}))
         moments = [slot for v in model.pure.trainable_variables for slot in slots(model.optimizer, v)]
@@ -209,7 +208,7 @@ def test_the_pure_tower_does_not_see_the_source():
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_without_the_source_the_towers_stay_one_for_ever(dropout):
     model = make(ren_weight=0.0, sync_every=3, dropout=dropout)
-    model.selector.layers[-1].bias.assign([-1e4])  # p = 0
+    model.selector.network.layers[-1].bias.assign([-1e4])  # p = 0
     for k in range(7):
         logs = step(model, rows(model, seed=k))
         assert logs["reward"] == 0 and logs["selector"] == 0 and logs["books_loss"] == 0
@@ -246,55 +245,44 @@ def test_synchronisation_copies_weights_and_moments(optimizer):
 # The selector and its reward ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("gamma", [0.8, 0.0, 1.0])
-def test_the_trace_sums_what_a_buffer_would(gamma):
-    model = make(gamma=gamma)
-    rng = np.random.default_rng(0)
-    g = [[rng.normal(size=v.shape) for v in model._theta] for _ in range(6)]
-    r = rng.normal(size=6)
-    for gradients, reward in zip(g, r):
-        model._accumulate([tf.constant(each, "float32") for each in gradients], reward)
-    returns = [sum(gamma ** (j - k) * r[j] for j in range(k, 6)) for k in range(6)]
-    for index, gain in enumerate(model._gain):
-        expected = sum(returns[k] * g[k][index] for k in range(6))
-        np.testing.assert_allclose(gain, expected, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("schema", [toy_schema, three_schema], ids=["one source", "two sources"])
 def test_the_selector_moves_at_the_end_of_a_window_and_along_equation_9(schema):
     model = make(schema(), sync_every=4, alpha=0.5, selector_learning_rate=0.02)
-    start = values(model._theta)
+    start = values(model.selector.learns)
     g, r = [], []
     for k in range(4):
-        assert equal(model._theta, start)
+        assert equal(model.selector.learns, start)
         batch = rows(model, k)
         g.append(score_gradients(model, batch[0]))
         r.append(step(model, batch)["reward"])
     assert r[0] == 0 and all(r[1:])
     returns = [sum(0.8 ** (j - k) * r[j] for j in range(k, 4)) for k in range(4)]
-    for index, (before, after) in enumerate(zip(start, values(model._theta))):
+    for index, (before, after) in enumerate(zip(start, values(model.selector.learns))):
         ascent = sum(returns[k] * g[k][index] for k in range(4)) / 4
         # Adam's first step, with the rate alpha * selector_learning_rate
         expected = 0.01 * np.sqrt(0.001) * ascent / (np.sqrt(0.001) * np.abs(ascent) + 1e-7)
         np.testing.assert_allclose(after - before, expected, atol=2e-5)
-    assert not any(v.any() for v in values([*model._trace, *model._gain]))
+    assert not any(v.any() for v in values([*model.reinforce.trace, *model.reinforce.gain]))
 
 
 def test_the_sign_of_the_reward_is_the_sign_of_the_move():
     x, _ = rows(make())
     for reward in (0.3, -0.3, 0.0):
         model = make(sync_every=2, selector_learning_rate=0.01)
-        model._normalised = lambda r, reward=reward: tf.constant(reward)
-        start, before = values(model._theta), float(tf.reduce_mean(model.selector_weights(x)["books"]))
+        model.reinforce.normalised = lambda r, reward=reward: tf.constant(reward)
+        start, before = (
+            values(model.selector.learns),
+            float(tf.reduce_mean(model.selector_weights(x)["books"])),
+        )
         for k in range(2):
             model.train_step(rows(model, k))
         aligned_after = model.selector_weights(x)["books"]
         if reward == 0:
-            assert equal(model._theta, start)
+            assert equal(model.selector.learns, start)
             continue
         # SAN has moved as well: p of the old selector on the same rows is what the move is measured against.
         moved = float(tf.reduce_mean(aligned_after))
-        for v, old in zip(model._theta, start):
+        for v, old in zip(model.selector.learns, start):
             v.assign(old)
         unmoved = float(tf.reduce_mean(model.selector_weights(x)["books"]))
         assert np.sign(moved - unmoved) == np.sign(reward)
@@ -306,55 +294,23 @@ def test_no_loss_reaches_the_selector():
     assert not {id(v) for v in model.selector.variables} & {id(v) for v in model.optimized_variables}
     x, y = rows(model)
     with tf.GradientTape() as tape:
-        p = model._weights(model._aligned("books", x["books"], training=True))
+        p = model.selector(model.san["books"](x["books"], training=True))
     san = [v.value for v in model.trainable_variables if "san" in v.path]
     assert san and all(g is None for g in tape.gradient(p, san))
 
 
 def test_alpha_zero_keeps_the_selector_as_it_was():
     model = make(alpha=0.0, sync_every=2)
-    start = values(model._theta)
+    start = values(model.selector.learns)
     for k in range(4):
         model.train_step(rows(model, k))
-    assert equal(model._theta, start)
+    assert equal(model.selector.learns, start)
     assert equal(model.mixed.weights, model.pure.weights)
 
 
-def test_bernoulli_draws_rows_with_their_probability():
+def test_rows_may_be_drawn():
     model = make(selector_mode="bernoulli")
-    p = tf.constant(np.repeat([0.0, 0.2, 0.9, 1.0], 4000), "float32")
-    taken, log_p = (oracle.array(v) for v in model._choose(p))
-    assert set(np.unique(taken)) == {0.0, 1.0}
-    np.testing.assert_allclose(taken.reshape(4, -1).mean(1), [0, 0.2, 0.9, 1], atol=0.03)
-    clipped = np.clip(oracle.array(p), 1e-6, 1 - 1e-6)
-    np.testing.assert_allclose(
-        log_p, np.where(taken == 1, np.log(clipped), np.log(1 - clipped)), rtol=1e-3, atol=1e-6
-    )
-    assert not (model._choose(p)[0].numpy() == taken).all()
-    logs = step(model, rows(model))
-    assert np.isfinite(list(logs.values())).all()
-
-
-def test_log_weight_clips_the_logarithm():
-    model = make()
-    weight, log_p = model._choose(tf.constant([0.0, 0.5, 1.0]))
-    np.testing.assert_allclose(weight, [0, 0.5, 1])
-    np.testing.assert_allclose(log_p, [np.log(1e-6), np.log(0.5), np.log1p(-1e-6)], atol=1e-6)
-
-
-@pytest.mark.parametrize("norm", ["none", "ema", "std"])
-def test_rewards_are_normalised_and_cut(norm):
-    model = make(reward_norm=norm, reward_clip=1.5)
-    mean = variance = 0.0
-    for r in (0.0, 0.3, -0.2, 0.25, 4.0, -9.0):
-        delta = r - mean
-        mean += 0.01 * delta
-        variance = 0.99 * (variance + 0.01 * delta**2)
-        deviation = np.sqrt(variance) + 1e-8
-        expected = {"none": r, "ema": delta / deviation, "std": r / deviation}[norm]
-        assert float(model._normalised(tf.constant(r))) == pytest.approx(
-            np.clip(expected, -1.5, 1.5), rel=1e-4, abs=1e-6
-        )
+    assert np.isfinite(list(step(model, rows(model)).values())).all()
 
 
 def test_the_selector_hears_rows_by_their_weight():
@@ -362,11 +318,11 @@ def test_the_selector_hears_rows_by_their_weight():
     x, y = rows(model)
     weight = tf.constant([0.0, 1.0, 2.0] * 4)
     with tf.GradientTape() as tape:
-        p = model.selector(model._aligned("books", x["books"], training=True))[:, 0]
+        p = model.selector.network(model.san["books"](x["books"], training=True))[:, 0]
         score = tf.reduce_sum(weight * tf.math.log(p)) / 12
-    expected = tape.gradient(score, [v.value for v in model._theta])
+    expected = tape.gradient(score, [v.value for v in model.selector.learns])
     step(model, (x, y, {"books": weight}))
-    for trace, gradient in zip(model._trace, expected):
+    for trace, gradient in zip(model.reinforce.trace, expected):
         np.testing.assert_allclose(trace, gradient, rtol=1e-4, atol=1e-6)
 
 
@@ -375,12 +331,12 @@ def test_the_selector_hears_rows_by_their_weight():
 
 def test_source_rows_get_the_targets_token_widths():
     model = make()
-    assert dict(model.token_widths) == {"user": 4 + 1 + 24, "item": 8, "context": 4}
+    assert dict(model.san["books"].widths) == {"user": 4 + 1 + 24, "item": 8, "context": 4}
     x, _ = rows(model)
-    vector = model._aligned("books", x["books"])
+    vector = model.san["books"](x["books"])
     assert vector.shape == (12, 41)
     assert (vector[:, -4:].numpy() == 0).all()  # books have no context
-    assert set(model.san) == {"books_user", "books_item"}
+    assert set(model.san["books"].maps) == {"user", "item"}
 
 
 def swapped_contexts(dropped=()) -> Schema:
@@ -416,12 +372,10 @@ def test_without_alignment_equal_fields_are_read_by_name():
     model = make(twin_schema(), align=False)
     oracle.randomise(model)
     x, _ = rows(model)
-    f = oracle.fields(
-        model.source_fields["books"], oracle.tables(model.source_embedding["books"]), x["books"]
-    )
+    f = oracle.fields(model.san["books"].fields, oracle.tables(model.san["books"].embedding), x["books"])
     expected = np.concatenate([f[n] for n in ("user", "history_films", "history_books", "item", "genre")], -1)
-    np.testing.assert_allclose(model._aligned("books", x["books"]), expected, atol=1e-6)
-    assert not model.san
+    np.testing.assert_allclose(model.san["books"](x["books"]), expected, atol=1e-6)
+    assert not model.san["books"].maps
     model.train_step(rows(model))
 
 
@@ -433,28 +387,6 @@ def test_without_alignment_different_fields_are_refused():
 # Representation enhancement -------------------------------------------------------------------------------------------
 
 
-def test_the_enhancement_pairs_users_and_behaviours():
-    pairs = ren_pairs(toy_schema(), "books")
-    assert pairs["id"] == [("films", "user", "user"), ("books", "user", "user")]
-    assert pairs["sequence"] == [
-        (d, ("book", "books_seen"), ("film", "films_seen")) for d in ("films", "books")
-    ]
-
-
-def test_an_item_that_both_domains_have_is_an_id_too():
-    schema = toy_schema()
-
-    def one_table(feature):
-        return dataclasses.replace(feature, table="film" if feature.table == "book" else feature.table)
-
-    domains = tuple(
-        dataclasses.replace(d, features=tuple(map(one_table, d.features))) for d in schema.domains
-    )
-    shared = Schema(domains, "films", tuple(t for t in schema.tables if t.name != "book"))
-    names = [(row, feature) for row, _, feature in ren_pairs(shared, "books")["id"]]
-    assert names == [("films", "user"), ("films", "item"), ("books", "user"), ("books", "item")]
-
-
 def test_the_enhancement_is_bounded_scale_free_and_zero_for_equal_tables():
     model = make()
     for seed in range(3):
@@ -462,11 +394,11 @@ def test_the_enhancement_is_bounded_scale_free_and_zero_for_equal_tables():
         x, _ = rows(model, seed)
         loss = float(ren_loss(model, x))
         assert -2 <= loss <= 2 and loss != 0
-    for table in model.source_embedding["books"].variables:
+    for table in model.san["books"].embedding.variables:
         table.assign(table * 100.0)
     assert float(ren_loss(model, x)) == pytest.approx(loss, abs=1e-5)
     # Coinciding tables and sequences make both terms 1.
-    source, target = model.source_embedding["books"], model.mixed.embedding
+    source, target = model.san["books"].embedding, model.mixed.embedding
     source.table("user").assign(target.table("user"))
     source.table("book").assign(tf.concat([target.table("film"), tf.zeros((20, 4))], 0))
     for domain in x:
@@ -482,7 +414,7 @@ def test_the_enhancement_reaches_the_tables_of_both_domains_and_not_the_pure_tow
     with tf.GradientTape() as tape:
         loss = ren_loss(model, x)
     gradients = tape.gradient(loss, [v.value for v in variables])
-    source, target = model.source_embedding["books"], model.mixed.embedding
+    source, target = model.san["books"].embedding, model.mixed.embedding
     wanted = [source.table("user"), source.table("book"), target.table("user"), target.table("film")]
     reached = [v for v, gradient in zip(variables, gradients) if gradient is not None]
     assert {v.path for v in reached} == {v.path for v in wanted}
@@ -514,11 +446,11 @@ def test_an_id_counts_from_the_step_on_in_which_both_domains_have_trained_it(tmp
     model = make()
     x, y = rows(model)
     weights = {name: tf.ones(len(labels)) for name, labels in y.items()}
-    user_tables = model.source_embedding["books"].table("user"), model.mixed.embedding.table("user")
+    user_tables = model.san["books"].embedding.table("user"), model.mixed.embedding.table("user")
 
     def gradients(x):
         with tf.GradientTape() as tape:
-            loss = model._representation_loss(x, weights)
+            loss = enhance(model, x, weights)
         found = tape.gradient(loss, [table.value for table in user_tables])
         return [g is not None and np.abs(tf.convert_to_tensor(g)).max() > 0 for g in found]
 
@@ -536,7 +468,7 @@ def test_an_id_counts_from_the_step_on_in_which_both_domains_have_trained_it(tmp
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     for name in x:
-        assert np.flatnonzero(again._seen[name]["user"]).tolist() == [0, 7]  # 0 is nobody
+        assert np.flatnonzero(again.ren.seen[name]["user"]).tolist() == [0, 7]  # 0 is nobody
 
 
 def test_a_row_of_weight_zero_trains_no_id():
@@ -545,7 +477,7 @@ def test_a_row_of_weight_zero_trains_no_id():
     step(model, (one_user(x, "films", 7), y))
     weights = {name: tf.zeros(len(labels)) for name, labels in y.items()}
     step(model, (one_user(x, "books", 7), y, weights))
-    assert not model._seen["books"]["user"][7] and model._seen["films"]["user"][7]
+    assert not model.ren.seen["books"]["user"][7] and model.ren.seen["films"]["user"][7]
 
 
 # Ablations, several sources, ratings ----------------------------------------------------------------------------------
@@ -574,7 +506,9 @@ def test_every_source_has_its_alignment_and_its_loss():
     for k in range(4):
         logs = step(model, rows(model, k))
     assert {"books_loss", "music_loss", "films_loss"} <= set(logs)
-    assert {"books_user", "books_item", "music_user", "music_item"} == set(model.san)
+    assert {s: set(san.maps) for s, san in model.san.items()} == dict.fromkeys(
+        ("books", "music"), {"user", "item"}
+    )
     assert set(model.selector_weights(rows(model)[0])) == {"books", "music"}
     still = [v.path for v, old in zip(model.trainable_variables, before) if (oracle.array(v) == old).all()]
     assert still == []
@@ -640,10 +574,10 @@ def test_a_run_saved_inside_a_window_goes_on_as_if_nothing_had_happened(tmp_path
     )
     for k in range(5):
         model.train_step(rows(model, k))
-    assert all(v.any() for v in values(model._trace))
+    assert all(v.any() for v in values(model.reinforce.trace))
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
-    assert int(again._step) == 5
+    assert int(again.reinforce.step) == 5
     for k in range(5, 8):
         model.train_step(rows(model, k))
         again.train_step(rows(model, k))
