@@ -61,11 +61,11 @@ class CCTL(CrossDomainModel):
 
     Example:
         >>> from cdrzoo.data import synthetic
+        >>> from cdrzoo.models import CCTL
         >>> prepared = synthetic.prepare()
         >>> model = CCTL(prepared.schema, units=(16, 8), pooling="mean", sync_every=5)
         >>> model.compile()
-        >>> history = model.fit(prepared.train({"books": 256, "films": 128}), verbose=0)
-        >>> sorted(history.history)
+        >>> sorted(model.fit(prepared.train({"books": 256, "films": 128}), verbose=0).history)
         ['books_loss', 'films_loss', 'loss', 'pure_loss', 'ren_loss', 'reward', 'selector']
     """
 
