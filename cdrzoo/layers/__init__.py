@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cdrzoo.layers.activations import Dice
 from cdrzoo.layers.adversarial import DomainAlignment, GradientReversal
+from cdrzoo.layers.alignment import HFA, FieldImportance
 from cdrzoo.layers.companion import CompanionTower
 from cdrzoo.layers.cross_attention import CrossAttention, DomainAwareCrossAttention, DomainView
 from cdrzoo.layers.crosses import (
@@ -17,6 +18,7 @@ from cdrzoo.layers.crosses import (
 )
 from cdrzoo.layers.domains import PartitionedNormalization, StarDense
 from cdrzoo.layers.embedding import FeatureEmbedding, note_rows, rows_seen
+from cdrzoo.layers.entities import EntityVectors
 from cdrzoo.layers.experts import CGC, PLE, mixture
 from cdrzoo.layers.fields import (
     FieldStack,
@@ -30,7 +32,7 @@ from cdrzoo.layers.fields import (
     field_widths,
     history_field,
 )
-from cdrzoo.layers.gates import GLU, FieldImportance, SqueezeExcitation, scale_fields
+from cdrzoo.layers.gates import GLU, SqueezeExcitation, scale_fields
 from cdrzoo.layers.interests import (
     FieldPooling,
     InterestAttention,
@@ -58,6 +60,8 @@ from cdrzoo.layers.tokens import SemanticAlignment
 from cdrzoo.layers.towers import MLP, first_output, head, towers
 
 __all__ = [
+    "EntityVectors",
+    "HFA",
     "SemanticAlignment",
     "Selector",
     "CompanionTower",

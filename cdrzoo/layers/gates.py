@@ -9,8 +9,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from cdrzoo.layers.crosses import CrossNet
-
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
 class GLU(keras.layers.Layer):
@@ -52,59 +50,6 @@ class GLU(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}
-
-
-@keras.saving.register_keras_serializable(package="cdrzoo")
-class FieldImportance(keras.layers.Layer):
-    """The importance of each field of a row, read off explicit and implicit crosses of the fields.
-
-        p = 2 sigmoid(FC([Cross(v) | ReLU(v W + b)]))
-
-    so that a field is weakened (p < 1) or amplified (p > 1). The implicit part is as wide as v.
-
-    Args:
-        fields: how many fields get an importance.
-        cross: the form of the explicit crosses, see `CrossNet`; default `"dcn"`.
-        cross_layers: their number; default 2.
-
-    Call arguments:
-        v: the fields' vectors side by side, `[batch, width]`.
-
-    Returns:
-        float32 `[batch, fields]`, each in (0, 2).
-
-    Reference: Guan et al., Effective Two-Stage Knowledge Transfer for Multi-Entity Cross-Domain Recommendation (2024),
-    eqs. 3-6.
-    """
-
-    def __init__(self, fields: int, cross: str = "dcn", cross_layers: int = 2, **kwargs):
-        super().__init__(**kwargs)
-        self.fields = fields
-        self.cross = cross
-        self.cross_layers = cross_layers
-        self.explicit = CrossNet(cross_layers, cross, dtype=self.dtype_policy)
-        self.fc = keras.layers.Dense(fields, dtype=self.dtype_policy)
-
-    def build(self, input_shape):
-        width = input_shape[-1]
-        self.implicit = keras.layers.Dense(width, activation="relu", dtype=self.dtype_policy)
-        self.implicit.build(input_shape)
-        self.explicit.build(input_shape)
-        self.fc.build((*input_shape[:-1], 2 * width))
-
-    def call(self, v):
-        crosses = ops.concatenate([self.explicit(v), self.implicit(v)], axis=-1)
-        return 2.0 * ops.sigmoid(ops.cast(self.fc(crosses), "float32"))
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], self.fields)
-
-    def compute_output_spec(self, v):
-        return keras.KerasTensor(self.compute_output_shape(v.shape), "float32")
-
-    def get_config(self):
-        arguments = {"fields": self.fields, "cross": self.cross, "cross_layers": self.cross_layers}
-        return {**super().get_config(), **arguments}
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")

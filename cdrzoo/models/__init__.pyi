@@ -22,9 +22,9 @@ from cdrzoo.models.fibinet import FiBiNET as FiBiNET
 from cdrzoo.models.finetuned_dnn import FinetunedDNN as FinetunedDNN
 from cdrzoo.models.fm import FM as FM
 from cdrzoo.models.lr import LR as LR
+from cdrzoo.models.mem import MEM as MEM
 from cdrzoo.models.mf import MF as MF
 from cdrzoo.models.minet import MiNet as MiNet
-from cdrzoo.models.mkt import MEM as MEM
 from cdrzoo.models.mkt import MKT as MKT
 from cdrzoo.models.mlp_pp import MLPPlusPlus as MLPPlusPlus
 from cdrzoo.models.mmoe import MMoE as MMoE

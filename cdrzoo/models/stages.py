@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, SchemaError
 from cdrzoo.models.base import CrossDomainModel
 from cdrzoo.schema import FIRST_KNOWN
 
@@ -28,6 +28,22 @@ class SecondStage(CrossDomainModel):
                 f"{', '.join(map(repr, x))}. Leave others out; the first stage has learnt from them."
             )
         return x[target]
+
+    def check_first_stage(self, pretrained: Any, wanted: str) -> None:
+        """Raises unless a trained model of the class called `wanted` knows the target's rows as they are here."""
+        if wanted not in {kind.__name__ for kind in type(pretrained).__mro__}:
+            raise InputError(
+                f"`pretrained` must be a trained {wanted}, the first stage of {type(self).__name__}. "
+                f"Received: {type(pretrained).__name__}."
+            )
+        known, target = pretrained.schema, self.schema.target_domain
+        tables = {f.table for f in target.features if f.table}
+        if target not in known.domains or any(known.table(t) != self.schema.table(t) for t in tables):
+            raise SchemaError(
+                f"The first stage was trained with another schema: domain {target.name!r} or its tables differ. Give "
+                "both stages the schema of one encoder (with all domains; the second stage reads the target's rows "
+                "alone)."
+            )
 
 
 class MappedUsers(SecondStage):

@@ -13,10 +13,10 @@ from cdrzoo import data, metrics
 from cdrzoo.data import synthetic
 from cdrzoo.errors import InputError, SchemaError
 from cdrzoo.export import save, verify
-from cdrzoo.layers import cosine
+from cdrzoo.layers import HFA, cosine
+from cdrzoo.layers.entities import entity_groups
 from cdrzoo.losses import prior_correction
 from cdrzoo.models import DNN, MEM, MKT
-from cdrzoo.models.mkt import HFA, entity_groups
 from cdrzoo.optimizers import SGD, Adam
 from cdrzoo.schema import Domain, Feature, Schema, Table
 from tests import serving_case
