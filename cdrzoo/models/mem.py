@@ -13,7 +13,7 @@ from cdrzoo.layers.entities import side_by_side
 from cdrzoo.losses import row_weights, weighted_mean
 from cdrzoo.models.base import PriorCorrected, check_layers
 
-POLARISED = {"cosine": lambda cosine: cosine, "abs": ops.abs, "square": ops.square}
+POLARISED: dict[str, Any] = {"cosine": lambda cosine: cosine, "abs": ops.abs, "square": ops.square}
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
