@@ -52,7 +52,7 @@ class EntityVectors(keras.layers.Layer):
         >>> rows = EntityVectors(prepared.schema, pooling="mean")
         >>> x, _ = next(iter(prepared.train(32)))
         >>> sorted(rows(x)["films"])
-        ['sequence', 'shared', 'user']
+        ['sequence', 'shared', 'specific', 'user']
     """
 
     def __init__(self, schema, domains: Sequence[str] | None = None, pooling: str = "attention", **kwargs):
