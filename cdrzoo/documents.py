@@ -8,7 +8,12 @@ import re
 from collections.abc import Hashable
 from typing import Any
 
-from cdrzoo.errors import SchemaError
+from cdrzoo.errors import SchemaError, shown
+
+DEEPEST = 50
+"""Levels that a document may have."""
+LARGEST = 1_000_000
+"""Values that a document may have, what an alias repeats counted each time."""
 
 # YAML 1.2.2, section 10.3.2, the core schema: which plain words are no text. `on`, `no`, 1:30, 1_000 and 2023-11-15
 # are text.
@@ -60,11 +65,10 @@ def load_yaml(text: str, where: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise SchemaError(f"{where}{line} is not valid YAML: {getattr(error, 'problem', error)}.") from None
+        problem = str(getattr(error, "problem", None) or error)[:300]
+        raise SchemaError(f"{where}{line} is not valid YAML: {problem}.") from None
     except (ValueError, KeyError) as error:  # what a tag such as !!int promised and did not hold
-        raise SchemaError(f"{where} is not valid YAML: {error}.") from None
-    except RecursionError:
-        raise SchemaError(f"{where} is nested too deep. Write it flatter.") from None
+        raise SchemaError(f"{where} is not valid YAML: {str(error)[:300]}.") from None
 
 
 def dump_yaml(value: Any, **style: Any) -> str:
@@ -91,6 +95,35 @@ def _yaml() -> tuple[Any, Any]:
     class Loader(yaml.SafeLoader):
         yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}
 
+        def __init__(self, stream):
+            super().__init__(stream)
+            self.level = 0
+            self.sizes: dict[int, int] = {}  # values in each finished node
+
+        def compose_node(self, parent, index):
+            """Counts levels and values: aliases of aliases are small in the file and endless in memory."""
+            mark, alias = self.peek_event().start_mark, self.check_event(yaml.AliasEvent)
+            self.level += 1
+            if self.level > DEEPEST:
+                raise yaml.composer.ComposerError(
+                    problem=f"it is nested too deep, over {DEEPEST} levels; write it flatter",
+                    problem_mark=mark,
+                )
+            node = super().compose_node(parent, index)
+            self.level -= 1
+            if id(node) not in self.sizes:
+                if alias:
+                    raise yaml.composer.ComposerError(problem="it holds itself", problem_mark=mark)
+                inside = [] if isinstance(node, yaml.ScalarNode) else node.value
+                parts = [part for one in inside for part in (one if isinstance(one, tuple) else (one,))]
+                size = self.sizes[id(node)] = 1 + sum(self.sizes[id(part)] for part in parts)
+                if size > LARGEST:
+                    raise yaml.composer.ComposerError(
+                        problem=f"its aliases stand for more than {LARGEST:,} values; write out what is meant",
+                        problem_mark=mark,
+                    )
+            return node
+
         def construct_mapping(self, node, deep=False):
             seen: set[Any] = set()
             for key_node, _ in node.value:
@@ -101,13 +134,18 @@ def _yaml() -> tuple[Any, Any]:
                     continue  # PyYAML says so
                 if key in seen:
                     raise yaml.constructor.ConstructorError(
-                        problem=f"{key!r} stands twice; keep one", problem_mark=key_node.start_mark
+                        problem=f"{shown(key)} stands twice; keep one", problem_mark=key_node.start_mark
                     )
                 seen.add(key)
             return super().construct_mapping(node, deep)
 
         def construct_yaml_int(self, node):
             text = self.construct_scalar(node)
+            if len(text) > 4000:  # Python reads no more than 4,300 digits
+                raise yaml.constructor.ConstructorError(
+                    problem=f"a number of {len(text):,} digits; put it in quotes if it is text",
+                    problem_mark=node.start_mark,
+                )
             return int(text[2:], {"0o": 8, "0x": 16}[text[:2]]) if text[:2] in ("0o", "0x") else int(text)
 
     class Dumper(yaml.SafeDumper):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -38,6 +39,45 @@ class VerifyError(InputError):
     """An exported model does not do what the trained model does, or holds what it must not."""
 
 
+LONGEST = 200
+"""Characters of a message that show one value."""
+
+
+class _Short(reprlib.Repr):
+    """Takes time and room for what it shows, not for what there is: a value may hold itself a million times over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxother = 4, LONGEST
+        self.maxstring = self.maxlong = LONGEST // 2
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = self.maxarray = 12
+
+    def repr_int(self, x: int, level: int) -> str:
+        digits = int(x.bit_length() * math.log10(2))
+        return repr(x) if digits < self.maxlong else f"an integer of some {digits:,} digits"
+
+    def repr_dict(self, x: Mapping[Any, Any], level: int) -> str:
+        """As it stands there, not sorted."""
+        if level <= 0 and x:
+            return "{...}"
+        shown = [
+            f"{self.repr1(key, level - 1)}: {self.repr1(x[key], level - 1)}" for key in [*x][: self.maxdict]
+        ]
+        return "{" + ", ".join([*shown, "..."] if len(x) > self.maxdict else shown) + "}"
+
+    def repr_str(self, x: str, level: int) -> str:
+        return repr(x) if len(x) <= self.maxstring else f"{x[: self.maxstring]!r}... ({len(x):,} characters)"
+
+    def repr_bytes(self, x: bytes, level: int) -> str:
+        return repr(x) if len(x) <= self.maxstring else f"{x[: self.maxstring]!r}... ({len(x):,} bytes)"
+
+
+def shown(value: Any) -> str:
+    """A value in a message: its `repr`, cut short where it is long."""
+    text = _Short().repr(value)
+    return text if len(text) <= 2 * LONGEST else f"{text[: 2 * LONGEST]}..."
+
+
 def is_number(value: Any) -> bool:
     """Whether it is a finite number; `True` is none."""
     return not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value)
@@ -50,7 +90,8 @@ def is_whole(value: Any, least: int = 0) -> bool:
 
 def did_you_mean(received: Any, allowed: Iterable[Any]) -> str:
     """`Did you mean 'films'?`, or nothing where none of the allowed words is near."""
-    near = difflib.get_close_matches(str(received), [str(word) for word in allowed], n=1)
+    received = received if isinstance(received, str) else shown(received)
+    near = difflib.get_close_matches(received[:LONGEST], [str(word) for word in allowed], n=1)
     return f"Did you mean {near[0]!r}?" if near else ""
 
 
@@ -62,7 +103,7 @@ def check_choice(
     if received not in allowed:
         wanted = ", ".join(map(str, allowed))
         hint = did_you_mean(received, allowed)
-        raise error(f"{what} must be one of {wanted}. Received: {received!r}. {hint}".rstrip())
+        raise error(f"{what} must be one of {wanted}. Received: {shown(received)}. {hint}".rstrip())
 
 
 def check_share(what: str, received: float) -> None:
@@ -75,8 +116,8 @@ def check_known(what: str, given: Any, allowed: Iterable[str], error: type[Input
     """Raises unless `given` is a mapping whose keys are all among `allowed`."""
     allowed = list(allowed)
     if not isinstance(given, Mapping):
-        raise error(f"{what} must be a mapping with {', '.join(allowed)}. Received: {given!r}.")
+        raise error(f"{what} must be a mapping with {', '.join(allowed)}. Received: {shown(given)}.")
     for key in given:
         if key not in allowed:
             hint = did_you_mean(key, allowed) or f"It knows: {', '.join(allowed)}."
-            raise error(f"{what} has an unknown entry {key!r}. {hint}")
+            raise error(f"{what} has an unknown entry {shown(key)}. {hint}")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as exact
 
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, shown
 
 __all__ = ["HIGHER_IS_BETTER", "auc", "better", "ece", "evaluate", "gauc", "log_loss", "mae", "rmse"]
 
@@ -169,7 +169,7 @@ def evaluate(
             result[f"mae{name}"] = mae(*some)
             result[f"rmse{name}"] = rmse(*some)
         else:
-            raise InputError(f"`task` must be 'click' or 'rating'. Received: {task!r}.")
+            raise InputError(f"`task` must be 'click' or 'rating'. Received: {shown(task)}.")
     return result
 
 

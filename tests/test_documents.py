@@ -165,6 +165,21 @@ def test_a_mapping_takes_over_another_and_what_it_says_itself_wins():
         load_yaml(text.replace("{width: 16", "{width: 1, width: 16"), "x")
 
 
+def _bomb(form, levels, key=""):
+    """Aliases of aliases: some hundred characters that stand for 8 ** levels values."""
+    lines, before = ["x0: &x0 {a: [1, 2, 3, 4, 5, 6, 7, 8]}"], "x0"
+    for level in range(1, levels + 1):
+        lines.append(
+            f"x{level}: &x{level} " + form.format(", ".join(key.format(i) + f"*{before}" for i in range(8)))
+        )
+        before = f"x{level}"
+    return "\n".join(lines)
+
+
+def test_aliases_within_bounds_are_read():
+    assert load_yaml("a: &a [1, 2]\nb: [*a, *a]\n", "x") == {"a": [1, 2], "b": [[1, 2], [1, 2]]}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -175,6 +190,16 @@ def test_a_mapping_takes_over_another_and_what_it_says_itself_wins():
         ("a: !!bool x\n", ["not valid YAML"]),
         ("a: " + "9" * 5000 + "\n", ["not valid YAML"]),
         ("[" * 5000, ["too deep"]),
+        ("a: " + "[" * 51 + "]" * 51, ["line 1", "too deep"]),
+        ("{a: " * 100_000, ["too deep"]),
+        ("- " * 3000, ["too deep"]),
+        ("a: " + "1" * 200_000 + "\n", ["line 1", "200,000 digits"]),
+        ("a: " + "1" * 200_000 + ":z: y\n", ["not valid YAML"]),
+        ("a: &a [*a]\n", ["line 1", "holds itself"]),
+        ("a: &a {<<: *a, b: 1}\n", ["line 1", "holds itself"]),
+        (_bomb("[{}]", 8), ["aliases", "1,000,000"]),
+        (_bomb("{{{}}}", 8, "k{}: "), ["aliases", "1,000,000"]),
+        (_bomb("{{<<: [{}]}}", 20), ["aliases", "1,000,000"]),
         ("- a\n", ["must hold a mapping", "list"]),
         ("a: !!python/object/apply:os.getcwd []\n", ["not valid YAML", "python"]),
     ],

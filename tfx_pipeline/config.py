@@ -13,7 +13,7 @@ from typing import Any
 
 from cdrzoo import metrics
 from cdrzoo.documents import load_mapping
-from cdrzoo.errors import InputError, check_choice, check_known
+from cdrzoo.errors import InputError, check_choice, check_known, shown
 from cdrzoo.schema import Schema
 from cdrzoo.training.config import RunConfig
 from tfx_pipeline.rows import USERS
@@ -81,11 +81,13 @@ class PipelineConfig:
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name.replace("_", "").replace("-", "").isalnum():
             raise InputError(
-                f"`name` of the pipeline must be of letters, digits, - and _. Received: {self.name!r}."
+                f"`name` of the pipeline must be of letters, digits, - and _. Received: {shown(self.name)}."
             )
         check_choice("`strategy`", self.strategy, STRATEGIES)
         if isinstance(self.requests, bool) or not isinstance(self.requests, int) or self.requests < 1:
-            raise InputError(f"`requests` must be a whole number of at least 1. Received: {self.requests!r}.")
+            raise InputError(
+                f"`requests` must be a whole number of at least 1. Received: {shown(self.requests)}."
+            )
         if self.run.finetune:
             raise InputError(
                 "A pipeline trains from the start. Leave `finetune` out; `cdrzoo train` fine-tunes."
@@ -99,12 +101,12 @@ class PipelineConfig:
         for name in ("slices", "beam", "infer"):
             value = getattr(self, name)
             if isinstance(value, str) or not all(isinstance(each, str) for each in value):
-                raise InputError(f"`{name}` must be a list of texts. Received: {value!r}.")
+                raise InputError(f"`{name}` must be a list of texts. Received: {shown(value)}.")
             object.__setattr__(self, name, tuple(value))
         target = self.schema.target_domain
         for name in self.slices:
             if name != USERS and target.feature(name).kind != "id":
-                raise InputError(f"A slice is by an id feature of the target. Received: {name!r}.")
+                raise InputError(f"A slice is by an id feature of the target. Received: {shown(name)}.")
         check_known("`infer`", dict.fromkeys(self.infer), list(self.splits))
         if self.thresholds is None:
             default = {
@@ -116,13 +118,13 @@ class PipelineConfig:
         for metric, given in self.thresholds.items():
             if not isinstance(given, Mapping) or not given:
                 raise InputError(
-                    f"The threshold of {metric!r} must be {{min: NUMBER}} or the like. Received: {given!r}."
+                    f"The threshold of {metric!r} must be {{min: NUMBER}} or the like. Received: {shown(given)}."
                 )
             allowed = ["min" if metrics.better(metric) == "max" else "max", "worse_by"]
             check_known(f"The threshold of {metric!r}", given, allowed)
             for what, value in given.items():
                 if isinstance(value, bool) or not isinstance(value, (int, float)):
-                    raise InputError(f"`{what}` of {metric!r} must be a number. Received: {value!r}.")
+                    raise InputError(f"`{what}` of {metric!r} must be a number. Received: {shown(value)}.")
 
     @property
     def schema(self) -> Schema:
@@ -169,7 +171,7 @@ class PipelineConfig:
         if not isinstance(section, Mapping):
             raise InputError(
                 "A pipeline's file is a run configuration with a section `pipeline`, for example "
-                f"`pipeline: {{name: films}}`. Received: {section!r}."
+                f"`pipeline: {{name: films}}`. Received: {shown(section)}."
             )
         fields = [f.name for f in dataclasses.fields(cls) if f.name != "run"]
         check_known("`pipeline`", section, fields)
@@ -193,7 +195,8 @@ class PipelineConfig:
             tuner = section["tuner"]
             if not isinstance(tuner, Mapping) or not isinstance(tuner.get("search"), Mapping):
                 raise InputError(
-                    f"`tuner` must be {{search: {{learning_rate: [0.001, 0.003]}}, trials: 8}}. Received: {tuner!r}."
+                    f"`tuner` must be {{search: {{learning_rate: [0.001, 0.003]}}, trials: 8}}. "
+                    f"Received: {shown(tuner)}."
                 )
             check_known("`tuner`", tuner, [f.name for f in dataclasses.fields(Tuning)])
             section["tuner"] = Tuning(**tuner)

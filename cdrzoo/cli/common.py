@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, shown
 
 
 def command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -53,7 +53,7 @@ def pairs(given: Sequence[str], what: str) -> dict[str, str]:
     for each in given:
         name, equals, value = each.partition("=")
         if not equals or not name:
-            raise InputError(f"{what} must read NAME=VALUE. Received: {each!r}.")
+            raise InputError(f"{what} must read NAME=VALUE. Received: {shown(each)}.")
         found[name] = value
     return found
 

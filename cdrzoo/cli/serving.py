@@ -8,7 +8,7 @@ import pathlib
 from typing import Any
 
 from cdrzoo.cli.common import command, pairs, quiet, start_tensorflow
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, shown
 
 
 def add(commands: Any) -> None:
@@ -81,7 +81,7 @@ def _label(arguments: argparse.Namespace) -> None:
     given = pairs(arguments.labels, "A label")
     wrong = [f"{name}={version}" for name, version in given.items() if not version.isdigit()]
     if wrong:
-        raise InputError(f"A label names the number of a version. Received: {wrong[0]!r}.")
+        raise InputError(f"A label names the number of a version. Received: {shown(wrong[0])}.")
     with quiet():
         from cdrzoo.serving import write_config
     labels = {name: int(version) for name, version in given.items()}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from cdrzoo.errors import DataError, is_whole
+from cdrzoo.errors import DataError, is_whole, shown
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -79,7 +79,9 @@ def training_batches(
         A dataset of known cardinality. `w` is there when any domain has weights; domains without get ones.
     """
     if epoch not in EPOCHS and not is_whole(epoch, 1):
-        raise DataError(f"`epoch` must be {', '.join(EPOCHS)} or a number of steps. Received: {epoch!r}.")
+        raise DataError(
+            f"`epoch` must be {', '.join(EPOCHS)} or a number of steps. Received: {shown(epoch)}."
+        )
     sizes = _sizes(parts, target, batch_size, paired)
     plan = _Order(parts, target, sizes, shuffle, seed, epoch, paired)
     return _epochs(plan, _gather(parts), initial_epoch)
@@ -137,7 +139,7 @@ def _sizes(parts: Mapping[str, Part], target: str, batch_size: Any, paired: bool
         size = sizes.get(name)
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise DataError(
-                f"`batch_size` of domain {name!r} must be a whole number from 1. Received: {size!r}."
+                f"`batch_size` of domain {name!r} must be a whole number from 1. Received: {shown(size)}."
             )
         if not len(parts[name]):
             raise DataError(

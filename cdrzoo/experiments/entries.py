@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cdrzoo.documents import load_yaml
-from cdrzoo.errors import InputError, check_known
+from cdrzoo.errors import InputError, check_known, shown
 from cdrzoo.models import cards
 from cdrzoo.training.config import RunConfig, Training
 
@@ -39,7 +39,7 @@ class Entry:
         for setting in settings:
             name, equals, value = setting.partition("=")
             if not equals or not name:
-                raise InputError(f"A setting of {text!r} must read name=value. Received: {setting!r}.")
+                raise InputError(f"A setting of {text!r} must read name=value. Received: {shown(setting)}.")
             changes[name] = load_yaml(value, f"{setting!r} of {text!r}")
         return cls(text, changes)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from cdrzoo import files
 from cdrzoo.data import datasets, synthetic
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, shown
 from cdrzoo.experiments import compare, results, tables
 from cdrzoo.experiments.catalogue import SYNTHETIC, Experiment, Part, find
 from cdrzoo.experiments.compare import Progress, silent
@@ -42,7 +42,7 @@ def configuration(
         if setting not in RUN_SETTINGS:
             raise InputError(
                 f"What models are compared with is the experiment's own: of the settings only width and those of "
-                f"training can be changed ({', '.join(sorted(RUN_SETTINGS))}). Received: {setting!r}."
+                f"training can be changed ({', '.join(sorted(RUN_SETTINGS))}). Received: {shown(setting)}."
             )
     changes = {**part.settings, **(settings or {})}
     if part.run is not None:

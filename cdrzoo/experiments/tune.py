@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdrzoo import files
 from cdrzoo.documents import dump_yaml, load_mapping
-from cdrzoo.errors import InputError, check_choice, is_number, is_whole
+from cdrzoo.errors import InputError, check_choice, is_number, is_whole, shown
 from cdrzoo.experiments import results, running, search
 from cdrzoo.experiments.entries import RUN_SETTINGS, Entry, read_entries, with_settings
 from cdrzoo.training.config import RunConfig
@@ -58,14 +58,14 @@ def load_space(given: Mapping[str, Any] | str | pathlib.Path | None = None) -> d
             ):
                 raise InputError(
                     f"{where} must be {{min: NUMBER, max: NUMBER, step: NUMBER, sampling: log or linear}}, the last "
-                    f"two as wanted. Received: {values!r}."
+                    f"two as wanted. Received: {shown(values)}."
                 )
             if values.get("sampling", "linear") not in ("linear", "log"):
                 raise InputError(
-                    f"`sampling` of {where} must be linear or log. Received: {values['sampling']!r}."
+                    f"`sampling` of {where} must be linear or log. Received: {shown(values['sampling'])}."
                 )
         elif not isinstance(values, list) or not values:
-            raise InputError(f"{where} must be a list of values, or a range. Received: {values!r}.")
+            raise InputError(f"{where} must be a list of values, or a range. Received: {shown(values)}.")
     return space
 
 
@@ -131,7 +131,7 @@ def tune(
         raise InputError("A search needs keras-tuner. Install it: pip install 'cdrzoo[tune]'.")
     check_choice("How is searched, `how`,", how, HOW)
     if not is_whole(trials, 1):
-        raise InputError(f"`trials` must be a whole number of at least 1. Received: {trials!r}.")
+        raise InputError(f"`trials` must be a whole number of at least 1. Received: {shown(trials)}.")
     folder, config = pathlib.Path(out), RunConfig.of(config)
     entries = [Entry(config.model)] if models is None else read_entries(models)
     config, entries = with_settings(config, entries, settings or {})

@@ -35,7 +35,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, shown
 from cdrzoo.export.card import facts, markdown, plain
 from cdrzoo.export.graph import check_serves_anywhere, inlined, read_variables, repeated
 from cdrzoo.export.rows import (
@@ -153,7 +153,7 @@ def _archive(model: Any, encoder: Any, features: Sequence[Feature]) -> tuple[ker
 
 def _check(model: Any, encoder: Any, folder: pathlib.Path, version: int | None) -> None:
     if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 0):
-        raise InputError(f"`version` must be a whole number of at least 0. Received: {version!r}.")
+        raise InputError(f"`version` must be a whole number of at least 0. Received: {shown(version)}.")
     if version is not None and (folder / str(version)).exists():
         raise InputError(
             f"Version {version} exists in {folder}, and a version is never overwritten. Leave `version` out for the "

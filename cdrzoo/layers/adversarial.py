@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, shown
 from cdrzoo.layers.towers import MLP
 from cdrzoo.losses import row_weights
 
@@ -139,8 +139,8 @@ class DomainAlignment(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)  # probabilities stay exact under mixed precision
         if isinstance(threshold, str) and threshold not in ("base_rate", "label"):
             raise InputError(
-                f"`threshold` must be a number, 'base_rate' or 'label'. Received: {threshold!r}. For data with few "
-                "clicks 'base_rate' is advised."
+                f"`threshold` must be a number, 'base_rate' or 'label'. Received: {shown(threshold)}. For data with "
+                "few clicks 'base_rate' is advised."
             )
         self.marginal = marginal
         self.conditional = conditional

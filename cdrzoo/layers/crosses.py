@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from cdrzoo.errors import InputError, check_choice
+from cdrzoo.errors import InputError, check_choice, shown
 from cdrzoo.layers.fields import compared_feature
 from cdrzoo.layers.pooling import masked_softmax, weighted_sum
 from cdrzoo.schema import Feature, Schema, Table
@@ -282,7 +282,7 @@ class CrossProducts(keras.layers.Layer):
         super().__init__(**{"autocast": False, **kwargs})
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         if isinstance(buckets, bool) or not isinstance(buckets, int) or buckets < 3:
-            raise InputError(f"`buckets` must be a whole number of at least 3. Received: {buckets!r}.")
+            raise InputError(f"`buckets` must be a whole number of at least 3. Received: {shown(buckets)}.")
         self.buckets = buckets
         # Row 0 is padding. Numbers of pairs run through the rows of a prime number of buckets evenly.
         self.prime = next(

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from cdrzoo.errors import InputError, SchemaError, check_choice
+from cdrzoo.errors import InputError, SchemaError, check_choice, shown
 from cdrzoo.layers.embedding import FeatureEmbedding, note_rows, rows_seen
 from cdrzoo.layers.pooling import masked_mean, masked_softmax, weighted_sum
 from cdrzoo.layers.towers import first_output
@@ -358,7 +358,7 @@ class UserMapping(keras.layers.Layer):
     def __init__(self, kind="linear", **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
         if kind not in ("linear", "mlp"):
-            raise InputError(f"`mapping` must be linear or mlp. Received: {kind!r}.")
+            raise InputError(f"`mapping` must be linear or mlp. Received: {shown(kind)}.")
         self.kind = kind
 
     def build(self, input_shape):

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from cdrzoo.errors import InputError, SchemaError
+from cdrzoo.errors import InputError, SchemaError, shown
 from cdrzoo.losses import Terms, check_by_domain, prior_correction, rows_of, score
 from cdrzoo.optimizers import LossScaleOptimizer
 from cdrzoo.schema import Feature, Schema
@@ -149,7 +149,7 @@ class CrossDomainModel(keras.Model):
             SchemaError: for a domain that the schema does not have.
         """
         if loss_weights is not None and not isinstance(loss_weights, Mapping):
-            raise InputError(f"`loss_weights` must be {{domain: weight}}. Received: {loss_weights!r}.")
+            raise InputError(f"`loss_weights` must be {{domain: weight}}. Received: {shown(loss_weights)}.")
         if kwargs.get("weighted_metrics"):
             raise InputError("`metrics` see sample weights already; give `weighted_metrics` as `metrics`.")
         if not self.built:
@@ -296,7 +296,7 @@ class PriorCorrected(CrossDomainModel):
         """Stores the share; an `InputError` for one outside (0, 1], or where the target has ratings."""
         if not 0 < negatives_kept <= 1:
             raise InputError(
-                f"`negatives_kept` is a share above 0 and at most 1. Received: {negatives_kept!r}."
+                f"`negatives_kept` is a share above 0 and at most 1. Received: {shown(negatives_kept)}."
             )
         if negatives_kept < 1 and self.schema.target_domain.task != "click":
             raise InputError(
@@ -311,7 +311,7 @@ class PriorCorrected(CrossDomainModel):
 def check_layers(name: str, units: Sequence[int]) -> None:
     """Raises an `InputError` where a network whose last hidden layer is read is to have none."""
     if not units:
-        raise InputError(f"`{name}` must name at least one hidden layer. Received: {units!r}.")
+        raise InputError(f"`{name}` must name at least one hidden layer. Received: {shown(units)}.")
 
 
 def placeholder_rows(schema: Schema, rows: int = 2) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ import itertools
 import keras
 from keras import ops
 
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, shown
 from cdrzoo.layers import RowVectors, crossed, step, towers, user_keys
 from cdrzoo.models.base import CrossDomainModel
 
@@ -69,7 +69,7 @@ class CoNet(CrossDomainModel):
         if not 0 < cross_layers <= len(units) or lasso < 0:
             raise InputError(
                 f"`cross_layers` must be from 1 to the number of hidden layers, {len(units)}, and `lasso` at least 0. "
-                f"Received: {cross_layers!r} and {lasso!r}. Without cross connections this is MLP++."
+                f"Received: {shown(cross_layers)} and {lasso!r}. Without cross connections this is MLP++."
             )
         self.units = units
         self.cross_layers = cross_layers

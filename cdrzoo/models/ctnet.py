@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, shown
 from cdrzoo.layers import GLU, MLP, FeatureEmbedding, FieldVectors, head
 from cdrzoo.models.stages import SecondStage, frozen
 
@@ -69,7 +69,7 @@ class CTNet(SecondStage):
         if len(units) != len(pretrained.units):
             raise InputError(
                 f"Each hidden layer of the source's tower has its adapter: `units` must name {len(pretrained.units)} "
-                f"layers. Received: {units!r}."
+                f"layers. Received: {shown(units)}."
             )
         target = self.schema.target
         self.pretrained = frozen(pretrained.copy())

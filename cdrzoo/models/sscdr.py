@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, shown
 from cdrzoo.layers import (
     MetricFactors,
     UserMapping,
@@ -80,7 +80,7 @@ class SSCDR(MappedUsers):
         super().__init__(schema, **kwargs)
         check_first_stage(pretrained, MetricFactors, self.schema, "CML")
         if hops not in (0, 1, 2):
-            raise InputError(f"`hops` must be 0, 1 or 2. Received: {hops!r}.")
+            raise InputError(f"`hops` must be 0, 1 or 2. Received: {shown(hops)}.")
         self.pretrained = frozen(pretrained)
         self.mapping = mapping
         self.unsupervised_weight = unsupervised_weight

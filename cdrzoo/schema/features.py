@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cdrzoo.errors import SchemaError, check_choice, is_whole
+from cdrzoo.errors import SchemaError, check_choice, is_whole, shown
 
 KINDS = ("id", "ids", "number")
 ROLES = ("user", "item", "context", "history")
@@ -24,7 +24,7 @@ def _name(what: str, received: Any) -> None:
     if not isinstance(received, str) or not received or not received.replace("_", "").isalnum():
         raise SchemaError(
             f"{what} must be a word of letters, digits and underscores (it becomes the name of a tensor). "
-            f"Received: {received!r}. Rename it; `column` may hold the raw column's own name."
+            f"Received: {shown(received)}. Rename it; `column` may hold the raw column's own name."
         )
 
 
@@ -34,7 +34,7 @@ def default_dtype(kind: str) -> str:
 
 def _positive(what: str, received: Any) -> None:
     if not is_whole(received, 1):
-        raise SchemaError(f"{what} must be a whole number of at least 1. Received: {received!r}.")
+        raise SchemaError(f"{what} must be a whole number of at least 1. Received: {shown(received)}.")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Table:
         _positive(f"`min_count` of table {self.name!r}", self.min_count)
         if not isinstance(self.per_domain, bool):
             raise SchemaError(
-                f"`per_domain` of table {self.name!r} must be true or false. Received: {self.per_domain!r}."
+                f"`per_domain` of table {self.name!r} must be true or false. Received: {shown(self.per_domain)}."
             )
         if self.hash_buckets is not None:
             _positive(f"`hash_buckets` of table {self.name!r}", self.hash_buckets)
@@ -139,7 +139,7 @@ class Feature:
         if self.role == "history":
             if self.kind != "ids":
                 raise SchemaError(
-                    f"A history is a sequence: `kind` of {here} must be 'ids'. Received: {self.kind!r}."
+                    f"A history is a sequence: `kind` of {here} must be 'ids'. Received: {shown(self.kind)}."
                 )
             if self.of is None:
                 raise SchemaError(

@@ -24,7 +24,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, shown
 from cdrzoo.export import raw_rows, serialize_rows
 from cdrzoo.schema import Feature
 
@@ -77,7 +77,7 @@ class Client:
             raise InputError("Give a `version` or a `label`, not both.")
         for name, value in (("timeout", timeout), ("rows", rows)):
             if not value > 0:
-                raise InputError(f"`{name}` must be above 0. Received: {value!r}.")
+                raise InputError(f"`{name}` must be above 0. Received: {shown(value)}.")
         transport = _Rest if address.startswith(("http://", "https://")) else _Grpc
         self._transport: _Rest | _Grpc = transport(address, model, version, label)
         self.model = model
@@ -215,7 +215,7 @@ def _of(features: list[Feature], role: str) -> list[Feature]:
 
 def _count(k: Any) -> int:
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 0 < k < 2**31:
-        raise InputError(f"`k` must be a whole number of at least 1. Received: {k!r}.")
+        raise InputError(f"`k` must be a whole number of at least 1. Received: {shown(k)}.")
     return int(k)
 
 

@@ -19,7 +19,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from cdrzoo import files
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, shown
 
 FILE = "models.config"
 MOUNT = "/models"
@@ -155,7 +155,7 @@ def write_config(
             if version not in present:
                 raise InputError(
                     f"Label {label!r} of {name!r} must name a version that is there: "
-                    f"{', '.join(map(str, present)) or 'none is'}. Received: {version!r}."
+                    f"{', '.join(map(str, present)) or 'none is'}. Received: {shown(version)}."
                 )
         models[name] = Served(models[name].path, frozenset(given.values()) if given else None, 1, dict(given))
     config = model_server_config_pb2.ModelServerConfig()

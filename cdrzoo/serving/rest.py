@@ -19,6 +19,7 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
+from cdrzoo.errors import shown
 from cdrzoo.serving.versions import MAX_VALUES, Models, Refused, Version, invalid, log
 
 PATH = re.compile(
@@ -253,7 +254,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         models: Models = self.server.models
         number = found["version"]
         if number is not None and not (number.isascii() and number.isdigit()):
-            raise invalid(f"A version is a whole number. Received: {number!r}.")
+            raise invalid(f"A version is a whole number. Received: {shown(number)}.")
         version = None if number is None else int(number[:20])
         if action == ":predict":
             body = self._body()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cdrzoo.documents import load_mapping
-from cdrzoo.errors import InputError, check_choice, check_known, is_number, is_whole
+from cdrzoo.errors import InputError, check_choice, check_known, is_number, is_whole, shown
 from cdrzoo.models import cards
 from cdrzoo.schema import Schema
 from cdrzoo.training import observers
@@ -104,28 +104,28 @@ class Training:
         for name in ("learning_rate", "source_ratio", "weight_decay"):
             value, least = getattr(self, name), "of at least 0" if name == "weight_decay" else "above 0"
             if not is_number(value) or value < 0 or (value == 0 and least == "above 0"):
-                raise InputError(f"`{name}` must be a number {least}. Received: {value!r}.")
+                raise InputError(f"`{name}` must be a number {least}. Received: {shown(value)}.")
         for name in ("batch_size", "epochs", "patience", "steps_per_execution"):
             if not is_whole(getattr(self, name), 1):
                 raise InputError(
-                    f"`{name}` must be a whole number of at least 1. Received: {getattr(self, name)!r}."
+                    f"`{name}` must be a whole number of at least 1. Received: {shown(getattr(self, name))}."
                 )
         if self.epoch not in ("target", "longest") and not is_whole(self.epoch, 1):
             raise InputError(
-                f"`epoch` must be 'target', 'longest' or a number of steps. Received: {self.epoch!r}."
+                f"`epoch` must be 'target', 'longest' or a number of steps. Received: {shown(self.epoch)}."
             )
         for name in ("mixed_precision", "xla"):
             if not isinstance(getattr(self, name), (bool, type(None))):
-                raise InputError(f"`{name}` must be true or false. Received: {getattr(self, name)!r}.")
+                raise InputError(f"`{name}` must be true or false. Received: {shown(getattr(self, name))}.")
         if self.monitor is not None and not str(self.monitor).startswith("val_"):
             raise InputError(
-                f"`monitor` must be a metric of the validation rows, such as val_auc. Received: {self.monitor!r}."
+                f"`monitor` must be a metric of the validation rows, such as val_auc. Received: {shown(self.monitor)}."
             )
         weights = {} if self.loss_weights is None else self.loss_weights
         if not isinstance(weights, Mapping) or not all(is_number(w) and w > 0 for w in weights.values()):
             raise InputError(
                 "`loss_weights` must be a mapping from domain to a number above 0, for example {books: 0.5}. "
-                f"Received: {weights!r}."
+                f"Received: {shown(weights)}."
             )
         object.__setattr__(self, "loss_weights", {name: float(w) for name, w in weights.items()} or None)
 
@@ -185,11 +185,13 @@ class RunConfig:
         ):
             for name in names:
                 if not isinstance(getattr(self, name), kind):
-                    raise InputError(f"`{name}` must be {wanted}. Received: {getattr(self, name)!r}.")
+                    raise InputError(f"`{name}` must be {wanted}. Received: {shown(getattr(self, name))}.")
         if self.width is not None and not is_whole(self.width, 1):
-            raise InputError(f"`width` must be a whole number of at least 1. Received: {self.width!r}.")
+            raise InputError(f"`width` must be a whole number of at least 1. Received: {shown(self.width)}.")
         if not is_whole(self.seed, 0) or self.seed >= 2**32:
-            raise InputError(f"`seed` must be a whole number from 0 to 2**32 - 1. Received: {self.seed!r}.")
+            raise InputError(
+                f"`seed` must be a whole number from 0 to 2**32 - 1. Received: {shown(self.seed)}."
+            )
         if self.preparation:
             from cdrzoo.data import prepare
 
@@ -201,7 +203,7 @@ class RunConfig:
         if self.domains is None:
             object.__setattr__(self, "domains", card.domains)
         if self.domains not in ("all", "target"):
-            raise InputError(f"`domains` must be 'all' or 'target'. Received: {self.domains!r}.")
+            raise InputError(f"`domains` must be 'all' or 'target'. Received: {shown(self.domains)}.")
         if card.family == "cross-domain" and self.domains == "target":
             raise InputError(f"{card.title} learns from a source; `domains: target` leaves none. Use `all`.")
         for name in self.data:
@@ -217,7 +219,7 @@ class RunConfig:
             if name in self.first:
                 raise InputError(
                     f"`first` holds settings of the first stage, {card.after}, by their plain names, for example "
-                    f"{{learning_rate: 0.003, dropout: 0.2}}; its domains are the second's. Received: {name!r}."
+                    f"{{learning_rate: 0.003, dropout: 0.2}}; its domains are the second's. Received: {shown(name)}."
                 )
         self.first_stage()  # its mistakes are found now, too
 
@@ -232,7 +234,9 @@ class RunConfig:
             if required not in given:
                 raise InputError(f"The configuration lacks `{required}`. Add it.")
         if not isinstance(given["data"], Mapping):
-            raise InputError(f"`data` must be a mapping from domain to file. Received: {given['data']!r}.")
+            raise InputError(
+                f"`data` must be a mapping from domain to file. Received: {shown(given['data'])}."
+            )
         if isinstance(given["schema"], str):
             file = pathlib.Path(folder) / given["schema"]
             given |= {"schema": Schema.load(file), "files": (str(file),)}
@@ -373,12 +377,12 @@ class RunConfig:
             usual = parameters[name].default
             if isinstance(usual, bool) and not isinstance(value, bool):
                 raise InputError(
-                    f"`{name}` of the model {self.model!r} must be true or false. Received: {value!r}."
+                    f"`{name}` of the model {self.model!r} must be true or false. Received: {shown(value)}."
                 )
             widths = isinstance(value, (list, tuple)) and all(is_whole(width, 1) for width in value)
             if isinstance(usual, tuple) and not widths:
                 raise InputError(
                     f"`{name}` of the model {self.model!r} must be a list of whole numbers of at least 1, such as "
-                    f"{list(usual)}. Received: {value!r}."
+                    f"{list(usual)}. Received: {shown(value)}."
                 )
         return self.arguments

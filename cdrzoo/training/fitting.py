@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from cdrzoo import data, metrics, models, optimizers
-from cdrzoo.errors import Diverged, InputError
+from cdrzoo.errors import Diverged, InputError, shown
 from cdrzoo.schema import FIRST_KNOWN, Schema
 from cdrzoo.training import callbacks, observers
 from cdrzoo.training.config import RunConfig
@@ -124,7 +124,7 @@ def check_rows(config: RunConfig, prepared: data.Prepared) -> None:
     }
     if watched not in found:
         raise InputError(
-            f"`monitor` must be what is measured of {schema.target!r}: {', '.join(found)}. Received: {watched!r}."
+            f"`monitor` must be what is measured of {schema.target!r}: {', '.join(found)}. Received: {shown(watched)}."
         )
     if not np.isfinite(found[watched]):
         of = "no user has" if watched == "val_gauc" else "there are not"

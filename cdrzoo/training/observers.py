@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cdrzoo.errors import InputError, check_known
+from cdrzoo.errors import InputError, check_known, shown
 
 
 def as_named(callbacks: Any) -> list[dict[str, Any]] | None:
@@ -18,7 +18,9 @@ def as_named(callbacks: Any) -> list[dict[str, Any]] | None:
             `arguments`.
     """
     if callbacks is not None and not isinstance(callbacks, (list, tuple)):
-        raise InputError(f"`callbacks` must be a list, such as [my_package.Logger]. Received: {callbacks!r}.")
+        raise InputError(
+            f"`callbacks` must be a list, such as [my_package.Logger]. Received: {shown(callbacks)}."
+        )
     return [_entry(each) for each in callbacks or ()] or None
 
 
@@ -31,7 +33,7 @@ def _entry(given: Any) -> dict[str, Any]:
     if not isinstance(name, str) or "." not in name or not isinstance(arguments, Mapping):
         raise InputError(
             "An entry of `callbacks` must be the dotted name of a class, such as my_package.Logger, or "
-            f"{{name: my_package.Logger, arguments: {{path: log.csv}}}}. Received: {given!r}."
+            f"{{name: my_package.Logger, arguments: {{path: log.csv}}}}. Received: {shown(given)}."
         )
     return {"name": name, **({"arguments": dict(arguments)} if arguments else {})}
 
@@ -68,7 +70,7 @@ def _found(name: str) -> Any:
     if isinstance(found, type):
         _check_callback(name, found)
     elif not callable(found):
-        raise InputError(f"The callback {name} must be a class. Received: {found!r}.")
+        raise InputError(f"The callback {name} must be a class. Received: {shown(found)}.")
     return found
 
 
@@ -76,4 +78,4 @@ def _check_callback(name: str, cls: type) -> None:
     import keras
 
     if not issubclass(cls, keras.callbacks.Callback):
-        raise InputError(f"The callback {name} must be a keras.callbacks.Callback. Received: {cls!r}.")
+        raise InputError(f"The callback {name} must be a keras.callbacks.Callback. Received: {shown(cls)}.")

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from cdrzoo.data.preparation.splits import fingerprints
 from cdrzoo.data.readers.paths import arrow_stream, clear_errors
-from cdrzoo.errors import DataError
+from cdrzoo.errors import DataError, shown
 
 ROWS = 65_536
 """Rows that are in memory at once."""
@@ -124,7 +124,7 @@ def line_pieces(
             except (ValueError, KeyError, IndexError, TypeError, SyntaxError) as error:
                 raise DataError(
                     f"{file}, line {number} is not as published: {type(error).__name__}: {error}. "
-                    f"Wanted: {published.row}. Received: {line.strip()[:100]!r}."
+                    f"Wanted: {published.row}. Received: {shown(line.strip()[:100])}."
                 ) from None
             if parsed is not None:
                 rows.append(parsed)
@@ -208,7 +208,7 @@ def keys(column: pa.ChunkedArray) -> np.ndarray:
 def some_users(table: pa.Table, share: float, column: str = "user_id") -> pa.Table:
     """The rows of a share of the users, chosen by a hash, so that all files of a dataset keep the same ones."""
     if not 0 < share <= 1:
-        raise DataError(f"`users` must be a share above 0 and at most 1. Received: {share!r}.")
+        raise DataError(f"`users` must be a share above 0 and at most 1. Received: {shown(share)}.")
     if share == 1:
         return table
     return table.filter(pa.array(keys(table.column(column)) < np.uint64(int(share * 2**64) - 1)))
@@ -234,7 +234,7 @@ def shared_users(paths: Mapping[str, pathlib.Path], outputs: Mapping[str, pathli
 def number(what: str, text: str) -> int:
     """A domain that is named by its number."""
     if not str(text).isdigit():
-        raise DataError(f"{what} is named by its number. Received: {text!r}.")
+        raise DataError(f"{what} is named by its number. Received: {shown(text)}.")
     return int(text)
 
 

@@ -34,7 +34,7 @@ from cdrzoo.data.datasets._published import (
     some_users,
     write,
 )
-from cdrzoo.errors import DataError
+from cdrzoo.errors import DataError, shown
 from cdrzoo.schema import Feature
 
 HOMES = {
@@ -89,7 +89,7 @@ def pair(
         Arguments of `prepare`: schema, sources, split (by time: 70 % of the target rows train, 10 % valid, 20 % test).
     """
     if edition not in HOMES:
-        raise DataError(f"`edition` must be 2014 or 2018. Received: {edition!r}.")
+        raise DataError(f"`edition` must be 2014 or 2018. Received: {shown(edition)}.")
     out = pathlib.Path(out) if out else pathlib.Path(folder) / "rows"
     kind = f"{edition}_{'5core' if core else 'ratings'}{f'_{users:g}' if users < 1 else ''}"
     paths = {name: out / f"amazon_{name}_{kind}.parquet" for name in (source, target)}

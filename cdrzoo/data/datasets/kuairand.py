@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from cdrzoo.data.datasets import _pairs
 from cdrzoo.data.datasets._published import Published, csv_pieces, number, some_users, write
-from cdrzoo.errors import DataError
+from cdrzoo.errors import DataError, shown
 from cdrzoo.schema import Feature
 
 HOME = "https://kuairand.com (https://zenodo.org/records/10439422)"
@@ -81,7 +81,7 @@ def pair(
         10 % valid, 20 % test).
     """
     if edition not in LOGS:
-        raise DataError(f"`edition` must be pure, 1k or 27k. Received: {edition!r}.")
+        raise DataError(f"`edition` must be pure, 1k or 27k. Received: {shown(edition)}.")
     out = pathlib.Path(out) if out else pathlib.Path(folder) / "rows"
     tag = f"{edition}{f'_{users:g}' if users < 1 else ''}"
     tabs = {f"tab{tab}": number("A tab", tab) for tab in (source, target)}

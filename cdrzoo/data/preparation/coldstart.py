@@ -9,7 +9,7 @@ from typing import Any
 
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation.prepared import Prepared, prepare
-from cdrzoo.errors import DataError
+from cdrzoo.errors import DataError, shown
 from cdrzoo.schema import Schema
 
 
@@ -67,7 +67,9 @@ def protocol(
     """The arguments of `prepare` that make the protocol, `schema`, `split` and `history`; see `cold_start`."""
     for name, share in (("beta", beta), ("valid", valid)):
         if not 0 < share < 1:
-            raise DataError(f"`{name}` must be a share between 0 and 1, such as 0.2. Received: {share!r}.")
+            raise DataError(
+                f"`{name}` must be a share between 0 and 1, such as 0.2. Received: {shown(share)}."
+            )
     timed = time_aware and all(domain.time is not None for domain in schema.domains)
     return {
         "schema": without_histories_of(schema, schema.target),

@@ -17,7 +17,7 @@ from cdrzoo.data.preparation.labels import labels
 from cdrzoo.data.preparation.sources import Source, place, wanted
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.readers import Columns, Wanted
-from cdrzoo.errors import DataError
+from cdrzoo.errors import DataError, shown
 from cdrzoo.schema import Domain, Schema
 
 
@@ -89,7 +89,7 @@ def read_logs(
     names = [domain.name for domain in schema.domains]
     if not isinstance(sources, Mapping):
         raise DataError(
-            f"Data is given as a mapping from domain to where its rows are. Received: {sources!r}."
+            f"Data is given as a mapping from domain to where its rows are. Received: {shown(sources)}."
         )
     for name in sources:
         if name not in names:

@@ -10,7 +10,7 @@ import pandas as pd
 from cdrzoo.data.preparation.logs import Log, user_codes
 from cdrzoo.data.preparation.sources import HOW
 from cdrzoo.data.ragged import Ragged
-from cdrzoo.errors import DataError
+from cdrzoo.errors import DataError, shown
 
 _ROUNDS = 20  # of redrawing; rows that still fail then get an exact draw
 
@@ -42,7 +42,7 @@ def sample_negatives(
         DataError: when a user touched every item.
     """
     if how not in HOW:
-        raise DataError(f"Negatives are drawn {' or '.join(HOW)}. Received: {how!r}.")
+        raise DataError(f"Negatives are drawn {' or '.join(HOW)}. Received: {shown(how)}.")
     log = _Items(users.astype(np.int64), items, how, seed)
     of = np.repeat(log.users if rows is None else log.users[rows], per_positive)
     drawn = log.draw(len(of))

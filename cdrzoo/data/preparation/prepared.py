@@ -19,7 +19,7 @@ from cdrzoo.data.preparation.negatives import add_negatives
 from cdrzoo.data.preparation.splits import PARTS, Split, assign, settle
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.raw import MISSING
-from cdrzoo.errors import DataError, is_whole
+from cdrzoo.errors import DataError, is_whole, shown
 from cdrzoo.schema import Schema
 from cdrzoo.schema.overview import Block, as_html
 
@@ -75,7 +75,7 @@ def prepare(
         ("seed", seed, is_whole(seed), "a whole number of at least 0"),
     ):
         if not fine:
-            raise DataError(f"`{name}` must be {wanted}. Received: {value!r}.")
+            raise DataError(f"`{name}` must be {wanted}. Received: {shown(value)}.")
     how = {"by": split} if isinstance(split, str) else dict(split)
     part_column = how.get("column", "split") if how.get("by") == "given" else None
     rows = _logs.read_logs(schema, sources, folder, part_column)

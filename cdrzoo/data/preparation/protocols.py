@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cdrzoo.errors import DataError
+from cdrzoo.errors import DataError, shown
 
 
 def source_categories(counts: Mapping[int, int], share: float = 0.7, of: str = "rows") -> set[int]:
@@ -30,7 +30,7 @@ def source_categories(counts: Mapping[int, int], share: float = 0.7, of: str = "
     section 3.1.1.
     """
     if of not in ("rows", "categories"):
-        raise DataError(f"The share is one of rows or of categories. Received: {of!r}.")
+        raise DataError(f"The share is one of rows or of categories. Received: {shown(of)}.")
     ordered = sorted(counts, key=lambda category: (-counts[category], category))
     if of == "categories":
         number = round(share * len(ordered))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cdrzoo.data import readers
 from cdrzoo.data.readers import Wanted
-from cdrzoo.errors import DataError, check_known
+from cdrzoo.errors import DataError, check_known, shown
 from cdrzoo.schema import Domain, Schema
 
 KINDS = ("interactions", "examples")
@@ -57,10 +57,10 @@ class Source:
         for key, kind, wanted in kinds:
             value = given.get(key)
             if value is not None and (not isinstance(value, kind) or isinstance(value, bool) or value == ""):
-                raise DataError(f"{where}: `{key}` must be {wanted}. Received: {value!r}.")
+                raise DataError(f"{where}: `{key}` must be {wanted}. Received: {shown(value)}.")
         source = cls(**{**given, "join": tuple(given.get("join") or ())})
         if source.kind not in KINDS:
-            raise DataError(f"{where}: `kind` must be {' or '.join(KINDS)}. Received: {source.kind!r}.")
+            raise DataError(f"{where}: `kind` must be {' or '.join(KINDS)}. Received: {shown(source.kind)}.")
         for side in source.join:
             check_known(f"{where}, `join`", side, ["data", "on", "path"], DataError)
             if "on" not in side or ("path" in side) == ("data" in side):

@@ -17,7 +17,7 @@ import pandas as pd
 
 from cdrzoo.data.preparation.keys import drawn, fingerprints
 from cdrzoo.data.preparation.logs import Log, user_codes
-from cdrzoo.errors import DataError, is_number, is_whole
+from cdrzoo.errors import DataError, is_number, is_whole, shown
 from cdrzoo.schema import Schema
 
 PARTS = ("train", "valid", "test")
@@ -157,14 +157,14 @@ def settle(how: Any, seed: int = 0) -> tuple[str, dict[str, Any]]:
     if not isinstance(how, (str, Mapping)):
         raise DataError(
             f"`split` must be a word or a mapping, for example {{by: time, fractions: [0.7, 0.1, 0.2]}}. "
-            f"Received: {how!r}."
+            f"Received: {shown(how)}."
         )
     arguments: dict[str, Any] = {"by": how} if isinstance(how, str) else dict(how)
     arguments = {key: value for key, value in arguments.items() if value is not None}
     by = arguments.pop("by", None)
     if not isinstance(by, str) or by not in _KNOWN:
         raise DataError(
-            f"`split` must be by {', '.join(_KNOWN)}. Received: {by!r}. Example: split: {{by: time}}."
+            f"`split` must be by {', '.join(_KNOWN)}. Received: {shown(by)}. Example: split: {{by: time}}."
         )
     known = _KNOWN[by]
     unknown = sorted(set(arguments) - known, key=str)
@@ -178,7 +178,7 @@ def settle(how: Any, seed: int = 0) -> tuple[str, dict[str, Any]]:
         arguments["fractions"] = _fractions(arguments.get("fractions", (0.7, 0.1, 0.2)))
     for name, value in arguments.items():
         if name != "fractions" and not _FINE[name][0](value):
-            raise DataError(f"`{name}` of a split must be {_FINE[name][1]}. Received: {value!r}.")
+            raise DataError(f"`{name}` of a split must be {_FINE[name][1]}. Received: {shown(value)}.")
     return by, arguments
 
 
@@ -218,7 +218,7 @@ def _fractions(given: Any) -> list[float]:
     fine = isinstance(given, Sequence) and len(given) == 3 and all(is_number(f) and f >= 0 for f in given)
     if not fine or abs(sum(given) - 1) > 1e-6:
         raise DataError(
-            f"`fractions` must be three numbers (train, valid, test) that sum to 1. Received: {given!r}."
+            f"`fractions` must be three numbers (train, valid, test) that sum to 1. Received: {shown(given)}."
         )
     return [float(f) for f in given]
 
@@ -355,7 +355,7 @@ def _given(schema: Schema, logs: Mapping[str, Log], column: str = "split") -> di
             at = int(np.argmax(found == UNUSED))
             raise DataError(
                 f"{log.where}, column {column!r}, row {at + 1}: one of {', '.join(PARTS)} wanted. "
-                f"Received: {log.part[at]!r}."
+                f"Received: {shown(log.part[at])}."
             )
         codes[name] = found
     return codes

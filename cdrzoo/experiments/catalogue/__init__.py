@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cdrzoo.documents import load_mapping
-from cdrzoo.errors import InputError, check_choice, check_known, did_you_mean, is_number, is_whole
+from cdrzoo.errors import InputError, check_choice, check_known, did_you_mean, is_number, is_whole, shown
 from cdrzoo.experiments.entries import RUN_SETTINGS, Entry
 from cdrzoo.models import cards
 from cdrzoo.training.config import Training
@@ -142,12 +142,12 @@ def _experiment(path: pathlib.Path, name: Any, given: Any) -> Experiment:
         check_known("It", fields, ["title", "note", "parts", *_FIELDS])
         title, note = fields.get("title"), fields.get("note", "")
         if not isinstance(title, str) or not isinstance(note, str):
-            raise InputError(f"`title` and `note` must be text. Received: {title!r} and {note!r}.")
+            raise InputError(f"`title` and `note` must be text. Received: {shown(title)} and {note!r}.")
         parts = _mapping("`parts`", fields.get("parts", {"": {}}))
         for each in (name, *parts):
             if not isinstance(each, str) or "/" in each:
                 raise InputError(
-                    f"A name must be text without '/'; put a number in quotes. Received: {each!r}."
+                    f"A name must be text without '/'; put a number in quotes. Received: {shown(each)}."
                 )
     shared = {key: value for key, value in fields.items() if key in _FIELDS}
     made = {}
@@ -184,7 +184,7 @@ def _changes(given: Any) -> dict[str, Any]:
         return Entry.parse(given).changes
     changes = dict(_mapping("A model", given, "text, or "))
     if "model" not in changes:
-        raise InputError(f"It lacks `model`, the name of one. Received: {given!r}.")
+        raise InputError(f"It lacks `model`, the name of one. Received: {shown(given)}.")
     cards.card(changes["model"])
     first = _mapping("`first`", changes.pop("first", {}))
     return {**changes, **{f"first.{name}": value for name, value in first.items()}}
@@ -208,7 +208,7 @@ def _check_rows(part: Part) -> None:
                     f"`pair` lacks {each.name!r}, which the dataset {part.dataset} wants. Add it."
                 )
     elif not isinstance(part.run, str):
-        raise InputError(f"`run` must be the name of a file. Received: {part.run!r}.")
+        raise InputError(f"`run` must be the name of a file. Received: {shown(part.run)}.")
     elif part.pair or part.beta is not None or part.split is not None or part.folder is not None:
         raise InputError(
             "With `run` the rows and their split are its own: leave out pair, beta, split and folder."
@@ -221,22 +221,22 @@ def _check_numbers(part: Part) -> None:
     if not is_whole(part.seeds, 1) or not is_whole(part.search, 0):
         raise InputError(
             "`seeds` must be a whole number of at least 1, `search` one of at least 0. Received: "
-            f"{part.seeds!r} and {part.search!r}."
+            f"{shown(part.seeds)} and {part.search!r}."
         )
     if part.beta is not None and not (is_number(part.beta) and 0 < part.beta < 1):
-        raise InputError(f"`beta` must be a number between 0 and 1. Received: {part.beta!r}.")
+        raise InputError(f"`beta` must be a number between 0 and 1. Received: {shown(part.beta)}.")
     for label, numbers in part.published.items():
         for metric, number in _mapping(f"{label!r} of `published`", numbers).items():
             check_choice(f"A metric of {label!r} of `published`", metric, METRICS)
             if not is_number(number):
                 raise InputError(
-                    f"`{metric}` of {label!r} of `published` must be a number. Received: {number!r}."
+                    f"`{metric}` of {label!r} of `published` must be a number. Received: {shown(number)}."
                 )
 
 
 def _mapping(what: str, given: Any, other: str = "") -> Mapping[Any, Any]:
     if not isinstance(given, Mapping):
-        raise InputError(f"{what} must be {other}a mapping, `name: value` lines. Received: {given!r:.100}.")
+        raise InputError(f"{what} must be {other}a mapping, `name: value` lines. Received: {shown(given)}.")
     return given
 
 
