@@ -16,7 +16,6 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from cdrzoo import models
 from tfx_pipeline import components
 from tfx_pipeline._tfx import (
     BulkInferrer,
@@ -102,7 +101,6 @@ def _stages(config: PipelineConfig, examples: str, described: str, transform: Tr
     nodes: list[Any] = []
     for stage in config.stages:
         last = stage is config.stages[-1] or stage.model == config.run.model
-        module = models.card(stage.model).module or stage.model
         training = stage.to_dict()
         if config.examples:  # they may lie where no path leads
             training["data"] = {name: f"{examples}/{name}_train" for name in stage.data}
@@ -114,7 +112,7 @@ def _stages(config: PipelineConfig, examples: str, described: str, transform: Tr
             "strategy": config.strategy,
             "examples": examples,
             "state": f"{config.path(config.root)}/training/{config.name}-{stage.model}",
-            "code": code_hash("tfx_pipeline.trainer", f"cdrzoo.models.{module}"),
+            "code": code_hash("tfx_pipeline.trainer", f"cdrzoo.models.{stage.model}"),
         }
         common = {
             "examples": transform.outputs["transformed_examples"],

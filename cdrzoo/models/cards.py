@@ -28,7 +28,6 @@ class ModelCard:
         after: of a second stage: the name of the first, whose trained model is its argument `pretrained`.
         twin: of a cross-domain model without an argument `pooling`: the model of the target alone that it is most
             like, `din` if it attends to histories, else `dnn`.
-        module: the module of the class; default `name`.
     """
 
     name: str
@@ -40,7 +39,6 @@ class ModelCard:
     paired: bool = False
     after: str | None = None
     twin: str = "dnn"
-    module: str | None = None
 
     @property
     def domains(self) -> str:
@@ -49,7 +47,7 @@ class ModelCard:
 
     def load(self) -> type:
         """The model's class (this imports TensorFlow)."""
-        return getattr(importlib.import_module(f"cdrzoo.models.{self.module or self.name}"), self.cls)
+        return getattr(importlib.import_module(f"cdrzoo.models.{self.name}"), self.cls)
 
 
 def _read(name: str) -> Any:

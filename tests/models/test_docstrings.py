@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import functools
+import inspect
 
 import pytest
 
@@ -28,7 +29,18 @@ def run(one, name: str, monkeypatch) -> int:
 
 @each_case()
 def test_of_a_model(case, monkeypatch):
-    run(models.card(case.name).load(), case.name, monkeypatch)
+    assert run(models.card(case.name).load(), case.name, monkeypatch)
+
+
+PARTS = ("Args:", "Call arguments", "Returns:", "Logged", "Reference:", "Example:")
+
+
+@each_case()
+def test_a_models_docstring_has_its_parts_in_order(case):
+    text = inspect.getdoc(models.card(case.name).load())
+    found = [part for line in text.splitlines() for part in PARTS if line.startswith(part)]
+    both = "Call arguments and returns:" in text
+    assert found == [part for part in PARTS if not (both and part == "Returns:")]
 
 
 @pytest.mark.parametrize("name", layers.__all__)
