@@ -233,13 +233,14 @@ def test_a_saved_model_draws_the_numbers_it_would_have_drawn(tmp_path):
 
 
 REPLICAS = r"""
+import sys
 import keras, numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from cdrzoo.training.callbacks import Evaluate
 from cdrzoo.data import prepare, synthetic
 from cdrzoo.errors import InputError
-from cdrzoo.models import CCTL, DNN
+from cdrzoo.models import CCTL, DNN, MEM
 from cdrzoo.optimizers import Adam
 
 made = synthetic.synthesize(0.5, users=80, source_rows=600, target_rows=200, source_items=20, target_items=15)
@@ -249,12 +250,12 @@ seen = []
 for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
     keras.utils.set_random_seed(1)
     with strategy.scope():
-        model = DNN(schema, units=(8, 4))
+        if sys.argv[1] == "dnn":
+            model = DNN(schema, units=(8, 4))
+        else:  # what its `call` leaves for the loss is each replica's own
+            model = MEM(schema, expert_units=(8, 4), tower_units=(4,), align_units=4, pooling="mean")
         model.compile(Adam(0.01), loss_weights={"books": 0.5})
     data = prepared.train({"books": 16, "films": 8})
-
-
-
     logs = model.fit(data, epochs=2, verbose=0, callbacks=[Evaluate(prepared.valid())]).history
     seen.append((logs, model.get_weights()))
 assert "val_auc" in seen[0][0] and seen[0][0].keys() == seen[1][0].keys()
@@ -272,9 +273,10 @@ with strategy.scope():
 
 @pytest.mark.once
 @pytest.mark.slow
-def test_replicas_train_and_log_as_one_device_does():
+@pytest.mark.parametrize("model", ["dnn", "mem"])
+def test_replicas_train_and_log_as_one_device_does(model):
     done = subprocess.run(
-        [sys.executable, "-c", REPLICAS],
+        [sys.executable, "-c", REPLICAS, model],
         cwd=pathlib.Path(__file__).parents[2],
         capture_output=True,
         text=True,
