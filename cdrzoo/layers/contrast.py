@@ -99,8 +99,8 @@ class RepresentationEnhancement:
                 similarity = cosine(own.lookup(table, keys), target.lookup(table, keys))  # eq. 10
                 ids.append((similarity, weights[row] * ops.cast(known, "float32")))
             for row, of_source, of_target in pairs["sequence"]:
-                left, some = _mean_of_history(own, *of_source, x[row])
-                right, others = _mean_of_history(target, *of_target, x[row])
+                left, some = _mean_of_history(own, x[row], *of_source)
+                right, others = _mean_of_history(target, x[row], *of_target)
                 known = ops.cast(ops.logical_and(some, others), "float32")
                 sequences.append((cosine(left, right), weights[row] * known))  # eq. 11
         return _mean(ids) - _mean(sequences)  # eq. 12
@@ -142,7 +142,7 @@ def _item_history(schema: Schema, row: Domain, of: str) -> tuple[str, str] | Non
     return (listed[0].table, listed[0].name) if listed else None
 
 
-def _mean_of_history(embedding: FeatureEmbedding, table: str, feature: str, rows) -> tuple[Any, Any]:
+def _mean_of_history(embedding: FeatureEmbedding, rows, table: str, feature: str) -> tuple[Any, Any]:
     """The mean of a history's embeddings, `[B, width]`, and whether there is any, bool `[B]`."""
     steps = ops.not_equal(rows[feature], PADDING)
     return masked_mean(embedding.lookup(table, rows[feature]), steps), ops.any(steps, -1)

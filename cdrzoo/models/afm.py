@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import keras
+from typing_extensions import Unpack
 
 from cdrzoo.layers import FeatureEmbedding, FieldStack, FirstOrder, PairAttention
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -47,7 +48,13 @@ class AFM(CrossDomainModel):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, attention_units=None, dropout=0.5, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        attention_units: int | None = None,
+        dropout: float = 0.5,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         self.attention_units = attention_units
         self.dropout = dropout

@@ -6,16 +6,31 @@ import inspect
 import itertools
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import keras
 import tensorflow as tf
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, SchemaError, shown
 from cdrzoo.losses import Terms, check_by_domain, prior_correction, rows_of, score
 from cdrzoo.optimizers import LossScaleOptimizer
 from cdrzoo.schema import Feature, Schema
+
+SchemaLike = Schema | Mapping[str, Any]
+"""A schema, or its mapping, as a configuration holds it."""
+
+Units = Sequence[int]
+"""Widths of layers, the first one first."""
+
+
+class ModelOptions(TypedDict, total=False):
+    """What every model's constructor takes besides arguments of its own: those of `keras.Model`."""
+
+    name: str | None
+    dtype: Any
+    trainable: bool
 
 
 class SideOutputs(threading.local):
@@ -51,7 +66,7 @@ class CrossDomainModel(keras.Model):
     weighting = "domains"
     auxiliary_weights: Mapping[str, float] = {}
 
-    def __init__(self, schema: Schema | Mapping[str, Any], **kwargs):
+    def __init__(self, schema: SchemaLike, **kwargs: Unpack[ModelOptions]):
         policy, own = keras.config.dtype_policy(), keras.dtype_policies.get(kwargs.get("dtype"))
         if own != policy:
             raise InputError(

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, check_share
 from cdrzoo.layers.companion import CompanionTower, check_comparable, copy_draws, copy_weights
@@ -15,7 +16,7 @@ from cdrzoo.layers.reinforce import DelayedReinforce
 from cdrzoo.layers.selector import Selector
 from cdrzoo.layers.tokens import SemanticAlignment
 from cdrzoo.losses import row_weights, rows_of, weighted_mean
-from cdrzoo.models.base import CrossDomainModel, placeholder_rows
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, placeholder_rows
 from cdrzoo.optimizers import copy_slots
 
 
@@ -71,21 +72,21 @@ class CCTL(CrossDomainModel):
 
     def __init__(
         self,
-        schema,
-        units=(256, 128, 32),
-        pooling="attention",
-        align=True,
-        selector_units=(64, 32),
-        selector_mode="log_weight",
-        selector_learning_rate=0.001,
-        alpha=1.0,
-        gamma=0.8,
-        sync_every=1000,
-        reward_norm="none",
-        reward_clip=1.0,
-        ren_weight=1.0,
-        dropout=0.0,
-        **kwargs,
+        schema: SchemaLike,
+        units: Units = (256, 128, 32),
+        pooling: str = "attention",
+        align: bool = True,
+        selector_units: Units = (64, 32),
+        selector_mode: str = "log_weight",
+        selector_learning_rate: float = 0.001,
+        alpha: float = 1.0,
+        gamma: float = 0.8,
+        sync_every: int = 1000,
+        reward_norm: str = "none",
+        reward_clip: float = 1.0,
+        ren_weight: float = 1.0,
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
         check_share("`alpha`", alpha)
@@ -95,7 +96,6 @@ class CCTL(CrossDomainModel):
         self.selector_learning_rate, self.alpha, self.gamma = selector_learning_rate, alpha, gamma
         self.sync_every, self.ren_weight = sync_every, ren_weight
         self.reward_norm, self.reward_clip = reward_norm, reward_clip
-
         self.mixed = CompanionTower(self.schema, units, pooling, dropout, name="mixed")
         self.pure = CompanionTower(self.schema, units, pooling, dropout, name="pure")
         san = [SemanticAlignment(self.schema, s.name, pooling, align) for s in self.schema.sources]
@@ -122,7 +122,7 @@ class CCTL(CrossDomainModel):
         def logit(name, rows):
             if name == self.schema.target:
                 return self.mixed(rows, training=training)
-            return self.mixed.read(self.san[name](rows, training=training), training)
+            return self.mixed.read(self.san[self.schema.domain(name).name](rows, training=training), training)
 
         return self.scores({name: logit(name, rows) for name, rows in x.items()})
 

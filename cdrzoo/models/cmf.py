@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import keras
+from typing_extensions import Unpack
 
 from cdrzoo.layers import Factorization
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -48,7 +49,7 @@ class CMF(CrossDomainModel):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, factorization="biased", **kwargs):
+    def __init__(self, schema: SchemaLike, factorization: str = "biased", **kwargs: Unpack[ModelOptions]):
         super().__init__(schema, **kwargs)
         self.factorization = factorization
         self.factors = Factorization(self.schema, "mf", factorization, shared_users=True, name="factors")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import keras
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.layers import MetricFactors, hinge
 from cdrzoo.layers.sampling import drawn
 from cdrzoo.losses import row_weights
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -50,7 +51,9 @@ class CML(CrossDomainModel):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, margin=1.0, readers=8, **kwargs):
+    def __init__(
+        self, schema: SchemaLike, margin: float = 1.0, readers: int = 8, **kwargs: Unpack[ModelOptions]
+    ):
         super().__init__(schema, **kwargs)
         self.margin = margin
         self.readers = readers

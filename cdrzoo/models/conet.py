@@ -6,10 +6,11 @@ import itertools
 
 import keras
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, shown
 from cdrzoo.layers import RowVectors, crossed, step, towers, user_keys
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -64,7 +65,15 @@ class CoNet(CrossDomainModel):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, units=(256, 128, 32), cross_layers=2, lasso=0.0, dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        units: Units = (256, 128, 32),
+        cross_layers: int = 2,
+        lasso: float = 0.0,
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         if not 0 < cross_layers <= len(units) or lasso < 0:
             raise InputError(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import keras
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.layers import FeatureEmbedding, FieldVectors, crossed, step, towers, user_keys
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -55,7 +56,13 @@ class CSN(CrossDomainModel):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, units=(256, 128, 32), dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        units: Units = (256, 128, 32),
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         self.units = units
         self.dropout = dropout

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import keras
+from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, shown
 from cdrzoo.layers import GLU, MLP, FeatureEmbedding, FieldVectors, head
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 from cdrzoo.models.stages import SecondStage, frozen
 
 
@@ -59,7 +61,14 @@ class CTNet(SecondStage):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, pretrained, units=(256, 128, 32), dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        pretrained: CrossDomainModel,
+        units: Units = (256, 128, 32),
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         if not hasattr(pretrained, "check_same"):
             raise InputError(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, SchemaError
 from cdrzoo.layers import MLP, DomainView, FeatureEmbedding, RoleVectors, head
 from cdrzoo.layers.fields import in_slots, slots
+from cdrzoo.models.base import ModelOptions, SchemaLike, Units
 from cdrzoo.models.new_domain import Extensible
 from cdrzoo.schema import PADDING, Domain, Feature
 
@@ -79,19 +82,19 @@ class DACDR(Extensible):
 
     def __init__(
         self,
-        schema,
-        targets=None,
-        attention_mode="domain_query",
-        width=16,
-        domain_attention=True,
-        item_attention=True,
-        share_attention=False,
-        own_history=False,
-        encoder_units=(64,),
-        units=(256, 128, 64),
-        dropout=0.0,
-        finetune=None,
-        **kwargs,
+        schema: SchemaLike,
+        targets: Sequence[str] | None = None,
+        attention_mode: str = "domain_query",
+        width: int = 16,
+        domain_attention: bool = True,
+        item_attention: bool = True,
+        share_attention: bool = False,
+        own_history: bool = False,
+        encoder_units: Units = (64,),
+        units: Units = (256, 128, 64),
+        dropout: float = 0.0,
+        finetune: str | None = None,
+        **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
         self.targets = tuple(targets or (self.schema.target,))

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers import (
@@ -21,7 +22,7 @@ from cdrzoo.layers import (
     head,
 )
 from cdrzoo.layers.interests import pooled_interests
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -90,25 +91,25 @@ class DADIN(CrossDomainModel):
 
     def __init__(
         self,
-        schema,
-        units=(128,),
-        item_attention=True,
-        interest_attention=True,
-        bi_interaction=True,
-        dnn=True,
-        domain_agnostic=True,
-        domain_weight=1.0,
-        class_weight=1.0,
-        alpha=0.5,
-        threshold=0.5,
-        reversal=1.0,
-        reversal_warmup=0,
-        stable=True,
-        predictor_units=100,
-        predictor_activation="linear",
-        dropout=0.2,
-        bias_outside=False,
-        **kwargs,
+        schema: SchemaLike,
+        units: Units = (128,),
+        item_attention: bool = True,
+        interest_attention: bool = True,
+        bi_interaction: bool = True,
+        dnn: bool = True,
+        domain_agnostic: bool = True,
+        domain_weight: float = 1.0,
+        class_weight: float = 1.0,
+        alpha: float = 0.5,
+        threshold: float = 0.5,
+        reversal: float = 1.0,
+        reversal_warmup: int = 0,
+        stable: bool = True,
+        predictor_units: int = 100,
+        predictor_activation: str = "linear",
+        dropout: float = 0.2,
+        bias_outside: bool = False,
+        **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
         self.units = units

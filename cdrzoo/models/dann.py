@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from typing_extensions import Unpack
 
 from cdrzoo.layers import MLP, DomainAlignment, RowVectors, head
-from cdrzoo.models.base import CrossDomainModel, check_layers
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, check_layers
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -65,16 +66,16 @@ class DANN(CrossDomainModel):
 
     def __init__(
         self,
-        schema,
-        units=(256, 128),
-        tower_units=(32,),
-        domain_units=(64,),
-        reversal=1.0,
-        reversal_warmup=1000,
-        stable=True,
-        pooling="mean",
-        dropout=0.0,
-        **kwargs,
+        schema: SchemaLike,
+        units: Units = (256, 128),
+        tower_units: Units = (32,),
+        domain_units: Units = (64,),
+        reversal: float = 1.0,
+        reversal_warmup: int = 1000,
+        stable: bool = True,
+        pooling: str = "mean",
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
         self.check_sources("DANN")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import keras
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.errors import check_choice
 from cdrzoo.layers import MLP, CrossNet, RowVectors, head
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 STRUCTURES = ("stacked", "parallel")
 """Where the MLP of `DCN` stands: after the crosses, or beside them."""
@@ -61,13 +62,13 @@ class DCN(CrossDomainModel):
 
     def __init__(
         self,
-        schema,
-        cross="dcn_v2",
-        cross_layers=2,
-        structure="stacked",
-        units=(256, 128, 32),
-        dropout=0.0,
-        **kwargs,
+        schema: SchemaLike,
+        cross: str = "dcn_v2",
+        cross_layers: int = 2,
+        structure: str = "stacked",
+        units: Units = (256, 128, 32),
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
         check_choice("`structure`", structure, STRUCTURES)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import keras
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.layers import MLP, FeatureEmbedding, FieldStack, FirstOrder, fm_term
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -45,7 +46,13 @@ class DeepFM(CrossDomainModel):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, units=(400, 400, 400), dropout=0.5, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        units: Units = (400, 400, 400),
+        dropout: float = 0.5,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         self.units = units
         self.dropout = dropout

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import keras
+from typing_extensions import Unpack
 
 from cdrzoo.layers import MLP, RowVectors, head
-from cdrzoo.models.base import CrossDomainModel, check_layers
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, check_layers
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -47,7 +48,14 @@ class DIN(CrossDomainModel):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, units=(200, 80), attention_units=(80, 40), dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        units: Units = (200, 80),
+        attention_units: Units = (80, 40),
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         check_layers("attention_units", attention_units)
         self.units = units

@@ -5,9 +5,11 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.layers import Factorization, UserMapping, bridged, check_first_stage
 from cdrzoo.losses import rows_of
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 from cdrzoo.models.stages import MappedUsers, frozen
 
 
@@ -57,7 +59,13 @@ class EMCDR(MappedUsers):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, pretrained, mapping="linear", **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        pretrained: CrossDomainModel,
+        mapping: str = "linear",
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         check_first_stage(pretrained, Factorization, self.schema, "MF")
         self.pretrained = frozen(pretrained)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers import (
@@ -14,7 +15,7 @@ from cdrzoo.layers import (
     FirstOrder,
     SqueezeExcitation,
 )
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -58,7 +59,13 @@ class FiBiNET(CrossDomainModel):
     """
 
     def __init__(
-        self, schema, units=(400, 400, 400), bilinear="interaction", reduction=3, dropout=0.5, **kwargs
+        self,
+        schema: SchemaLike,
+        units: Units = (400, 400, 400),
+        bilinear: str = "interaction",
+        reduction: int = 3,
+        dropout: float = 0.5,
+        **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
         self.units = units

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import keras
+from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 from cdrzoo.models.stages import SecondStage
 
 
@@ -48,7 +50,13 @@ class FinetunedDNN(SecondStage):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, pretrained, train_embeddings=True, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        pretrained: CrossDomainModel,
+        train_embeddings: bool = True,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         if not hasattr(pretrained, "check_same"):
             raise InputError(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import keras
+from typing_extensions import Unpack
 
 from cdrzoo.layers import FeatureEmbedding, FieldStack, FirstOrder, fm_term
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -42,7 +43,7 @@ class FM(CrossDomainModel):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, **kwargs):
+    def __init__(self, schema: SchemaLike, **kwargs: Unpack[ModelOptions]):
         super().__init__(schema, **kwargs)
         self.linear = FirstOrder(self.schema)
         self.embedding = FeatureEmbedding(self.schema)

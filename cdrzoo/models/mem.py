@@ -6,12 +6,13 @@ from typing import Any
 
 import keras
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, SchemaError, check_choice
 from cdrzoo.layers import HFA, MLP, PLE, EntityVectors, cosine, towers
 from cdrzoo.layers.entities import side_by_side
 from cdrzoo.losses import row_weights, weighted_mean
-from cdrzoo.models.base import PriorCorrected, check_layers
+from cdrzoo.models.base import ModelOptions, PriorCorrected, SchemaLike, Units, check_layers
 
 POLARISED: dict[str, Any] = {"cosine": lambda cosine: cosine, "abs": ops.abs, "square": ops.square}
 
@@ -70,27 +71,27 @@ class MEM(PriorCorrected):
 
     def __init__(
         self,
-        schema,
-        expert_units=(1024, 512),
-        tower_units=(64,),
-        align_units=64,
-        levels=1,
-        shared_experts=1,
-        specific_experts=1,
-        pooling="attention",
-        hfa=True,
-        cross="dcn",
-        cross_layers=2,
-        hfa_input="specific",
-        cke_input="all",
-        common="mixture",
-        knowledge_activation="relu",
-        gamma=0.1,
-        pdl="cosine",
-        weighting="rows",
-        negatives_kept=1.0,
-        dropout=0.0,
-        **kwargs,
+        schema: SchemaLike,
+        expert_units: Units = (1024, 512),
+        tower_units: Units = (64,),
+        align_units: int = 64,
+        levels: int = 1,
+        shared_experts: int = 1,
+        specific_experts: int = 1,
+        pooling: str = "attention",
+        hfa: bool = True,
+        cross: str = "dcn",
+        cross_layers: int = 2,
+        hfa_input: str = "specific",
+        cke_input: str = "all",
+        common: str = "mixture",
+        knowledge_activation: str = "relu",
+        gamma: float = 0.1,
+        pdl: str = "cosine",
+        weighting: str = "rows",
+        negatives_kept: float = 1.0,
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
         self.correct_prior(negatives_kept)
@@ -120,7 +121,7 @@ class MEM(PriorCorrected):
                 "cke_input='q' reads what describes the entities, but the domains list users and histories alone. List "
                 "a feature of role item, or use cke_input='all'."
             )
-        of_expert = {"dropout": dropout, "final_activation": knowledge_activation}
+        of_expert: dict[str, Any] = {"dropout": dropout, "final_activation": knowledge_activation}
         self.cke = PLE(
             domains, expert_units, levels, specific_experts, shared_experts, **of_expert, name="cke"
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import keras
+from typing_extensions import Unpack
 
 from cdrzoo.layers import Factorization
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -51,7 +52,13 @@ class MF(CrossDomainModel):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, base="mf", factorization="biased", **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        base: str = "mf",
+        factorization: str = "biased",
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         self.base = base
         self.factorization = factorization

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers import (
@@ -19,7 +20,7 @@ from cdrzoo.layers import (
     history_steps,
 )
 from cdrzoo.layers.interests import own_partners_first
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -68,7 +69,15 @@ class MiNet(CrossDomainModel):
         (TensorShape([64, 1]), ['user', 'history_films', 'history_books'])
     """
 
-    def __init__(self, schema, units=(256, 128), attention_units=64, rank=10, dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        units: Units = (256, 128),
+        attention_units: int = 64,
+        rank: int = 10,
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         self.units = units
         self.attention_units = attention_units

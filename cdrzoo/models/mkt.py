@@ -6,10 +6,11 @@ from typing import Any
 
 import keras
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.layers import GLU, MLP, EntityVectors, head
 from cdrzoo.layers.entities import side_by_side
-from cdrzoo.models.base import PriorCorrected, check_layers
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, PriorCorrected, SchemaLike, Units, check_layers
 from cdrzoo.models.stages import SecondStage, frozen
 
 
@@ -66,16 +67,16 @@ class MKT(PriorCorrected, SecondStage):
 
     def __init__(
         self,
-        schema,
-        pretrained,
-        units=(1024, 512),
-        tower_units=(64,),
-        pooling="attention",
-        train_embeddings=False,
-        warm_start=False,
-        negatives_kept=1.0,
-        dropout=0.0,
-        **kwargs,
+        schema: SchemaLike,
+        pretrained: CrossDomainModel,
+        units: Units = (1024, 512),
+        tower_units: Units = (64,),
+        pooling: str = "attention",
+        train_embeddings: bool = False,
+        warm_start: bool = False,
+        negatives_kept: float = 1.0,
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
         self.correct_prior(negatives_kept)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import keras
+from typing_extensions import Unpack
 
 from cdrzoo.layers import CGC, RowVectors, towers
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -51,13 +52,13 @@ class MMoE(CrossDomainModel):
 
     def __init__(
         self,
-        schema,
-        expert_units=(256, 128),
-        experts=3,
-        tower_units=(32,),
-        pooling="mean",
-        dropout=0.0,
-        **kwargs,
+        schema: SchemaLike,
+        expert_units: Units = (256, 128),
+        experts: int = 3,
+        tower_units: Units = (32,),
+        pooling: str = "mean",
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
         self.expert_units = expert_units

@@ -7,10 +7,11 @@ from typing import Any
 
 import keras
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat, first_output
-from cdrzoo.models.base import CrossDomainModel, check_layers
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, check_layers
 from cdrzoo.schema import Schema
 
 
@@ -56,7 +57,13 @@ class MVDNN(CrossDomainModel):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, units=(300, 300, 128), dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        units: Units = (300, 300, 128),
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         check_layers("units", units)
         self.units = units

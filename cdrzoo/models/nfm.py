@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import keras
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.layers import BiInteraction, FeatureEmbedding, FieldStack, FirstOrder
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -51,7 +52,14 @@ class NFM(CrossDomainModel):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, units=(64,), batch_norm=True, dropout=0.2, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        units: Units = (64,),
+        batch_norm: bool = True,
+        dropout: float = 0.2,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         self.units = units
         self.batch_norm = batch_norm

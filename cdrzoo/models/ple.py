@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import keras
+from typing_extensions import Unpack
 
 from cdrzoo import layers
 from cdrzoo.layers import RowVectors, towers
-from cdrzoo.models.base import CrossDomainModel, check_layers
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, check_layers
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo", name="PLEModel")  # "PLE" is the layer
@@ -55,15 +56,15 @@ class PLE(CrossDomainModel):
 
     def __init__(
         self,
-        schema,
-        expert_units=(256, 128),
-        levels=2,
-        specific_experts=1,
-        shared_experts=1,
-        tower_units=(32,),
-        pooling="mean",
-        dropout=0.0,
-        **kwargs,
+        schema: SchemaLike,
+        expert_units: Units = (256, 128),
+        levels: int = 2,
+        specific_experts: int = 1,
+        shared_experts: int = 1,
+        tower_units: Units = (32,),
+        pooling: str = "mean",
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
         check_layers("expert_units", expert_units)

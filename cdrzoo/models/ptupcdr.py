@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+from typing_extensions import Unpack
 
 from cdrzoo.layers import (
     Factorization,
@@ -11,6 +12,7 @@ from cdrzoo.layers import (
     check_first_stage,
     item_history,
 )
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 from cdrzoo.models.stages import MappedUsers, frozen
 from cdrzoo.schema import FIRST_KNOWN
 
@@ -67,7 +69,13 @@ class PTUPCDR(MappedUsers):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, pretrained, meta_units=50, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        pretrained: CrossDomainModel,
+        meta_units: int = 50,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         check_first_stage(pretrained, Factorization, self.schema, "MF")
         self.pretrained = frozen(pretrained)

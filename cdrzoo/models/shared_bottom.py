@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import keras
+from typing_extensions import Unpack
 
 from cdrzoo.layers import MLP, RowVectors, towers
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -46,7 +47,15 @@ class SharedBottom(CrossDomainModel):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, units=(256, 128), tower_units=(32,), pooling="mean", dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        units: Units = (256, 128),
+        tower_units: Units = (32,),
+        pooling: str = "mean",
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         self.units = units
         self.tower_units = tower_units

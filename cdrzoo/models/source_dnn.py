@@ -6,10 +6,11 @@ import dataclasses
 from typing import Any
 
 import keras
+from typing_extensions import Unpack
 
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat, field_widths, head
-from cdrzoo.models.base import CrossDomainModel, placeholder_rows
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, placeholder_rows
 from cdrzoo.schema import Schema
 
 
@@ -53,7 +54,13 @@ class SourceDNN(CrossDomainModel):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, units=(256, 128, 32), dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        units: Units = (256, 128, 32),
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         if not self.schema.sources:
             raise SchemaError(

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import keras
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, shown
-from cdrzoo.layers import (
-    MetricFactors,
-    UserMapping,
-    bridged,
-    check_first_stage,
-    first_output,
-    hinge,
-    in_ball,
-    item_history,
-    masked_mean,
-    squared_distance,
-)
+from cdrzoo.layers import MetricFactors, UserMapping, first_output, masked_mean
+from cdrzoo.layers.mappings import bridged, check_first_stage, hinge, in_ball, item_history, squared_distance
 from cdrzoo.layers.sampling import drawn, once, one_of
 from cdrzoo.losses import row_weights
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 from cdrzoo.models.stages import MappedUsers, frozen
 from cdrzoo.schema import FIRST_KNOWN, PADDING
 
@@ -76,7 +68,15 @@ class SSCDR(MappedUsers):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, pretrained, mapping="mlp", unsupervised_weight=0.25, hops=2, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        pretrained: CrossDomainModel,
+        mapping: str = "mlp",
+        unsupervised_weight: float = 0.25,
+        hops: int = 2,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         check_first_stage(pretrained, MetricFactors, self.schema, "CML")
         if hops not in (0, 1, 2):

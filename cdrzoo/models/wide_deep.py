@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import keras
+from typing_extensions import Unpack
 
 from cdrzoo.layers import MLP, CrossProducts, FirstOrder, RowVectors
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -48,7 +49,14 @@ class WideDeep(CrossDomainModel):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, units=(1024, 512, 256), buckets=100_000, dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        units: Units = (1024, 512, 256),
+        buckets: int = 100000,
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         self.units = units
         self.buckets = buckets

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import keras
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.layers import CIN, MLP, FeatureEmbedding, FieldStack, FirstOrder
-from cdrzoo.models.base import CrossDomainModel, check_layers
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, check_layers
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -46,7 +47,14 @@ class XDeepFM(CrossDomainModel):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, units=(400, 400), cin_units=(100, 100, 100), dropout=0.5, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        units: Units = (400, 400),
+        cin_units: Units = (100, 100, 100),
+        dropout: float = 0.5,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         check_layers("cin_units", cin_units)
         self.units = units

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import keras
 from keras import ops
+from typing_extensions import Unpack
 
 from cdrzoo.layers import MLP, RowVectors, head
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -48,7 +49,13 @@ class YouTubeDNN(CrossDomainModel):
         TensorShape([64, 1])
     """
 
-    def __init__(self, schema, units=(1024, 512, 256), dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        schema: SchemaLike,
+        units: Units = (1024, 512, 256),
+        dropout: float = 0.0,
+        **kwargs: Unpack[ModelOptions],
+    ):
         super().__init__(schema, **kwargs)
         self.units = units
         self.dropout = dropout
