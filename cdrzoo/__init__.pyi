@@ -14,6 +14,10 @@ from cdrzoo import schema as schema
 from cdrzoo import serving as serving
 from cdrzoo import training as training
 from cdrzoo.errors import InputError as InputError
+from cdrzoo.evaluation.transfer import transfer as transfer
+from cdrzoo.experiments.compare import compare as compare
+from cdrzoo.experiments.reproduce import reproduce as reproduce
+from cdrzoo.experiments.tune import tune as tune
 from cdrzoo.schema import Domain as Domain
 from cdrzoo.schema import Feature as Feature
 from cdrzoo.schema import Schema as Schema

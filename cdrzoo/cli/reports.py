@@ -43,9 +43,9 @@ def _transfer(arguments: argparse.Namespace) -> None:
 
     check_matplotlib()  # before the trainings, not after
     start_tensorflow()
-    from cdrzoo.evaluation import transfer
+    from cdrzoo.evaluation.transfer import transfer
 
-    result = transfer.transfer(
+    found = transfer(
         arguments.folder,
         arguments.out,
         twin=arguments.twin,
@@ -53,12 +53,7 @@ def _transfer(arguments: argparse.Namespace) -> None:
         by=arguments.by,
         verbose=1 if sys.stdout.isatty() else 0,
     )
-    print(transfer.sentence(result))
-    print(transfer.scope(result))
-    print(
-        f"Groups: {result['lower']} of {len(result['groups'])} are worse off, {result['harmed']} beyond chance "
-        "(after Holm's correction)."
-    )
+    print(found)
     _report(argparse.Namespace(folder=arguments.out, out=None))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import json
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cdrzoo import files, models
 from cdrzoo.errors import InputError
@@ -26,6 +29,61 @@ WRITTEN = {"runs", "scores.parquet", "transfer.json", "report.html"}
 """What the folder of a report holds."""
 
 
+@dataclass(frozen=True, repr=False)
+class Transfer:
+    """What the sources were worth to a run: a transfer report. `print` it for the verdict in words.
+
+    Args:
+        folder: where it stands.
+        result: what `transfer.json` holds.
+    """
+
+    folder: pathlib.Path
+    result: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: str | pathlib.Path) -> Transfer:
+        """A report that was made before."""
+        folder = pathlib.Path(folder)
+        if not (folder / "transfer.json").exists():
+            raise InputError(f"{folder} holds no transfer report. Give the folder of `cdrzoo transfer`.")
+        return cls(folder, json.loads((folder / "transfer.json").read_text(encoding="utf-8")))
+
+    @property
+    def verdict(self) -> str:
+        """`helps`, `no difference` or `harms`."""
+        return self.result["verdict"]
+
+    @property
+    def lift(self) -> pd.DataFrame:
+        """A row a metric: the model's mean over seeds (`first`), the twin's (`second`), and see `Difference`."""
+        return pd.DataFrame.from_dict(self.result["lift"], orient="index")
+
+    @property
+    def groups(self) -> pd.DataFrame:
+        """A row a group: `by`, `group`, `rows`, `users`, the lift of the metric of the verdict, and its `p_holm`."""
+        flat = [{**group, **group["lift"][self.result["metric"]]} for group in self.result["groups"]]
+        return pd.DataFrame(flat).drop(columns="lift", errors="ignore")
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """A test row a line: label, weight, what it is grouped by, and the score of every training."""
+        return pd.read_parquet(self.folder / "scores.parquet")
+
+    def __str__(self) -> str:
+        groups = (
+            f"Groups: {self.result['lower']} of {len(self.result['groups'])} are worse off, "
+            f"{self.result['harmed']} beyond chance (after Holm's correction)."
+        )
+        return "\n".join([sentence(self.result), scope(self.result), groups])
+
+    def __repr__(self) -> str:
+        return f"Transfer({str(self.folder)!r}: {self.verdict})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(sentence(self.result))}</p>{self.lift.to_html(float_format='{:.4f}'.format)}"
+
+
 def transfer(
     folder: str | pathlib.Path,
     out: str | pathlib.Path,
@@ -34,7 +92,7 @@ def transfer(
     seeds: int = SEEDS,
     by: Sequence[str] = (),
     verbose: int | str = 0,
-) -> dict[str, Any]:
+) -> Transfer:
     """Measures what the sources gave a finished cross-domain run.
 
     What is missing is trained: the twin with the run's seed, and both models with the seeds that follow it. Everything
@@ -48,9 +106,6 @@ def transfer(
         seeds: trainings of each model. With 1 the interval says nothing of the chance of training.
         by: columns of the target's rows to group by, beside the built-in groups.
         verbose: of the trainings.
-
-    Returns:
-        What `transfer.json` holds: what `measure` gives, and what it was measured on and with.
 
     Raises:
         InputError: the run has no source, the twin has one or was tested on other rows, a column is unknown, or `out`
@@ -82,7 +137,7 @@ def transfer(
         "versions": measuring.versions(),
     }
     files.write(out / "transfer.json", json.dumps(result, indent=2) + "\n")
-    return result
+    return Transfer(out, result)
 
 
 def _given(twin: pathlib.Path, folder: pathlib.Path, config: RunConfig) -> RunConfig:

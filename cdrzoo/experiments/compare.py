@@ -101,6 +101,8 @@ def _command(
     command = ["compare", str(named), "--models", ",".join(entry.label for entry in entries)]
     command += ["--seeds", str(seeds), "--search", str(search)]
     for name, value in settings.items():
+        if name == "callbacks":  # they look on, and a class has no place in a command
+            continue
         command += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     return [*command, "--out", str(folder)]
 

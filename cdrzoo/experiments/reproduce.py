@@ -110,7 +110,9 @@ def reproduce(
     command += [*(["--data", "DATA"] if any(part.files for part in parts.values()) else []), "--out", "OUT"]
     home, _, alone = name.partition("/")
     page = out / home / alone / "README.md"
-    text = _introduction(experiment, command, {**how, **(settings or {})})
+    text = _introduction(
+        experiment, command, {**how, **{k: v for k, v in (settings or {}).items() if k != "callbacks"}}
+    )
     for part, one in parts.items():
         found = _trained(one, configs[part], out / home / part, command, jobs, progress)
         text += (f"## {part}\n\n" if part else "") + _section(found, one)

@@ -66,6 +66,15 @@ def test_a_report_of_a_run(reported, demo, capsys, monkeypatch):
     rows = pd.read_parquet(folder / "scores.parquet")
     assert len(rows) == result["rows"] and {"model 0", "model 1", "twin 0", "twin 1", "device"} <= set(rows)
     assert {group["by"] for group in result["groups"]} >= {"device", "user in a source"}
+    found = transfer.Transfer.load(folder)
+    assert found.verdict == result["verdict"] and found.lift["first"].to_dict() == {
+        name: lift["first"] for name, lift in result["lift"].items()
+    }
+    assert list(found.groups["p_holm"]) == [group["p_holm"] for group in result["groups"]]
+    pd.testing.assert_frame_equal(found.rows, rows)
+    assert transfer.sentence(result) in str(found) and "auc" in found._repr_html_()
+    with pytest.raises(InputError, match="holds no transfer report"):
+        transfer.Transfer.load(demo)
     page = (folder / "report.html").read_text()
     assert result["verdict"].capitalize() in page and "Lift by group" in page and "Calibration" in page
 
@@ -114,7 +123,7 @@ def test_the_twin_makes_as_many_steps_as_the_model(demo, tmp_path, monkeypatch):
         return fit(self, rows, **arguments)
 
     monkeypatch.setattr(keras.Model, "fit", counted)
-    result = transfer.transfer(tmp_path / "run", tmp_path / "out", seeds=2)
+    result = transfer.transfer(tmp_path / "run", tmp_path / "out", seeds=2).result
     assert len(trained) == 3 and len(set(trained)) == 1 and trained[0] == result["twin"]["training"]["epoch"]
     assert result["model"]["training"]["epoch"] == "longest" and f"({trained[0]})" in result["why"]
 
