@@ -206,3 +206,44 @@ def test_a_schema_shows_itself_in_short_and_as_html():
     ]
     assert [cell.text for cell in root[0].iter("th")] == [None, "books", "films (target)"]
     assert [cell.text for cell in root[-1].iter("td")][:3] == ["user", "16", "books, films"]
+
+
+AGE = Feature("age", "id", "user", table="age")
+
+
+@pytest.mark.parametrize(
+    ("features", "given", "key"),
+    [
+        ((USER,), {}, "user"),
+        ((AGE, USER), {}, "user"),
+        ((AGE, dataclasses.replace(USER, column="uid")), {}, "uid"),
+        ((AGE,), {}, None),
+        ((AGE, dataclasses.replace(USER, name="member", column=None)), {}, None),
+        ((AGE, dataclasses.replace(USER, role="context")), {}, None),
+        ((AGE, Feature("user", "ids", "user", table="user", length=2)), {}, None),
+        ((AGE,), {"user": "uid"}, "uid"),
+        ((AGE, USER), {"user": "uid"}, "uid"),
+        ((AGE,), {"user": None}, None),
+        ((AGE, USER), {"user": None}, None),
+    ],
+)
+def test_the_key_of_a_user_is_named_or_there_is_none(features, given, key):
+    tables = tuple(Table(name) for name in sorted({feature.table for feature in features}))
+    schema = Schema((Domain("films", features, **given),), "films", tables)
+    for each in (
+        schema,
+        Schema.from_dict(schema.to_dict()),
+        schema.with_means({"films": 0.5}),
+        schema.only("films"),
+    ):
+        assert each.target_domain.user == key
+    written = schema.to_dict()["domains"]["films"]
+    # What is not said stays unsaid: the keys of kept results are made of it.
+    assert written.get("user", "-") == (key if key or "user" in given and USER in features else "-")
+
+
+def test_a_key_is_the_name_of_a_column():
+    with pytest.raises(
+        SchemaError, match="`user` of domain 'films' must be the name of the column.*Received: 5"
+    ):
+        Domain("films", (USER,), user=5)

@@ -12,6 +12,9 @@ ROLES = ("user", "item", "context", "history")
 DTYPES = ("string", "int64", "float32")
 TASKS = ("click", "rating")
 
+BY_NAME = ""
+"""The user's key that nobody has named: that of the feature called `user`, if there is one."""
+
 PADDING = 0
 """Row of every table that stands for padding and for a missing value; it reads as zeros."""
 UNKNOWN = 1
@@ -163,7 +166,9 @@ class Domain:
         threshold: for clicks: a label of at least this much is a click. `None`: the label is 0 or 1 already.
         time: raw column of the event's time (a number, in any unit that all domains share; a timestamp or a date as
             ISO 8601 writes it is read as Unix seconds); `None`: not known.
-        user: raw column of the user's key. Default: the column of the first `id` feature of role user.
+        user: raw column of the user's key; `None`: there is none, and so no GAUC and no groups of users. Default: the
+            column of the `id` feature of role user that is called `user`, if there is one. What else is known of a
+            user (age, city) is an attribute, never the key.
         item: raw column of the item's key. Default: the column of the first `id` feature of role item.
         mean: mean label of the training rows, where a model's output starts. `prepare` fills it in; `None`: not known.
     """
@@ -174,7 +179,7 @@ class Domain:
     task: str = "click"
     threshold: float | None = None
     time: str | None = None
-    user: str | None = None
+    user: str | None = BY_NAME
     item: str | None = None
     mean: float | None = None
 
@@ -200,10 +205,18 @@ class Domain:
             raise SchemaError(
                 f"Domain {self.name!r} predicts ratings: `threshold` has no meaning. Remove it."
             )
+        ids = {f.name: f for f in self.features if f.kind == "id"}
+        if self.user == BY_NAME:
+            called = ids.get("user")
+            object.__setattr__(self, "user", called.column if called and called.role == "user" else None)
+        if self.item is None:
+            object.__setattr__(self, "item", next((f.column for f in ids.values() if f.role == "item"), None))
         for key in ("user", "item"):
-            if getattr(self, key) is None:
-                columns = [f.column for f in self.features if f.role == key and f.kind == "id"]
-                object.__setattr__(self, key, columns[0] if columns else None)
+            if not isinstance(getattr(self, key), (str, type(None))):
+                raise SchemaError(
+                    f"`{key}` of domain {self.name!r} must be the name of the column with the {key}'s key. "
+                    f"Received: {shown(getattr(self, key))}."
+                )
 
     def feature(self, name: str) -> Feature:
         """The feature called `name`."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from cdrzoo.documents import dump_yaml, load_mapping
 from cdrzoo.errors import SchemaError, check_known
-from cdrzoo.schema.features import Domain, Feature, Table, default_dtype
+from cdrzoo.schema.features import BY_NAME, Domain, Feature, Table, default_dtype
 from cdrzoo.schema.overview import Block, as_html, describe
 
 
@@ -244,7 +244,7 @@ class Schema:
             "tables": {table.name: _plain(table, skip=("name",)) for table in self.tables},
             "domains": {
                 domain.name: {
-                    **_plain(domain, skip=("name", "features")),
+                    **_plain(domain, skip=("name", "features", *_unsaid(domain))),
                     "features": [
                         _plain(
                             f,
@@ -312,6 +312,12 @@ def _plain(instance: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:
         for field in dataclasses.fields(instance)
         if field.name not in skip and getattr(instance, field.name) != field.default
     }
+
+
+def _unsaid(domain: Domain) -> tuple[str, ...]:
+    """`user`, where a domain has no key and none is read from the names of its features either."""
+    found = dataclasses.replace(domain, user=BY_NAME).user
+    return ("user",) if domain.user is found is None else ()
 
 
 def _entries(what: str, given: Any, allowed: list[str], required: list[str]) -> None:

@@ -50,7 +50,7 @@ def test_the_key_of_a_user_is_compared_where_it_is_one_id_in_all_domains():
         age = Feature("age", "id", "user", table="age")
         domains = (
             Domain("books", (age, user("user")), user="user"),
-            Domain("films", (user("viewer"),), **films),
+            Domain("films", (user("viewer"),), **{"user": "viewer", **films}),
         )
         return Schema(domains, "films", tuple(map(Table, dict.fromkeys(("age", "user", table)))))
 
