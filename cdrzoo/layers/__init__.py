@@ -1,4 +1,4 @@
-"""Layers: one role a file."""
+"""Layers that models are built from, one role a file. Each is usable on `keras.Input` by itself."""
 
 from __future__ import annotations
 
@@ -14,31 +14,24 @@ from cdrzoo.layers.crosses import (
     CrossNet,
     CrossProducts,
     PairAttention,
-    fm_term,
 )
 from cdrzoo.layers.domains import PartitionedNormalization, StarDense
-from cdrzoo.layers.embedding import FeatureEmbedding, note_rows, rows_seen
+from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.entities import EntityVectors
-from cdrzoo.layers.experts import CGC, PLE, mixture
+from cdrzoo.layers.experts import CGC, PLE
 from cdrzoo.layers.fields import (
     FieldStack,
     FieldVectors,
     RoleVectors,
     RowVectors,
     SlotConcat,
-    compared_feature,
-    events,
-    field_roles,
-    field_widths,
-    history_field,
 )
-from cdrzoo.layers.gates import GLU, SqueezeExcitation, scale_fields
+from cdrzoo.layers.gates import GLU, SqueezeExcitation
 from cdrzoo.layers.interests import (
     FieldPooling,
     InterestAttention,
     ItemAttention,
     MeanInterest,
-    history_steps,
 )
 from cdrzoo.layers.linear import FirstOrder
 from cdrzoo.layers.mappings import (
@@ -46,18 +39,11 @@ from cdrzoo.layers.mappings import (
     MetricFactors,
     PersonalBridge,
     UserMapping,
-    bridged,
-    check_first_stage,
-    hinge,
-    in_ball,
-    item_history,
-    squared_distance,
 )
-from cdrzoo.layers.pairs import cosine, crossed, step, user_keys
-from cdrzoo.layers.pooling import TargetAttention, masked_mean, masked_softmax, weighted_sum
+from cdrzoo.layers.pooling import TargetAttention
 from cdrzoo.layers.selector import Selector
 from cdrzoo.layers.tokens import SemanticAlignment
-from cdrzoo.layers.towers import MLP, first_output, head, towers
+from cdrzoo.layers.towers import MLP
 
 __all__ = [
     "BiInteraction",
@@ -101,31 +87,4 @@ __all__ = [
     "StarDense",
     "TargetAttention",
     "UserMapping",
-    "bridged",
-    "check_first_stage",
-    "compared_feature",
-    "cosine",
-    "crossed",
-    "events",
-    "field_roles",
-    "field_widths",
-    "first_output",
-    "fm_term",
-    "head",
-    "hinge",
-    "history_field",
-    "history_steps",
-    "in_ball",
-    "item_history",
-    "masked_mean",
-    "masked_softmax",
-    "mixture",
-    "note_rows",
-    "rows_seen",
-    "scale_fields",
-    "squared_distance",
-    "step",
-    "towers",
-    "user_keys",
-    "weighted_sum",
 ]

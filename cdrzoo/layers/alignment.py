@@ -108,6 +108,11 @@ class HFA(keras.layers.Layer):
         )
         self.fc = keras.layers.Dense(units, activation="relu", dtype=policy)
 
+    def build(self, specific_shape, crossed_shape=None):
+        if self.importance:
+            self.gate.build(specific_shape if crossed_shape is None else crossed_shape)
+        self.fc.build(specific_shape)
+
     def call(self, specific, crossed=None):
         p = self.weights_of(specific, crossed)
         return self.fc(scale_fields(specific, p, self.widths))  # eqs. 7, 8

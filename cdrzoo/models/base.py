@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 import keras
 import tensorflow as tf
-from keras import ops
+from keras import ops, tree
 from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, SchemaError, shown
@@ -125,6 +125,9 @@ class CrossDomainModel(keras.Model):
         rows = placeholder_rows(self.schema)
         self.call({name: rows[name] for name in self.training_domains}, training=False)
 
+    def compute_output_shape(self, input_shape):
+        return {name: (next(iter(rows.values()))[0], 1) for name, rows in input_shape.items()}
+
     @property
     def training_domains(self) -> tuple[str, ...]:
         """The domains whose rows a training batch holds. A second stage may want fewer than the schema has."""
@@ -168,7 +171,7 @@ class CrossDomainModel(keras.Model):
         if kwargs.get("weighted_metrics"):
             raise InputError("`metrics` see sample weights already; give `weighted_metrics` as `metrics`.")
         if not self.built:
-            self.build()
+            self.build(batch_shapes(self.schema))
         super().compile(optimizer=optimizer, loss=loss, loss_weights=loss_weights, metrics=metrics, **kwargs)
         if type(scaled := self.optimizer) is keras.optimizers.LossScaleOptimizer:  # of Keras, for float16
             self.optimizer = LossScaleOptimizer(
@@ -339,6 +342,11 @@ def placeholder_rows(schema: Schema, rows: int = 2) -> dict[str, dict[str, Any]]
         }
         for domain in schema.domains
     }
+
+
+def batch_shapes(schema: Schema) -> dict[str, dict[str, tuple[int, ...]]]:
+    """The shapes of `placeholder_rows`: what a model is built with, so that its summary has shapes to show."""
+    return tree.map_structure(lambda x: tuple(x.shape), placeholder_rows(schema))
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,8 @@ import keras
 from keras import ops
 from typing_extensions import Unpack
 
-from cdrzoo.layers import MetricFactors, hinge
+from cdrzoo.layers import MetricFactors
+from cdrzoo.layers.mappings import hinge
 from cdrzoo.layers.sampling import drawn
 from cdrzoo.losses import row_weights
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike

@@ -9,7 +9,9 @@ from keras import ops
 from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, shown
-from cdrzoo.layers import RowVectors, crossed, step, towers, user_keys
+from cdrzoo.layers import RowVectors
+from cdrzoo.layers.pairs import crossed, step, user_keys
+from cdrzoo.layers.towers import towers
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 

@@ -6,7 +6,9 @@ import keras
 from keras import ops
 from typing_extensions import Unpack
 
-from cdrzoo.layers import FeatureEmbedding, FieldVectors, crossed, step, towers, user_keys
+from cdrzoo.layers import FeatureEmbedding, FieldVectors
+from cdrzoo.layers.pairs import crossed, step, user_keys
+from cdrzoo.layers.towers import towers
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 

@@ -6,7 +6,8 @@ import keras
 from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, shown
-from cdrzoo.layers import GLU, MLP, FeatureEmbedding, FieldVectors, head
+from cdrzoo.layers import GLU, MLP, FeatureEmbedding, FieldVectors
+from cdrzoo.layers.towers import head
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 from cdrzoo.models.stages import SecondStage, frozen
 

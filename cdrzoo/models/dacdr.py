@@ -10,8 +10,9 @@ from keras import ops
 from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, SchemaError
-from cdrzoo.layers import MLP, DomainView, FeatureEmbedding, RoleVectors, head
+from cdrzoo.layers import MLP, DomainView, FeatureEmbedding, RoleVectors
 from cdrzoo.layers.fields import in_slots, slots
+from cdrzoo.layers.towers import head
 from cdrzoo.models.base import ModelOptions, SchemaLike, Units
 from cdrzoo.models.new_domain import Extensible
 from cdrzoo.schema import PADDING, Domain, Feature

@@ -19,9 +19,9 @@ from cdrzoo.layers import (
     InterestAttention,
     ItemAttention,
     MeanInterest,
-    head,
 )
 from cdrzoo.layers.interests import pooled_interests
+from cdrzoo.layers.towers import head
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 from typing_extensions import Unpack
 
-from cdrzoo.layers import MLP, DomainAlignment, RowVectors, head
+from cdrzoo.layers import MLP, DomainAlignment, RowVectors
+from cdrzoo.layers.towers import head
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, check_layers
 
 

@@ -7,7 +7,8 @@ from keras import ops
 from typing_extensions import Unpack
 
 from cdrzoo.errors import check_choice
-from cdrzoo.layers import MLP, CrossNet, RowVectors, head
+from cdrzoo.layers import MLP, CrossNet, RowVectors
+from cdrzoo.layers.towers import head
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 STRUCTURES = ("stacked", "parallel")

@@ -6,7 +6,8 @@ import keras
 from keras import ops
 from typing_extensions import Unpack
 
-from cdrzoo.layers import MLP, FeatureEmbedding, FieldStack, FirstOrder, fm_term
+from cdrzoo.layers import MLP, FeatureEmbedding, FieldStack, FirstOrder
+from cdrzoo.layers.crosses import fm_term
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 

@@ -7,7 +7,8 @@ import tensorflow as tf
 from keras import ops
 from typing_extensions import Unpack
 
-from cdrzoo.layers import Factorization, UserMapping, bridged, check_first_stage
+from cdrzoo.layers import Factorization, UserMapping
+from cdrzoo.layers.mappings import bridged, check_first_stage
 from cdrzoo.losses import rows_of
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 from cdrzoo.models.stages import MappedUsers, frozen

@@ -5,7 +5,8 @@ from __future__ import annotations
 import keras
 from typing_extensions import Unpack
 
-from cdrzoo.layers import FeatureEmbedding, FieldStack, FirstOrder, fm_term
+from cdrzoo.layers import FeatureEmbedding, FieldStack, FirstOrder
+from cdrzoo.layers.crosses import fm_term
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 
 

@@ -9,8 +9,10 @@ from keras import ops
 from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, SchemaError, check_choice
-from cdrzoo.layers import HFA, MLP, PLE, EntityVectors, cosine, towers
+from cdrzoo.layers import HFA, MLP, PLE, EntityVectors
 from cdrzoo.layers.entities import side_by_side
+from cdrzoo.layers.pairs import cosine
+from cdrzoo.layers.towers import towers
 from cdrzoo.losses import row_weights, weighted_mean
 from cdrzoo.models.base import ModelOptions, PriorCorrected, SchemaLike, Units, check_layers
 

@@ -9,17 +9,10 @@ from keras import ops
 from typing_extensions import Unpack
 
 from cdrzoo.errors import SchemaError
-from cdrzoo.layers import (
-    MLP,
-    FeatureEmbedding,
-    FieldVectors,
-    InterestAttention,
-    ItemAttention,
-    head,
-    history_field,
-    history_steps,
-)
-from cdrzoo.layers.interests import own_partners_first
+from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, InterestAttention, ItemAttention
+from cdrzoo.layers.fields import history_field
+from cdrzoo.layers.interests import history_steps, own_partners_first
+from cdrzoo.layers.towers import head
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 

@@ -8,8 +8,9 @@ import keras
 from keras import ops
 from typing_extensions import Unpack
 
-from cdrzoo.layers import GLU, MLP, EntityVectors, head
+from cdrzoo.layers import GLU, MLP, EntityVectors
 from cdrzoo.layers.entities import side_by_side
+from cdrzoo.layers.towers import head
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, PriorCorrected, SchemaLike, Units, check_layers
 from cdrzoo.models.stages import SecondStage, frozen
 

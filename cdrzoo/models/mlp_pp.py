@@ -6,7 +6,8 @@ import keras
 from keras import ops
 from typing_extensions import Unpack
 
-from cdrzoo.layers import FeatureEmbedding, FieldVectors, towers
+from cdrzoo.layers import FeatureEmbedding, FieldVectors
+from cdrzoo.layers.towers import towers
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 

@@ -10,7 +10,8 @@ from keras import ops
 from typing_extensions import Unpack
 
 from cdrzoo.errors import SchemaError
-from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat, first_output
+from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat
+from cdrzoo.layers.towers import first_output
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, check_layers
 from cdrzoo.schema import Schema
 

@@ -6,7 +6,8 @@ import keras
 from typing_extensions import Unpack
 
 from cdrzoo import layers
-from cdrzoo.layers import RowVectors, towers
+from cdrzoo.layers import RowVectors
+from cdrzoo.layers.towers import towers
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, check_layers
 
 

@@ -5,13 +5,8 @@ from __future__ import annotations
 import keras
 from typing_extensions import Unpack
 
-from cdrzoo.layers import (
-    Factorization,
-    PersonalBridge,
-    bridged,
-    check_first_stage,
-    item_history,
-)
+from cdrzoo.layers import Factorization, PersonalBridge
+from cdrzoo.layers.mappings import bridged, check_first_stage, item_history
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 from cdrzoo.models.stages import MappedUsers, frozen
 from cdrzoo.schema import FIRST_KNOWN

@@ -5,7 +5,8 @@ from __future__ import annotations
 import keras
 from typing_extensions import Unpack
 
-from cdrzoo.layers import MLP, RowVectors, towers
+from cdrzoo.layers import MLP, RowVectors
+from cdrzoo.layers.towers import towers
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 

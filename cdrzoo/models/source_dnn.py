@@ -9,7 +9,9 @@ import keras
 from typing_extensions import Unpack
 
 from cdrzoo.errors import SchemaError
-from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat, field_widths, head
+from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat
+from cdrzoo.layers.fields import field_widths
+from cdrzoo.layers.towers import head
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, placeholder_rows
 from cdrzoo.schema import Schema
 

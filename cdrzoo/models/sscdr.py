@@ -7,9 +7,11 @@ from keras import ops
 from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, shown
-from cdrzoo.layers import MetricFactors, UserMapping, first_output, masked_mean
+from cdrzoo.layers import MetricFactors, UserMapping
 from cdrzoo.layers.mappings import bridged, check_first_stage, hinge, in_ball, item_history, squared_distance
+from cdrzoo.layers.pooling import masked_mean
 from cdrzoo.layers.sampling import drawn, once, one_of
+from cdrzoo.layers.towers import first_output
 from cdrzoo.losses import row_weights
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 from cdrzoo.models.stages import MappedUsers, frozen

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from cdrzoo.errors import InputError, SchemaError
-from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.models.base import CrossDomainModel, batch_shapes
 from cdrzoo.schema import FIRST_KNOWN
 
 
@@ -70,7 +70,7 @@ def frozen(part: keras.Model) -> keras.Model:
     Call it with `training=False`, or dropout and batch statistics would still be on.
     """
     if not part.built:
-        part.build()
+        part.build(batch_shapes(part.schema))
     # Keras passes over an assignment that changes nothing: a model that was made untrainable has trainable layers.
     part.trainable = True
     part.trainable = False

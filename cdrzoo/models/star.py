@@ -5,7 +5,8 @@ from __future__ import annotations
 import keras
 from typing_extensions import Unpack
 
-from cdrzoo.layers import MLP, PartitionedNormalization, RowVectors, StarDense, first_output
+from cdrzoo.layers import MLP, PartitionedNormalization, RowVectors, StarDense
+from cdrzoo.layers.towers import first_output
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 

@@ -6,7 +6,8 @@ import keras
 from keras import ops
 from typing_extensions import Unpack
 
-from cdrzoo.layers import MLP, RowVectors, head
+from cdrzoo.layers import MLP, RowVectors
+from cdrzoo.layers.towers import head
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 

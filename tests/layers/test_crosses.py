@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cdrzoo.errors import InputError
-from cdrzoo.layers import CIN, BiInteraction, BilinearInteraction, CrossProducts, PairAttention, fm_term
+from cdrzoo.layers import CIN, BiInteraction, BilinearInteraction, CrossProducts, PairAttention
+from cdrzoo.layers.crosses import fm_term
 from cdrzoo.schema import Domain, Feature, Schema, Table
 
 RNG = np.random.default_rng(0)

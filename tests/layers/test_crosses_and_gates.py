@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from cdrzoo.errors import InputError
-from cdrzoo.layers import GLU, CrossNet, FieldImportance, SqueezeExcitation, scale_fields
+from cdrzoo.layers import GLU, CrossNet, FieldImportance, SqueezeExcitation
+from cdrzoo.layers.gates import scale_fields
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 4)).astype("float32")

@@ -16,9 +16,8 @@ from cdrzoo.layers import (
     RoleVectors,
     RowVectors,
     SlotConcat,
-    field_roles,
-    field_widths,
 )
+from cdrzoo.layers.fields import field_roles, field_widths
 from cdrzoo.schema import Domain, Feature, Schema, Table
 from tests.models.toys import toy_rows, toy_schema
 

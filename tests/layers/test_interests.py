@@ -14,9 +14,9 @@ from cdrzoo.layers import (
     InterestAttention,
     ItemAttention,
     MeanInterest,
-    history_steps,
     interests,
 )
+from cdrzoo.layers.interests import history_steps
 from cdrzoo.schema import Schema
 from tests.models.toys import toy_rows, toy_schema
 

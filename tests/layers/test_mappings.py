@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from cdrzoo.errors import InputError, SchemaError
-from cdrzoo.layers import Factorization, PersonalBridge, UserMapping, bridged
+from cdrzoo.layers import Factorization, PersonalBridge, UserMapping
+from cdrzoo.layers.mappings import bridged
 from cdrzoo.schema import Schema
 from tests.models.toys import toy_schema
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from cdrzoo.errors import InputError
-from cdrzoo.layers import crossed, user_keys
+from cdrzoo.layers.pairs import crossed, user_keys
 from cdrzoo.schema import Domain, Feature, Schema, Table
 from tests.models.toys import toy_schema
 

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from cdrzoo.errors import InputError
-from cdrzoo.layers import TargetAttention, masked_mean, masked_softmax
+from cdrzoo.layers import TargetAttention
+from cdrzoo.layers.pooling import masked_mean, masked_softmax
 
 RNG = np.random.default_rng(0)
 

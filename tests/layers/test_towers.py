@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cdrzoo.layers import MLP, Dice, first_output, head
+from cdrzoo.layers import MLP, Dice
+from cdrzoo.layers.towers import first_output, head
 from cdrzoo.schema import Domain, Feature
 
 

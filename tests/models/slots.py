@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from cdrzoo.layers import field_widths
+from cdrzoo.layers.fields import field_widths
 from tests.models import oracle
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cdrzoo.layers import FeatureEmbedding, fm_term
+from cdrzoo.layers import FeatureEmbedding
+from cdrzoo.layers.crosses import fm_term
 from cdrzoo.models import FM, DeepFM
 from tests.models import oracle
 from tests.models.toys import toy_rows, toy_schema

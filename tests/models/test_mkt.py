@@ -13,8 +13,9 @@ from cdrzoo import data, metrics
 from cdrzoo.data import synthetic
 from cdrzoo.errors import InputError, SchemaError
 from cdrzoo.export import save, verify
-from cdrzoo.layers import HFA, cosine
+from cdrzoo.layers import HFA
 from cdrzoo.layers.entities import entity_groups
+from cdrzoo.layers.pairs import cosine
 from cdrzoo.losses import prior_correction
 from cdrzoo.models import DNN, MEM, MKT
 from cdrzoo.optimizers import SGD, Adam

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cdrzoo.layers import MetricFactors, hinge, in_ball, sampling
+from cdrzoo.layers import MetricFactors, sampling
+from cdrzoo.layers.mappings import hinge, in_ball
 from cdrzoo.models import CML, SSCDR, cml, sscdr
 from cdrzoo.optimizers import Adam
 from tests.models import oracle

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from cdrzoo import layers
+from cdrzoo.layers import crosses
 from tests.parity.peer import different, draw, give, same
 
 F, D = 5, 4
@@ -36,7 +37,7 @@ def fields():
 def test_fm_term(fields):
     from deepctr.layers.interaction import FM
 
-    same(layers.fm_term(fields), FM()(fields))
+    same(crosses.fm_term(fields), FM()(fields))
 
 
 def test_bi_interaction(fields):
