@@ -16,7 +16,7 @@ import cdrzoo
 from cdrzoo.models import CARDS
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
-ROOMS = "data evaluation experiments export models report schema serving training".split()
+ROOMS = "data evaluation experiments export layers models report schema serving training".split()
 FILES = "errors metrics optimizers training.callbacks".split()
 
 

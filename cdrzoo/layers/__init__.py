@@ -45,6 +45,11 @@ from cdrzoo.layers.selector import Selector
 from cdrzoo.layers.tokens import SemanticAlignment
 from cdrzoo.layers.towers import MLP
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 __all__ = [
     "BiInteraction",
     "BilinearInteraction",

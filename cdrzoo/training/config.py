@@ -343,8 +343,10 @@ class RunConfig:
         )
 
     def with_callbacks(self, callbacks: Sequence[Any]) -> RunConfig:
-        """A copy with further callbacks, as `Training.callbacks` names them."""
-        return self.with_changes({"callbacks": [*(self.training.callbacks or ()), *callbacks]})
+        """A copy with further callbacks, as `Training.callbacks` names them; one that it has is not added again."""
+        own = self.training.callbacks or []
+        new = [each for each in observers.as_named(callbacks) or () if each not in own]
+        return self.with_changes({"callbacks": [*own, *new]})
 
     def first_stage(self) -> RunConfig | None:
         """The configuration of the stage that comes before the model's own, if it has one."""

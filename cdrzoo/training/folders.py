@@ -55,6 +55,12 @@ def claim(folder: pathlib.Path, config: RunConfig, resume: bool, overwrite: bool
         InputError: it holds something, and neither `resume` nor `overwrite` says what to do about it; or to overwrite
             it would take more than a run, or what the new run is made from.
     """
+    if config.finetune:
+        old, new = finetuned(config).resolve(), folder.resolve()
+        if old == new or old in new.parents or new in old.parents:
+            raise InputError(
+                f"{folder} and the run that is fine-tuned, {old}, lie in one another. Choose another folder."
+            )
     if resume and overwrite:
         raise InputError("`--resume` continues a run and `--overwrite` discards it: give one of the two.")
     finished = (folder / "metrics.json").exists()

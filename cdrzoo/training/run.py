@@ -26,7 +26,6 @@ from cdrzoo.training.folders import (
     check_finished,
     claim,
     discard,
-    finetuned,
     keep,
     read_model,
     trained_on,
@@ -210,7 +209,7 @@ def train(
     Args:
         config: the configuration: a `RunConfig`, the path of its YAML file, or what such a file holds, as a mapping.
         folder: the run's folder; new or empty.
-        settings: what is to be otherwise, by plain names (see `RunConfig.with_changes`).
+        settings: what is to be otherwise, by plain names (see `RunConfig.with_changes`); not of a resumed run.
         callbacks: Keras callbacks besides those of the configuration, for a first stage, too: made already, or as
             `Training.callbacks` names them. A resumed run wants the same ones.
         resume: continue the stopped run in the folder, with the configuration that stands there (`config` is then
@@ -224,14 +223,8 @@ def train(
     folder = pathlib.Path(folder)
     made = [each for each in callbacks if isinstance(each, keras.callbacks.Callback)]
     named = [each for each in callbacks if not isinstance(each, keras.callbacks.Callback)]
-    config = _configuration(config, folder, resume).with_changes(settings or {}).with_callbacks(named)
+    config = _configuration(config, folder, resume, settings).with_callbacks(named)
     check_model(config)
-    if config.finetune:
-        old, new = finetuned(config).resolve(), folder.resolve()
-        if old == new or old in new.parents or new in old.parents:
-            raise InputError(
-                f"{folder} and the run that is fine-tuned, {old}, lie in one another. Choose another folder."
-            )
     described = dump_yaml(config.to_dict())
     claim(folder, config, resume, overwrite)
     prepared = seen(config, prepare(config))
@@ -249,18 +242,24 @@ def train(
             files.write(folder / "split.json", json.dumps(trained_on(config, prepared), indent=2) + "\n")
             files.write(folder / "config.yaml", described)
         fitted = fit(config, prepared, folder, verbose, own=made)
-        result = measuring.summary(config, prepared, fitted)
         # A few raw rows go along, so that an export can be warmed up and proven without the data.
         prepared.frame(prepared.schema.target, "test", EXAMPLE_ROWS).to_parquet(folder / "examples.parquet")
-        keep(fitted, result, folder)
+        keep(fitted, measuring.summary(config, prepared, fitted), folder)
     return Run(folder)
 
 
 def _configuration(
-    config: RunConfig | Mapping[str, Any] | str | pathlib.Path | None, folder: pathlib.Path, resume: bool
+    config: RunConfig | Mapping[str, Any] | str | pathlib.Path | None,
+    folder: pathlib.Path,
+    resume: bool,
+    settings: Mapping[str, Any] | None,
 ) -> RunConfig:
+    if resume and settings:
+        raise InputError(
+            f"A resumed run keeps its configuration: leave `settings` out. Received: {settings!r}."
+        )
     if config is not None:
-        return RunConfig.of(config)
+        return RunConfig.of(config).with_changes(settings or {})
     if not resume:
         raise InputError("Give the configuration of the run, for example the path of its YAML file.")
     if not (folder / "config.yaml").exists():

@@ -160,7 +160,9 @@ def test_a_resumed_run_goes_on_with_what_it_remembers(config, named, tmp_path, m
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(keras.Model, "fit", stopped)
         run.train(config, tmp_path / "run")
-    run.train(None, tmp_path / "run", resume=True)
+    with pytest.raises(InputError, match="leave `settings` out"):
+        run.train(None, tmp_path / "run", resume=True, settings={"epochs": 4})
+    run.train(None, tmp_path / "run", resume=True, callbacks=[named])  # one that it has already
     assert [line["line"] for line in logged(tmp_path)] == [1, 2, 3]
 
 
