@@ -120,7 +120,7 @@ class CCTL(CrossDomainModel):
 
     def call(self, x, training=False):
         def logit(name, rows):
-            if name == self.schema.target:
+            if self.schema.domain(name) == self.schema.target_domain:  # or there is no such domain
                 return self.mixed(rows, training=training)
             return self.mixed.read(self.san[self.schema.domain(name).name](rows, training=training), training)
 
@@ -128,7 +128,7 @@ class CCTL(CrossDomainModel):
 
     def selector_weights(self, x) -> dict[str, Any]:
         """The selector's p for source rows: `{source: float32 [B]}`, for every source in `x` (Figure 5a)."""
-        return {s: self.selector(self.san[s](x[s])) for s in x if s != self.schema.target}
+        return {s: self.selector(self.san[s](x[s])) for s in x if self.schema.domain(s).name in self.san}
 
     def compile(self, optimizer="adam", **kwargs):
         check_comparable(self.distribute_strategy, optimizer)
