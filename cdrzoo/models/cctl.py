@@ -122,7 +122,7 @@ class CCTL(CrossDomainModel):
         def logit(name, rows):
             if self.schema.domain(name) == self.schema.target_domain:  # or there is no such domain
                 return self.mixed(rows, training=training)
-            return self.mixed.read(self.san[self.schema.domain(name).name](rows, training=training), training)
+            return self.mixed.read(self.san[name](rows, training=training), training)
 
         return self.scores({name: logit(name, rows) for name, rows in x.items()})
 
