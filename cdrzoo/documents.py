@@ -109,7 +109,7 @@ def _yaml() -> tuple[Any, Any]:
                     problem=f"it is nested too deep, over {DEEPEST} levels; write it flatter",
                     problem_mark=mark,
                 )
-            node = super().compose_node(parent, index)
+            node: Any = super().compose_node(parent, index)
             self.level -= 1
             if id(node) not in self.sizes:
                 if alias:

@@ -122,7 +122,8 @@ def transfer(
     other, why = twin_of(config) if twin is None else (_given(twin, folder, config), "as given")
     _check_columns(config.schema.target_domain, by)
     _check_out(out)
-    _, trained, prepared = run.reload(folder)
+    done = run.load_run(folder)
+    trained, prepared = done.model, done.rows
     if twin is None and config.training.epoch == "longest":  # without a source that is the target
         steps = int(fitting.training_rows(config, prepared, trained).cardinality())
         other, why = other.with_changes({"epoch": steps}), f"{why}, as many steps an epoch ({steps})"
@@ -211,7 +212,7 @@ def _measured(
     from cdrzoo.training import run
 
     rows, target = rows_of(prepared, by), schema.target_domain
-    encoded = {"model": prepared, "twin": run.reload(trainings["twin"][0])[2]}
+    encoded = {"model": prepared, "twin": run.load_run(trainings["twin"][0]).rows}
     scores = {
         role: np.stack([_score(folder, encoded[role]) for folder in folders])
         for role, folders in trainings.items()
@@ -270,7 +271,7 @@ def _score(folder: pathlib.Path, prepared: Any) -> np.ndarray:
 
     from cdrzoo.training import callbacks, folders, measuring
 
-    model = folders.load(folder)[1]
+    model = folders.read_model(folder / "model.keras")
     _, scores, _ = callbacks.target_scores(model, prepared.test(measuring.EVALUATION_ROWS))
     keras.backend.clear_session(free_memory=True)
     return scores

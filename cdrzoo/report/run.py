@@ -46,10 +46,10 @@ def page(folder: pathlib.Path) -> str:
 
 def trained(folder: pathlib.Path) -> tuple[Any, Any]:
     """The model of a run and its rows."""
-    from cdrzoo.training import run
+    from cdrzoo.training.run import load_run
 
-    _, model, prepared = run.reload(folder)
-    return model, prepared
+    run = load_run(folder)
+    return run.model, run.rows
 
 
 def metric_rows(result: Mapping[str, Any]) -> list[cells.Row]:

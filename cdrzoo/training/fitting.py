@@ -19,7 +19,7 @@ from cdrzoo.errors import Diverged, InputError, shown
 from cdrzoo.schema import FIRST_KNOWN, Schema
 from cdrzoo.training import callbacks, observers
 from cdrzoo.training.config import RunConfig
-from cdrzoo.training.folders import BEST, finetuned, keep, load, read_model
+from cdrzoo.training.folders import BEST, finetuned, keep, read_model
 from cdrzoo.training.looks import counted, looks
 from cdrzoo.training.measuring import EVALUATION_ROWS, Fitted, summary
 
@@ -66,7 +66,7 @@ def _make(config: RunConfig, schema: Schema, pretrained: Any = None) -> Any:
     if first:
         parts["pretrained"] = _make(first, schema) if pretrained is None else pretrained
     if config.finetune:
-        parts["trained"] = load(finetuned(config))[1]
+        parts["trained"] = read_model(finetuned(config) / "model.keras")
     keras.utils.set_random_seed(config.seed)
     try:
         return config.constructor()(

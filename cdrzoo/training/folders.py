@@ -159,11 +159,3 @@ def check_data(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path,
             f"The data{what} has changed since the run in {folder} was begun: its split was {before['hash'][:12]}, "
             f"now it is {now['hash'][:12]}. Bring the old files back{instead}."
         )
-
-
-def load(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Encoder]:
-    """A finished run: its configuration, its model and its encoder."""
-    folder = pathlib.Path(folder)
-    check_finished(folder)
-    config = RunConfig.load(folder / "config.yaml")
-    return config, read_model(folder / "model.keras"), data.Encoder.load(folder / "encoder")

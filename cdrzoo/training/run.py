@@ -267,16 +267,6 @@ def _configuration(
     return RunConfig.load(folder / "config.yaml")
 
 
-def reload(folder: str | pathlib.Path) -> tuple[RunConfig, Any, data.Prepared]:
-    """A finished run: its configuration, its model, and its rows as they were.
-
-    Raises:
-        InputError: the run is not finished, or its data has changed since.
-    """
-    run = Run(folder)
-    return run.config, run.model, run.rows
-
-
 def fit_once(
     config: RunConfig, prepared: data.Prepared, first_folder: pathlib.Path | None = None
 ) -> dict[str, Any]:

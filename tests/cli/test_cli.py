@@ -274,7 +274,7 @@ def test_every_model_of_two_stages_is_run():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TWO_STAGE_MODELS)
 def test_a_model_of_two_stages_is_trained_loaded_and_served(name, demo, request, tmp_path):
-    from cdrzoo.training import measuring, run
+    from cdrzoo.training.run import EXAMPLE_ROWS, load_run
 
     folder = request.getfixturevalue("stars") if name in OF_RATINGS else demo
     metric = "rmse" if name in OF_RATINGS else "auc"
@@ -284,8 +284,8 @@ def test_a_model_of_two_stages_is_trained_loaded_and_served(name, demo, request,
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert (metrics["model"], metrics["first"]["model"]) == (name, card(name).after)
     assert np.isfinite([metrics["test"][metric], metrics["first"]["test"][metric]]).all()
-    _, model, prepared = run.reload(tmp_path / "run")
-    assert measuring.evaluate(model, prepared)[metric] == pytest.approx(metrics["test"][metric], abs=1e-6)
+    model = (done := load_run(tmp_path / "run")).model
+    assert done.evaluate()[metric] == pytest.approx(metrics["test"][metric], abs=1e-6)
     if name != "finetuned_dnn":  # the others keep what their first stage has learnt
         first = keras.models.load_model(tmp_path / "run/first/model.keras")
         for one, other in zip(model.pretrained.get_weights(), first.get_weights(), strict=True):
@@ -296,8 +296,8 @@ def test_a_model_of_two_stages_is_trained_loaded_and_served(name, demo, request,
     command = ["predict", str(tmp_path / "films/1"), "--input", str(rows), "--output", str(scores)]
     assert cli.main(command) == 0
     served = pd.read_csv(scores).iloc[:, -1]  # behind what stood in the file
-    expected = model.predict(prepared.test(), verbose=0)["films"][: len(served), 0]
-    assert len(served) == run.EXAMPLE_ROWS
+    expected = model.predict(done.rows.test(), verbose=0)["films"][: len(served), 0]
+    assert len(served) == EXAMPLE_ROWS
     np.testing.assert_allclose(served, expected, atol=1e-5)
 
 
@@ -338,7 +338,8 @@ def _files(folder):
 @pytest.mark.slow
 @pytest.mark.once
 def test_a_trained_model_is_finetuned_to_a_new_domain(new_domain, finetuned, capsys):
-    from cdrzoo.training import fitting, folders
+    from cdrzoo.training import fitting
+    from cdrzoo.training.run import load_run
 
     before = _files(new_domain / "old")
     again = new_domain / "again"
@@ -350,7 +351,8 @@ def test_a_trained_model_is_finetuned_to_a_new_domain(new_domain, finetuned, cap
     assert "test rows of comics" in out and "dacdr: 2 epochs" in out
     assert f"{reported['trained_parameters']:,} of {reported['parameters']:,} parameters trained" in out
 
-    (config, old, encoder), (_, new, extended) = folders.load(new_domain / "old"), folders.load(finetuned)
+    begun, done = load_run(new_domain / "old"), load_run(finetuned)
+    config, old, encoder, new, extended = begun.config, begun.model, begun.encoder, done.model, done.encoder
     rows = fitting.prepare(config, encoder).frame("films", "test")
     for name, values in encoder.encode("films", rows).items():
         np.testing.assert_array_equal(extended.encode("films", rows)[name], values)

@@ -18,26 +18,25 @@ MODELS = sorted(path.name for path in RUNS.iterdir() if path.name != "demo")
 
 @pytest.fixture(scope="module", params=MODELS)
 def finished(request, tmp_path_factory):
-    """A run's folder, and what it gives when it is loaded with its rows."""
-    from cdrzoo.training import run
+    """A run."""
+    from cdrzoo.training.run import load_run
 
     folder = tmp_path_factory.mktemp("old") / "runs"
     shutil.copytree(RUNS, folder)
-    return folder / request.param, run.reload(folder / request.param)
+    return load_run(folder / request.param)
 
 
 def test_a_finished_run_of_an_earlier_version_scores_as_it_did(finished):
     from cdrzoo.training import callbacks, measuring
 
-    folder, (config, model, prepared) = finished
-    assert config.model == folder.name
-    _, scores, _ = callbacks.target_scores(model, prepared.test(measuring.EVALUATION_ROWS))
-    np.testing.assert_allclose(scores, np.load(folder / "scores.npy"), rtol=0, atol=1e-6)
+    assert finished.config.model == finished.folder.name
+    _, scores, _ = callbacks.target_scores(finished.model, finished.rows.test(measuring.EVALUATION_ROWS))
+    np.testing.assert_allclose(scores, np.load(finished.folder / "scores.npy"), rtol=0, atol=1e-6)
 
 
 def test_its_optimizer_goes_on_with_the_moments_of_each_variable(finished):
     """Slots are stored by number: a variable must not go on with those of another."""
-    model = finished[1][1]
+    model = finished.model
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     variables, moments = model.optimized_variables, optimizer._momentums
     assert int(optimizer.iterations) > 0
@@ -48,8 +47,4 @@ def test_its_optimizer_goes_on_with_the_moments_of_each_variable(finished):
 
 @pytest.mark.slow
 def test_it_is_exported_and_verified(finished, tmp_path):
-    from cdrzoo.export import verify
-    from cdrzoo.training import run
-
-    folder, (_, model, prepared) = finished
-    verify(run.export_run(folder, tmp_path / "served"), model, prepared.encoder)
+    finished.verify(finished.export(tmp_path / "served"))
