@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ WRITTEN = {"runs", "scores.parquet", "transfer.json", "report.html"}
 """What the folder of a report holds."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Transfer:
     """What the sources were worth to a run: a transfer report. `print` it for the verdict in words.
 
@@ -260,7 +260,7 @@ def _described(config: RunConfig) -> dict[str, Any]:
         "domains": config.domains,
         "arguments": config.arguments,
         "width": config.width,
-        "training": config.training.to_dict(),
+        "training": dataclasses.replace(config.training, callbacks=None).to_dict(),
         "seed": config.seed,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import pathlib
 import platform
@@ -60,7 +61,7 @@ def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[
         "domains": config.domains,
         "arguments": config.arguments,
         "width": config.width,
-        "training": config.training.to_dict(),
+        "training": dataclasses.replace(config.training, callbacks=None).to_dict(),  # they only look on
         "seed": config.seed,
         "validation": evaluate(fitted.model, prepared, "valid"),
         "test": evaluate(fitted.model, prepared, "test"),

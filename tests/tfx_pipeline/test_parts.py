@@ -95,6 +95,14 @@ def test_a_section_is_wanted_and_named(tmp_path):
         config(run={"modle": "cctl"})
 
 
+def test_callbacks_are_checked_before_rows_are_written(tmp_path):
+    from tfx_pipeline.runners import run
+
+    with pytest.raises(InputError, match="cannot be imported: No module named 'nowhere'"):
+        run(config(run={"training": {"callbacks": ["nowhere.Logger"]}}, root=str(tmp_path / "root")))
+    assert not (tmp_path / "root").exists()
+
+
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory):
     root = tmp_path_factory.mktemp("code")

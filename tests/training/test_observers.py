@@ -170,3 +170,15 @@ def test_what_cannot_be_kept_is_said(config, named, tmp_path):
     stubborn = config.with_changes({"callbacks": [{**named, "name": "my_logs.Stubborn"}]})
     with pytest.raises(InputError, match="What Stubborn remembers as 'lines' cannot be kept"):
         fitting.fit(stubborn, fitting.seen(config, fitting.prepare(config)), tmp_path / "run")
+
+
+def test_every_training_of_a_comparison_logs_and_what_is_kept_is_found_without_them(config, named, tmp_path):
+    from cdrzoo.experiments.compare import compare
+
+    settings = {"callbacks": [named], "epochs": 1}
+    found = compare(config, "dnn", tmp_path / "compare", seeds=2, settings=settings)
+    assert [(line["model"], line["line"]) for line in logged(tmp_path)] == [("dnn", 1)] * 2
+    again = compare(config, "dnn", tmp_path / "compare", seeds=2, settings={"epochs": 1})
+    assert len(logged(tmp_path)) == 2
+    assert [line["key"] for line in again.results] == [line["key"] for line in found.results]
+    assert "my_logs" not in (tmp_path / "compare" / "results.jsonl").read_text()
