@@ -271,8 +271,13 @@ def test_every_model_of_two_stages_is_run():
 
 
 @pytest.mark.once
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TWO_STAGE_MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("mkt", "emcdr") else pytest.mark.exhaustive)
+        for name in TWO_STAGE_MODELS
+    ],
+)
 def test_a_model_of_two_stages_is_trained_loaded_and_served(name, demo, request, tmp_path):
     from cdrzoo.training.run import EXAMPLE_ROWS, load_run
 

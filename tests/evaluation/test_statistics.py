@@ -270,6 +270,7 @@ def test_false_alarms_keep_their_level():
     assert by_row > high, by_row
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("trainings", [1, 3])
 def test_false_alarms_keep_their_level_where_clicks_are_rare(trainings):

@@ -86,6 +86,7 @@ print(json.dumps([eager.numpy().tolist(), graph.tolist(), imported]))
 """
 
 
+@pytest.mark.slow
 def test_it_loads_without_cdrzoo_or_keras_eagerly_and_in_a_graph_session(cctl, encoder, frame, tmp_path):
     model, path = cctl
     rows = raw_rows(frame, model.serving_features)
@@ -177,6 +178,7 @@ def test_dropout_is_not_inside(encoder, tmp_path):
     assert not [op for op in operations(path) if "Random" in op]
 
 
+@pytest.mark.slow
 def test_parts_that_xla_must_compile_are_traced_plainly(encoder, frame, tmp_path):
     class Compiled(DNN):
         def serve(self, features):
@@ -195,6 +197,7 @@ def test_parts_that_xla_must_compile_are_traced_plainly(encoder, frame, tmp_path
         save(make_model(encoder, Python), encoder, tmp_path)
 
 
+@pytest.mark.slow
 def test_mixed_precision_gives_float32(encoder, frame, tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = make_model(encoder)

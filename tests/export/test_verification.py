@@ -53,6 +53,7 @@ def test_a_good_export_passes_by_what_it_recorded(cctl, tmp_path):
     assert report.ok and "serving_default, the recorded scores" in [check.name for check in report.checks]
 
 
+@pytest.mark.slow
 def test_the_scores_of_another_model_fail(cctl, encoder, frame):
     model, path = cctl
     other = keras.models.clone_model(model)
@@ -66,6 +67,7 @@ def test_the_scores_of_another_model_fail(cctl, encoder, frame):
     assert "serving_default, the Keras model" in failed(error)
 
 
+@pytest.mark.slow
 def test_a_recorded_score_that_is_not_reached_fails(cctl, tmp_path):
     copy = shutil.copytree(cctl[1], tmp_path / "1")
     record = copy / "assets.extra" / "replay.jsonl"

@@ -172,7 +172,7 @@ def test_a_schema_without_rows_is_refused(case):
         card(case.name).load()(config, **{**case.arguments, **case.parts(case.schema())})
 
 
-@each_case(own=("compile",))
+@each_case(own=("compile",), quick=False)
 def test_an_unknown_domain_is_refused(case):
     model = case.build()
     for argument in (

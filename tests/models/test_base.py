@@ -102,6 +102,7 @@ def test_terms_start_anew_each_epoch(model, batch):
     assert float(first["books_loss"]) == float(second["books_loss"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["fixed", "any"])
 @pytest.mark.parametrize("name", ["dnn", "dadin", "mem"])
 def test_a_domain_without_rows_adds_nothing(name, size):

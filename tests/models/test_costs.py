@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import costs as benchmark
 from cdrzoo.models import CARDS, costs
+from tests.models.conformance import each_case
 
 
 def test_every_model_has_its_cost_in_the_order_of_the_cards():
@@ -20,8 +21,7 @@ def base():
 
 
 @pytest.mark.once
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [card.name for card in CARDS])
-def test_parameters_are_what_the_models_hold(name, base):
+@each_case(own=(), quick=False)
+def test_parameters_are_what_the_models_hold(case, base):
     """If not, run `python -m benchmarks.costs NAME`: the time of its step will have changed, too."""
-    assert costs()[name]["parameters"] == round(benchmark.parameters(name) / base, 2)
+    assert costs()[case.name]["parameters"] == round(benchmark.parameters(case.name) / base, 2)

@@ -556,7 +556,7 @@ def test_what_cannot_be_is_refused():
 
 
 @pytest.mark.once
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_planted_transfer_reaches_users_who_are_new_to_the_target():
     """Cold: no film in the training rows. A DNN of the target alone even reads their films among the test rows."""
     from cdrzoo import data, metrics

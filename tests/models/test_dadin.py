@@ -151,6 +151,7 @@ def test_the_forward_pass_equals_the_equations(name):
             np.testing.assert_allclose(beta, expected["beta"][history], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "absent"),
     [

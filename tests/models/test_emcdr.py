@@ -84,6 +84,7 @@ def test_a_linear_map_is_recovered_and_the_factors_rest():
     assert all((v.numpy() == b).all() for v, b in zip(mf.variables, before))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "first"), [("emcdr", "mf"), ("ptupcdr", "mf"), ("sscdr", "cml")])
 def test_a_first_stage_that_knows_nobody_is_an_error_of_training(name, first):
     """Nothing could be learnt, and the losses would say 0."""

@@ -395,6 +395,7 @@ def test_rows_of_the_source_do_not_teach_what_the_target_owns():
     )
 
 
+@pytest.mark.slow
 def test_the_second_stage_leaves_the_first_as_it_is(tmp_path):
     first = mem(dropout=0.5)
     first.compile(Adam(0.05), run_eagerly=True)  # a handful of steps is not worth tracing
@@ -624,6 +625,7 @@ def test_common_knowledge_of_nothing_is_refused():
     assert MEM(schema, **SMALL)(toy_rows(schema, {"films": 3})[0])["films"].shape == (3, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["one", "two"])
 def test_matrix_crosses_in_both_stages(stage, tmp_path):
     pytest.importorskip("tensorflow_recommenders", reason="tensorflow-recommenders is not installed")
@@ -636,7 +638,7 @@ def test_matrix_crosses_in_both_stages(stage, tmp_path):
 
 
 @pytest.mark.once
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_it_wins_where_transfer_is_planted():
     made = synthetic.synthesize(0.9, seed=1)
     prepared = data.prepare(made.schema, made.sources)
@@ -661,6 +663,7 @@ def test_it_wins_where_transfer_is_planted():
     assert one > dnn + 0.02 and two > dnn + 0.02, (dnn, one, two)
 
 
+@pytest.mark.slow
 def test_an_export_scores_raw_rows_and_holds_what_serving_reads(tmp_path):
     encoder = serving_case.make_encoder()
     first = mem(encoder.schema, pooling="mean")
