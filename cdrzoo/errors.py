@@ -12,7 +12,7 @@ import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["DataError", "Diverged", "InputError", "SchemaError", "VerifyError"]
+__all__ = ["DataError", "DataWarning", "Diverged", "InputError", "SchemaError", "VerifyError"]
 
 
 def __dir__() -> list[str]:
@@ -29,6 +29,10 @@ class SchemaError(InputError):
 
 class DataError(InputError):
     """The data does not fit the schema, or cannot be read."""
+
+
+class DataWarning(UserWarning):
+    """The data fits the schema, yet hardly says what was meant (see `cdrzoo.data.quality.warnings_of`)."""
 
 
 class Diverged(InputError):

@@ -8,6 +8,7 @@ Scores that are not finite are an error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,18 @@ from sklearn import metrics as exact
 
 from cdrzoo.errors import InputError, shown
 
-__all__ = ["HIGHER_IS_BETTER", "auc", "better", "ece", "evaluate", "gauc", "log_loss", "mae", "rmse"]
+__all__ = [
+    "HIGHER_IS_BETTER",
+    "auc",
+    "auc_error",
+    "better",
+    "ece",
+    "evaluate",
+    "gauc",
+    "log_loss",
+    "mae",
+    "rmse",
+]
 
 
 def __dir__() -> list[str]:
@@ -56,6 +68,27 @@ def auc(labels: Any, scores: Any, weights: Any = None) -> float:
     if len(np.unique(labels[counted])) < 2:
         return float("nan")
     return float(exact.roc_auc_score(labels[counted], scores[counted], sample_weight=weights[counted]))
+
+
+def auc_error(positives: int, negatives: int, area: float = 0.5) -> float:
+    """Standard error of an AUC that is measured on so many rows of each class; NaN without rows of one.
+
+    `sqrt((A (1 - A) + (n+ - 1) (Q1 - A^2) + (n- - 1) (Q2 - A^2)) / (n+ n-))` with `Q1 = A / (2 - A)` and
+    `Q2 = 2 A^2 / (1 + A)`.
+
+    Args:
+        positives, negatives: rows of each class.
+        area: the AUC itself, `A`; near 0.5, the default, the error is the largest.
+
+    Reference:
+        Hanley and McNeil, "The Meaning and Use of the Area under a Receiver Operating Characteristic (ROC) Curve",
+        Radiology 143, 1982, equation 2.
+    """
+    if not (positives and negatives):
+        return float("nan")
+    of_positives = (positives - 1) * (area / (2 - area) - area**2)
+    of_negatives = (negatives - 1) * (2 * area**2 / (1 + area) - area**2)
+    return math.sqrt((area * (1 - area) + of_positives + of_negatives) / (positives * negatives))
 
 
 def gauc(labels: Any, scores: Any, users: Any, weights: Any = None) -> float:

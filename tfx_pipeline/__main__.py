@@ -27,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for command in (run, examples, compiling):
         command.add_argument("config", type=pathlib.Path, help="run configuration with a section `pipeline`")
+    for command in (run, examples):
+        command.add_argument("--strict", action="store_true", help="a warning about the data is an error")
     compiling.add_argument("--image", required=True, help="container image that holds this project")
     compiling.add_argument("--to", type=pathlib.Path, required=True, help="JSON file to write")
     work = commands.add_parser("work", help="train as one of several workers (TF_CONFIG says which)")
@@ -42,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = PipelineConfig.load(arguments.config)
         _quiet()
         if arguments.command == "run":
-            print(runners.table(runners.run(config)))
+            print(runners.table(runners.run(config, strict=arguments.strict)))
         elif arguments.command == "examples":
             with files.lock(pathlib.Path(config.path(config.root))):
-                print(f"Examples: {runners.write_examples(config)}")
+                print(f"Examples: {runners.write_examples(config, arguments.strict)}")
         else:
             runners.compile(config, arguments.image, arguments.to)
             print(f"Wrote {arguments.to}")

@@ -11,6 +11,7 @@ import uuid
 from typing import Any
 
 from cdrzoo import files
+from cdrzoo.data import quality
 from cdrzoo.errors import InputError
 from cdrzoo.training import observers
 from tfx_pipeline.code import code_hash
@@ -36,10 +37,11 @@ class Result:
     artifacts: dict[str, dict[str, str]]
 
 
-def write_examples(config: PipelineConfig) -> str:
+def write_examples(config: PipelineConfig, strict: bool = False) -> str:
     """The folder of raw examples: the given one, or one that is made from `data` by cdrzoo's own preparation.
 
-    It is made again when a file, its settings or the code that prepares it has changed.
+    It is made again when a file, its settings or the code that prepares it has changed. What is doubtful about the
+    rows is said in either case; with `strict` it is an error.
     """
     if config.examples:
         return config.path(config.examples)
@@ -52,11 +54,14 @@ def write_examples(config: PipelineConfig) -> str:
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     folder = pathlib.Path(config.path(config.root), "examples", digest)
     if folder.exists():
+        quality.heed(json.loads((folder / "warnings.json").read_text()), strict)
         return str(folder)
     from cdrzoo.training import fitting
     from tfx_pipeline import rows
 
     prepared = fitting.prepare(config.run)
+    found = quality.warnings_of(prepared.schema, prepared.logs, prepared.split)
+    quality.heed(found, strict)
     unfinished = folder.with_name(f".unfinished-{uuid.uuid4().hex}")
     for old in folder.parent.glob(".unfinished-*"):
         shutil.rmtree(old)
@@ -68,11 +73,12 @@ def write_examples(config: PipelineConfig) -> str:
                 path = unfinished / split / "rows.tfrecord"
                 rows.write(path, rows.serialized(config.schema, prepared, domain.name, part))
     (unfinished / "split.json").write_text(json.dumps(prepared.split.to_dict(), indent=2) + "\n")
+    (unfinished / "warnings.json").write_text(json.dumps(found, indent=2) + "\n")
     unfinished.rename(folder)
     return str(folder)
 
 
-def run(config: PipelineConfig, echo: Any = print) -> Result:
+def run(config: PipelineConfig, echo: Any = print, strict: bool = False) -> Result:
     """Runs the pipeline here: LocalDagRunner, metadata in SQLite, Beam as the configuration says.
 
     What has run before on the same data, settings and code is not run again; a run that was stopped goes on.
@@ -86,7 +92,7 @@ def run(config: PipelineConfig, echo: Any = print) -> Result:
         observers.check(stage.training.callbacks)
     root = pathlib.Path(config.path(config.root))
     with files.lock(root):
-        examples = write_examples(config)
+        examples = write_examples(config, strict)
         from tfx_pipeline._tfx import LocalDagRunner
         from tfx_pipeline.pipeline import make
 

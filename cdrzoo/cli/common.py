@@ -36,6 +36,11 @@ def add_settings(parser: argparse.ArgumentParser, model: bool = True) -> None:
     )
 
 
+def add_strict(parser: argparse.ArgumentParser) -> None:
+    """Adds `--strict`."""
+    parser.add_argument("--strict", action="store_true", help="a warning about the data is an error")
+
+
 def changes(arguments: argparse.Namespace) -> dict[str, Any]:
     """What `--set` and `--model` change, as `RunConfig.with_changes` takes it."""
     from cdrzoo.documents import load_yaml

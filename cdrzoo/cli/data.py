@@ -6,7 +6,7 @@ import argparse
 import pathlib
 from typing import Any
 
-from cdrzoo.cli.common import changes, command, new_folder, pairs
+from cdrzoo.cli.common import add_strict, changes, command, new_folder, pairs
 from cdrzoo.errors import InputError
 
 
@@ -24,20 +24,45 @@ def _add_schema_check(commands: Any) -> None:
         "check",
         _schema_check,
         "Check a schema, and the data against it; show the domains side by side: shared and specific features,\n"
-        "tables, and with --data the overlap of ids and the share of missing values.",
+        "tables, and with data the overlap of ids, the share of missing values, and warnings.\n\n"
+        "  cdrzoo schema check demo/schema.yaml --data books=demo/books.csv --data films=demo/films.csv\n"
+        "  cdrzoo schema check demo/run.yaml          joins, negatives and the split included\n\n"
+        "The same warnings stand at the start of train, compare, tune, transfer and reproduce.",
     )
-    check.add_argument("schema", type=pathlib.Path, help="schema file (YAML or JSON)")
+    check.add_argument("schema", type=pathlib.Path, help="schema, or run configuration (YAML or JSON)")
     check.add_argument(
-        "--data", action="append", default=[], metavar="DOMAIN=FILE", help="a domain's rows (repeat)"
+        "--data",
+        action="append",
+        default=[],
+        metavar="DOMAIN=FILE",
+        help="a domain's rows (repeat); a run configuration names its own",
     )
+    add_strict(check)
 
 
 def _schema_check(arguments: argparse.Namespace) -> None:
-    from cdrzoo.data import check
+    from cdrzoo.data import quality
+    from cdrzoo.documents import load_mapping
     from cdrzoo.schema import Schema
 
-    sources = pairs(arguments.data, "--data")
-    print(check(Schema.load(arguments.schema), sources or None))
+    given, sources = load_mapping(arguments.schema), pairs(arguments.data, "--data")
+    if "schema" not in given:
+        text, found = quality.examine(Schema.from_dict(given), sources or None)
+    elif sources:
+        raise InputError(
+            "A run configuration says itself where the rows are: leave --data out, or give the schema."
+        )
+    else:
+        from cdrzoo.training.config import RunConfig
+
+        given.pop("pipeline", None)
+        config = RunConfig.from_dict(given, arguments.schema.resolve().parent)
+        text, found = quality.examine_prepared(config.prepare())
+    print(text)
+    if arguments.strict:
+        quality.refuse(found)
+    for each in found:
+        print(f"\nwarning: {each}")
 
 
 def _add_synthesize(commands: Any) -> None:

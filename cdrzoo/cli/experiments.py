@@ -8,7 +8,15 @@ import importlib.util
 import pathlib
 from typing import Any
 
-from cdrzoo.cli.common import add_settings, changes, command, print_metrics, progress, start_tensorflow
+from cdrzoo.cli.common import (
+    add_settings,
+    add_strict,
+    changes,
+    command,
+    print_metrics,
+    progress,
+    start_tensorflow,
+)
 from cdrzoo.errors import InputError
 
 
@@ -45,6 +53,7 @@ def _add_compare(commands: Any) -> None:
         "--against", help="model of the paired test (default: dnn, else the first on the target alone)"
     )
     add_settings(compare, model=False)
+    add_strict(compare)
 
 
 def _compare(arguments: argparse.Namespace) -> None:
@@ -59,6 +68,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         search=arguments.search,
         against=arguments.against,
         settings=changes(arguments),
+        strict=arguments.strict,
         jobs=arguments.jobs,
         progress=progress,
         tell=print,
@@ -89,6 +99,7 @@ def _add_tune(commands: Any) -> None:
     tune.add_argument("--how", choices=("random", "bayesian", "hyperband"), default="random")
     tune.add_argument("--out", type=pathlib.Path, required=True, help="folder for trials and configurations")
     add_settings(tune, model=False)
+    add_strict(tune)
 
 
 def _tune(arguments: argparse.Namespace) -> None:
@@ -106,6 +117,7 @@ def _tune(arguments: argparse.Namespace) -> None:
         trials=arguments.trials,
         how=arguments.how,
         settings=changes(arguments),
+        strict=arguments.strict,
         progress=functools.partial(print, flush=True),
     )
     for label, line in found.best.items():
@@ -145,6 +157,7 @@ def _add_reproduce(commands: Any) -> None:
     reproduce.add_argument("--seeds", type=int, help="in place of the experiment's")
     reproduce.add_argument("--search", type=int, metavar="N", help="in place of the experiment's")
     add_settings(reproduce, model=False)
+    add_strict(reproduce)
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:
@@ -172,6 +185,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         seeds=arguments.seeds,
         search=arguments.search,
         settings=changes(arguments),
+        strict=arguments.strict,
         progress=progress,
         finished=pages.report if importlib.util.find_spec("matplotlib") else lambda folder: None,
     )

@@ -7,7 +7,7 @@ import pathlib
 import sys
 from typing import Any
 
-from cdrzoo.cli.common import command, start_tensorflow
+from cdrzoo.cli.common import add_strict, command, start_tensorflow
 
 
 def add(commands: Any) -> None:
@@ -36,6 +36,7 @@ def _add_transfer(commands: Any) -> None:
     transfer.add_argument(
         "--by", action="append", default=[], metavar="COLUMN", help="group by a column, too (repeat)"
     )
+    add_strict(transfer)
 
 
 def _transfer(arguments: argparse.Namespace) -> None:
@@ -51,6 +52,7 @@ def _transfer(arguments: argparse.Namespace) -> None:
         twin=arguments.twin,
         seeds=arguments.seeds,
         by=arguments.by,
+        strict=arguments.strict,
         verbose=1 if sys.stdout.isatty() else 0,
     )
     print(found)

@@ -7,7 +7,7 @@ import pathlib
 import sys
 from typing import Any
 
-from cdrzoo.cli.common import add_settings, changes, command, print_metrics, start_tensorflow
+from cdrzoo.cli.common import add_settings, add_strict, changes, command, print_metrics, start_tensorflow
 from cdrzoo.errors import InputError
 
 
@@ -36,6 +36,7 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--resume", action="store_true", help="continue the stopped run in the folder")
     train.add_argument("--overwrite", action="store_true", help="discard the run in the folder")
     add_settings(train)
+    add_strict(train)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -63,6 +64,7 @@ def _train(arguments: argparse.Namespace) -> None:
         arguments.out,
         resume=arguments.resume,
         overwrite=arguments.overwrite,
+        strict=arguments.strict,
         verbose=1 if sys.stdout.isatty() else 2,
     )
     _print_training(run.metrics)

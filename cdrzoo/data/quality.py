@@ -1,25 +1,58 @@
-"""What `cdrzoo schema check` prints: both domains side by side, as the schema has them and as the data has them."""
+"""What `cdrzoo schema check` prints, both domains side by side, and the warnings that come before a training."""
 
 from __future__ import annotations
 
+import itertools
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from cdrzoo import metrics
 from cdrzoo.data.preparation.logs import Log, add_histories, read_logs
+from cdrzoo.data.preparation.sources import wanted
+from cdrzoo.data.preparation.splits import Split
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.raw import MISSING
+from cdrzoo.errors import DataError, DataWarning, shown
 from cdrzoo.schema import Domain, Feature, Schema, Table
 from cdrzoo.schema.overview import as_text
+
+if TYPE_CHECKING:
+    from cdrzoo.data.preparation.prepared import Prepared
+
+WORDS = {"null", "(null)", "nan", "none", "na", "<na>", "n/a", "#n/a", "nil", "nat", "\\n", "undefined"}
+"""What other programs write for a missing value."""
+FREQUENT = 0.01
+"""Share of a column's cells from which on a value is frequent."""
+MISSED = 0.02
+"""By how much of the rows a split may differ from its fractions."""
+AUC_ERROR = 0.05
+"""Standard error above which an AUC means little: its interval is wider than from .6 to .8."""
+FEW_ROWS, FEW_USERS, MANY_ROWS = 30, 100, 10
+"""Rows below which an error of ratings means little; values of a key that are few for so many rows each."""
+SEQUENCES = 5
+"""Rows of a text column of sequences from which on one separator at least is expected."""
+
+_ODD = re.compile(r"""\A[\s\[{"'(]|\Ab['"]|[\s\]}]\Z|[\r\n\v\f\x85\u2028\u2029]""")
+"""Whether any of the three that follow may fit: most ids are looked at once."""
+_BLANK = re.compile(r"\A\s|\s\Z")
+_BREAK = re.compile(r"[\r\n\v\f\x85\u2028\u2029]")
+_QUOTED = re.compile(r"""\A[\[{"].*|.*[\]}]\Z|\A(b?'.*'|b".*"|\(.*\))\Z""", re.DOTALL)
+_OTHER = re.compile(r"[,;|\t]")
+_NAMED = re.compile(
+    r"\A(user|member|customer|client|visitor|account)s?_?(id|key|no|nr|hash|uuid)?\Z|\Au(ser)?id\Z"
+)
 
 
 def check(schema: Schema, sources: Mapping[str, Any] | None = None, folder: str | pathlib.Path = ".") -> str:
     """The domains side by side: shared and specific features, tables, and, with data, rows, overlap and missing values.
 
-    Sources whose times do not overlap with the target's get a warning.
+    Below stand the warnings of `warnings_of`.
 
     Args:
         schema: the schema.
@@ -32,20 +65,69 @@ def check(schema: Schema, sources: Mapping[str, Any] | None = None, folder: str 
     Raises:
         DataError: on whatever is wrong with the data.
     """
+    text, found = examine(schema, sources, folder)
+    return "\n\n".join([text, *(f"warning: {each}" for each in found)])
+
+
+def examine(
+    schema: Schema, sources: Mapping[str, Any] | None = None, folder: str | pathlib.Path = "."
+) -> tuple[str, list[str]]:
+    """What `check` prints, the warnings apart."""
     if sources is None:
-        return as_text(schema.overview())
+        return as_text(schema.overview()), []
     logs = read_logs(schema, sources, folder)
     if all(log.time is not None for log in logs.values()):
         add_histories(schema, logs, {})
+    return _side_by_side(schema, logs), warnings_of(schema, logs)
 
+
+def examine_prepared(prepared: Prepared) -> tuple[str, list[str]]:
+    """The same of rows that were split, and the parts of the split."""
+    schema, logs = prepared.schema, prepared.logs
+    found = warnings_of(schema, logs, prepared.split)
+    return f"{_side_by_side(schema, logs)}\n\n{parts(prepared)}", found
+
+
+def parts(prepared: Prepared) -> str:
+    """Rows, labels and ids of every part, and how exactly an AUC can be measured there, as a table of text."""
+    return as_text(prepared.overview()[:1])
+
+
+def heed(found: Prepared | Sequence[str], strict: bool = False) -> None:
+    """Gives the warnings of rows that are about to be trained on, as Python's `warnings` of class `DataWarning`.
+
+    Args:
+        found: the rows, or their warnings.
+        strict: whether a warning is an error.
+
+    Raises:
+        DataError: there are warnings, and `strict` is set.
+    """
+    if not isinstance(found, Sequence):
+        found = warnings_of(found.schema, found.logs, found.split)
+    if strict:
+        refuse(found)
+    for text in found:
+        warnings.warn(text, DataWarning, stacklevel=1)
+
+
+def refuse(found: Sequence[str]) -> None:
+    """Raises a `DataError` that lists the warnings, if there are any."""
+    if found:
+        raise DataError(
+            "\n  ".join(["The data is doubtful, and `strict` takes no warnings:", *found])
+            + "\nMend the data or the configuration, or leave `strict` out."
+        )
+
+
+def _side_by_side(schema: Schema, logs: Mapping[str, Log]) -> str:
     def missing(domain: Domain, feature: Feature) -> str:
         return _missing(logs[domain.name], feature)
 
     def ids(table: Table) -> list[str]:
         return _overlap(schema, table.name, logs)
 
-    blocks = schema.overview(facts=_facts(logs), missing=missing, ids=ids)
-    return "\n\n".join([as_text(blocks), *_apart(schema, logs)])
+    return as_text(schema.overview(facts=_facts(logs), missing=missing, ids=ids))
 
 
 def _facts(logs: Mapping[str, Log]) -> list[list[str]]:
@@ -69,25 +151,11 @@ def _facts(logs: Mapping[str, Log]) -> list[list[str]]:
             both = len(own & others)
             shared.append(f"{both:,} ({both / max(len(own), 1):.0%})")
         rows.insert(3, ["users also in another domain", *shared])
+    for name, log in logs.items():
+        for join in log.joins:
+            cells = [f"{join.found / join.rows:.1%}" if other == name else "-" for other in logs]
+            rows.append([f"found in {pathlib.PurePath(join.name).name} by {join.on}", *cells])
     return rows
-
-
-def _apart(schema: Schema, logs: Mapping[str, Log]) -> list[str]:
-    """A warning for each source whose times and the target's do not overlap."""
-    target, found = logs[schema.target], []
-    for name in (source.name for source in schema.sources):
-        log = logs[name]
-        if log.time is None or target.time is None:
-            continue
-        after = log.time.min() > target.time.max()
-        if after or log.time.max() < target.time.min():
-            found.append(
-                f"warning: all events of {name} ({log.times()}) lie {'after' if after else 'before'} those of "
-                f"{schema.target} ({target.times()})"
-                + (": none is in a history there." if after else ".")
-                + " Check that both count in one unit from one zero."
-            )
-    return found
 
 
 def _missing(log: Log, feature: Feature) -> str:
@@ -105,21 +173,7 @@ def _missing(log: Log, feature: Feature) -> str:
 
 
 def _overlap(schema: Schema, table: str, logs: Mapping[str, Log]) -> list[str]:
-    found = {}
-    for domain in schema.domains:
-        ids: set[str] = set()
-        for feature in domain.features:
-            # A history lists ids of the domain it is of; they are counted there.
-            if (
-                feature.table == table
-                and feature.column in logs[domain.name].columns
-                and feature.role != "history"
-            ):
-                values = logs[domain.name].columns[feature.column]
-                values = values.values if isinstance(values, Ragged) else values
-                ids |= {str(value) for value in pd.unique(values) if value != MISSING[feature.dtype]}
-        if ids:
-            found[domain.name] = ids
+    found = {name: set(map(str, ids.tolist())) for name, ids in distinct_ids(schema, table, logs).items()}
     every = set().union(*found.values())
     several = (
         sum(1 for one in every if sum(one in ids for ids in found.values()) > 1) if len(found) > 1 else 0
@@ -128,3 +182,246 @@ def _overlap(schema: Schema, table: str, logs: Mapping[str, Log]) -> list[str]:
         f"{len(every):,}",
         f"{several:,}" + (f" ({several / max(len(every), 1):.0%})" if len(found) > 1 else ""),
     ]
+
+
+# Warnings ---------------------------------------------------------------------------------------------------------
+
+
+def warnings_of(schema: Schema, logs: Mapping[str, Log], split: Split | None = None) -> list[str]:
+    """What the rows hold that is read without an error, and is hardly what was meant; empty for clean rows.
+
+    Joins that lose rows; ids that are words for a missing value, or stand in blanks, quotes, brackets or line breaks;
+    sequences without a separator; keys of users that are none; tables and users that domains share in vain; times that
+    do not meet; and of a split fractions that it missed, and parts that are too small to measure on.
+
+    Args:
+        schema: the schema.
+        logs: the rows of every domain, as they were read or prepared: no file is read again.
+        split: how they were split; `None`: not yet.
+    """
+    found = []
+    for log in logs.values():
+        found += _joins(log)
+        for column, want in wanted(schema, log.domain, log.source).items():
+            where = f"{log.domain.name}, column {column!r}"
+            values = log.columns[column]
+            if want.many:
+                found += _separators(log, where, values)
+            values = values.values if isinstance(values, Ragged) else values
+            if want.dtype == "string":
+                found += _texts(where, values)
+        found += _users(log)
+    found += [*_in_vain(schema, logs), *_apart(schema, logs)]
+    return found if split is None else [*found, *_missed(schema, logs, split), *_small(schema, logs, split)]
+
+
+def _joins(log: Log) -> Iterator[str]:
+    for join in log.joins:
+        where = f"{log.domain.name}: of {join.rows:,} rows"
+        if join.blank:
+            yield f"{where} {_share(join.blank, join.rows)} have no key {join.on!r} to join {join.name} by."
+        lost = join.rows - join.blank - join.found
+        if lost:
+            yield (
+                f"{where} {_share(lost, join.rows)} find no row in {join.name} by {join.on!r}, and miss its columns. "
+                f"{log.domain.name} has {join.lost!r}, the file {join.known!r}: check that both are written alike."
+            )
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,} ({part / max(whole, 1):.1%})"
+
+
+def _texts(where: str, values: np.ndarray) -> Iterator[str]:
+    """Of a column of text ids."""
+    codes, distinct = pd.factorize(values)
+    counts = np.bincount(codes, minlength=len(distinct))
+    counts[distinct == MISSING["string"]] = 0
+    cells = int(counts.sum())
+    often = np.flatnonzero(counts >= max(1, FREQUENT * cells))
+    for word, number in ((distinct[at], int(counts[at])) for at in often):
+        if word.strip().lower() in WORDS:
+            yield (
+                f"{where}: {word!r} stands in {_share(number, cells)} of the cells and is an id like any other. If it "
+                "says that a value is missing, leave the cell empty."
+            )
+    doubted = {v: int(counts[at]) for at, v in enumerate(distinct.tolist()) if _ODD.search(v)}
+    for pattern, least, what, fix in (
+        (
+            _BLANK,
+            0.0,
+            "begin or end with a blank",
+            "Strip them; a sequence wants its `separator` without blanks.",
+        ),
+        (_BREAK, 0.0, "hold a line break", "Mend the file; a quote that is not closed swallows rows."),
+        (
+            _QUOTED,
+            FREQUENT,
+            "stand in quotes or brackets",
+            "Write plain ids, a sequence joined by its `separator`.",
+        ),
+    ):
+        odd = [v for v in doubted if pattern.search(v)]
+        number = sum(doubted[v] for v in odd)
+        if odd and number >= least * cells:
+            yield f"{where}: {_share(number, cells)} of the ids {what}, such as {shown(odd[0])}. {fix}"
+
+
+def _separators(log: Log, where: str, values: Ragged) -> Iterator[str]:
+    """Of a column of sequences that hold one id each."""
+    lengths = values.lengths()
+    if lengths.max(initial=0) != 1:
+        return
+    ids = (v for v in dict.fromkeys(values.values.tolist()) if isinstance(v, str))
+    other = next((v for v in ids if _OTHER.search(v)), None)
+    if other is not None or (log.text and (lengths == 1).sum() >= SEQUENCES):
+        such = "" if other is None else f", and ids such as {shown(other)}"
+        yield (
+            f"{where}: no row has more than one id{such}: the separator {log.source.separator!r} never stands there. "
+            "Set `separator` in the data of the domain to what joins the ids."
+        )
+
+
+def _users(log: Log) -> Iterator[str]:
+    """A key of users that is none, and one that nobody has named."""
+    name, rows = log.domain.name, len(log)
+    if log.user is None:
+        for feature in log.domain.with_role("user"):
+            named = any(_NAMED.search(each.lower()) for each in (feature.name, str(feature.column)))
+            if feature.kind == "id" and named and not _few(log.columns[feature.column]):
+                yield (
+                    f"{name} has no key of users, so neither GAUC nor groups of users are measured. If "
+                    f"{feature.column!r} is the key, set `user: {feature.column}` in the domain."
+                )
+    elif _few(log.user):
+        yield (
+            f"{name}: the key of users, {log.domain.user!r}, has {len(pd.unique(log.user))} values in {rows:,} rows. "
+            "GAUC, groups and intervals take each for a user: if it is an attribute, set `user` to the key, or to null."
+        )
+
+
+def _few(keys: np.ndarray) -> bool:
+    distinct = len(pd.unique(keys))
+    return distinct < FEW_USERS and len(keys) >= MANY_ROWS * distinct
+
+
+def distinct_ids(schema: Schema, table: str, logs: Mapping[str, Log]) -> dict[str, np.ndarray]:
+    """The ids of a table, each once, in every domain that has some; what a history lists is of the listed domain."""
+    found: dict[str, list[np.ndarray]] = {domain.name: [] for domain in schema.domains}
+    for domain in schema.domains:
+        for feature in (f for f in domain.features if f.table == table):
+            owner, column, log = domain.name, feature.column, logs[domain.name]
+            if feature.role == "history":
+                owner = feature.of
+                if log.source.kind != "examples":
+                    column, log = feature.field, logs[owner]
+            ids = pd.unique(_flat(log.columns[column]))
+            found[owner].append(ids[ids != MISSING[feature.dtype]].astype(object))
+    joined = {name: pd.unique(np.concatenate(ids)) for name, ids in found.items() if ids}
+    return {name: ids for name, ids in joined.items() if len(ids)}
+
+
+def _flat(values: Any) -> np.ndarray:
+    return values.values if isinstance(values, Ragged) else values
+
+
+def _in_vain(schema: Schema, logs: Mapping[str, Log]) -> Iterator[str]:
+    """Tables and keys that domains share although they have nothing in common."""
+    said = set()
+    for table in schema.tables:
+        found = distinct_ids(schema, table.name, logs)
+        for one, two in itertools.combinations(found, 2):
+            if not _common(found[one], found[two]):
+                said |= {(one, two)} if table.name in _tables_of_users(schema) else set()
+                yield (
+                    f"table {table.name!r}: {one} and {two} share it, and no id. {one} has {found[one][0]!r}, {two} "
+                    f"{found[two][0]!r}: check that both are written alike, or give each its own table."
+                )
+    for domain in schema.domains:
+        for history in domain.histories() if logs[domain.name].source.kind == "examples" else ():
+            listed = pd.unique(logs[domain.name].columns[history.column].values)
+            there = pd.unique(_flat(logs[history.of].columns.get(history.field, np.array([], object))))
+            if len(listed) and len(there) and not _common(listed, there):
+                yield (
+                    f"{domain.name}, column {history.column!r}: no id stands in {history.field!r} of {history.of}. "
+                    f"The history has {listed[0]!r}, {history.of} {there[0]!r}: check that both are written alike."
+                )
+    listing = {(h.of, d.name) for d in schema.domains for h in d.histories() if h.of != d.name}
+    for one, two in itertools.combinations(logs, 2):
+        keys = [logs[name].user for name in (one, two)]
+        if (one, two) in said or any(key is None for key in keys) or not listing & {(one, two), (two, one)}:
+            continue
+        present = [
+            pd.unique(key[key != MISSING["string" if key.dtype == object else "int64"]]) for key in keys
+        ]
+        if all(map(len, present)) and not _common(*present):
+            yield (
+                f"{one} and {two} have no user in common, so histories across them are empty. {one} has "
+                f"{present[0][0]!r}, {two} {present[1][0]!r}: check that both are written alike."
+            )
+
+
+def _common(one: np.ndarray, two: np.ndarray) -> bool:
+    if {type(one[0]), type(two[0])} == {str, int}:
+        one, two = (each.astype(str).astype(object) for each in (one, two))
+    return bool(pd.Index(one).isin(two).any())
+
+
+def _tables_of_users(schema: Schema) -> set[str | None]:
+    return {f.table for d in schema.domains for f in d.features if f.column == d.user}
+
+
+def _apart(schema: Schema, logs: Mapping[str, Log]) -> Iterator[str]:
+    """Sources whose times and the target's do not overlap."""
+    target = logs[schema.target]
+    for name in (source.name for source in schema.sources):
+        log = logs[name]
+        if log.time is None or target.time is None:
+            continue
+        after = log.time.min() > target.time.max()
+        if after or log.time.max() < target.time.min():
+            yield (
+                f"all events of {name} ({log.times()}) lie {'after' if after else 'before'} those of "
+                f"{schema.target} ({target.times()})"
+                + (": none is in a history there." if after else ".")
+                + " Check that both count in one unit from one zero."
+            )
+
+
+def _missed(schema: Schema, logs: Mapping[str, Log], split: Split) -> Iterator[str]:
+    """Fractions of a split by time that ties kept it from."""
+    if split.arguments["by"] != "time" or "fractions" not in split.arguments:
+        return
+    log = logs[schema.target]
+    events = {name: int((log.event[rows] == rows).sum()) for name, rows in split.parts[schema.target].items()}
+    size = sum(events.values())
+    for (part, number), asked in zip(events.items(), split.arguments["fractions"]):
+        if abs(number - asked * size) > max(1, MISSED * size):
+            together = int(np.unique(log.time[:size], return_counts=True)[1].max())
+            yield (
+                f"{schema.target}: {part} was to have {asked:.0%} of the rows and has {number / size:.1%}. Rows of one "
+                f"time stay together, and up to {together:,} share one: give finer times, or `cuts`."
+            )
+
+
+def _small(schema: Schema, logs: Mapping[str, Log], split: Split) -> Iterator[str]:
+    """Parts of the target on which a metric says next to nothing, and sources with labels of one kind."""
+    for source in schema.sources:
+        y = logs[source.name].y[split.parts[source.name]["train"]]
+        if source.task == "click" and len(y) and y.min() == y.max():
+            yield f"{source.name}, train: all {len(y):,} rows have the label {y[0]:g}: nothing can be learnt of them."
+    log, target = logs[schema.target], schema.target_domain
+    for part in ("valid", "test"):
+        rows = split.parts[target.name][part]
+        y, where = log.y[rows], f"{target.name}, {part}"
+        if target.task == "rating":
+            if 0 < len(rows) < FEW_ROWS:
+                yield f"{where}: {len(rows)} rows are too few for its metrics to mean anything."
+            continue
+        clicks = int(y.sum())
+        error = metrics.auc_error(clicks, len(rows) - clicks)
+        if len(rows) and not error <= AUC_ERROR:
+            yield (
+                f"{where}: {clicks:,} clicks in {len(rows):,} rows are too few for its metrics to mean anything: the "
+                f"standard error of an AUC is {error:.2f}."
+            )

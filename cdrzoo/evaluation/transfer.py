@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cdrzoo import files, models
+from cdrzoo.data import quality
 from cdrzoo.errors import InputError
 from cdrzoo.evaluation.groups import rows_of
 from cdrzoo.evaluation.lift import calibration, measure
@@ -91,6 +92,7 @@ def transfer(
     twin: str | pathlib.Path | None = None,
     seeds: int = SEEDS,
     by: Sequence[str] = (),
+    strict: bool = False,
     verbose: int | str = 0,
 ) -> Transfer:
     """Measures what the sources gave a finished cross-domain run.
@@ -105,6 +107,7 @@ def transfer(
         twin: a finished run of the target alone to compare with; default: the one `twin_of` names, trained.
         seeds: trainings of each model. With 1 the interval says nothing of the chance of training.
         by: columns of the target's rows to group by, beside the built-in groups.
+        strict: whether a warning about the rows is an error (see `cdrzoo.data.quality.warnings_of`).
         verbose: of the trainings.
 
     Raises:
@@ -124,6 +127,7 @@ def transfer(
     _check_out(out)
     done = run.load_run(folder)
     trained, prepared = done.model, done.rows
+    quality.heed(prepared, strict)
     if twin is None and config.training.epoch == "longest":  # without a source that is the target
         steps = int(fitting.training_rows(config, prepared, trained).cardinality())
         other, why = other.with_changes({"epoch": steps}), f"{why}, as many steps an epoch ({steps})"

@@ -37,6 +37,7 @@ def compare(
     against: str | None = None,
     settings: Mapping[str, Any] | None = None,
     jobs: int = 1,
+    strict: bool = False,
     progress: Progress = silent,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Comparison:
@@ -57,8 +58,9 @@ def compare(
         against: label of the paired tests; default: `dnn`, else the first that sees the target alone.
         settings: for all models, by their plain names (`RunConfig.with_changes`).
         jobs: processes.
+        strict: whether a warning about the rows is an error (see `cdrzoo.data.quality.warnings_of`).
         progress: wraps an iterable over the runs, given their number and a title.
-        tell: is told, before the first training, what is tested against what.
+        tell: is told, before the first training, what is tested against what, and on which rows.
 
     Raises:
         InputError: before any training, when an argument or a setting is wrong, or the folder holds something else.
@@ -82,7 +84,8 @@ def compare(
         "config": config.to_dict(),
         **({"against": against} if against else {}),
     }
-    found = compared(config, entries, folder, about, seeds=seeds, search=search, jobs=jobs, progress=progress)
+    how: dict[str, Any] = {"seeds": seeds, "search": search, "jobs": jobs, "progress": progress}
+    found = compared(config, entries, folder, about, **how, strict=strict, tell=tell)
     files.write(folder / "table.md", f"{found.markdown()}\n{said}\n")
     return found
 
@@ -136,6 +139,8 @@ def compared(
     search: int,
     jobs: int = 1,
     progress: Progress = silent,
+    strict: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Comparison:
     """The trainings of `compare`.
 
@@ -145,7 +150,7 @@ def compared(
     check(config, entries, seeds, search, jobs)
     labels = [entry.label for entry in entries]
     with files.lock(folder):
-        found = Comparison(folder, [], {**about, **measured(config)})
+        found = Comparison(folder, [], {**about, **measured(config, strict, tell)})
         found.write()
         with running.pool(config, folder / "first", jobs) as processes:
             store = Results(folder / results.LINES, config)
@@ -183,12 +188,15 @@ def check(config: RunConfig, entries: Sequence[Entry], seeds: int, search: int, 
             )
 
 
-def measured(config: RunConfig) -> dict[str, Any]:
+def measured(config: RunConfig, strict: bool, tell: Callable[[str], None]) -> dict[str, Any]:
     """What the rows say without a model: the metrics of simple predictors, and test rows by group of users."""
+    from cdrzoo.data import quality
     from cdrzoo.evaluation import floors
     from cdrzoo.training import fitting, groups
 
     prepared = fitting.prepare(config)
+    tell(quality.parts(prepared))
+    quality.heed(prepared, strict)
     return {"floors": floors.floors(prepared), "groups": groups.sizes(prepared)}
 
 

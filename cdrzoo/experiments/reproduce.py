@@ -78,6 +78,7 @@ def reproduce(
     seeds: int | None = None,
     search: int | None = None,
     settings: Mapping[str, Any] | None = None,
+    strict: bool = False,
     progress: Progress = silent,
     finished: Callable[[pathlib.Path], Any] = lambda folder: None,
 ) -> pathlib.Path:
@@ -94,7 +95,7 @@ def reproduce(
         seeds: runs of each model, in place of the experiment's.
         search: trials of each model, in place of the experiment's.
         settings: of training or the run, in place of the experiment's; the page says so.
-        progress: as of `compare.compare`.
+        strict, progress: as of `compare.compare`.
         finished: called with the folder of each part that is done; the command line writes its page.
 
     Returns:
@@ -114,7 +115,7 @@ def reproduce(
         experiment, command, {**how, **{k: v for k, v in (settings or {}).items() if k != "callbacks"}}
     )
     for part, one in parts.items():
-        found = _trained(one, configs[part], out / home / part, command, jobs, progress)
+        found = _trained(one, configs[part], out / home / part, command, jobs, progress, strict)
         text += (f"## {part}\n\n" if part else "") + _section(found, one)
         page.parent.mkdir(parents=True, exist_ok=True)
         files.write(page, text)
@@ -123,12 +124,18 @@ def reproduce(
 
 
 def _trained(
-    part: Part, config: RunConfig, folder: pathlib.Path, command: list[str], jobs: int, progress: Progress
+    part: Part,
+    config: RunConfig,
+    folder: pathlib.Path,
+    command: list[str],
+    jobs: int,
+    progress: Progress,
+    strict: bool,
 ) -> Comparison:
     described = config.plain(lambda path: path.name)  # no place of this machine
     about = {"command": command, "config": described, **({"against": part.against} if part.against else {})}
     how: dict[str, Any] = {"seeds": part.seeds, "search": part.search, "jobs": jobs, "progress": progress}
-    found = compare.compared(config, part.entries, folder, about, **how)
+    found = compare.compared(config, part.entries, folder, about, **how, strict=strict)
     if part.against is None and (best := compare.best_alone(found.results)):
         found = dataclasses.replace(found, about={**found.about, "against": best})
         found.write()

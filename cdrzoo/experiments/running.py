@@ -44,6 +44,11 @@ def start(config: RunConfig, firsts: pathlib.Path) -> None:
     _worker.update(config=config, prepared=fitting.prepare(config), firsts=firsts)
 
 
+def rows() -> Any:
+    """The rows that this process trains on."""
+    return _worker["prepared"]
+
+
 def train(changes: dict[str, Any]) -> dict[str, Any]:
     """What a run of the changed configuration reports; one that diverged a `failed` instead of test metrics."""
     from cdrzoo.training import run

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cdrzoo import files
+from cdrzoo.data import quality
 from cdrzoo.documents import dump_yaml, load_mapping
 from cdrzoo.errors import InputError, check_choice, is_number, is_whole, shown
 from cdrzoo.experiments import results, running, search
@@ -104,6 +105,7 @@ def tune(
     trials: int = 20,
     how: str = "random",
     settings: Mapping[str, Any] | None = None,
+    strict: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Tuned:
     """Searches the settings of every model; trials that have been made are not made again.
@@ -122,6 +124,7 @@ def tune(
         trials: of each model.
         how: `random`, `bayesian` or `hyperband`.
         settings: for all models, by their plain names (`RunConfig.with_changes`).
+        strict: whether a warning about the rows is an error (see `cdrzoo.data.quality.warnings_of`).
         progress: is told what is left out, and what each trial gave.
 
     Raises:
@@ -145,6 +148,8 @@ def tune(
     configs = {entry.label: _free(config, entry, folder) for entry in entries}
     best = {}
     with files.lock(folder), running.pool(config, folder / "first", jobs=1) as processes:
+        progress(quality.parts(running.rows()))
+        quality.heed(running.rows(), strict)
         store = results.Results(folder / results.LINES, config)
         for entry in entries:
             train = functools.partial(_train, store, processes, progress, entry)

@@ -282,6 +282,13 @@ class RunConfig:
             identity |= {"first": first} if first else {}
         return identity
 
+    def prepare(self, encoder: Any = None) -> Any:
+        """The rows that it names, read, split and encoded, as `cdrzoo.data.Prepared`; `finetune` is not looked at."""
+        from cdrzoo import data
+
+        how = {"split": self.split, "folder": self.folder, **self.preparation}
+        return data.prepare(self.schema, self.data, encoder=encoder, **how)
+
     def paths(self) -> list[pathlib.Path]:
         """All that it names or was read from: its file, its schema's, the rows, the run that is fine-tuned."""
         named: list[str | pathlib.Path] = [*self.files]

@@ -34,11 +34,10 @@ def prepare(config: RunConfig, encoder: data.Encoder | None = None) -> data.Prep
 
     Without an `encoder` one is adapted; for a model that is fine-tuned, its own is extended by the new domain.
     """
-    arguments = {"split": config.split, "folder": config.folder, **config.preparation}
     if encoder is None and config.finetune:
         known = data.Encoder.load(finetuned(config) / "encoder")
-        encoder = data.extend(known, data.prepare(config.schema, config.data, **arguments).encoder)
-    return data.prepare(config.schema, config.data, encoder=encoder, **arguments)
+        encoder = data.extend(known, config.prepare().encoder)
+    return config.prepare(encoder)
 
 
 def seen(config: RunConfig, prepared: data.Prepared) -> data.Prepared:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from cdrzoo import data, export, files, models
+from cdrzoo.data import quality
 from cdrzoo.documents import dump_yaml
 from cdrzoo.errors import InputError
 from cdrzoo.schema import Schema
@@ -194,6 +195,7 @@ def train(
     callbacks: Sequence[Any] = (),
     resume: bool = False,
     overwrite: bool = False,
+    strict: bool = False,
     verbose: int | str = 0,
 ) -> Run:
     """Trains and evaluates a model; everything about it goes to a folder.
@@ -215,6 +217,7 @@ def train(
         resume: continue the stopped run in the folder, with the configuration that stands there (`config` is then
             `None`, or that one); it ends as if it had not been stopped.
         overwrite: discard the run in the folder.
+        strict: whether a warning about the rows is an error (see `cdrzoo.data.quality.warnings_of`).
         verbose: as of Keras's `fit`.
 
     Raises:
@@ -228,6 +231,9 @@ def train(
     described = dump_yaml(config.to_dict())
     claim(folder, config, resume, overwrite)
     prepared = seen(config, prepare(config))
+    if verbose:
+        print(quality.parts(prepared))
+    quality.heed(prepared, strict)
     check_rows(config, prepared)
     if resume:
         check_data(config, prepared, folder, ", or start anew with `--overwrite`")

@@ -16,9 +16,34 @@ from cdrzoo.data.preparation.histories import windows
 from cdrzoo.data.preparation.labels import labels
 from cdrzoo.data.preparation.sources import Source, place, wanted
 from cdrzoo.data.ragged import Ragged
+from cdrzoo.data.raw import MISSING
 from cdrzoo.data.readers import Columns, Wanted
+from cdrzoo.data.readers.paths import format_of
 from cdrzoo.errors import DataError, shown
 from cdrzoo.schema import Domain, Schema
+
+
+@dataclasses.dataclass(frozen=True)
+class Joined:
+    """What a join found for the rows of a log.
+
+    Args:
+        name: of the file that was joined.
+        on: the key's column.
+        rows: of the log.
+        blank: how many of them have no key; these find nothing.
+        found: how many found their key there.
+        lost: a key of the log that does not stand there, or `None`.
+        known: a key that does, or `None`.
+    """
+
+    name: str
+    on: str
+    rows: int
+    blank: int
+    found: int
+    lost: Any
+    known: Any
 
 
 @dataclasses.dataclass
@@ -36,6 +61,7 @@ class Log:
         weight: float64 [n], or `None`.
         part: the column of a given split [n], or `None`.
         event: int64 [n], the row itself, for a negative the event it was drawn for.
+        joins: what each join found for the rows in the file.
     """
 
     domain: Domain
@@ -49,6 +75,7 @@ class Log:
     weight: np.ndarray | None
     part: np.ndarray | None
     event: np.ndarray
+    joins: tuple[Joined, ...] = ()
 
     def __len__(self) -> int:
         return len(self.y)
@@ -57,6 +84,11 @@ class Log:
     def where(self) -> str:
         """What the rows were read from, for messages."""
         return place(self.domain, self.source)
+
+    @property
+    def text(self) -> bool:
+        """Whether sequences are text in the rows' file: ids joined by a separator."""
+        return self.source.data is None and format_of(readers.files(self.source.path)[0]) == "csv"
 
     def times(self) -> str:
         """The first and the last time, for messages; only of rows with times."""
@@ -174,18 +206,12 @@ def _read(domain: Domain, source: Source, own: dict[str, Wanted], sides: list[An
     where = place(domain, source)
     columns = readers.read(source.data if source.data is not None else source.path, own, where)
     size = len(next(iter(columns.values())))
+    joins = []
     for other, key, taken in sides:
-        found = readers.read(other, {**taken, "@on": key}, "The joined DataFrame")
-        index = pd.Index(found.pop("@on"), dtype="int64" if key.dtype == "int64" else object)
-        if not index.is_unique:
-            twice = index[index.duplicated()][0]
-            name = "The joined DataFrame" if isinstance(other, pd.DataFrame) else other
-            raise DataError(
-                f"{name} has several rows with {key.column} {twice!r}. One a key is wanted: keep one."
-            )
-        at = index.get_indexer(columns[f"@on {key.column}"])
-        for column, want in taken.items():
-            columns[column] = _take_or_missing(found[column], at, want)
+        keys = columns[f"@on {key.column}"]
+        found, joined = _join(other, key, taken, keys)
+        columns.update(found)
+        joins.append(joined)
     for _, key, _ in sides:
         columns.pop(f"@on {key.column}", None)
     raw = columns.pop("@label", None)
@@ -209,7 +235,35 @@ def _read(domain: Domain, source: Source, own: dict[str, Wanted], sides: list[An
         user=None if domain.user is None else columns[domain.user],
         item=None if domain.item is None else columns[domain.item],
         event=np.arange(size),
+        joins=tuple(joins),
     )
+
+
+def _join(other: Any, key: Wanted, taken: dict[str, Wanted], keys: np.ndarray) -> tuple[Columns, Joined]:
+    """Columns of another file at these keys, and what was found of them; a missing key finds nothing."""
+    name = "The joined DataFrame" if isinstance(other, pd.DataFrame) else str(other)
+    found = readers.read(other, {**taken, "@on": key}, "The joined DataFrame")
+    index = pd.Index(found.pop("@on"), dtype="int64" if key.dtype == "int64" else object)
+    if not index.is_unique:
+        twice = index[index.duplicated()][0]
+        raise DataError(
+            f"{name} has several rows with {key.column} {twice!r}. One a key is wanted: keep one."
+        )
+    at = index.get_indexer(keys)
+    blank = _is_missing(keys)
+    at[blank] = -1
+    columns = {column: _take_or_missing(found[column], at, want) for column, want in taken.items()}
+    lost = keys[(at < 0) & ~blank][:1].tolist() or [None]
+    known = index[~_is_missing(index.to_numpy())][:1].tolist() or [None]
+    return columns, Joined(
+        name, key.column, len(keys), int(blank.sum()), int((at >= 0).sum()), lost[0], known[0]
+    )
+
+
+def _is_missing(keys: np.ndarray) -> np.ndarray:
+    if keys.dtype.kind == "f":
+        return np.isnan(keys)
+    return np.asarray(keys == MISSING["string" if keys.dtype == object else "int64"], bool)
 
 
 def _take_or_missing(values: Any, at: np.ndarray, want: Wanted) -> Any:

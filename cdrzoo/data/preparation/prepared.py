@@ -20,6 +20,7 @@ from cdrzoo.data.preparation.splits import PARTS, Split, assign, settle
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.raw import MISSING
 from cdrzoo.errors import DataError, is_whole, shown
+from cdrzoo.metrics import auc_error
 from cdrzoo.schema import Schema
 from cdrzoo.schema.overview import Block, as_html
 
@@ -138,6 +139,7 @@ class Prepared:
         encoder: the `Encoder`, adapted on training rows.
         split: the `Split`: `.name`, `.hash`, `.describe()`, `.parts[domain][part]`.
         parts: `parts[domain]["train" | "valid" | "test"]`: a `Part` with `x`, `y`, `weight`, `user`.
+        logs: the raw rows of every domain, drawn negatives behind the events.
     """
 
     def __init__(self, encoder: Encoder, split: Split, logs: Mapping[str, _logs.Log]):
@@ -149,10 +151,10 @@ class Prepared:
         encoder.schema = encoder.schema.with_means(means)
         self.schema, self.encoder, self.split = encoder.schema, encoder, split
         self._views: dict[tuple[str, ...], Prepared] = {}
-        self._logs = {domain.name: logs[domain.name] for domain in self.schema.domains}
+        self.logs = {domain.name: logs[domain.name] for domain in self.schema.domains}
         self.parts = {
             domain: {part: self._encode(domain, rows) for part, rows in split.parts[domain].items()}
-            for domain in self._logs
+            for domain in self.logs
         }
 
     def __repr__(self) -> str:
@@ -167,8 +169,8 @@ class Prepared:
         return as_html(self.overview())
 
     def overview(self) -> list[Block]:
-        """Rows, labels and ids of every part, and the rows of the tables, as tables of text."""
-        heading = ["domain", "part", "rows", "labels", "users", "items"]
+        """Rows, labels and ids of every part, the standard error of an AUC there, and the rows of the tables."""
+        heading = ["domain", "part", "rows", "labels", "AUC error", "users", "items"]
         parts = [
             [domain, part, f"{len(rows):,}", *self._labels_and_ids(domain, part)]
             for domain, found in self.parts.items()
@@ -182,14 +184,15 @@ class Prepared:
         ]
 
     def _labels_and_ids(self, domain: str, part: str) -> list[str]:
-        log, rows, y = self._logs[domain], self.split.parts[domain][part], self.parts[domain][part].y
-        labels = (
-            f"{int(y.sum()):,} clicks ({y.mean():.1%})"
-            if log.domain.task == "click"
-            else f"mean {y.mean():.4g}"
-        )
+        log, rows, y = self.logs[domain], self.split.parts[domain][part], self.parts[domain][part].y
+        if log.domain.task == "click":
+            clicks = int(y.sum())
+            error = auc_error(clicks, len(y) - clicks)
+            labels = [f"{clicks:,} clicks ({y.mean():.1%})", f"{error:.3f}" if part != "train" else "-"]
+        else:
+            labels = [f"mean {y.mean():.4g}", "-"]
         keys = [None if found is None else pd.unique(found[rows]) for found in (log.user, log.item)]
-        return [labels, *("-" if k is None else f"{len(set(k.tolist()) - {'', -1}):,}" for k in keys)]
+        return [*labels, *("-" if k is None else f"{len(set(k.tolist()) - {'', -1}):,}" for k in keys)]
 
     def only(self, *domains: str) -> Prepared:
         """The same rows of these domains alone, encoded by what their own training rows show.
@@ -198,13 +201,13 @@ class Prepared:
         training reaches.
         """
         if domains not in self._views:
-            rows = {domain: self._logs[domain].take(self.split.parts[domain]["train"]) for domain in domains}
+            rows = {domain: self.logs[domain].take(self.split.parts[domain]["train"]) for domain in domains}
             encoder = Encoder(self.schema.only(*domains)).adapt(rows)
-            self._views[domains] = Prepared(encoder, self.split, self._logs)
+            self._views[domains] = Prepared(encoder, self.split, self.logs)
         return self._views[domains]
 
     def _encode(self, domain: str, rows: np.ndarray) -> Part:
-        log = self._logs[domain]
+        log = self.logs[domain]
         return Part(
             x=self.encoder.encode(domain, log.take(rows)),
             y=log.y[rows].reshape(-1, 1),
@@ -261,7 +264,7 @@ class Prepared:
 
     def _raw(self, domain: str, at: np.ndarray) -> dict[str, tuple[Any, int | None]]:
         """Raw columns at these rows; of a sequence also the length it is cut to."""
-        log = self._logs[domain]
+        log = self.logs[domain]
         columns: dict[str, tuple[Any, int | None]] = {}
         for feature in self.schema.domain(domain).features:
             values = log.columns[feature.column]
@@ -287,10 +290,10 @@ class Prepared:
             raise DataError(
                 f"Groups are by user, but domain {target!r} has none. Set `user: COLUMN` in the schema."
             )
-        counts = {domain: self._count(domain, log.user, users) for domain, log in self._logs.items()}
+        counts = {domain: self._count(domain, log.user, users) for domain, log in self.logs.items()}
         sources = sum((n for domain, n in counts.items() if domain != target), np.zeros(len(users), np.int64))
         found = {"user": users, "target_rows": counts[target], "source_rows": sources}
-        items = self._logs[target].item
+        items = self.logs[target].item
         if items is not None:
             found["item_rows"] = self._count(target, items, items[self.split.parts[target][part]])
         return pd.DataFrame(found)
@@ -300,7 +303,7 @@ class Prepared:
         if keys is None:
             return np.zeros(len(of), np.int64)
         trained = self.split.parts[domain]["train"]
-        trained = trained[self._logs[domain].event[trained] == trained]
+        trained = trained[self.logs[domain].event[trained] == trained]
         seen = pd.Series(keys[trained]).value_counts().drop(list(MISSING.values()), errors="ignore")
         return seen.reindex(of, fill_value=0).to_numpy(np.int64)
 
