@@ -61,6 +61,7 @@ def test_it_shows_itself_in_short_and_as_html(prepared):
     assert rows["films", "test"] == [
         str(len(log)),
         clicks,
+        "0.053",
         *(str(log[k].nunique()) for k in ("user", "item")),
     ]
     tables = {row[0].text: row[2].text for row in root[1].iter("tr")}
