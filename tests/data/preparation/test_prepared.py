@@ -73,7 +73,7 @@ def test_of_ratings_it_shows_the_mean_and_no_parts_without_rows():
     rows = pd.DataFrame({"user": list("aabb"), "stars": [1.0, 5.0, 4.0, 2.0]})
     rows["split"] = ["train", "test", "test", "train"]
     made = prepare(Schema((domain,), "films", (Table("user"),)), {"films": rows}, split="given")
-    assert "<td>train</td><td>2</td><td>mean 1.5</td><td>2</td><td>-</td>" in made._repr_html_()
+    assert "<td>train</td><td>2</td><td>mean 1.5</td><td>-</td><td>2</td><td>-</td>" in made._repr_html_()
     assert "<td>valid</td>" not in made._repr_html_()
     assert repr(made) == "<Prepared rows of films (target): train 2, test 2; split given>"
 
