@@ -129,7 +129,17 @@ def _metric(given, task: str):
 
 
 def check_by_domain(y: Any, sample_weight: Any) -> None:
-    """An `InputError` for labels or sample weights that do not come by domain."""
+    """An `InputError` for labels or sample weights that do not come by domain, or labels that are no column.
+
+    Keras's own losses would make a column of labels `[B]`; a loss of one's own would spread them over `[B, B]`.
+    """
     for what, given in (("Labels", y), ("Sample weights", sample_weight)):
         if given is not None and not isinstance(given, Mapping):
             raise InputError(f"{what} come by domain, {{domain: tensor}}. Received: {type(given).__name__}.")
+    for name, labels in (y or {}).items():
+        shape = tf.TensorShape(getattr(labels, "shape", None))
+        if shape.rank is None or not shape.is_compatible_with([None, 1]):
+            raise InputError(
+                f"Labels of domain {name!r} must be a column, [B, 1]. Received: shape {shape}. Of labels [B] "
+                "`labels[:, None]` makes one."
+            )

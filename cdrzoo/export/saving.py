@@ -36,6 +36,7 @@ import numpy as np
 import tensorflow as tf
 
 from cdrzoo.errors import InputError, shown
+from cdrzoo.export.arguments import check_arguments
 from cdrzoo.export.card import facts, markdown, plain
 from cdrzoo.export.graph import check_serves_anywhere, inlined, read_variables, repeated
 from cdrzoo.export.rows import (
@@ -85,8 +86,9 @@ def save(
         The path of the new version.
 
     Raises:
-        InputError: the version exists, the encoder is not the model's, or the folder cannot be written.
+        InputError: an argument is not what it should be, the version exists, or the folder cannot be written.
     """
+    check_arguments(model=model, encoder=encoder, folder=folder, examples=examples)
     folder = pathlib.Path(folder)
     _check(model, encoder, folder, version)
     model.prepare_export()
@@ -95,11 +97,9 @@ def save(
     examples = examples.head(REPLAY_ROWS) if examples is not None and len(examples) else None
     rows = missing_rows(features) if examples is None else raw_rows(examples, features)
     described = {**facts(model, features, read_variables(serving, model)), **plain(card or {})}
-    texts = {
-        "model_card.json": json.dumps(described, indent=2) + "\n",
-        "model_card.md": markdown(described),
-        **({} if examples is None else {"replay.jsonl": _replay(model, encoder, examples, rows)}),
-    }
+    texts = {"model_card.json": json.dumps(described, indent=2) + "\n", "model_card.md": markdown(described)}
+    if examples is not None:
+        texts["replay.jsonl"] = _replay(model, encoder, examples, rows)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Beside the versions, so that the last step is a rename; a server passes by names that are not numbers.

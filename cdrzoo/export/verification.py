@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from cdrzoo.errors import InputError, VerifyError
+from cdrzoo.export.arguments import check_arguments
 from cdrzoo.export.graph import inlined, read_variables
 from cdrzoo.export.replay import Replay, Served
 from cdrzoo.export.report import Check, Report
@@ -61,8 +62,7 @@ def verify(
         InputError: there is nothing to verify, or nothing to verify it with.
         VerifyError: a check fails; the message is the report, which is also its attribute `report`.
     """
-    path = pathlib.Path(path)
-    _check_given(path, model, encoder, examples)
+    path = _check_given(path, model, encoder, examples)
     card = _card(path)
     schema = Schema.from_dict(card["schema"]) if model is None else model.schema
     features = [schema.target_domain.feature(name) for name in card["inputs"]]
@@ -89,13 +89,17 @@ def verify(
     return report
 
 
-def _check_given(path: pathlib.Path, model: Any, encoder: Any, examples: pd.DataFrame | None) -> None:
-    if not (path / "saved_model.pb").exists():
-        raise InputError(f"{path} holds no SavedModel. Give the folder of a version, such as models/films/1.")
+def _check_given(path: Any, model: Any, encoder: Any, examples: pd.DataFrame | None) -> pathlib.Path:
+    check_arguments(path=path, examples=examples)
     if (model is None) != (encoder is None):
         raise InputError("`model` and `encoder` belong together: give both or neither.")
-    if model is None and examples is not None:
+    if model is not None:
+        check_arguments(model=model, encoder=encoder)
+    elif examples is not None:
         raise InputError("`examples` need `model` and `encoder` to say which scores they should get.")
+    if not (pathlib.Path(path) / "saved_model.pb").exists():
+        raise InputError(f"{path} holds no SavedModel. Give the folder of a version, such as models/films/1.")
+    return pathlib.Path(path)
 
 
 def _keras_scores(

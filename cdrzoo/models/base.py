@@ -120,6 +120,26 @@ class CrossDomainModel(keras.Model):
         }
         return super().from_config({**config, **parts}, custom_objects)
 
+    def __call__(self, x, *args, **kwargs):
+        self.schema.check_batch(x)
+        return super().__call__(x, *args, **kwargs)
+
+    # A DataFrame or an array would fail in Keras before it came here.
+
+    def fit(self, x=None, *args, **kwargs):
+        return super().fit(self._rows(x), *args, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        return super().evaluate(self._rows(x), *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        return super().predict(self._rows(x), *args, **kwargs)
+
+    def _rows(self, x):
+        if isinstance(x, Mapping) or hasattr(x, "shape"):  # no dataset, nor another source of batches
+            self.schema.check_batch(x)
+        return x
+
     def build(self, input_shape=None) -> None:
         """Makes every variable. The schema says all that is needed, so no data has to be seen first."""
         rows = placeholder_rows(self.schema)

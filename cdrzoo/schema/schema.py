@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdrzoo.documents import dump_yaml, load_mapping
-from cdrzoo.errors import SchemaError, check_known
+from cdrzoo.errors import InputError, SchemaError, check_known
 from cdrzoo.schema.features import BY_NAME, Domain, Feature, Table, default_dtype
 from cdrzoo.schema.overview import Block, as_html, describe
 
@@ -218,6 +218,28 @@ class Schema:
     def _with_tables(self, change: Callable[[Table], dict[str, Any]]) -> Schema:
         tables = tuple(dataclasses.replace(table, **change(table)) for table in self.tables)
         return dataclasses.replace(self, tables=tables)
+
+    def check_batch(self, x: Any) -> None:
+        """An `InputError` unless `x` is what models take, `{domain: {feature: tensor}}` of domains of this schema."""
+        wanted, received = (
+            "A model takes encoded rows by domain, {domain: {feature: tensor}}.",
+            type(x).__name__,
+        )
+        if not isinstance(x, Mapping):
+            fix = (
+                f"Encode it: `model.predict({{{self.target!r}: encoder.encode({self.target!r}, frame)}})`, or "
+                "`cdrzoo predict` for a run; `data.prepare` makes batches to train on."
+                if received == "DataFrame"
+                else f"For rows of the target: {{{self.target!r}: {{feature: tensor}}}}."
+            )
+            raise InputError(f"{wanted} Received: {received}. {fix}")
+        for name, features in x.items():
+            if not isinstance(features, Mapping):
+                raise InputError(
+                    f"{wanted} Received: {type(features).__name__} under {name!r}. If the keys are features, say of "
+                    f"which domain: {{{self.target!r}: features}}."
+                )
+            self.domain(name)
 
     # For people -------------------------------------------------------------------------------------------------
 

@@ -582,6 +582,24 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(dnn, encoder, f
         save(dnn, encoder, tmp_path / "file")
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"encoder": None}, ["`encoder` must be the encoder", "data.Encoder.load", "Received: None"]),
+        ({"encoder": make_schema()}, ["`encoder` must be the encoder", "Received: Schema"]),
+        ({"model": None}, ["`model` must be a trained model", "Received: None"]),
+        ({"folder": None}, ["`folder` must be a path", "Received: None"]),
+        ({"examples": {"user": ["a"]}}, ["`examples` must be a DataFrame", "Received: dict"]),
+    ],
+)
+def test_an_argument_of_another_kind_is_named(changed, words, dnn, encoder, tmp_path):
+    arguments = {"model": dnn, "encoder": encoder, "folder": tmp_path / "new", **changed}
+    with pytest.raises(InputError) as caught:
+        save(**arguments)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_variable_that_is_read_is_found_by_its_handle(dnn, encoder):
     lookups = encoder.graph("films", [feature.name for feature in dnn.serving_features])
     function = tf.function(lambda raw: dnn.serve(lookups(raw)), autograph=False)

@@ -8,6 +8,7 @@ import sys
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -159,6 +160,39 @@ def test_what_is_not_by_domain_is_refused(model, batch):
         model.test_step((x, y["films"]))
     with pytest.raises(InputError, match="Labels of domain 'books' came without its features"):
         model.test_step(({"films": x["films"]}, y))
+
+
+@pytest.mark.parametrize("method", ["__call__", "predict", "evaluate", "fit"])
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (lambda x: pd.DataFrame({"user": ["a"]}), ["DataFrame", "encoder.encode('films', frame)"]),
+        (lambda x: x["films"], ["under 'user'", "{'films': features}"]),
+        (lambda x: np.zeros((2, 3)), ["ndarray", "{'films': {feature: tensor}}"]),
+        (lambda x: {"filmz": x["films"]}, ["no domain 'filmz'", "Did you mean 'films'"]),
+    ],
+    ids=["frame", "no domain", "array", "misspelt"],
+)
+def test_rows_that_no_model_takes_are_refused_in_plain_words(model, batch, method, rows, words):
+    model.compile(Adam(0.01))
+    with pytest.raises(InputError) as caught:
+        getattr(model, method)(rows(batch[0]))
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert "Arguments received" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("method", ["evaluate", "fit"])
+@pytest.mark.parametrize("shape", [(8,), (8, 2)])
+def test_labels_that_are_no_column_are_refused(method, shape):
+    """Keras's losses make a column of `[B]`; a loss of one's own would give `[B, B]`, and nobody would know."""
+    model = DNN(toy_schema(), units=(6,))
+    x, _ = toy_rows(model.schema, ROWS)
+    model.compile(Adam(0.01), loss=lambda y, p: keras.ops.mean(keras.ops.square(y - p)))
+    rows = tf.data.Dataset.from_tensors(({"films": x["films"]}, {"films": tf.zeros(shape)}))
+    with pytest.raises(
+        InputError, match=r"Labels of domain 'films' must be a column, \[B, 1\]. Received: shape \(8,"
+    ):
+        getattr(model, method)(rows, verbose=0)
 
 
 def test_a_term_that_is_called_like_a_domains_loss_is_refused():
