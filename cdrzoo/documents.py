@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import pathlib
 import re
 from collections.abc import Hashable
 from typing import Any
+
+import yaml
 
 from cdrzoo.errors import SchemaError, shown
 
@@ -58,10 +59,8 @@ def load_yaml(text: str, where: str) -> Any:
     Raises:
         SchemaError: it is not YAML, or a key stands twice in one mapping.
     """
-    import yaml
-
     try:
-        return yaml.load(text, Loader=_yaml()[0])
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -73,10 +72,8 @@ def load_yaml(text: str, where: str) -> Any:
 
 def dump_yaml(value: Any, **style: Any) -> str:
     """YAML that `load_yaml` reads back, and readers of YAML 1.1, too: `no` and 1:30 stand in quotes."""
-    import yaml
-
     try:
-        return yaml.dump(value, Dumper=_yaml()[1], sort_keys=False, **style)
+        return yaml.dump(value, Dumper=_Dumper, sort_keys=False, **style)
     except yaml.representer.RepresenterError as error:
         raise SchemaError(
             f"A YAML file cannot hold a {type(error.args[1]).__name__}: wanted are text, numbers, lists and mappings, "
@@ -84,76 +81,71 @@ def dump_yaml(value: Any, **style: Any) -> str:
         ) from None
 
 
-@functools.cache
-def _yaml() -> tuple[Any, Any]:
-    """Loader and dumper: PyYAML's own, which reads YAML 1.1, with the words of 1.2.
+class _Loader(yaml.SafeLoader):
+    """PyYAML's own, which reads YAML 1.1, with the words of 1.2."""
 
-    The dumper keeps its own words besides: text that either reading takes for something else is quoted.
-    """
-    import yaml
+    yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}
 
-    class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}
+    def __init__(self, stream):
+        super().__init__(stream)
+        self.level = 0
+        self.sizes: dict[int, int] = {}  # values in each finished node
 
-        def __init__(self, stream):
-            super().__init__(stream)
-            self.level = 0
-            self.sizes: dict[int, int] = {}  # values in each finished node
-
-        def compose_node(self, parent, index):
-            """Counts levels and values: aliases of aliases are small in the file and endless in memory."""
-            mark, alias = self.peek_event().start_mark, self.check_event(yaml.AliasEvent)
-            self.level += 1
-            if self.level > DEEPEST:
+    def compose_node(self, parent, index):
+        """Counts levels and values: aliases of aliases are small in the file and endless in memory."""
+        mark, alias = self.peek_event().start_mark, self.check_event(yaml.AliasEvent)
+        self.level += 1
+        if self.level > DEEPEST:
+            raise yaml.composer.ComposerError(
+                problem=f"it is nested too deep, over {DEEPEST} levels; write it flatter",
+                problem_mark=mark,
+            )
+        node: Any = super().compose_node(parent, index)
+        self.level -= 1
+        if id(node) not in self.sizes:
+            if alias:
+                raise yaml.composer.ComposerError(problem="it holds itself", problem_mark=mark)
+            inside = [] if isinstance(node, yaml.ScalarNode) else node.value
+            parts = [part for one in inside for part in (one if isinstance(one, tuple) else (one,))]
+            size = self.sizes[id(node)] = 1 + sum(self.sizes[id(part)] for part in parts)
+            if size > LARGEST:
                 raise yaml.composer.ComposerError(
-                    problem=f"it is nested too deep, over {DEEPEST} levels; write it flatter",
+                    problem=f"its aliases stand for more than {LARGEST:,} values; write out what is meant",
                     problem_mark=mark,
                 )
-            node: Any = super().compose_node(parent, index)
-            self.level -= 1
-            if id(node) not in self.sizes:
-                if alias:
-                    raise yaml.composer.ComposerError(problem="it holds itself", problem_mark=mark)
-                inside = [] if isinstance(node, yaml.ScalarNode) else node.value
-                parts = [part for one in inside for part in (one if isinstance(one, tuple) else (one,))]
-                size = self.sizes[id(node)] = 1 + sum(self.sizes[id(part)] for part in parts)
-                if size > LARGEST:
-                    raise yaml.composer.ComposerError(
-                        problem=f"its aliases stand for more than {LARGEST:,} values; write out what is meant",
-                        problem_mark=mark,
-                    )
-            return node
+        return node
 
-        def construct_mapping(self, node, deep=False):
-            seen: set[Any] = set()
-            for key_node, _ in node.value:
-                if key_node.tag == "tag:yaml.org,2002:merge":
-                    continue  # `<<: *anchor`: what stands beside it wins
-                key = self.construct_object(key_node, deep=True)
-                if not isinstance(key, Hashable):
-                    continue  # PyYAML says so
-                if key in seen:
-                    raise yaml.constructor.ConstructorError(
-                        problem=f"{shown(key)} stands twice; keep one", problem_mark=key_node.start_mark
-                    )
-                seen.add(key)
-            return super().construct_mapping(node, deep)
-
-        def construct_yaml_int(self, node):
-            text = self.construct_scalar(node)
-            if len(text) > 4000:  # Python reads no more than 4,300 digits
+    def construct_mapping(self, node, deep=False):
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue  # `<<: *anchor`: what stands beside it wins
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                continue  # PyYAML says so
+            if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"a number of {len(text):,} digits; put it in quotes if it is text",
-                    problem_mark=node.start_mark,
+                    problem=f"{shown(key)} stands twice; keep one", problem_mark=key_node.start_mark
                 )
-            return int(text[2:], {"0o": 8, "0x": 16}[text[:2]]) if text[:2] in ("0o", "0x") else int(text)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
 
-    class Dumper(yaml.SafeDumper):
-        pass
+    def construct_yaml_int(self, node):
+        text = self.construct_scalar(node)
+        if len(text) > 4000:  # Python reads no more than 4,300 digits
+            raise yaml.constructor.ConstructorError(
+                problem=f"a number of {len(text):,} digits; put it in quotes if it is text",
+                problem_mark=node.start_mark,
+            )
+        return int(text[2:], {"0o": 8, "0x": 16}[text[:2]]) if text[:2] in ("0o", "0x") else int(text)
 
-    for tag, words, first in _WORDS:
-        for cls in (Loader, Dumper):
-            cls.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"(?:{words})$"), first)
-    Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile("<<$"), ["<"])
-    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
-    return Loader, Dumper
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's own, with its own words besides: text that either reading takes for something else is quoted."""
+
+
+for tag, words, first in _WORDS:
+    for cls in (_Loader, _Dumper):
+        cls.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"(?:{words})$"), first)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile("<<$"), ["<"])
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)

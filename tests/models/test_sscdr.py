@@ -131,7 +131,8 @@ def test_after_training_users_are_nearer_to_what_they_like():
     sizes = {"books": 60, "films": 60}
     batches = [toy_rows(schema, sizes, seed, missing=False)[0] for seed in range(20)]
     stacked = tf.nest.map_structure(lambda *each: tf.stack(each), *batches)
-    y = {d: 1.0 + 4.0 * tf.cast((r["user"] + r["item"]) % 2 == 0, "float32") for d, r in stacked.items()}
+    liked = {d: (r["user"] + r["item"]) % 2 == 0 for d, r in stacked.items()}
+    y = {d: 1.0 + 4.0 * tf.cast(each, "float32")[..., None] for d, each in liked.items()}
     model.fit(tf.data.Dataset.from_tensor_slices((stacked, y)), epochs=5, verbose=0)
     for d, table in (("books", "book"), ("films", "film")):
         users, items = (ball(oracle.tables(model.factors.embedding, d)[name])[2:] for name in ("user", table))
