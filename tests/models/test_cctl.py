@@ -188,6 +188,7 @@ def test_towers_start_alike_and_share_no_variable():
     assert step(model, (x, y))["reward"] == 0
 
 
+@pytest.mark.slow
 def test_the_pure_tower_does_not_see_the_source():
     x, y = rows(make())
     other, other_y = rows(make(), seed=5)
@@ -205,6 +206,7 @@ def test_the_pure_tower_does_not_see_the_source():
         assert not equal(mixed, results[0][2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_without_the_source_the_towers_stay_one_for_ever(dropout):
     model = make(ren_weight=0.0, sync_every=3, dropout=dropout)
@@ -215,6 +217,7 @@ def test_without_the_source_the_towers_stay_one_for_ever(dropout):
         assert equal(model.mixed.weights, model.pure.weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -265,6 +268,7 @@ def test_the_selector_moves_at_the_end_of_a_window_and_along_equation_9(schema):
     assert not any(v.any() for v in values([*model.reinforce.trace, *model.reinforce.gain]))
 
 
+@pytest.mark.slow
 def test_the_sign_of_the_reward_is_the_sign_of_the_move():
     x, _ = rows(make())
     for reward in (0.3, -0.3, 0.0):
@@ -348,6 +352,7 @@ def swapped_contexts(dropped=()) -> Schema:
     return schema.reading({"books": books, "films": films})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_features_of_a_source_whose_token_the_target_lacks_are_not_read(pooling):
     model = make(swapped_contexts(), pooling=pooling, sync_every=2)
