@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import pathlib
+import re
 from typing import Any
 
 from cdrzoo.cli.common import command, pairs, quiet, start_tensorflow
@@ -43,8 +44,10 @@ def _add_serve(commands: Any) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
+    import gc
     import logging
     import signal
+    import sys
 
     start_tensorflow()
     from cdrzoo.serving import Server
@@ -54,6 +57,8 @@ def _serve(arguments: argparse.Namespace) -> None:
     with Server(
         arguments.folder, port=arguments.port, rest_port=arguments.rest_port, seconds=arguments.seconds
     ) as server:
+        gc.freeze()  # models stand to the end: going through them again and again would hold up requests
+        sys.setswitchinterval(0.001)  # a small request waits no longer for Python that answers a large one
         print(f"gRPC {server.address}, REST {server.rest_address}; Ctrl-C ends it", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
@@ -79,9 +84,17 @@ def _add_label(commands: Any) -> None:
 
 def _label(arguments: argparse.Namespace) -> None:
     given = pairs(arguments.labels, "A label")
-    wrong = [f"{name}={version}" for name, version in given.items() if not version.isdigit()]
-    if wrong:
-        raise InputError(f"A label names the number of a version. Received: {shown(wrong[0])}.")
+    for each in arguments.labels:
+        name, _, version = each.partition("=")
+        if not re.fullmatch(r"[^\s/:?#%]+", name):
+            raise InputError(
+                f"A label is part of paths such as /labels/{name.split()[0] if name.split() else 'stable'}: no blanks, "
+                f"none of / : ? # %. Received: {shown(name)}."
+            )
+        if not re.fullmatch(r"[0-9]{1,19}", version):
+            raise InputError(f"A label names the number of a version. Received: {shown(each)}.")
+    if len(given) < len(arguments.labels):
+        raise InputError(f"A label is given twice: {', '.join(arguments.labels)}. Give each once.")
     with quiet():
         from cdrzoo.serving import write_config
     labels = {name: int(version) for name, version in given.items()}

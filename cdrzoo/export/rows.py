@@ -105,14 +105,18 @@ def missing_rows(features: Iterable[Feature], rows: int = 1) -> dict[str, np.nda
 
 
 def serialize_rows(rows: Mapping[str, np.ndarray], features: Iterable[Feature]) -> np.ndarray:
-    """The rows as serialized `tf.train.Example`s, object `[n]`; what is missing is left out."""
+    """The rows as serialized `tf.train.Example`s, object `[n]`; what is missing is left out.
+
+    Of a sequence all steps are sent or none, with what stands for missing between: histories run in step.
+    """
     features = list(features)
     serialized = []
     for i in range(len(next(iter(rows.values())))):
         example = tf.train.Example()
         for feature in features:
             values = np.atleast_1d(rows[feature.name][i])
-            values = values[[not is_missing(value, feature.dtype) for value in values]]
+            if all(is_missing(value, feature.dtype) for value in values):
+                continue
             field = example.features.feature[feature.name]
             if feature.dtype == "string":
                 field.bytes_list.value.extend(value.encode() for value in values)
@@ -120,8 +124,6 @@ def serialize_rows(rows: Mapping[str, np.ndarray], features: Iterable[Feature]) 
                 field.int64_list.value.extend(values.tolist())
             else:
                 field.float_list.value.extend(values.tolist())
-            if not len(values):
-                del example.features.feature[feature.name]
         serialized.append(example.SerializeToString())
     return np.array(serialized, object)
 
@@ -160,6 +162,8 @@ def _typed(values: Sequence[Any], dtype: str) -> np.ndarray:
     if dtype == "string":
         typed = np.empty(len(values), object)
         typed[:] = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+        for value in typed:
+            value.encode()  # half a character, as a log that was cut off has it, is no text: no server takes it
         return typed
     return np.array(values, dtype)
 

@@ -35,7 +35,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cdrzoo.errors import InputError, shown
+from cdrzoo.errors import InputError, is_whole, shown
 from cdrzoo.export.arguments import check_arguments
 from cdrzoo.export.card import facts, markdown, plain
 from cdrzoo.export.graph import check_serves_anywhere, inlined, read_variables, repeated
@@ -54,6 +54,7 @@ from cdrzoo.schema import Feature
 if TYPE_CHECKING:
     import pandas as pd
 
+MAX_VERSION = 2**63 - 1
 REPLAY_ROWS = 256
 """At most so many of the examples are recorded with their scores."""
 
@@ -152,8 +153,11 @@ def _archive(model: Any, encoder: Any, features: Sequence[Feature]) -> tuple[ker
 
 
 def _check(model: Any, encoder: Any, folder: pathlib.Path, version: int | None) -> None:
-    if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 0):
-        raise InputError(f"`version` must be a whole number of at least 0. Received: {shown(version)}.")
+    if version is not None and not (is_whole(version) and version <= MAX_VERSION):
+        raise InputError(
+            f"`version` must be a whole number from 0 to {MAX_VERSION} (int64, as TensorFlow Serving's are). "
+            f"Received: {shown(version)}."
+        )
     if version is not None and (folder / str(version)).exists():
         raise InputError(
             f"Version {version} exists in {folder}, and a version is never overwritten. Leave `version` out for the "
@@ -194,8 +198,9 @@ def _removed_on_failure(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 def _publish(unfinished: pathlib.Path, folder: pathlib.Path, version: int | None) -> pathlib.Path:
     while True:
-        taken = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
-        path = folder / str(max(taken, default=0) + 1 if version is None else version)
+        taken = [int(path.name) for path in folder.iterdir() if path.name.isascii() and path.name.isdigit()]
+        latest = max((number for number in taken if number < MAX_VERSION), default=0)
+        path = folder / str(latest + 1 if version is None else version)
         try:
             return unfinished.rename(path)
         except OSError:

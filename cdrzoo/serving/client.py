@@ -27,6 +27,7 @@ from tensorflow_serving.apis import (
 from cdrzoo.errors import InputError, shown
 from cdrzoo.export import raw_rows, serialize_rows
 from cdrzoo.schema import Feature
+from cdrzoo.serving.limits import MAX_VALUES
 
 PAUSES = (0.1, 0.2, 0.4, 0.8)
 """Seconds before each further attempt, less up to half of it by chance, so that clients do not return all at once."""
@@ -51,7 +52,8 @@ class Client:
         version: the number of a version. Default: the newest that is served.
         label: the label of a version instead, such as `"stable"`.
         timeout: seconds that one request may take, further attempts included; default 10.
-        rows: at most so many rows go in one request; default 1024.
+        rows: at most so many rows go in one request; default 1024. Of long rows fewer go, so that a request has at
+            most a million values.
         examples: send rows as `tf.train.Example`s (`serve_examples`). For a server that puts the requests of several
             clients together, which it cannot do with sequences of different lengths.
 
@@ -111,8 +113,9 @@ class Client:
         features = self.features()
         raw = raw_rows(_frame(rows), features)  # all of it is looked at before any of it is sent
         scores = [np.empty(0, np.float32)]
-        for start in range(0, len(next(iter(raw.values()))), self.rows):
-            signature, inputs = "serving_default", {n: v[start : start + self.rows] for n, v in raw.items()}
+        count = min(self.rows, max(MAX_VALUES // sum(v[:1].size or 1 for v in raw.values()), 1))
+        for start in range(0, len(next(iter(raw.values()))), count):
+            signature, inputs = "serving_default", {n: v[start : start + count] for n, v in raw.items()}
             if self.examples:
                 signature, inputs = "serve_examples", {"examples": serialize_rows(inputs, features)}
             (part,) = self._predict(signature, inputs).values()
@@ -281,6 +284,8 @@ def _answered(method: Any, request: Any, seconds: float) -> Any:
         return method(request, timeout=seconds)
     except grpc.RpcError as error:
         code = error.code()
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "Concurrent RPC limit" in (error.details() or ""):
+            code = grpc.StatusCode.UNAVAILABLE  # gRPC's own word for a server that has enough to do
         _fail(
             {grpc.StatusCode.UNAVAILABLE: 503, grpc.StatusCode.DEADLINE_EXCEEDED: 504}.get(
                 code, 400 if code in _AT_FAULT else 500

@@ -24,6 +24,8 @@ from cdrzoo.errors import InputError, shown
 FILE = "models.config"
 MOUNT = "/models"
 """Where the folder stands in the container."""
+MAX_VERSION = 2**63 - 1
+"""TensorFlow Serving's versions are int64."""
 
 BATCHING = """\
 # How TensorFlow Serving puts the requests of several clients together. Requests that are put together must be alike in
@@ -89,10 +91,16 @@ class Served:
 
 def versions_of(folder: pathlib.Path) -> list[int]:
     """The versions of a model that are complete enough to be loaded, in order."""
+    present = (number for number in numbers_of(folder) if number <= MAX_VERSION)
+    return [number for number in present if (folder / str(number) / "saved_model.pb").exists()]
+
+
+def numbers_of(folder: pathlib.Path) -> list[int]:
+    """The numbers that folders bear, in order: versions, whole or not."""
     if not folder.is_dir():
         return []
-    numbered = (path for path in folder.iterdir() if path.name.isascii() and path.name.isdigit())
-    return sorted(int(path.name) for path in numbered if (path / "saved_model.pb").exists())
+    names = (path.name for path in folder.iterdir())
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit() and str(int(name)) == name)
 
 
 def read_config(folder: str | pathlib.Path) -> dict[str, Served]:

@@ -1,33 +1,48 @@
-"""The REST interface of the development server: TensorFlow Serving's paths and its JSON, over `http.server`."""
+"""The REST interface of the development server: TensorFlow Serving's paths, over `http.server`."""
 
 from __future__ import annotations
 
-import base64
-import binascii
+import collections
 import contextlib
+import http.client
 import http.server
 import json
 import re
+import socket
 import threading
+import time
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 import grpc
-import numpy as np
-import tensorflow as tf
-from google.protobuf import json_format
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
-from cdrzoo.errors import shown
-from cdrzoo.serving.versions import MAX_VALUES, Models, Refused, Version, invalid, log
+from cdrzoo.serving.limits import (
+    CONNECTIONS,
+    IDLE_SECONDS,
+    LARGE_BYTES,
+    MAX_MESSAGE,
+    REQUEST_SECONDS,
+    Arrivals,
+    Lane,
+    Refused,
+    invalid,
+    quoted,
+    short,
+)
+from cdrzoo.serving.rest_json import metadata, predict, status
+from cdrzoo.serving.versions import Models, log
 
 PATH = re.compile(
     r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?"
-    r"(?P<action>/metadata|:predict|:classify|:regress)?"
+    r"(?P<action>/metadata|:predict|:classify|:regress)?",
+    re.IGNORECASE,
 )
 # curl says it sends a form where it is not told otherwise, and TensorFlow Serving's own examples do not tell it.
 TYPES = ("application/json", "application/x-www-form-urlencoded", "text/plain", "")
+MAX_HEAD = 2**16
+"""Bytes of all headers together."""
 
 STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -42,171 +57,11 @@ STATUS = {
 """HTTP status of each status of gRPC; of any other 500."""
 
 
-# JSON and arrays -----------------------------------------------------------------------------------------------------
-
-
-def predict(body: bytes, version: Version) -> dict[str, Any]:
-    """The answer to the body of a `:predict` request: `{"predictions": ...}` to rows, `{"outputs": ...}` to columns."""
-    try:
-        request = json.loads(body)
-    except ValueError as error:  # bytes that are not UTF-8 too
-        raise invalid(f"The body is not JSON: {error}.") from None
-    if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
-        raise invalid('The body must be an object with either "instances" (rows) or "inputs" (columns).')
-    name = request.get("signature_name", "")
-    if not isinstance(name, str):
-        raise invalid('"signature_name" must be a string.')
-    infos = version.signature(name).inputs
-    rows = "instances" in request
-    columns = _columns(request["instances"], infos) if rows else request["inputs"]
-    if not (isinstance(columns, Mapping) and _bytes(columns) is None):
-        if len(infos) != 1:
-            raise invalid(f'"inputs" must be an object with {", ".join(sorted(infos))}.')
-        columns = {next(iter(infos)): columns}
-    inputs = {}
-    for key, value in columns.items():
-        if key not in infos:
-            raise invalid(f"There is no input {key!r}. Inputs: {', '.join(sorted(infos))}.")
-        inputs[key] = dense(value, tf.as_dtype(infos[key].dtype), key)
-    outputs = {key: _values(value) for key, value in version.run(name, inputs).items()}
-    answer: Any = next(iter(outputs.values())) if len(outputs) == 1 else outputs
-    if not rows:
-        return {"outputs": answer}
-    if len(outputs) > 1:
-        answer = [dict(zip(outputs, row)) for row in zip(*outputs.values(), strict=True)]
-    return {"predictions": answer}
-
-
-def _columns(instances: Any, infos: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Rows, `[{input: value}]` or, of a signature with one input, `[value]`, as columns."""
-    if not isinstance(instances, list) or not instances:
-        raise invalid('"instances" must be a list of at least one row.')
-    if not (isinstance(instances[0], dict) and _bytes(instances[0]) is None):
-        if len(infos) != 1:
-            raise invalid(f"A row must be an object with {', '.join(sorted(infos))}.")
-        return {next(iter(infos)): instances}
-    for i, row in enumerate(instances):
-        if not isinstance(row, dict) or row.keys() != instances[0].keys():
-            raise invalid(f"Row {i} must have the inputs of row 0: {', '.join(map(str, instances[0]))}.")
-    return {key: [row[key] for row in instances] for key in instances[0]}
-
-
-def dense(value: Any, dtype: tf.DType, name: str) -> np.ndarray:
-    """Nested lists as an array; every list of one depth has one length, every value is of the type."""
-    shape, level = [], value
-    while isinstance(level, list):
-        shape.append(len(level))
-        level = level[0] if level else None
-    if len(shape) > 8:
-        raise invalid(f"Input {name!r} is nested too deeply.")
-    flat = list(_flat(value, shape, name))
-    if len(flat) > MAX_VALUES:
-        raise Refused(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"Input {name!r} has {len(flat):,} values, and {MAX_VALUES:,} are the most. Split the request.",
-        )
-    typed = [_typed(each, dtype, name) for each in flat]
-    if dtype == tf.string:
-        values = np.empty(len(typed), object)
-        values[:] = typed
-    else:
-        try:
-            with np.errstate(over="raise"):
-                values = np.array(typed, float if dtype.is_floating else np.int64).astype(
-                    dtype.as_numpy_dtype
-                )
-            fits = dtype.is_floating or values.tolist() == typed
-        except (OverflowError, FloatingPointError):
-            fits = False
-        if not fits:
-            raise invalid(f"Input {name!r} has a number that is too large for {dtype.name}.")
-    return values.reshape(shape)
-
-
-def _flat(value: Any, shape: list[int], name: str) -> Iterator[Any]:
-    if not shape:
-        if isinstance(value, list):
-            raise invalid(f"Input {name!r} has a list where other rows have a value.")
-        yield value
-        return
-    if not isinstance(value, list) or len(value) != shape[0]:
-        raise invalid(
-            f"Input {name!r} must be dense: lists of one depth have one length. Pad sequences with what stands for "
-            'missing ("" or -1).'
-        )
-    for each in value:
-        yield from _flat(each, shape[1:], name)
-
-
-def _typed(value: Any, dtype: tf.DType, name: str) -> Any:
-    if dtype == tf.string:
-        if isinstance(value, str):
-            return value.encode("utf-8", "surrogatepass")
-        if (decoded := _bytes(value)) is not None:
-            return decoded
-    elif dtype == tf.bool:
-        if isinstance(value, bool):
-            return value
-    elif isinstance(value, int) and not isinstance(value, bool):
-        return value
-    elif isinstance(value, float) and dtype.is_floating:
-        return value
-    raise invalid(f"Input {name!r} must be {dtype.name}. Received: {json.dumps(value)[:80]}.")
-
-
-def _bytes(value: Any) -> bytes | None:
-    """What `{"b64": "..."}` holds; `None` of anything else."""
-    if not isinstance(value, Mapping) or value.keys() != {"b64"} or not isinstance(value["b64"], str):
-        return None
-    try:
-        return base64.b64decode(value["b64"], validate=True)
-    except (binascii.Error, ValueError):
-        raise invalid('The value of "b64" is not base64.') from None
-
-
-def _values(value: np.ndarray) -> Any:
-    if value.dtype == object:
-        value = np.vectorize(lambda each: each.decode("utf-8", "replace"), otypes=[object])(value)
-    return value.tolist()
-
-
-def status(statuses: Mapping[int, Any]) -> dict[str, Any]:
-    """The answer to `GET /v1/models/NAME`."""
-    name_of = get_model_status_pb2.ModelVersionStatus.State.Name
-    return {
-        "model_version_status": [
-            {
-                "version": str(number),
-                "state": name_of(each.state),
-                "status": {
-                    "error_code": "UNKNOWN" if each.message else "OK",
-                    "error_message": each.message,
-                },
-            }
-            for number, each in statuses.items()
-        ]
-    }
-
-
-def metadata(version: Version) -> dict[str, Any]:
-    """The answer to `GET /v1/models/NAME/metadata`."""
-    signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=version.signatures)
-    return {
-        "model_spec": {"name": version.name, "signature_name": "", "version": str(version.number)},
-        "metadata": {
-            "signature_def": json_format.MessageToDict(signatures, preserving_proto_field_name=True)
-        },
-    }
-
-
-# HTTP ----------------------------------------------------------------------------------------------------------------
-
-
 class HTTPError(Exception):
     """A request that HTTP itself turns away."""
 
     def __init__(self, status: int, message: str, **headers: str):
-        super().__init__(message)
+        super().__init__(short(message, MAX_MESSAGE))
         self.status = status
         self.headers = headers
 
@@ -217,48 +72,93 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "cdrzoo"
     sys_version = ""
-    timeout = 60
+    timeout = IDLE_SECONDS
     disable_nagle_algorithm = True
     server: RestServer
+    late = False
+
+    # A request's way ----------------------------------------------------------------------------------------------
+
+    def handle_one_request(self) -> None:
+        """Waits for a request, which must then be here in time, and answers it."""
+        arrivals = self.server.arrivals
+        arrivals.begin(self, IDLE_SECONDS, self._cut)
+        try:
+            first = self.rfile.peek(1)
+            arrivals.begin(self, REQUEST_SECONDS, self._cut)
+            if first.startswith(b"\r\n"):  # of the request before, as some clients send it
+                self.rfile.readline()
+            super().handle_one_request()
+        except TimeoutError:
+            self.close_connection = True
+        finally:
+            arrivals.end(self)
+
+    def _cut(self) -> None:
+        self.late = True
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RD)
+
+    def parse_request(self) -> bool:
+        """The request line and the headers, which have a limit together."""
+        if not self.raw_requestline.strip():
+            self.requestline = ""
+            self.send_error(400, "The request line is empty.")
+            return False
+        file, self.rfile = self.rfile, _Head(self.rfile)
+        try:
+            return super().parse_request()
+        finally:
+            self.rfile = file
 
     def answer(self) -> None:
         """Any method: finds what the path asks for and replies with JSON, whatever happens."""
         self.unread = True
         headers: Mapping[str, str] = {}
-        with self.server.working():
+        if self.request_version == "HTTP/0.9":  # which knows neither a status nor headers
+            self.request_version = "HTTP/1.0"
+        with self.server.working(), contextlib.ExitStack() as place:
             try:
-                code, reply = 200, self._result()
+                code, reply = 200, self._result(place)
             except HTTPError as error:
                 code, reply, headers = error.status, {"error": str(error)}, error.headers
             except Refused as refused:
                 code, reply = STATUS.get(refused.code, 500), {"error": refused.message}
-            except RecursionError:
-                code, reply = 400, {"error": "The body is nested too deeply."}
             except (ConnectionError, TimeoutError):
                 raise
             except Exception as error:
-                log.exception("%s %s failed", self.command, self.path)
+                log.exception("%s %s failed", self.command, short(self.path))
                 code, reply = 500, {"error": f"The server failed: {type(error).__name__}."}
             self._reply(code, reply, headers)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = answer
 
-    def _result(self) -> dict[str, Any]:
+    def _result(self, place: contextlib.ExitStack) -> dict[str, Any]:
+        self._check_arrived()
+        self._check_host()
         found = PATH.fullmatch(unquote(self.path.partition("?")[0]))
         if not found:
-            raise HTTPError(404, f"There is nothing at {self.path[:200]}. Models are under /v1/models/NAME.")
-        action = found["action"] or ""
+            raise HTTPError(404, f"There is nothing at {short(self.path)}. Models are under /v1/models/NAME.")
+        action = (found["action"] or "").lower()
         method = "POST" if action.startswith(":") else "GET"
         if self.command != method:
-            raise HTTPError(405, f"{found[0]} takes {method}, not {self.command}.", Allow=method)
+            raise HTTPError(
+                400 if self.command in ("GET", "POST") else 405,
+                f"Malformed request: {self.command} {short(found[0])}. It takes {method}.",
+                Allow=method,
+            )
         models: Models = self.server.models
         number = found["version"]
         if number is not None and not (number.isascii() and number.isdigit()):
-            raise invalid(f"A version is a whole number. Received: {shown(number)}.")
-        version = None if number is None else int(number[:20])
+            raise invalid(f"A version is a whole number. Received: {quoted(number)}.")
+        version = None if number is None else _whole(number)
         if action == ":predict":
-            body = self._body()
-            return predict(body, models.find(found["name"], version, found["label"]))
+            models.find(found["name"], version, found["label"])  # before the body is read
+            body = self._body(place)
+            self.server.arrivals.end(self)
+            large = len(body) > LARGE_BYTES
+            with self.server.lane.turn() if large else contextlib.nullcontext():
+                return predict(body, models.find(found["name"], version, found["label"]))
         if action in (":classify", ":regress"):
             raise HTTPError(501, f"{action[1:]} is not served; exports have signatures of predict.")
         if action == "/metadata":
@@ -267,29 +167,108 @@ class Handler(http.server.BaseHTTPRequestHandler):
             version = models.find(found["name"], label=found["label"]).number
         return status(models.statuses(found["name"], version))
 
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding") or "Content-Length" not in self.headers:
-            raise HTTPError(411, "Say the length of the body in Content-Length.")
-        given = self.headers["Content-Length"].strip()
-        if not (given.isascii() and given.isdigit()):
-            raise HTTPError(400, f"Content-Length is not a number: {given[:40]!r}.")
-        length, most = int(given[:20]), self.server.max_bytes
-        if length > most:
-            raise HTTPError(
-                413, f"The body has {length:,} bytes, and {most:,} are the most. Split the request."
-            )
+    def _check_arrived(self) -> None:
+        if self.late:
+            raise HTTPError(408, f"A request must be sent within {REQUEST_SECONDS:.0f} seconds.")
+
+    def _check_host(self) -> None:
+        """A page of the web whose name was made to mean this machine gets nothing of it."""
+        given = self.headers.get_all("Host", [])
+        if len(given) > 1:
+            raise HTTPError(400, "The request has more than one Host.")
+        port = self.server.server_address[1]
+        for host in given:
+            if host.strip().lower().removesuffix(f":{port}") not in ("127.0.0.1", "localhost", "[::1]"):
+                raise HTTPError(
+                    403,
+                    f"Host must be 127.0.0.1, localhost or [::1], with port {port} or none. Received: {quoted(host)}.",
+                )
+
+    # Bodies -------------------------------------------------------------------------------------------------------
+
+    def _body(self, place: contextlib.ExitStack) -> bytes:
+        """The body, unpacked. One that is large, or may be, needs a place before it is read."""
+        encoding = self.headers.get("Content-Encoding", "identity").strip().lower()
         if self.headers.get_content_type() not in TYPES and "Content-Type" in self.headers:
-            raise HTTPError(415, f"Send application/json. Received: {self.headers.get_content_type()}.")
-        if self.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise HTTPError(415, f"Send the body as it is, not {self.headers['Content-Encoding']}.")
-        body = self.rfile.read(length)
+            raise HTTPError(
+                415, f"Send application/json. Received: {short(self.headers.get_content_type())}."
+            )
+        if encoding not in ("identity", "gzip"):
+            raise HTTPError(415, f"Send the body as it is or as gzip. Received: {quoted(encoding)}.")
+        chunked = "Transfer-Encoding" in self.headers
+        if chunked and self.headers["Transfer-Encoding"].strip().lower() != "chunked":
+            raise HTTPError(501, "Of Transfer-Encoding `chunked` is known, and nothing else.")
+        if chunked and "Content-Length" in self.headers:
+            raise HTTPError(400, "Say Content-Length or Transfer-Encoding, not both.")
+        length = -1 if chunked else self._length()
+        self._check_size(length)
+        if chunked or encoding == "gzip" or length > LARGE_BYTES:
+            place.enter_context(self.server.lane.place())
+        body = self._chunks() if chunked else self.rfile.read(length)
+        self._check_arrived()
         if len(body) < length:
             raise HTTPError(400, f"The body ended after {len(body):,} of {length:,} bytes.")
         self.unread = False
-        return body
+        return self._unzipped(body) if encoding == "gzip" else body
+
+    def _length(self) -> int:
+        given = {each.strip() for each in self.headers.get_all("Content-Length", [])}
+        if not given:
+            raise HTTPError(411, "Say the length of the body in Content-Length, or send it in chunks.")
+        text = given.pop()
+        if given or not (text.isascii() and text.isdigit()):
+            raise HTTPError(400, f"Content-Length is not a number: {quoted(text)}.")
+        return _whole(text)
+
+    def _check_size(self, length: int) -> None:
+        most = self.server.max_bytes
+        if length > most:
+            size = f"{length:,}" if length < 10**18 else "too many"
+            raise HTTPError(413, f"The body has {size} bytes, and {most:,} are the most. Split the request.")
+
+    def _chunks(self) -> bytes:
+        body = bytearray()
+        while size := self._chunk_size():
+            self._check_size(len(body) + size)
+            body += self.rfile.read(size)
+            if self.rfile.read(2) != b"\r\n":
+                self._check_arrived()
+                raise HTTPError(400, "A chunk of the body does not end where it says.")
+        head = _Head(self.rfile)
+        try:
+            while head.readline().strip():  # trailers, of which nothing is read
+                pass
+        except http.client.LineTooLong:
+            raise HTTPError(431, "What stands behind the last chunk is too long.") from None
+        return bytes(body)
+
+    def _chunk_size(self) -> int:
+        line = self.rfile.readline(1024)
+        size = line.partition(b";")[0].strip()
+        if not line.endswith(b"\n") or not re.fullmatch(rb"[0-9a-fA-F]{1,15}", size):
+            self._check_arrived()
+            raise HTTPError(400, f"A chunk of the body must begin with its size. Received: {line[:40]!r}.")
+        return int(size, 16)
+
+    def _unzipped(self, body: bytes) -> bytes:
+        unzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        try:
+            plain = unzip.decompress(body, self.server.max_bytes + 1)
+        except zlib.error as error:
+            raise HTTPError(400, f"The body is not gzip: {error}.") from None
+        if len(plain) > self.server.max_bytes:
+            most = self.server.max_bytes
+            raise HTTPError(
+                413, f"The body unpacks to more than {most:,} bytes, the most. Split the request."
+            )
+        if not unzip.eof or unzip.unused_data:
+            raise HTTPError(400, "The body is not gzip: it ends too early, or something stands behind it.")
+        return plain
+
+    # Replies ------------------------------------------------------------------------------------------------------
 
     def _reply(self, code: int, reply: Any, headers: Mapping[str, str]) -> None:
-        content = (json.dumps(reply) + "\n").encode()
+        content = _json(reply)
         if self.unread and self.command != "GET":  # what is left of the body would read as the next request
             self.close_connection = True
             self._discard()
@@ -306,10 +285,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _discard(self) -> None:
         """Reads what a client is still sending, within reason: it looks for the answer only when it has sent all."""
-        given = self.headers.get("Content-Length", "0").strip()
-        left = min(int(given), 16 * self.server.max_bytes) if given.isascii() and given.isdigit() else 0
-        self.connection.settimeout(2)
+        self.server.arrivals.begin(self, 2, self._cut)
         try:
+            left = 16 * self.server.max_bytes
+            if "Transfer-Encoding" not in self.headers:
+                given = self.headers.get("Content-Length", "").strip()
+                left = min(_whole(given), left) if given.isascii() and given.isdigit() else 0
+            self.connection.settimeout(2)
             while left > 0 and (read := self.rfile.read1(min(left, 1 << 16))):
                 left -= len(read)
         except (TimeoutError, ConnectionError):
@@ -318,7 +300,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What `http.server` itself turns away: broken request lines, headers and methods."""
         self.close_connection = True
-        content = (json.dumps({"error": message or self.responses[code][0]}) + "\n").encode()
+        self.request_version = self.protocol_version  # else it answers without a status line
+        content = _json({"error": short(message or self.responses[code][0], MAX_MESSAGE)})
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
@@ -330,18 +313,82 @@ class Handler(http.server.BaseHTTPRequestHandler):
         log.debug(format, *args)
 
 
+class _Head:
+    """The lines of a head, which ends within its limit."""
+
+    def __init__(self, file: Any):
+        self._file, self._left = file, MAX_HEAD
+
+    def readline(self, most: int = MAX_HEAD) -> bytes:
+        line = self._file.readline(min(most, self._left + 1))
+        self._left -= len(line)
+        if self._left < 0:
+            raise http.client.LineTooLong("header line")
+        return line
+
+
+def _json(reply: Any) -> bytes:
+    return (json.dumps(reply) + "\n").encode()
+
+
+def _whole(digits: str) -> int:
+    """A whole number of any length; one of more than 20 digits as some number that is as good."""
+    return int(digits.lstrip("0")[:20] or "0")
+
+
+BUSY = _json({"error": f"The server has {CONNECTIONS} connections, the most. Try again."})
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(BUSY), BUSY)
+)
+
+
 class RestServer(http.server.ThreadingHTTPServer):
-    """The HTTP server; a thread a connection."""
+    """The HTTP server; a thread a connection, of which there are so many and no more."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], models: Models, max_bytes: int):
+    def __init__(
+        self, address: tuple[str, int], models: Models, max_bytes: int, lane: Lane, arrivals: Arrivals
+    ):
         super().__init__(address, Handler)
         self.models = models
         self.max_bytes = max_bytes
+        self.lane = lane
+        self.arrivals = arrivals
         self._busy = threading.Condition()
         self._working = 0
+        self._connections = 0
+        self._turned_away: collections.deque[tuple[float, socket.socket]] = collections.deque()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Gives a connection its thread. Where all are taken, one that only waits makes room, or this one is told."""
+        if self._connections >= CONNECTIONS and not self.arrivals.evict():
+            with contextlib.suppress(OSError):
+                request.setblocking(False)
+                request.send(BUSY)
+                request.shutdown(socket.SHUT_WR)
+            self._turned_away.append((time.monotonic(), request))  # closed at once, it might lose the answer
+            return
+        with self._busy:
+            self._connections += 1
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """A connection, to its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._busy:
+                self._connections -= 1
+
+    def service_actions(self) -> None:
+        """Between requests: closes what was turned away, and cuts off what takes too long."""
+        away, now = self._turned_away, time.monotonic()
+        while away and (len(away) > CONNECTIONS or away[0][0] < now - 1):
+            away.popleft()[1].close()
+        self.arrivals.sweep()
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:

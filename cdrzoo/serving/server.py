@@ -15,15 +15,26 @@ from typing import Any
 import grpc
 import tensorflow as tf
 from google.protobuf import message
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
 
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, is_number, is_whole, shown
+from cdrzoo.serving.limits import (
+    CALLS,
+    LARGE_BYTES,
+    LARGE_VALUES,
+    MAX_BYTES,
+    REQUEST_SECONDS,
+    Arrivals,
+    Lane,
+    Refused,
+    invalid,
+    too_large,
+)
 from cdrzoo.serving.rest import RestServer
-from cdrzoo.serving.versions import Models, Refused, Version, array, invalid, log
+from cdrzoo.serving.versions import Models, Version, array, log
+from cdrzoo.serving.wire import Survey
 
 HOST = "127.0.0.1"
-MAX_BYTES = 16 * 2**20
-"""The largest request; a client splits what is larger."""
 
 
 class Server:
@@ -37,11 +48,10 @@ class Server:
         port: of gRPC; default 8500, TensorFlow Serving's. 0 takes a free one.
         rest_port: of REST; default 8501.
         seconds: between two looks for new versions; default 1.
-        threads: requests over gRPC that are answered at a time; default 8.
         max_bytes: the largest request; default 16 MiB.
 
     Raises:
-        InputError: the folder holds no model that can be loaded, or a port is taken.
+        InputError: the folder holds no model that can be loaded, a port is taken or none, or a setting means nothing.
     """
 
     def __init__(
@@ -51,21 +61,35 @@ class Server:
         port: int = 8500,
         rest_port: int = 8501,
         seconds: float = 1.0,
-        threads: int = 8,
         max_bytes: int = MAX_BYTES,
     ):
-        self.models = Models(folder)
+        for name, value in (("port", port), ("rest_port", rest_port)):
+            if not (is_whole(value) and value < 2**16):
+                wanted = "a whole number from 0 to 65535 (0: any free one)"
+                raise InputError(f"`{name}` must be {wanted}. Received: {shown(value)}.")
+        if not (is_number(seconds) and seconds > 0):
+            raise InputError(f"`seconds` must be a finite number above 0. Received: {shown(seconds)}.")
+        if not is_whole(max_bytes, 1):
+            raise InputError(
+                f"`max_bytes` must be a whole number of at least 1. Received: {shown(max_bytes)}."
+            )
+        self.models, lane, arrivals = Models(folder), Lane(), Arrivals()
         self._grpc = grpc.server(
-            futures.ThreadPoolExecutor(threads, "cdrzoo-grpc"),
-            options=[("grpc.max_receive_message_length", max_bytes), ("grpc.so_reuseport", 0)],
+            futures.ThreadPoolExecutor(CALLS, "cdrzoo-grpc"),
+            options=[
+                ("grpc.max_receive_message_length", max_bytes),
+                ("grpc.max_concurrent_streams", CALLS // 2),
+                ("grpc.so_reuseport", 0),
+            ],
+            maximum_concurrent_rpcs=CALLS,
         )
-        self._grpc.add_generic_rpc_handlers(_services(self.models))
+        self._grpc.add_generic_rpc_handlers(_services(self.models, lane, arrivals))
         try:
             self.port = self._grpc.add_insecure_port(f"{HOST}:{port}")
         except RuntimeError:
             raise InputError(_taken(port)) from None
         try:
-            self._rest = RestServer((HOST, rest_port), self.models, max_bytes)
+            self._rest = RestServer((HOST, rest_port), self.models, max_bytes, lane, arrivals)
         except OSError:
             raise InputError(_taken(rest_port)) from None
         self.rest_port = self._rest.server_address[1]
@@ -123,18 +147,17 @@ def _taken(port: int) -> str:
 # The services --------------------------------------------------------------------------------------------------------
 
 
-def _services(models: Models) -> list[grpc.GenericRpcHandler]:
+def _services(models: Models, lane: Lane, arrivals: Arrivals) -> list[grpc.GenericRpcHandler]:
     """PredictionService and ModelService, as far as they are served; gRPC itself says so of their other methods."""
 
-    def predict(request):
-        version = _find(models, request.model_spec)
-        inputs = {name: array(tensor, name) for name, tensor in request.inputs.items()}
-        signature = request.model_spec.signature_name
-        response = predict_pb2.PredictResponse()
-        for name, value in version.run(signature, inputs, request.output_filter).items():
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
-        _describe(response.model_spec, version, signature or "serving_default")
-        return response
+    def predict(body):
+        survey = Survey.of(body)
+        version = _asked(models, survey)
+        if len(body) <= LARGE_BYTES and survey.count() <= LARGE_VALUES:
+            return _predicted(version, body)
+        with lane.place(), lane.turn():
+            survey.count()
+            return _predicted(version, body)
 
     def get_model_metadata(request):
         if list(request.metadata_field) != ["signature_def"]:
@@ -161,29 +184,71 @@ def _services(models: Models) -> list[grpc.GenericRpcHandler]:
                 added.status.error_message = status.message
         return response
 
+    def method(answer: Callable[[Any], Any], kind: Any = None) -> grpc.RpcMethodHandler:
+        return _method(answer, kind, arrivals)
+
+    prediction = {
+        "Predict": method(predict),
+        "GetModelMetadata": method(get_model_metadata, get_model_metadata_pb2.GetModelMetadataRequest),
+    }
+    state = {"GetModelStatus": method(get_model_status, get_model_status_pb2.GetModelStatusRequest)}
     return [
-        grpc.method_handlers_generic_handler(
-            "tensorflow.serving.PredictionService",
-            {
-                "Predict": _method(predict_pb2.PredictRequest, predict),
-                "GetModelMetadata": _method(
-                    get_model_metadata_pb2.GetModelMetadataRequest, get_model_metadata
-                ),
-            },
-        ),
-        grpc.method_handlers_generic_handler(
-            "tensorflow.serving.ModelService",
-            {"GetModelStatus": _method(get_model_status_pb2.GetModelStatusRequest, get_model_status)},
-        ),
+        grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", prediction),
+        grpc.method_handlers_generic_handler("tensorflow.serving.ModelService", state),
     ]
 
 
-def _method(kind: Any, answer: Callable[[Any], Any]) -> grpc.RpcMethodHandler:
-    """A method whose errors become status codes. It parses the request itself, to say so when that fails."""
+def _asked(models: Models, survey: Survey) -> Version:
+    """The version that a request asks for, whose inputs have the names they should have."""
+    try:
+        spec = model_pb2.ModelSpec.FromString(survey.spec)
+    except message.DecodeError:
+        raise invalid("The bytes are not a PredictRequest.") from None
+    version = _find(models, spec)
+    version.check_names(spec.signature_name, survey.names)
+    return version
 
-    def call(body, context):
+
+def _predicted(version: Version, body: bytes) -> Any:
+    """The answer to a request that is known to be small enough to be parsed."""
+    try:
+        request = predict_pb2.PredictRequest.FromString(body)
+    except message.DecodeError:
+        raise invalid("The bytes are not a PredictRequest.") from None
+    inputs = {name: array(tensor, name) for name, tensor in request.inputs.items()}
+    signature = request.model_spec.signature_name
+    response = predict_pb2.PredictResponse()
+    for name, value in version.run(signature, inputs, request.output_filter).items():
+        response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+    _describe(response.model_spec, version, signature or "serving_default")
+    return response
+
+
+def _method(answer: Callable[[Any], Any], kind: Any, arrivals: Arrivals) -> grpc.RpcMethodHandler:
+    """A method whose errors become status codes. It reads and parses the request itself: to cut off one that does not
+    arrive, and to say so where bytes are no request. `kind` it is parsed to; `None`: `answer` takes the bytes.
+    """
+
+    def call(requests, context):
+        arrivals.evict(CALLS * 3 // 4)
+        arrivals.begin(context, REQUEST_SECONDS, context.cancel)
         try:
-            return answer(kind.FromString(body)).SerializeToString()
+            body = next(requests, None)
+        except Exception:  # the client, or `cancel`, has ended it
+            return b""
+        finally:
+            arrivals.end(context)
+        if not context.is_active():
+            return b""
+        code = details = None
+        try:
+            if body is None:
+                raise invalid("The call holds no request.")
+            if kind and len(body) > LARGE_BYTES:
+                raise too_large(
+                    f"A {kind.__name__} has {len(body):,} bytes, and {LARGE_BYTES:,} are the most."
+                )
+            return answer(kind.FromString(body) if kind else body).SerializeToString()
         except message.DecodeError:
             code, details = grpc.StatusCode.INVALID_ARGUMENT, f"The bytes are not a {kind.__name__}."
         except Refused as refused:
@@ -193,7 +258,7 @@ def _method(kind: Any, answer: Callable[[Any], Any]) -> grpc.RpcMethodHandler:
             code, details = grpc.StatusCode.INTERNAL, f"The server failed: {type(error).__name__}."
         context.abort(code, details)
 
-    return grpc.unary_unary_rpc_method_handler(call)
+    return grpc.stream_unary_rpc_method_handler(call)
 
 
 def _find(models: Models, spec: Any) -> Version:

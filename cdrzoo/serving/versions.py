@@ -16,30 +16,15 @@ from tensorflow_serving.apis import get_model_status_pb2, prediction_log_pb2
 
 from cdrzoo.errors import InputError
 from cdrzoo.export.graph import graph_session
-from cdrzoo.serving.config import Served, read_config, versions_of
+from cdrzoo.serving.checks import Contract, check_names, check_shapes, words
+from cdrzoo.serving.config import MAX_VERSION, Served, numbers_of, read_config, versions_of
+from cdrzoo.serving.limits import ROWS_A_RUN, Refused, invalid, listed, quoted
 
 log = logging.getLogger(__name__)
 
 PREDICT = "tensorflow/serving/predict"
-MAX_VALUES = 2_000_000
-"""Values that one tensor of a request may have; a client splits what is larger."""
-
 State = get_model_status_pb2.ModelVersionStatus.State
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-
-class Refused(Exception):
-    """A request that is not answered: why, as a status code of gRPC and a sentence."""
-
-    def __init__(self, code: grpc.StatusCode, message: str):
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-def invalid(message: str) -> Refused:
-    """The request is at fault."""
-    return Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 class Version:
@@ -51,6 +36,7 @@ class Version:
     def __init__(self, name: str, number: int, path: pathlib.Path):
         self.name, self.number = name, number
         self.session, self.signatures = graph_session(path)
+        self.contract = Contract.read(path)
         self._warm_up(path / "assets.extra" / "tf_serving_warmup_requests")
 
     def signature(self, name: str) -> Any:
@@ -59,74 +45,86 @@ class Version:
         definition = self.signatures.get(name)
         if definition is None or definition.method_name != PREDICT:
             known = sorted(n for n, d in self.signatures.items() if d.method_name == PREDICT)
-            raise invalid(f"Model {self.name!r} has no signature {name!r}. It has: {', '.join(known)}.")
+            raise invalid(f"Model {self.name!r} has no signature {quoted(name)}. It has: {listed(known)}.")
         return definition
+
+    def check_names(self, signature: str, names: Iterable[str]) -> None:
+        """Refuses inputs that are not those of a signature."""
+        what = f"Signature {signature or 'serving_default'!r} of model {self.name!r}"
+        check_names(what, self.signature(signature).inputs, names)
 
     def run(
         self, signature: str, inputs: Mapping[str, np.ndarray], wanted: Iterable[str] = ()
     ) -> dict[str, np.ndarray]:
         """The outputs of a signature, all or those that are `wanted`."""
         definition = self.signature(signature)
-        if inputs.keys() != set(definition.inputs):
-            raise invalid(
-                f"Signature {signature or 'serving_default'!r} of model {self.name!r} takes the inputs "
-                f"{', '.join(sorted(definition.inputs))}. Received: {', '.join(sorted(inputs)) or 'none'}."
-            )
-        feed = {}
-        for name, info in definition.inputs.items():
-            dtype, shape = tf.as_dtype(info.dtype), tf.TensorShape(info.tensor_shape)
-            value = inputs[name]
-            if value.dtype != dtype.as_numpy_dtype or not shape.is_compatible_with(value.shape):
-                raise invalid(
-                    f"Input {name!r} must be {dtype.name} of shape {_shape(shape.as_list())}. Received: "
-                    f"{'string' if value.dtype == object else value.dtype} of shape {_shape(value.shape)}."
-                )
-            feed[info.name] = value
-        outputs = {name: info.name for name, info in definition.outputs.items()}
-        foreign = sorted(set(wanted) - set(outputs))
-        if foreign:
-            raise invalid(f"There is no output {foreign[0]!r}. Outputs: {', '.join(sorted(outputs))}.")
-        if wanted:
-            outputs = {name: outputs[name] for name in wanted}
+        self.check_names(signature, inputs)
+        check_shapes(definition.inputs, inputs)
+        if self.contract is not None:
+            self.contract.check(signature or "serving_default", inputs)
+        outputs = dict(definition.outputs)
+        if foreign := set(wanted) - set(outputs):
+            raise invalid(f"There is no output {quoted(min(foreign))}. Outputs: {listed(outputs)}.")
+        return self._scored(definition, inputs, {n: outputs[n] for n in wanted} if wanted else outputs)
+
+    def _scored(
+        self, definition: Any, inputs: Mapping[str, np.ndarray], wanted: Mapping[str, Any]
+    ) -> dict[str, np.ndarray]:
+        """The graph's outputs; of many rows, which our exports score one by one, some thousand at a time."""
+        fetches = {name: info.name for name, info in wanted.items()}
+        feed = {info.name: inputs[name] for name, info in definition.inputs.items()}
+        count = max((len(value) for value in feed.values() if value.ndim), default=0)
+        if (
+            self.contract is None
+            or count <= ROWS_A_RUN
+            or not _by_row([*definition.inputs.values(), *wanted.values()])
+        ):
+            return self._run(fetches, feed)
+        parts = [
+            self._run(fetches, {key: value[start : start + ROWS_A_RUN] for key, value in feed.items()})
+            for start in range(0, count, ROWS_A_RUN)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in fetches}
+
+    def _run(self, fetches: Mapping[str, str], feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:
-            return self.session.run(outputs, feed)
+            return self.session.run(fetches, feed)
         except tf.errors.OpError as error:
-            code = _CODES.get(error.error_code, grpc.StatusCode.INTERNAL)
-            raise Refused(code, (error.message or str(error)).strip().partition("\n")[0]) from None
+            raise Refused(_CODES.get(error.error_code, grpc.StatusCode.INTERNAL), words(error)) from None
+        except UnicodeDecodeError:  # TensorFlow's words held bytes of the request
+            raise invalid("The graph refused what was sent, and its words are no text.") from None
 
     def _warm_up(self, path: pathlib.Path) -> None:
         if not path.exists():
             return
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        for i, record in enumerate(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()):
             request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-            self.run(
-                request.model_spec.signature_name,
-                {name: array(t, name) for name, t in request.inputs.items()},
-            )
+            inputs = {name: array(tensor, name) for name, tensor in request.inputs.items()}
+            try:
+                self.check_names(request.model_spec.signature_name, inputs)
+                definition = self.signature(request.model_spec.signature_name)
+                check_shapes(definition.inputs, inputs)
+                self._scored(definition, inputs, definition.outputs)
+            except Refused as refused:
+                raise Refused(refused.code, f"its warm-up request {i} fails: {refused.message}") from None
+
+
+def _by_row(infos: Iterable[Any]) -> bool:
+    """Whether the first dimension of all these tensors is the rows."""
+    shapes = [tf.TensorShape(info.tensor_shape) for info in infos]
+    return all(shape.rank and shape[0] is None for shape in shapes)
 
 
 def array(tensor: Any, name: str) -> np.ndarray:
-    """A `TensorProto` as an array; strings as objects. Its shape is looked at before memory is given to it."""
+    """A `TensorProto`, whose size is known to be bearable, as an array; strings as objects."""
     if tensor.tensor_shape.unknown_rank:
         raise invalid(f"Input {name!r} does not say its shape.")
-    count = 1
-    for dimension in tensor.tensor_shape.dim:
-        if dimension.size < 0:
-            raise invalid(f"Input {name!r} has a negative dimension.")
-        count *= dimension.size
-    if count > MAX_VALUES:
-        raise Refused(
-            grpc.StatusCode.RESOURCE_EXHAUSTED,
-            f"Input {name!r} has {count:,} values, and {MAX_VALUES:,} are the most. Split the request.",
-        )
+    if any(dimension.size < 0 for dimension in tensor.tensor_shape.dim):
+        raise invalid(f"Input {name!r} has a negative dimension.")
     try:
         return np.asarray(tf.make_ndarray(tensor))
     except Exception as error:  # what TensorFlow and NumPy raise differs with what is wrong
-        raise invalid(f"Input {name!r} is not a tensor: {str(error).partition(chr(10))[0]}.") from None
-
-
-def _shape(shape: Iterable[int | None]) -> str:
-    return f"[{', '.join('any' if size is None else str(size) for size in shape)}]"
+        raise invalid(f"Input {name!r} is not a tensor: {words(error)}.") from None
 
 
 @dataclass(frozen=True)
@@ -189,8 +187,7 @@ class Models:
         if label is not None:
             if label not in model.labels:
                 raise invalid(
-                    f"Model {name!r} has no version label {label!r}. "
-                    f"It has: {', '.join(sorted(model.labels)) or 'none'}."
+                    f"Model {name!r} has no version label {quoted(label)}. It has: {listed(model.labels)}."
                 )
             version = model.labels[label]
         versions = model.versions
@@ -217,8 +214,10 @@ class Models:
     def _model(self, name: str) -> Model:
         model = self._models.get(name)
         if model is None:
-            known = ", ".join(sorted(self._models)) or "none"
-            raise Refused(grpc.StatusCode.NOT_FOUND, f"There is no model {name!r}. Models: {known}.")
+            raise Refused(
+                grpc.StatusCode.NOT_FOUND,
+                f"There is no model {quoted(name)}. Models: {listed(self._models)}.",
+            )
         return model
 
     def _look(self, seconds: float) -> None:
@@ -232,6 +231,10 @@ class Models:
 
     def _refresh(self, name: str, served: Served) -> None:
         present = versions_of(served.path)
+        for number in numbers_of(served.path):
+            if number > MAX_VERSION and self._failed.setdefault(served.path / str(number), True) is True:
+                self._failed[served.path / str(number)] = "said"
+                log.warning("%s: %d is beyond 64 bits, which no server takes: passed over", name, number)
         wanted = served.chosen(present)
         before = self._models.get(name, Model())
         versions = dict(before.versions)
@@ -249,11 +252,8 @@ class Models:
                 statuses[number] = Status(State.AVAILABLE)
                 log.info("%s: version %d is loaded", name, number)
             except Exception as error:  # a SavedModel may fail in any way
-                reason = getattr(error, "message", None) or str(error)
                 self._failed[path] = stamp
-                statuses[number] = Status(
-                    State.END, f"cannot be loaded: {reason.strip().partition(chr(10))[0]}"
-                )
+                statuses[number] = Status(State.END, f"cannot be loaded: {words(error)}")
                 log.error("%s: version %d %s", name, number, statuses[number].message)
         if wanted and wanted <= versions.keys():  # the others go once all that is wanted is there
             for number in versions.keys() - wanted:
