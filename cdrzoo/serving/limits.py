@@ -29,8 +29,8 @@ MAX_WAITING = 8
 LARGE_BYTES = 2**18
 LARGE_VALUES = 2**16
 """A request of more is a large one."""
-ROWS_A_RUN = 4096
-"""Rows that the graph scores at once: it bounds the memory, and what other requests wait for."""
+ROWS_A_RUN, VALUES_A_RUN = 4096, 100_000
+"""Rows, and values of all inputs, that the graph takes at once: it bounds memory, and what other requests wait for."""
 CONNECTIONS = 128
 """Connections over REST."""
 CALLS = 64

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import collections
 import itertools
 import json
 from collections.abc import Mapping
@@ -15,14 +14,14 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
-from cdrzoo.serving.limits import MAX_DEPTH, check_values, invalid, listed, quoted, short
+from cdrzoo.serving.json_text import parse
+from cdrzoo.serving.limits import invalid, listed, short
 from cdrzoo.serving.versions import Version
-from cdrzoo.serving.wire import json_size
 
 
 def predict(body: bytes, version: Version) -> dict[str, Any]:
     """The answer to the body of a `:predict` request: `{"predictions": ...}` to rows, `{"outputs": ...}` to columns."""
-    request = _parsed(body)
+    request = parse(body)
     if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
         raise invalid('The body must be an object with either "instances" (rows) or "inputs" (columns).')
     name = request.get("signature_name", "")
@@ -44,27 +43,6 @@ def predict(body: bytes, version: Version) -> dict[str, Any]:
     if len(outputs) > 1:
         answer = [dict(zip(outputs, row)) for row in zip(*outputs.values(), strict=True)]
     return {"predictions": answer}
-
-
-def _parsed(body: bytes) -> Any:
-    """The JSON, once it is known to be small enough to be parsed."""
-    count, depth = json_size(body)
-    check_values(count)
-    if depth > MAX_DEPTH:
-        raise invalid(f"The body is nested too deeply: {depth} levels, and {MAX_DEPTH} are the most.")
-    try:
-        return json.loads(body.decode("utf-8-sig"), object_pairs_hook=_once)
-    except ValueError as error:
-        raise invalid(f"The body is not JSON: {short(str(error), 200)}.") from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, whose keys must differ: which of two values is meant nobody can know."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        (twice, _), *_ = collections.Counter(key for key, _ in pairs).most_common(1)
-        raise invalid(f"An object has {quoted(twice)} more than once. Give every key once.")
-    return found
 
 
 def _columns(instances: Any, infos: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -18,7 +18,7 @@ from cdrzoo.errors import InputError
 from cdrzoo.export.graph import graph_session
 from cdrzoo.serving.checks import Contract, check_names, check_shapes, words
 from cdrzoo.serving.config import MAX_VERSION, Served, numbers_of, read_config, versions_of
-from cdrzoo.serving.limits import ROWS_A_RUN, Refused, invalid, listed, quoted
+from cdrzoo.serving.limits import ROWS_A_RUN, VALUES_A_RUN, Refused, invalid, listed, quoted
 
 log = logging.getLogger(__name__)
 
@@ -73,16 +73,15 @@ class Version:
         """The graph's outputs; of many rows, which our exports score one by one, some thousand at a time."""
         fetches = {name: info.name for name, info in wanted.items()}
         feed = {info.name: inputs[name] for name, info in definition.inputs.items()}
-        count = max((len(value) for value in feed.values() if value.ndim), default=0)
-        if (
-            self.contract is None
-            or count <= ROWS_A_RUN
-            or not _by_row([*definition.inputs.values(), *wanted.values()])
-        ):
+        values = [value for value in feed.values() if value.ndim]
+        count = max(map(len, values), default=0)
+        step = min(max(VALUES_A_RUN * count // max(sum(value.size for value in values), 1), 1), ROWS_A_RUN)
+        infos = [*definition.inputs.values(), *wanted.values()]
+        if self.contract is None or count <= step or not _by_row(infos):
             return self._run(fetches, feed)
         parts = [
-            self._run(fetches, {key: value[start : start + ROWS_A_RUN] for key, value in feed.items()})
-            for start in range(0, count, ROWS_A_RUN)
+            self._run(fetches, {key: value[start : start + step] for key, value in feed.items()})
+            for start in range(0, count, step)
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in fetches}
 

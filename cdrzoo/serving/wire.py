@@ -1,4 +1,4 @@
-"""What a request holds, read off its bytes before any memory is taken for it."""
+"""What a PredictRequest holds, read off its bytes before any memory is taken for it."""
 
 from __future__ import annotations
 
@@ -11,37 +11,6 @@ from google.protobuf import message
 from tensorflow.core.framework import tensor_shape_pb2
 
 from cdrzoo.serving.limits import MAX_INPUTS, MAX_VALUES, check_values, invalid
-
-# JSON ----------------------------------------------------------------------------------------------------------------
-
-BLOCK = 2**20
-QUOTE, COMMA = b'",'
-_STEP = np.zeros(256, np.int8)
-_STEP[list(b"[{")], _STEP[list(b"]}")] = 1, -1
-
-
-def json_size(body: bytes) -> tuple[int, int]:
-    """How many values a JSON text has at most (list entries, lists and objects), and how deep they lie in each other.
-
-    A text that is no JSON gets some number: it is for the parser to say so.
-    """
-    if b"\\" in body:  # an escaped quote ends no string
-        body = body.replace(b"\\\\", b"..").replace(b'\\"', b"..")
-    count = depth = deepest = 0
-    inside = False
-    for start in range(0, len(body), BLOCK):
-        block = np.frombuffer(body, np.uint8, min(BLOCK, len(body) - start), start)
-        text = np.logical_xor.accumulate(block == QUOTE) ^ inside
-        inside = bool(text[-1])
-        steps = np.where(text, np.int8(0), _STEP[block])
-        count += int(np.count_nonzero((block == COMMA) & ~text)) + int(np.count_nonzero(steps > 0))
-        depths = np.cumsum(steps, dtype=np.int32)
-        deepest = max(deepest, depth + int(depths.max()))
-        depth += int(depths[-1])
-    return count, deepest
-
-
-# Protocol buffers ----------------------------------------------------------------------------------------------------
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 # Of TensorProto: the bytes of a value in each packed `*_val`; 0: varints. And those that are one field a value.
