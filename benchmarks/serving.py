@@ -242,7 +242,7 @@ def malformed(addresses: dict[str, str], rows: pd.DataFrame) -> None:
         ("an unknown feature", "POST", ":predict", body(no_such=1), {}),
         ("20 MB", "POST", ":predict", b" " * 20_000_000, {}),
         ("XML", "POST", ":predict", b"<x/>", {"Content-Type": "application/xml"}),
-        ("no length", "POST", ":predict", iter([b"{}"]), {}),
+        ("in chunks, an empty object", "POST", ":predict", iter([b"{}"]), {}),
         ("GET for POST", "GET", ":predict", None, {}),
         ("an unknown path", "GET", "/none", None, {}),
         ("an unknown version", "POST", "/versions/99999:predict", body(), {}),

@@ -43,7 +43,9 @@ def check_names(what: str, wanted: Iterable[str], received: Iterable[str]) -> No
     if unknown := received - wanted:
         raise invalid(f"There is no input {quoted(min(unknown))} in {what}. Inputs: {listed(wanted)}.")
     if absent := wanted - received:
-        raise invalid(f"{what} takes the inputs {listed(wanted)}. Not received: {listed(absent)}.")
+        raise invalid(
+            f"{what[0].upper()}{what[1:]} takes the inputs {listed(wanted)}. Not received: {listed(absent)}."
+        )
 
 
 def check_shapes(infos: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> None:

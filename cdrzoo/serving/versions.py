@@ -50,7 +50,7 @@ class Version:
 
     def check_names(self, signature: str, names: Iterable[str]) -> None:
         """Refuses inputs that are not those of a signature."""
-        what = f"Signature {signature or 'serving_default'!r} of model {self.name!r}"
+        what = f"signature {quoted(signature or 'serving_default')} of model {self.name!r}"
         check_names(what, self.signature(signature).inputs, names)
 
     def run(

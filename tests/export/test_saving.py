@@ -438,9 +438,10 @@ def test_raw_rows_by_hand():
     )
     assert first["user"].bytes_list.value == ["ü1".encode()] and first["seen"].bytes_list.value == [
         b"a",
+        b"",
         b"b",
     ]
-    assert not second.keys()
+    assert not second.keys()  # what is missing altogether is left out
     assert sorted(third.keys()) == ["day", "user"]
     assert missing_rows(FEATURES)["seen"].shape == (1, 1)
     with pytest.raises(DataError, match="lack column 'day'"):

@@ -325,7 +325,7 @@ def test_json_is_counted_before_it_is_parsed():
 
 
 def test_errors_have_a_length(server, stub, raw):
-    long = "\u00e4" * 50_000
+    long = "\u00e4" * 20_000
     for change in (
         lambda r: setattr(r.model_spec, "name", long),
         lambda r: setattr(r.model_spec, "signature_name", long),
