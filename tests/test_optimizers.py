@@ -284,6 +284,7 @@ def tensors_of_a_step(optimizer, rows):
     return [shape for shape in shapes if shape.rank and rows in shape.as_list()]
 
 
+@pytest.mark.slow
 def test_no_tensor_of_a_step_has_the_rows_of_a_table():
     rows = 7919  # a number that nothing else in the step has
     assert tensors_of_a_step(keras.optimizers.Adam(), rows), "the check itself is blind"

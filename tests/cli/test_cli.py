@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from cdrzoo import cli
-from cdrzoo.cli import experiments
 from cdrzoo.data import synthetic
+from cdrzoo.experiments.entries import read_entries
 from cdrzoo.models import CARDS, card
 from cdrzoo.schema import Schema, Table
 from cdrzoo.training import callbacks
@@ -78,7 +78,7 @@ def test_evaluate_gives_what_training_reported(run, capsys):
 
 def test_brackets_keep_the_values_of_an_entry_together():
     texts = ["dnn:units=[8, 4]:dropout=0.2", "cmf:loss_weights={books: 0.3, films: 1}", "lr"]
-    assert [entry.label for entry in experiments._entries(",".join(texts))] == texts
+    assert [entry.label for entry in read_entries(",".join(texts))] == texts
 
 
 def test_export_verify_predict(run, demo, tmp_path, capsys):

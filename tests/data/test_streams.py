@@ -95,6 +95,7 @@ def test_training_shuffles_whole_batches_with_static_shapes(prepared, files):
     assert (rows_of(epochs[0], "films")["item"] != rows_of(epochs[1], "films")["item"]).any()
 
 
+@pytest.mark.slow
 def test_a_resumed_stream_goes_on_where_it_was(prepared, files):
     folder, sources = files
     arguments = {"batch_size": 32, "shuffle_rows": 100, "seed": 4, "folder": folder}

@@ -260,6 +260,7 @@ def alarms(repeats, **arguments):
     return by["user"], by["row"]
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_false_alarms_keep_their_level():
     """Equal true AUCs, 250 logs: as many alarms as chance allows at 5 %. Rows taken as independent give more."""

@@ -185,6 +185,7 @@ def test_the_space_is_checked_first(config, runs, tmp_path):
     assert not runs and not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_what_a_model_does_not_have_is_left_out_and_said(config, runs, tmp_path):
     told = []
     entries = [Entry.parse("lr"), Entry.parse("mkt")]

@@ -212,6 +212,7 @@ def test_models_without_sequences(encoder, frame, tmp_path):
     assert report.ok and not [check for check in report.checks if "sequences" in check.name]
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_said(cctl, encoder, frame, tmp_path):
     model, path = cctl
     with pytest.raises(InputError, match="holds no SavedModel"):

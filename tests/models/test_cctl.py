@@ -248,6 +248,7 @@ def test_synchronisation_copies_weights_and_moments(optimizer):
 # The selector and its reward ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schema", [toy_schema, three_schema], ids=["one source", "two sources"])
 def test_the_selector_moves_at_the_end_of_a_window_and_along_equation_9(schema):
     model = make(schema(), sync_every=4, alpha=0.5, selector_learning_rate=0.02)

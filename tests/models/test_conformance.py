@@ -203,7 +203,7 @@ def test_save_and_load_give_equal_scores_and_training_goes_on_alike(trained, tmp
 
 
 @pytest.mark.once
-@each_case(own=LOSSES)
+@each_case(own=LOSSES, quick=False)
 def test_rows_of_weight_zero_do_not_count(case, trained, copy):
     x, y = both(copy)
     weights = {name: tf.cast(tf.range(len(x[name]["user"])) % 3 > 0, "float32") for name in x}

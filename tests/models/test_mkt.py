@@ -335,6 +335,7 @@ def test_without_gamma_the_loss_is_that_of_the_predictions():
     assert logs["loss"] == pytest.approx((24 * logs["books_loss"] + 16 * logs["films_loss"]) / 40, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighting", ["rows", "domains"])
 def test_a_domain_without_rows_adds_nothing(weighting):
     x, y = toy_rows(toy_schema(), ROWS)

@@ -203,6 +203,7 @@ def test_an_interrupted_fit_ends_as_an_uninterrupted_one(make, domains, interrup
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupted_at", [3, 4])
 def test_what_early_stopping_and_checkpoints_remember_comes_back(interrupted_at, tmp_path):
     # Best at epoch 1, then worse: patience 3 stops after epoch 4. Interrupted while waiting, earlier and later.

@@ -93,7 +93,7 @@ def test_the_weight_of_a_source_changes_what_is_learnt(small):
             {"attention_weights": [f"films, books_shown, {of}" for of in ("alpha", "beta")]},
             marks=pytest.mark.slow,
         ),
-        ("mmoe", {"gates": ["films, 1", "films, 2"]}),
+        pytest.param("mmoe", {"gates": ["films, 1", "films, 2"]}, marks=pytest.mark.slow),
         pytest.param(
             "mkt", {"gate_activity": ["cross"], "feature_importance": ["minutes"]}, marks=pytest.mark.slow
         ),
