@@ -57,6 +57,7 @@ class PipelineConfig:
             by how much it may be worse than the latest blessed model. Default: an AUC of 0.5, and not worse by 0.01
             (for ratings: an RMSE that is not worse by 0.01).
         slices: features of the target by whose values metrics are also reported; `row.users` is `cold` or `warm`.
+            Default: those of the run's `slices` that are ids.
         strategy: `one_device`, `mirrored` (all GPUs of a machine) or `multi_worker` (`TF_CONFIG` says which).
         beam: flags of Beam. Default: one process, in memory.
         tuner: a search before the training. Default: none.
@@ -98,12 +99,15 @@ class PipelineConfig:
                 f"`statistics` names no file: {statistics}. A run without it writes one to start from, "
                 "ROOT/artifacts/SchemaGen/schema/N/schema.pbtxt."
             )
+        target = self.schema.target_domain
+        if not self.slices:
+            ids = (f.name for f in target.features if f.kind == "id" and f.column in self.run.slices)
+            object.__setattr__(self, "slices", tuple(ids))
         for name in ("slices", "beam", "infer"):
             value = getattr(self, name)
             if isinstance(value, str) or not all(isinstance(each, str) for each in value):
                 raise InputError(f"`{name}` must be a list of texts. Received: {shown(value)}.")
             object.__setattr__(self, name, tuple(value))
-        target = self.schema.target_domain
         for name in self.slices:
             if name != USERS and target.feature(name).kind != "id":
                 raise InputError(f"A slice is by an id feature of the target. Received: {shown(name)}.")

@@ -34,6 +34,18 @@ def add_settings(parser: argparse.ArgumentParser, model: bool = True) -> None:
         help="a setting of training (learning_rate, epochs, ...), of the run (width, seed) or of the model; "
         "first.NAME sets the first of two stages (repeat)",
     )
+    add_slices(parser)
+
+
+def add_slices(parser: argparse.ArgumentParser) -> None:
+    """Adds `--slices`."""
+    parser.add_argument(
+        "--slices",
+        type=lambda text: [name for name in text.split(",") if name],
+        default=[],
+        metavar="COLUMN,...",
+        help="columns of the target by whose values metrics are given, too, such as hour,site",
+    )
 
 
 def add_strict(parser: argparse.ArgumentParser) -> None:
@@ -42,13 +54,15 @@ def add_strict(parser: argparse.ArgumentParser) -> None:
 
 
 def changes(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What `--set` and `--model` change, as `RunConfig.with_changes` takes it."""
+    """What `--set`, `--model` and `--slices` change, as `RunConfig.with_changes` takes it."""
     from cdrzoo.documents import load_yaml
 
     given = pairs(arguments.set, "--set")
     found = {name: load_yaml(value, f"--set {name}={value}") for name, value in given.items()}
     if getattr(arguments, "model", None):
         found["model"] = arguments.model
+    if getattr(arguments, "slices", None):
+        found["slices"] = arguments.slices
     return found
 
 

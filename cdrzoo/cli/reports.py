@@ -7,7 +7,7 @@ import pathlib
 import sys
 from typing import Any
 
-from cdrzoo.cli.common import add_strict, command, start_tensorflow
+from cdrzoo.cli.common import add_slices, add_strict, command, start_tensorflow
 
 
 def add(commands: Any) -> None:
@@ -33,9 +33,8 @@ def _add_transfer(commands: Any) -> None:
     transfer.add_argument(
         "--seeds", type=int, default=3, help="trainings of each model; 1: a verdict on these two alone"
     )
-    transfer.add_argument(
-        "--by", action="append", default=[], metavar="COLUMN", help="group by a column, too (repeat)"
-    )
+    transfer.add_argument("--by", action="append", default=[], metavar="COLUMN", help="as --slices (repeat)")
+    add_slices(transfer)
     add_strict(transfer)
 
 
@@ -51,7 +50,7 @@ def _transfer(arguments: argparse.Namespace) -> None:
         arguments.out,
         twin=arguments.twin,
         seeds=arguments.seeds,
-        by=arguments.by,
+        by=[*arguments.by, *arguments.slices],
         strict=arguments.strict,
         verbose=1 if sys.stdout.isatty() else 0,
     )

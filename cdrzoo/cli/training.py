@@ -7,7 +7,15 @@ import pathlib
 import sys
 from typing import Any
 
-from cdrzoo.cli.common import add_settings, add_strict, changes, command, print_metrics, start_tensorflow
+from cdrzoo.cli.common import (
+    add_settings,
+    add_slices,
+    add_strict,
+    changes,
+    command,
+    print_metrics,
+    start_tensorflow,
+)
 from cdrzoo.errors import InputError
 
 
@@ -95,11 +103,12 @@ def _add_evaluate(commands: Any) -> None:
     )
     evaluate.add_argument("folder", type=pathlib.Path, help="run folder")
     evaluate.add_argument("--part", choices=("test", "valid"), default="test")
+    add_slices(evaluate)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     start_tensorflow()
     from cdrzoo.training.run import load_run
 
-    run = load_run(arguments.folder)
+    run = load_run(arguments.folder, arguments.slices)
     print_metrics(run.evaluate(arguments.part), f"{arguments.part} rows of {run.config.schema.target}")

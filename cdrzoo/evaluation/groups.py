@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cdrzoo.training.groups import by_values
+
 LEVELS = {"0": (0, 0), "1-10": (1, 10), "11-30": (11, 30), "above 30": (31, np.inf)}
 """Groups by a number of training rows: name, least and most."""
-
-VALUES = 6
-"""Groups that a column makes at most; rarer values are one group, numbers are cut at their quartiles."""
 
 
 def rows_of(prepared: Any, by: Sequence[str] = ()) -> pd.DataFrame:
@@ -21,10 +20,8 @@ def rows_of(prepared: Any, by: Sequence[str] = ()) -> pd.DataFrame:
     rows = prepared.groups("test") if part.user is not None else pd.DataFrame(index=range(len(part.y)))
     rows["label"] = part.y[:, 0].astype(np.float64)
     rows["weight"] = 1.0 if part.weight is None else part.weight
-    if by:
-        raw = prepared.frame(prepared.schema.target, "test")
-        for column in by:
-            rows[column] = raw[column].to_numpy()
+    for column in by:
+        rows[column] = prepared.values(column, "test")
     return rows
 
 
@@ -34,7 +31,7 @@ def groups_of(rows: pd.DataFrame, by: Sequence[str] = ()) -> dict[str, dict[str,
     Args:
         rows: a test row a line: `target_rows`, `source_rows` (training rows of the user there) and `item_rows` (of the
             item in the target), as far as they are known, and the columns of `by`.
-        by: further columns to group by.
+        by: further columns to group by, as `cdrzoo.training.groups.by_values` does.
     """
     found: dict[str, dict[str, np.ndarray]] = {}
     for column, title in (
@@ -48,15 +45,7 @@ def groups_of(rows: pd.DataFrame, by: Sequence[str] = ()) -> dict[str, dict[str,
         known = rows["source_rows"].to_numpy() > 0
         found["user in a source"] = {"shared": known, "new to it": ~known}
     for column in by:
-        values = rows[column]
-        if pd.api.types.is_numeric_dtype(values) and values.nunique() > VALUES:
-            values = pd.qcut(values, 4, duplicates="drop")
-            found[column] = {str(cut): (values == cut).to_numpy() for cut in values.cat.categories}
-        else:
-            values = values.astype(str)
-            common = list(values.value_counts().index[:VALUES])
-            found[column] = {value: (values == value).to_numpy() for value in common}
-            found[column]["others"] = ~values.isin(common).to_numpy()
+        found[column] = by_values(rows[column].to_numpy(), rows[column].to_numpy())
     kept = {
         title: {name: mask for name, mask in masks.items() if mask.any()} for title, masks in found.items()
     }

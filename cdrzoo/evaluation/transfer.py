@@ -20,7 +20,7 @@ from cdrzoo.evaluation.groups import rows_of
 from cdrzoo.evaluation.lift import calibration, measure
 from cdrzoo.evaluation.statistics import RESAMPLES
 from cdrzoo.evaluation.twin import twin_of
-from cdrzoo.schema import Domain, Schema
+from cdrzoo.schema import Schema
 from cdrzoo.training.config import RunConfig
 
 SEEDS = 3
@@ -106,7 +106,7 @@ def transfer(
         out: folder of the report; new, empty, or that of a report of the same run.
         twin: a finished run of the target alone to compare with; default: the one `twin_of` names, trained.
         seeds: trainings of each model. With 1 the interval says nothing of the chance of training.
-        by: columns of the target's rows to group by, beside the built-in groups.
+        by: columns of the target's rows to group by, beside the built-in groups and the run's own `slices`.
         strict: whether a warning about the rows is an error (see `cdrzoo.data.quality.warnings_of`).
         verbose: of the trainings.
 
@@ -123,9 +123,9 @@ def transfer(
     folders.check_finished(folder)
     config = RunConfig.load(folder / "config.yaml")
     other, why = twin_of(config) if twin is None else (_given(twin, folder, config), "as given")
-    _check_columns(config.schema.target_domain, by)
     _check_out(out)
-    done = run.load_run(folder)
+    done = run.load_run(folder, by)
+    by = done.config.slices
     trained, prepared = done.model, done.rows
     quality.heed(prepared, strict)
     if twin is None and config.training.epoch == "longest":  # without a source that is the target
@@ -160,15 +160,6 @@ def _given(twin: pathlib.Path, folder: pathlib.Path, config: RunConfig) -> RunCo
             f"{hashes[1][:12]}). Train the twin with the same data and split, or leave --twin out."
         )
     return other
-
-
-def _check_columns(target: Domain, by: Sequence[str]) -> None:
-    columns = [str(feature.column) for feature in target.features if feature.kind != "ids"]
-    unknown = sorted(set(by) - set(columns))
-    if unknown:
-        raise InputError(
-            f"There is no column {unknown[0]!r} to group by. Columns of {target.name}: {', '.join(columns)}."
-        )
 
 
 def _check_out(out: pathlib.Path) -> None:

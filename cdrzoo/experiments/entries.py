@@ -14,7 +14,7 @@ from cdrzoo.errors import InputError, check_known, shown
 from cdrzoo.models import cards
 from cdrzoo.training.config import RunConfig, Training
 
-RUN_SETTINGS = frozenset({"width", *(f.name for f in dataclasses.fields(Training))})
+RUN_SETTINGS = frozenset({"width", "slices", *(f.name for f in dataclasses.fields(Training))})
 """What may be set for every model, besides the arguments of a model."""
 
 

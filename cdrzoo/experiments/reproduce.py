@@ -173,7 +173,7 @@ def _section(found: Comparison, part: Part) -> str:
     rows = found.rows()
     text = tables.markdown(beside(rows, part.published))
     for title, by_group in tables.group_tables(found.results, found.about["groups"]).items():
-        text += f"\n{title}. {tables.GROUPS}\n\n" + tables.markdown(by_group)
+        text += f"\n{title}. {tables.about_groups(found.about['groups'])}\n\n" + tables.markdown(by_group)
     return text + "\n" + provenance(found, part)
 
 

@@ -18,7 +18,10 @@ TITLES = {metric: title for columns in COLUMNS.values() for metric, title in col
 RANKED = 6
 """Seeds from which the table has Wilcoxon's test, too: with fewer no p-value of it is below 0.05."""
 TESTS = {"difference": "difference", "p": "p", "p_holm": "p, Holm", "p_wilcoxon": "p, Wilcoxon"}
-GROUPS = "By the training rows that the target has of a user (cold: none, warm: some)."
+GROUPS = {
+    "users": "By the training rows that the target has of a user (cold: none, warm: some).",
+    "slices": "By the values of columns, COLUMN=VALUE.",
+}
 
 
 def columns(results: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -101,7 +104,7 @@ def table(
 def group_tables(
     results: Sequence[Mapping[str, Any]], sizes: Mapping[str, int]
 ) -> dict[str, list[dict[str, str]]]:
-    """Metrics by group of users, as MKT's Table 3 has them: `{title: rows}`, a row a label, a column a group.
+    """Metrics by group, as MKT's Table 3 has those of users: `{title: rows}`, a row a label, a column a group.
 
     Args:
         results: lines of `results.jsonl`. Groups without a value in any run are left out, those whose value is that of
@@ -110,6 +113,12 @@ def group_tables(
     """
     tables = {TITLES[metric]: _by_group(results, metric, sizes) for metric in ("auc", "gauc", "mae", "rmse")}
     return {title: rows for title, rows in tables.items() if len(rows[0]) > 1}
+
+
+def about_groups(sizes: Mapping[str, int]) -> str:
+    """What the groups are, of which these are the sizes; without sizes they are of users."""
+    there = {"users": "cold" in sizes or not sizes, "slices": any("=" in name for name in sizes)}
+    return " ".join(GROUPS[kind] for kind in GROUPS if there[kind])
 
 
 def _by_group(

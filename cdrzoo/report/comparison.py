@@ -57,7 +57,7 @@ def content(found: Comparison) -> dict[str, Any]:
         "table": rows,
         "ranked": "p, Wilcoxon" in rows[-1],
         "groups": tables.group_tables(found.results, found.about.get("groups", {})),
-        "about_groups": tables.GROUPS,
+        "about_groups": tables.about_groups(found.about.get("groups", {})),
         "settings": settings(found),
         "schema": RunConfig.from_dict(found.about["config"]).schema if found.about else None,
         "result": found.results[0]["result"],

@@ -147,6 +147,7 @@ class RunConfig:
         domains: `all` or `target`: which domains the model trains on. Default: what the model is for.
         split: how rows are split (see `cdrzoo.data.prepare`).
         preparation: further arguments of `cdrzoo.data.prepare`.
+        slices: columns of the target's rows by whose values every metric is given as well, such as `[hour, site]`.
         width: width of every table; default: as the schema says.
         training: how it is trained.
         first: of a model of two stages: settings of the first by their plain names, as `with_changes` takes them.
@@ -165,6 +166,7 @@ class RunConfig:
     domains: str | None = None
     split: Any = "time"
     preparation: dict[str, Any] = field(default_factory=dict)
+    slices: tuple[str, ...] = ()
     width: int | None = None
     training: Training = field(default_factory=Training)
     first: dict[str, Any] = field(default_factory=dict)
@@ -186,6 +188,12 @@ class RunConfig:
             for name in names:
                 if not isinstance(getattr(self, name), kind):
                     raise InputError(f"`{name}` must be {wanted}. Received: {shown(getattr(self, name))}.")
+        slices = self.slices
+        if not isinstance(slices, (list, tuple)) or not all(
+            isinstance(name, str) and name for name in slices
+        ):
+            raise InputError(f"`slices` must be a list of columns of the target. Received: {shown(slices)}.")
+        object.__setattr__(self, "slices", tuple(dict.fromkeys(slices)))
         if self.width is not None and not is_whole(self.width, 1):
             raise InputError(f"`width` must be a whole number of at least 1. Received: {shown(self.width)}.")
         if not is_whole(self.seed, 0) or self.seed >= 2**32:
@@ -196,7 +204,7 @@ class RunConfig:
             from cdrzoo.data import prepare
 
             known = inspect.signature(prepare).parameters.values()
-            elsewhere = ("split", "folder", "encoder")
+            elsewhere = ("split", "slices", "folder", "encoder")
             allowed = [p.name for p in known if p.kind is p.KEYWORD_ONLY and p.name not in elsewhere]
             check_known("`preparation`", self.preparation, allowed)
         card = cards.card(self.model)
@@ -286,7 +294,7 @@ class RunConfig:
         """The rows that it names, read, split and encoded, as `cdrzoo.data.Prepared`; `finetune` is not looked at."""
         from cdrzoo import data
 
-        how = {"split": self.split, "folder": self.folder, **self.preparation}
+        how = {"split": self.split, "slices": self.slices, "folder": self.folder, **self.preparation}
         return data.prepare(self.schema, self.data, encoder=encoder, **how)
 
     def paths(self) -> list[pathlib.Path]:
@@ -301,7 +309,8 @@ class RunConfig:
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in PLACES}
         if self.finetune:
             plain["finetune"] = place(pathlib.Path(self.folder, self.finetune))
-        for name in ("first", "finetune"):
+        plain["slices"] = list(self.slices)
+        for name in ("first", "finetune", "slices"):  # keys of kept results are made of it
             if not plain[name]:
                 del plain[name]
         plain["schema"] = self.schema.to_dict()
@@ -335,7 +344,7 @@ class RunConfig:
                 first[name.removeprefix("first.")] = value
             elif name in {f.name for f in dataclasses.fields(Training)}:
                 training[name] = value
-            elif name in ("model", "domains", "width", "finetune", "seed"):
+            elif name in ("model", "domains", "width", "finetune", "seed", "slices"):
                 run[name] = value
             else:
                 arguments[name] = value

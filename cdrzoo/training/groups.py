@@ -1,12 +1,67 @@
-"""Groups of users that every run reports: cold and warm, and those of MKT."""
+"""Groups of rows that every run reports: of users cold and warm, and those of MKT; and by the values of columns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from cdrzoo import data
+
+VALUES = 6
+"""Groups that a column makes at most; rarer values are one group, numbers are cut at their quartiles."""
+
+
+def of_rows(prepared: data.Prepared, part: str = "test") -> dict[str, np.ndarray]:
+    """Which of the target's rows of a part are of which group: booleans [n] by name, `of_users` and `of_slices`."""
+    return {**of_users(prepared, part), **of_slices(prepared, part)}
+
+
+def of_slices(prepared: data.Prepared, part: str = "test") -> dict[str, np.ndarray]:
+    """Groups such as `hour=7` by the columns of `Prepared.slices`; the training rows decide which values have one."""
+    found = {}
+    for column in prepared.slices:
+        masks = by_values(prepared.values(column, part), prepared.values(column, "train"))
+        found.update({f"{column}={value}": mask for value, mask in masks.items()})
+    return found
+
+
+def by_values(values: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
+    """Groups of equal values: booleans [n] by value.
+
+    Args:
+        values: [n].
+        reference: what the groups are made of: the `VALUES` most common values have one each, `others` are the rest;
+            of more numbers than that each quarter has one. A value that is missing is in `missing`.
+    """
+    rows, known = (_numbers_or_text(each) for each in (values, reference))
+    if rows.dtype == known.dtype == np.float64 and known.nunique() > VALUES:
+        edges = np.unique(known.quantile([0.25, 0.5, 0.75]))
+        which = np.searchsorted(edges, rows)  # an edge belongs to the group below it
+        names = [f"up to {edges[0]:g}", *(f"{a:g} to {b:g}" for a, b in zip(edges[:-1], edges[1:]))]
+        names.append(f"above {edges[-1]:g}")
+        found = {name: (which == at) & rows.notna().to_numpy() for at, name in enumerate(names)}
+    else:
+        rows, known = (each.map(lambda v: f"{v:g}" if isinstance(v, float) else v) for each in (rows, known))
+        common = list(known.value_counts().index[:VALUES])
+        found = {str(value): (rows == value).to_numpy() for value in common}
+        found["others"] = (rows.notna() & ~rows.isin(common)).to_numpy()
+    return {name: mask for name, mask in {**found, "missing": rows.isna().to_numpy()}.items() if mask.any()}
+
+
+def _numbers_or_text(values: np.ndarray) -> pd.Series:
+    """float64 or text; NaN where a value is missing. Text of fractions, such as `2.5`, is numbers, of ids it is not."""
+    found = pd.Series(values)
+    if pd.api.types.is_float_dtype(found):
+        return found.astype(np.float64)
+    if pd.api.types.is_integer_dtype(found):
+        return found.astype(np.float64).where(found != -1)
+    text = found.astype(object).where(found != "")
+    if text.astype(str).str.contains(".", regex=False).any():
+        numbers = pd.to_numeric(text, errors="coerce")
+        return numbers.astype(np.float64) if (numbers.notna() == text.notna()).all() else text
+    return text
 
 
 def of_users(prepared: data.Prepared, part: str = "test") -> dict[str, np.ndarray]:
@@ -21,8 +76,8 @@ def of_users(prepared: data.Prepared, part: str = "test") -> dict[str, np.ndarra
 
 
 def sizes(prepared: data.Prepared) -> dict[str, int]:
-    """Test rows of each of the groups `of_users`."""
-    return {name: int(np.sum(mask)) for name, mask in of_users(prepared).items()}
+    """Test rows of each of the groups `of_rows`."""
+    return {name: int(np.sum(mask)) for name, mask in of_rows(prepared).items()}
 
 
 def user_groups(rows: np.ndarray, bounds: Sequence[int] = (10, 30)) -> dict[str, np.ndarray]:

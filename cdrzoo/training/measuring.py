@@ -40,13 +40,13 @@ EVALUATION_ROWS = 4096
 
 
 def evaluate(model: Any, prepared: data.Prepared, part: str = "test") -> dict[str, float]:
-    """Exact metrics of the target's rows of a part, in total and for `groups.of_users`."""
+    """Exact metrics of the target's rows of a part, in total and for `groups.of_rows`."""
     target = model.schema.target
     batches = prepared.test(EVALUATION_ROWS) if part == "test" else prepared.valid(EVALUATION_ROWS)
     labels, scores, weights = callbacks.target_scores(model, batches)
     users = prepared.parts[target][part].user
     task = model.schema.target_domain.task
-    return metrics.evaluate(labels, scores, task, users, groups.of_users(prepared, part), weights)
+    return metrics.evaluate(labels, scores, task, users, groups.of_rows(prepared, part), weights)
 
 
 def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[str, Any]:

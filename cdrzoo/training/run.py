@@ -53,6 +53,7 @@ class Run:
 
     Args:
         folder: the run's folder.
+        slices: columns of the target to group by when it is evaluated, besides those of its configuration.
 
     Attributes:
         folder: the same.
@@ -63,10 +64,12 @@ class Run:
         InputError: the folder holds no finished run.
     """
 
-    def __init__(self, folder: str | pathlib.Path):
+    def __init__(self, folder: str | pathlib.Path, slices: Sequence[str] = ()):
         self.folder = pathlib.Path(folder)
         check_finished(self.folder)
         self.config = RunConfig.load(self.folder / "config.yaml")
+        if slices:
+            self.config = self.config.with_changes({"slices": [*self.config.slices, *slices]})
         self.metrics: dict[str, Any] = self._json("metrics.json")
 
     def _json(self, name: str) -> dict[str, Any]:
@@ -104,7 +107,7 @@ class Run:
         return pd.read_csv(self.folder / "history.csv")
 
     def evaluate(self, part: str = "test") -> dict[str, float]:
-        """Exact metrics of the target's rows of a part, `test` or `valid`, in total and by group of users.
+        """Exact metrics of the target's rows of a part, `test` or `valid`, in total and by group.
 
         Raises:
             InputError: the data has changed since the training.
@@ -178,13 +181,13 @@ class Run:
         )
 
 
-def load_run(folder: str | pathlib.Path) -> Run:
-    """The finished run in a folder.
+def load_run(folder: str | pathlib.Path, slices: Sequence[str] = ()) -> Run:
+    """The finished run in a folder; see `Run`.
 
     Raises:
         InputError: it holds none.
     """
-    return Run(folder)
+    return Run(folder, slices)
 
 
 def train(

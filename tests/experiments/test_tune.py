@@ -7,6 +7,7 @@ import json
 import pytest
 import yaml
 
+from cdrzoo.data import quality
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import running, search
 from cdrzoo.experiments.entries import Entry
@@ -35,6 +36,9 @@ def runs(monkeypatch):
 
     monkeypatch.setattr(running, "train", train)
     monkeypatch.setattr(running, "start", lambda config, firsts: None)
+    monkeypatch.setattr(running, "rows", lambda: None)
+    monkeypatch.setattr(quality, "parts", lambda rows: "parts")
+    monkeypatch.setattr(quality, "heed", lambda rows, strict: None)
     return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,7 @@ class Log:
         part: the column of a given split [n], or `None`.
         event: int64 [n], the row itself, for a negative the event it was drawn for.
         joins: what each join found for the rows in the file.
+        extra: further columns that rows are grouped by, as text [n]; of a drawn negative its event's.
     """
 
     domain: Domain
@@ -76,6 +77,7 @@ class Log:
     part: np.ndarray | None
     event: np.ndarray
     joins: tuple[Joined, ...] = ()
+    extra: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -116,8 +118,15 @@ def read_logs(
     sources: Mapping[str, Any],
     folder: str | pathlib.Path = ".",
     part_column: str | None = None,
+    slices: Sequence[str] = (),
 ) -> dict[str, Log]:
-    """Reads every domain's rows; every file's columns are looked at before the first is read whole."""
+    """Reads every domain's rows; every file's columns are looked at before the first is read whole.
+
+    Args:
+        schema, sources, folder: as of `prepare`.
+        part_column: of a split that is given.
+        slices: columns of the target that its rows are to have as well.
+    """
     names = [domain.name for domain in schema.domains]
     if not isinstance(sources, Mapping):
         raise DataError(
@@ -142,7 +151,10 @@ def read_logs(
                     "whose rows are examples. Give both domains as interactions, or both as examples."
                 )
     plans = {
-        domain.name: _plan(schema, domain, parsed[domain.name], part_column) for domain in schema.domains
+        domain.name: _plan(
+            schema, domain, parsed[domain.name], part_column, slices if domain.name == schema.target else ()
+        )
+        for domain in schema.domains
     }
     logs = {domain.name: _read(domain, parsed[domain.name], *plans[domain.name]) for domain in schema.domains}
     _check_units(logs)
@@ -172,12 +184,15 @@ def _check_units(logs: Mapping[str, Log]) -> None:
         )
 
 
-def _plan(schema: Schema, domain: Domain, source: Source, part_column: str | None) -> tuple[Any, ...]:
+def _plan(
+    schema: Schema, domain: Domain, source: Source, part_column: str | None, slices: Sequence[str]
+) -> tuple[Any, ...]:
     """What to read from the rows' own file and what from each joined file; raises when a column is nowhere."""
     main = source.data if source.data is not None else source.path
     where = place(domain, source)
     names = readers.column_names(main)
     columns = wanted(schema, domain, source)
+    extra = {f"@slice {name}": Wanted(name, "text") for name in slices if name not in columns}
     sides = []
     for side in source.join:
         other = side.get("data", side.get("path"))
@@ -185,11 +200,12 @@ def _plan(schema: Schema, domain: Domain, source: Source, part_column: str | Non
         key = columns.get(side["on"], Wanted(side["on"], "string"))
         readers.require({"on": key}, names, where)
         readers.require({"on": key}, has, f"The joined {other if 'path' in side else 'DataFrame'}")
-        taken = {c: w for c, w in columns.items() if c not in names and c in has}
+        taken = {c: w for c, w in (columns | extra).items() if w.column not in names and w.column in has}
         sides.append((other, key, taken))
     joined = {column for _, _, taken in sides for column in taken}
     own = {column: want for column, want in columns.items() if column not in joined}
     own.update({f"@on {key.column}": key for _, key, _ in sides})
+    own.update({column: want for column, want in extra.items() if column not in joined})
     if source.negatives is None or domain.label in names:
         own["@label"] = Wanted(domain.label, "finite")
     if domain.time is not None:
@@ -236,7 +252,12 @@ def _read(domain: Domain, source: Source, own: dict[str, Wanted], sides: list[An
         item=None if domain.item is None else columns[domain.item],
         event=np.arange(size),
         joins=tuple(joins),
+        extra={name: columns.pop(f"@slice {name}") for name in _slices(columns)},
     )
+
+
+def _slices(columns: Columns) -> list[str]:
+    return [name.removeprefix("@slice ") for name in columns if name.startswith("@slice ")]
 
 
 def _join(other: Any, key: Wanted, taken: dict[str, Wanted], keys: np.ndarray) -> tuple[Columns, Joined]:
@@ -270,7 +291,7 @@ def _take_or_missing(values: Any, at: np.ndarray, want: Wanted) -> Any:
     if isinstance(values, Ragged):
         return values.take(at)
     taken = values[at]
-    taken[at < 0] = {"string": "", "int64": -1}.get(want.dtype, np.nan)
+    taken[at < 0] = {"string": "", "text": "", "int64": -1}.get(want.dtype, np.nan)
     return taken
 
 

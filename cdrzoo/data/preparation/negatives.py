@@ -143,6 +143,7 @@ def add_negatives(log: Log, codes: np.ndarray, seed: int) -> Log:
         weight=None if log.weight is None else log.weight[both],
         part=None if log.part is None else log.part[both],
         event=both,
+        extra={name: values[both] for name, values in log.extra.items()},
     )
 
 

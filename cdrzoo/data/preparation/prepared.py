@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +38,7 @@ def prepare(
     include_ties: bool = False,
     history: str = "before",
     seed: int = 0,
+    slices: Sequence[str] = (),
     folder: str | pathlib.Path = ".",
     encoder: Encoder | None = None,
 ) -> Prepared:
@@ -63,6 +64,7 @@ def prepare(
         history: `before` (strictly before the row's time), or `others`, for logs without time: every other
             *training* event of the user.
         seed: of negatives and random splits.
+        slices: columns of the target by whose values metrics are to be given too, be they features or not.
         folder: what relative paths are relative to.
         encoder: one that was adapted before (of a trained model); default: a new one, adapted on the training rows.
 
@@ -79,7 +81,10 @@ def prepare(
             raise DataError(f"`{name}` must be {wanted}. Received: {shown(value)}.")
     how = {"by": split} if isinstance(split, str) else dict(split)
     part_column = how.get("column", "split") if how.get("by") == "given" else None
-    rows = _logs.read_logs(schema, sources, folder, part_column)
+    for column in slices:
+        if any(f.column == column and f.kind == "ids" for f in schema.target_domain.features):
+            raise DataError(f"`slices` are by columns of one value. Received: {shown(column)}, a sequence.")
+    rows = _logs.read_logs(schema, sources, folder, part_column, slices)
     name, arguments, codes = assign(schema, rows, how, seed)
     arguments = arguments | _add_negatives(rows, codes, seed)
     only_training = _only_training(arguments["by"], rows, codes, include_ties)
@@ -89,7 +94,7 @@ def prepare(
         encoder = Encoder(schema).adapt(
             {domain: log.take(made.parts[domain]["train"]) for domain, log in rows.items()}
         )
-    return Prepared(encoder, made, rows)
+    return Prepared(encoder, made, rows, tuple(slices))
 
 
 def _add_negatives(
@@ -139,17 +144,20 @@ class Prepared:
         encoder: the `Encoder`, adapted on training rows.
         split: the `Split`: `.name`, `.hash`, `.describe()`, `.parts[domain][part]`.
         parts: `parts[domain]["train" | "valid" | "test"]`: a `Part` with `x`, `y`, `weight`, `user`.
+        slices: columns of the target by whose values metrics are given, too.
         logs: the raw rows of every domain, drawn negatives behind the events.
     """
 
-    def __init__(self, encoder: Encoder, split: Split, logs: Mapping[str, _logs.Log]):
+    def __init__(
+        self, encoder: Encoder, split: Split, logs: Mapping[str, _logs.Log], slices: tuple[str, ...] = ()
+    ):
         means = {
             d.name: logs[d.name].mean(split.parts[d.name]["train"])
             for d in encoder.schema.domains
             if d.mean is None
         }
         encoder.schema = encoder.schema.with_means(means)
-        self.schema, self.encoder, self.split = encoder.schema, encoder, split
+        self.schema, self.encoder, self.split, self.slices = encoder.schema, encoder, split, slices
         self._views: dict[tuple[str, ...], Prepared] = {}
         self.logs = {domain.name: logs[domain.name] for domain in self.schema.domains}
         self.parts = {
@@ -203,7 +211,7 @@ class Prepared:
         if domains not in self._views:
             rows = {domain: self.logs[domain].take(self.split.parts[domain]["train"]) for domain in domains}
             encoder = Encoder(self.schema.only(*domains)).adapt(rows)
-            self._views[domains] = Prepared(encoder, self.split, self.logs)
+            self._views[domains] = Prepared(encoder, self.split, self.logs, self.slices)
         return self._views[domains]
 
     def _encode(self, domain: str, rows: np.ndarray) -> Part:
@@ -297,6 +305,12 @@ class Prepared:
         if items is not None:
             found["item_rows"] = self._count(target, items, items[self.split.parts[target][part]])
         return pd.DataFrame(found)
+
+    def values(self, column: str, part: str) -> np.ndarray:
+        """The target's values of a column of `slices`, or of one value that a feature reads, in a part."""
+        log = self.logs[self.schema.target]
+        found = log.extra[column] if column in log.extra else log.columns[column]
+        return found[self.split.parts[self.schema.target][part]]
 
     def _count(self, domain: str, keys: np.ndarray | None, of: np.ndarray) -> np.ndarray:
         """int64 [n]: in how many training events of a domain each of these keys stands."""

@@ -28,8 +28,8 @@ class Wanted:
 
     Args:
         column: its name in the file.
-        dtype: `string`, `int64`, `float` (float32, NaN where missing), `finite` (float64, none missing) or `time` (none
-            missing or negative; a date becomes Unix seconds).
+        dtype: `string`, `text` (anything, as text), `int64`, `float` (float32, NaN where missing), `finite` (float64,
+            none missing) or `time` (none missing or negative; a date becomes Unix seconds).
         many: whether it holds a sequence of ids.
         is_id: whether a negative number other than -1 (missing) is an error.
         separator: what joins the ids of a sequence in a cell of text.

@@ -85,6 +85,8 @@ def _infer(values: list[Any], want: Wanted, where: str, row: int) -> pa.Array:
 
 
 def _infer_flat(values: list[Any], want: Wanted, where: str, row_of: Any) -> pa.Array:
+    if want.dtype == "text":
+        return pa.array([None if v is None else str(v) for v in values], pa.string())
     if want.dtype == "string":
         for at, value in enumerate(values):
             if not (value is None or isinstance(value, (str, int, np.integer))) or isinstance(value, bool):
@@ -100,7 +102,9 @@ def _infer_flat(values: list[Any], want: Wanted, where: str, row_of: Any) -> pa.
 
 
 def _scalars(array: pa.Array, want: Wanted, where: str, row_of: Any) -> np.ndarray:
-    if want.dtype == "string":
+    if want.dtype == "text" and not (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
+        array = array.cast(pa.string())
+    if want.dtype in ("string", "text"):
         return _strings(array, want, where, row_of)
     numbers = _numbers(array, want, where, row_of)
     if want.dtype == "float":
