@@ -33,7 +33,7 @@ MISSED = 0.02
 """By how much of the rows a split may differ from its fractions."""
 AUC_ERROR = 0.05
 """Standard error above which an AUC means little: its interval is wider than from .6 to .8."""
-FEW_ROWS, FEW_USERS, MANY_ROWS = 30, 100, 10
+FEW_ROWS, FEW_USERS, MANY_ROWS = 30, 100, 20
 """Rows below which an error of ratings means little; values of a key that are few for so many rows each."""
 SEQUENCES = 5
 """Rows of a text column of sequences from which on one separator at least is expected."""

@@ -195,7 +195,9 @@ def test_what_a_model_does_not_have_is_left_out_and_said(config, runs, tmp_path)
     entries = [Entry.parse("lr"), Entry.parse("mkt")]
     found = tune(config, entries, out=tmp_path, trials=3, progress=told.append)
     assert told[0] == "lr: without dropout, source_ratio, which it does not have"
-    assert [text.partition(":")[0] for text in told] == ["lr"] * 4 + ["mkt"] * 3  # mkt has all of it
+    assert [text.partition(":")[0] for text in told if text != "parts"] == ["lr"] * 4 + [
+        "mkt"
+    ] * 3  # mkt has all of it
     drawn = {name for run in runs if run["model"] == "lr" for name in run}
     assert drawn == {"model", "seed", "learning_rate", "weight_decay", "width"}
     assert set(found.trials["model"]) == {"lr", "mkt"} and len(found.trials) == 6
@@ -204,7 +206,7 @@ def test_what_a_model_does_not_have_is_left_out_and_said(config, runs, tmp_path)
     )
     told.clear()
     tune(config, [Entry("dnn")], out=tmp_path / "b", space={"dropout": [0.1]}, trials=1, progress=told.append)
-    assert len(told) == 1
+    assert told.pop(0) == "parts" and len(told) == 1
 
 
 def test_the_runs_that_are_found_stay_when_a_later_model_fails(config, runs, tmp_path, monkeypatch):

@@ -205,7 +205,13 @@ def _plan(
     joined = {column for _, _, taken in sides for column in taken}
     own = {column: want for column, want in columns.items() if column not in joined}
     own.update({f"@on {key.column}": key for _, key, _ in sides})
-    own.update({column: want for column, want in extra.items() if column not in joined})
+    for column, want in extra.items():
+        if column not in joined:
+            try:
+                readers.require({column: want}, names, where)
+            except DataError as error:
+                raise DataError(f"There is no column {want.column!r} to group by: {error}") from None
+            own[column] = want
     if source.negatives is None or domain.label in names:
         own["@label"] = Wanted(domain.label, "finite")
     if domain.time is not None:
