@@ -90,7 +90,7 @@ def test_rows_do_not_influence_each_other(trained):
             np.testing.assert_allclose(one, scores[name][row : row + 1], atol=1e-6)
 
 
-@each_case()
+@each_case(quick=False)
 def test_serving_gives_the_targets_scores(trained, copy):
     x, _ = both(trained)
     copy.prepare_export()
@@ -119,7 +119,7 @@ def test_what_stands_in_padded_steps_does_not_matter(case):
 
 
 @pytest.mark.once
-@each_case()
+@each_case(quick=False)
 def test_rows_of_nothing_but_padding_are_finite(copy):
     rows = placeholder_rows(copy.schema, 4)
     x = {name: rows[name] for name in copy.training_domains}
@@ -263,7 +263,7 @@ def test_loss_weights_count(copy):
     assert not same(states[0], states[2])
 
 
-@each_case(own=LOSSES)
+@each_case(own=LOSSES, quick=False)
 def test_a_saturated_score_keeps_its_gradient(copy, monkeypatch):
     x, y = both(copy)
     scores = copy.scores
