@@ -75,6 +75,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     timeout = IDLE_SECONDS
     disable_nagle_algorithm = True
     server: RestServer
+    rfile: Any
+    raw_requestline: bytes
     late = False
 
     # A request's way ----------------------------------------------------------------------------------------------

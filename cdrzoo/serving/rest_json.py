@@ -98,7 +98,7 @@ def _strings(flat: list[Any], shape: list[int], name: str) -> np.ndarray:
 
 
 def _numbers(flat: list[Any], dtype: tf.DType, shape: list[int], name: str) -> np.ndarray:
-    wanted = {bool} if dtype == tf.bool else {int, float} if dtype.is_floating else {int}
+    wanted: set[type] = {bool} if dtype == tf.bool else {int, float} if dtype.is_floating else {int}
     types = _check_types(flat, wanted, dtype.name, shape, name)
     if dtype.is_floating and int in types:  # TensorFlow Serving's rule
         most = 2 ** (np.finfo(dtype.as_numpy_dtype).nmant + 1) - 1

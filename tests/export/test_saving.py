@@ -510,7 +510,7 @@ def test_versions_count_up_and_are_never_overwritten(dnn, encoder, tmp_path):
         save(dnn, encoder, folder, version=7)
     assert (folder / "7" / "saved_model.pb").stat().st_mtime_ns == before
     assert sorted(path.name for path in folder.iterdir()) == ["1", "7", "8", "notes"]
-    for wrong in (-1, 1.0, "3", True):
+    for wrong in (-1, 1.0, "3", True, 2**63):
         with pytest.raises(InputError, match="whole number"):
             save(dnn, encoder, folder, version=wrong)
 

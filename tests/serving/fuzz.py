@@ -174,22 +174,21 @@ def _random_message(chosen, name, good) -> bytes:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = chosen.choice([name] * 8 + ["no", ""])
     request.model_spec.signature_name = chosen.choice(["", "serve_examples", "rank", "x"])
-    for key, value in {**good, "k": 1, "examples": b"x"}.items():
-        if chosen.random() < 0.01 or (key == "k") != (request.model_spec.signature_name == "rank"):
-            continue
-        if (key == "examples") != (request.model_spec.signature_name == "serve_examples"):
+    values = {"serve_examples": {"examples": b"x"}, "rank": {**good, "k": 1}}
+    for key, value in values.get(request.model_spec.signature_name, good).items():
+        if chosen.random() < 0.01:
             continue
         given = chosen.randbytes(chosen.randrange(60)) if key == "examples" else value
-        rows = 1 if chosen.random() < 0.8 else 2
+        rows = 1 if chosen.random() < 0.98 else 2
         tensor = request.inputs[key]
         if key == "k":
             tensor.CopyFrom(tf.make_tensor_proto(chosen.choice([-1, 0, 1, 10**6]), tf.int32))
         else:
             kind = tf.float32 if isinstance(value, float) else None
             tensor.CopyFrom(tf.make_tensor_proto([given] * rows, kind if kind else _dtype(given)))
-        if chosen.random() < 0.03:
+        if chosen.random() < 0.01:
             tensor.tensor_shape.dim.add(size=chosen.choice([-1, 0, 7, 10**6, 2**60]))
-        if chosen.random() < 0.03:
+        if chosen.random() < 0.01:
             tensor.dtype = chosen.randrange(1, 30)
     content = request.SerializeToString() or b"x"
     what = chosen.randrange(6)
