@@ -57,7 +57,7 @@ def column(want, rows: int, random: np.random.Generator):
         want.dtype, np.linspace(0, 9)
     )
     found = random.choice(values, rows)
-    return [want.separator.join(map(str, (one, one))) for one in found] if want.many else found
+    return [want.reading.separator.join(map(str, (one, one))) for one in found] if want.many else found
 
 
 def make_up(config: RunConfig) -> None:

@@ -82,6 +82,13 @@ def _add_predict(commands: Any) -> None:
     predict.add_argument(
         "--input", type=pathlib.Path, required=True, help="rows with the target's raw features"
     )
+    predict.add_argument(
+        "--separator", help="what joins the ids of a sequence in a cell; default: as in the training"
+    )
+    predict.add_argument(
+        "--delimiter",
+        help="what stands between the cells of the input, such as ';'; default: as in the training",
+    )
     predict.add_argument("--output", type=pathlib.Path, help="CSV to write; default: print the first rows")
 
 
@@ -96,7 +103,13 @@ def _predict(arguments: argparse.Namespace) -> None:
     from cdrzoo.data import readers
     from cdrzoo.training.predict import predict
 
-    scored = predict(arguments.model, arguments.input, server=arguments.server)
+    scored = predict(
+        arguments.model,
+        arguments.input,
+        arguments.separator,
+        delimiter=arguments.delimiter,
+        server=arguments.server,
+    )
     if arguments.output:
         readers.joined(scored).to_csv(arguments.output, index=False)
         print(f"Wrote {len(scored)} scores to {arguments.output}")

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
+from cdrzoo.data.raw import factorize
 from cdrzoo.errors import DataError, is_whole, shown
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def _partners(parts: Mapping[str, Part], target: str) -> tuple[np.ndarray, dict[
             raise DataError(
                 f"Paired batches need the user of every row, but {name!r} has none. Set `user` in the schema."
             )
-    codes = pd.factorize(np.concatenate(list(users.values())))[0].astype(np.int64)
+    codes = factorize(np.concatenate(list(users.values())))[0]
     coded = dict(
         zip(users, np.split(codes, np.cumsum([len(user) for user in users.values()])[:-1]), strict=True)
     )

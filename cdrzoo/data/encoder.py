@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cdrzoo.data.ragged import Ragged, in_step
-from cdrzoo.data.raw import MISSING, as_numbers
+from cdrzoo.data.raw import MISSING, as_numbers, factorize
 from cdrzoo.data.readers import columns_of
 from cdrzoo.errors import DataError
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature, Schema
@@ -292,7 +292,7 @@ def _hash(keys: np.ndarray, buckets: int) -> np.ndarray:
     """The graph's own hash, run once per distinct id."""
     import tensorflow as tf
 
-    codes, distinct = pd.factorize(keys)
+    codes, distinct = factorize(keys)
     if not len(distinct):
         return np.zeros(len(keys), np.int32)
     hashed = tf.strings.to_hash_bucket_fast(tf.constant(distinct.astype(object)), buckets).numpy()
@@ -306,7 +306,7 @@ class _Counts:
         self.parts: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, tokens: np.ndarray, weights: np.ndarray | None) -> None:
-        codes, distinct = pd.factorize(tokens)
+        codes, distinct = factorize(tokens)
         self.parts.append((distinct, np.bincount(codes, weights, minlength=len(distinct)).astype(np.int64)))
         if len(self.parts) > 64:
             self.parts = [self._merged()]
@@ -315,7 +315,7 @@ class _Counts:
         if not self.parts:
             return np.array([], object), np.array([], np.int64)
         tokens, counts = (np.concatenate(columns) for columns in zip(*self.parts, strict=True))
-        codes, distinct = pd.factorize(tokens)
+        codes, distinct = factorize(tokens)
         return distinct, np.bincount(codes, counts, minlength=len(distinct)).astype(np.int64)
 
     def result(self, min_count: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from cdrzoo.data.preparation.logs import Log, add_histories, read_logs
 from cdrzoo.data.preparation.sources import wanted
 from cdrzoo.data.preparation.splits import Split
 from cdrzoo.data.ragged import Ragged
-from cdrzoo.data.raw import MISSING
+from cdrzoo.data.raw import MISSING, factorize
 from cdrzoo.errors import DataError, DataWarning, shown
 from cdrzoo.schema import Domain, Feature, Schema, Table
 from cdrzoo.schema.overview import as_text
@@ -137,8 +137,8 @@ def _facts(logs: Mapping[str, Log]) -> list[list[str]]:
     users = {}
     for name, log in logs.items():
         facts["rows"].append(f"{len(log):,}")
-        facts["users"].append("-" if log.user is None else f"{len(pd.unique(log.user)):,}")
-        facts["items"].append("-" if log.item is None else f"{len(pd.unique(log.item)):,}")
+        facts["users"].append("-" if log.user is None else f"{len(factorize(log.user)[1]):,}")
+        facts["items"].append("-" if log.item is None else f"{len(factorize(log.item)[1]):,}")
         facts["mean label"].append(f"{log.y.mean(dtype=np.float64):.4f}")
         facts["time from"].append("-" if log.time is None else f"{log.time.min():.10g}")
         facts["time to"].append("-" if log.time is None else f"{log.time.max():.10g}")
@@ -234,7 +234,7 @@ def _share(part: int, whole: int) -> str:
 
 def _texts(where: str, values: np.ndarray) -> Iterator[str]:
     """Of a column of text ids."""
-    codes, distinct = pd.factorize(values)
+    codes, distinct = factorize(values)
     counts = np.bincount(codes, minlength=len(distinct))
     counts[distinct == MISSING["string"]] = 0
     cells = int(counts.sum())
@@ -295,13 +295,14 @@ def _users(log: Log) -> Iterator[str]:
                 )
     elif _few(log.user):
         yield (
-            f"{name}: the key of users, {log.domain.user!r}, has {len(pd.unique(log.user))} values in {rows:,} rows. "
-            "GAUC, groups and intervals take each for a user: if it is an attribute, set `user` to the key, or to null."
+            f"{name}: the key of users, {log.domain.user!r}, has {len(factorize(log.user)[1])} values in "
+            f"{rows:,} rows. GAUC, groups and intervals take each for a user: if it is an attribute, set `user` to the "
+            "key, or to null."
         )
 
 
 def _few(keys: np.ndarray) -> bool:
-    distinct = len(pd.unique(keys))
+    distinct = len(factorize(keys)[1])
     return distinct < FEW_USERS and len(keys) >= MANY_ROWS * distinct
 
 
@@ -315,9 +316,9 @@ def distinct_ids(schema: Schema, table: str, logs: Mapping[str, Log]) -> dict[st
                 owner = feature.of
                 if log.source.kind != "examples":
                     column, log = feature.field, logs[owner]
-            ids = pd.unique(_flat(log.columns[column]))
+            ids = factorize(_flat(log.columns[column]))[1]
             found[owner].append(ids[ids != MISSING[feature.dtype]].astype(object))
-    joined = {name: pd.unique(np.concatenate(ids)) for name, ids in found.items() if ids}
+    joined = {name: factorize(np.concatenate(ids))[1] for name, ids in found.items() if ids}
     return {name: ids for name, ids in joined.items() if len(ids)}
 
 
@@ -339,8 +340,8 @@ def _in_vain(schema: Schema, logs: Mapping[str, Log]) -> Iterator[str]:
                 )
     for domain in schema.domains:
         for history in domain.histories() if logs[domain.name].source.kind == "examples" else ():
-            listed = pd.unique(logs[domain.name].columns[history.column].values)
-            there = pd.unique(_flat(logs[history.of].columns.get(history.field, np.array([], object))))
+            listed = factorize(logs[domain.name].columns[history.column].values)[1]
+            there = factorize(_flat(logs[history.of].columns.get(history.field, np.array([], object))))[1]
             if len(listed) and len(there) and not _common(listed, there):
                 yield (
                     f"{domain.name}, column {history.column!r}: no id stands in {history.field!r} of {history.of}. "
@@ -352,7 +353,7 @@ def _in_vain(schema: Schema, logs: Mapping[str, Log]) -> Iterator[str]:
         if (one, two) in said or any(key is None for key in keys) or not listing & {(one, two), (two, one)}:
             continue
         present = [
-            pd.unique(key[key != MISSING["string" if key.dtype == object else "int64"]]) for key in keys
+            factorize(key[key != MISSING["string" if key.dtype == object else "int64"]])[1] for key in keys
         ]
         if all(map(len, present)) and not _common(*present):
             yield (

@@ -137,11 +137,14 @@ class _Examples:
             self.columns["@weight"] = Wanted(self.source.weight, "finite")
         self.files = readers.files(self.source.path)
         for file in self.files:  # a file that lacks a column fails here, not after hours
-            readers.require(self.columns, readers.column_names(file), str(file))
+            names = readers.column_names(
+                file, {w.column for w in self.columns.values()}, self.source.delimiter
+            )
+            readers.require(self.columns, names, str(file))
 
     def in_order(self) -> Iterator[Columns]:
         """Raw chunks, file by file."""
-        return readers.chunks(self.files, self.columns, _CHUNK_ROWS)
+        return readers.chunks(self.files, self.columns, _CHUNK_ROWS, self.source.delimiter)
 
     def averaged(self, means: dict[str, float]) -> Iterator[Columns]:
         """The same; once they are read, the mean label stands in `means`."""
@@ -157,7 +160,8 @@ class _Examples:
     def _shuffled(self, random: np.random.Generator) -> Iterator[Columns]:
         pieces = [(file, group) for file in self.files for group in readers.row_groups(file)]
         for place in random.permutation(len(pieces)):
-            yield from readers.file_chunks(pieces[place][0], self.columns, _CHUNK_ROWS, pieces[place][1])
+            file, group = pieces[place]
+            yield from readers.file_chunks(file, self.columns, _CHUNK_ROWS, group, self.source.delimiter)
 
     def _encoded(self, encoder: Encoder, chunks: Iterator[Columns]) -> Iterator[dict[str, np.ndarray]]:
         for chunk in chunks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
 from cdrzoo.export.graph import graph_session
 from cdrzoo.export.report import Check, Report
-from cdrzoo.export.rows import MISSING, item_key, missing_rows, rank_inputs, serialize_rows
-from cdrzoo.schema import Feature, Schema
+from cdrzoo.export.rows import MISSING, item_key, missing_rows, rank_inputs, raw_rows, serialize_rows
+from cdrzoo.schema import Feature, Reading, Schema
 
 _UNSEEN: dict[str, Any] = {"string": "an id that no log holds", "int64": 2**62 + 12345}
 _SINGLE_ROWS = 8
@@ -80,6 +82,24 @@ class Replay:
         self._unknown_and_missing(len(scores))
         if any(feature.role == "item" for feature in self.features):
             self._ranks()
+
+    def check_text(
+        self, text: Sequence[Mapping[str, str] | None], reading: Reading, expected: np.ndarray
+    ) -> None:
+        """Rows as text, as they stand in a file, get the scores of their values; a server tells how they are read."""
+        told = self.served.outputs({"examples": np.array([""], object)}, "reading")["reading"][0]
+        same = Reading.from_dict(json.loads(told)) == reading
+        self.report.checks.append(
+            Check("reading, as the model card has it", same, told.decode() if not same else "the same")
+        )
+        rows = [row for row, one in enumerate(text) if one is not None]
+        if rows:
+            frame = pd.DataFrame(
+                {f.column: [text[row][f.name] for row in rows] for f in self.features}, dtype=object
+            )
+            self._compare(
+                "rows as text", self.served(raw_rows(frame, self.features, reading)), expected[rows]
+            )
 
     def _compare(self, name: str, got: np.ndarray, wanted: np.ndarray) -> None:
         same_form = got.dtype == np.float32 and got.shape == wanted.shape

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
-from cdrzoo.errors import DataError
-from cdrzoo.schema import Feature
+from cdrzoo.errors import DataError, shown
+from cdrzoo.schema import Feature, Reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,12 +67,19 @@ def parse_examples(examples: tf.Tensor, features: Iterable[Feature]) -> dict[str
     return rows
 
 
-def raw_rows(frame: pd.DataFrame, features: Iterable[Feature]) -> dict[str, np.ndarray]:
+USUAL = Reading()
+
+
+def raw_rows(
+    frame: pd.DataFrame, features: Iterable[Feature], reading: Reading = USUAL
+) -> dict[str, np.ndarray]:
     """Rows of a DataFrame as the tensors of `serving_default`.
 
     Args:
-        frame: a column for each feature, under `feature.column`; None and NaN are missing; sequences are lists.
+        frame: a column for each feature, under `feature.column`; None and NaN are missing; sequences are lists, or
+            text that is split.
         features: the features that are wanted.
+        reading: how text becomes values: that of the export.
 
     Returns:
         `id`: object or int64 `[n]`; `ids`: object or int64 `[n, longest]`, padded; `number`: float32 or int64 `[n]`.
@@ -87,7 +95,7 @@ def raw_rows(frame: pd.DataFrame, features: Iterable[Feature]) -> dict[str, np.n
                 f"{', '.join(map(str, frame))}."
             )
         try:
-            rows[feature.name] = _column(list(frame[feature.column]), feature)
+            rows[feature.name] = _column(list(frame[feature.column]), feature, reading)
         except (TypeError, ValueError, OverflowError) as error:
             wanted = f"lists of {feature.dtype}" if feature.kind == "ids" else feature.dtype
             raise DataError(
@@ -128,44 +136,96 @@ def serialize_rows(rows: Mapping[str, np.ndarray], features: Iterable[Feature]) 
     return np.array(serialized, object)
 
 
-def _column(values: Sequence[Any], feature: Feature) -> np.ndarray:
+def holds_text(frame: pd.DataFrame, features: Iterable[Feature]) -> bool:
+    """Whether text stands where lists or numbers are meant, so that how it is read matters."""
+    columns = [f.column for f in features if (f.kind == "ids" or f.dtype != "string") and f.column in frame]
+    return any(isinstance(value, str) for column in columns for value in frame[column])
+
+
+def text_row(row: Mapping[str, Any], features: Iterable[Feature], reading: Reading) -> dict[str, str] | None:
+    """A row, `[steps]` or a scalar a feature, as text in cells; `None` where an id holds what separates ids."""
+    cells = {}
+    for f in features:
+        steps = [str(value) for value in np.atleast_1d(row[f.name]) if not is_missing(value, f.dtype)]
+        if f.kind == "ids" and any(reading.separator in step for step in steps):
+            return None
+        cells[f.name] = reading.separator.join(steps)
+    return cells
+
+
+def _column(values: Sequence[Any], feature: Feature, reading: Reading) -> np.ndarray:
     if feature.kind != "ids":
-        return _typed(values, feature.dtype)
-    values = [_steps(value) for value in values]
+        return _typed(values, feature.dtype, reading)
+    values = [_steps(value, reading) for value in values]
     longest = max([1, *map(len, values)])
     flat = [step for value in values for step in [*value, *[None] * (longest - len(value))]]
-    return _typed(flat, feature.dtype).reshape(-1, longest)
+    return _typed(flat, feature.dtype, reading, longest).reshape(-1, longest)
 
 
-def _steps(value: Any) -> list[Any]:
+def _steps(value: Any, reading: Reading) -> list[Any]:
     if isinstance(value, str):
-        return value.split("|") if value else []
+        return value.split(reading.separator) if value else []
     return [] if not hasattr(value, "__len__") and is_missing(value, "float32") else list(value)
 
 
 _IDS = (str, bytes, int, np.integer)
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_HEX = re.compile(r"0[xX][0-9a-fA-F]{1,15}")
+_TOO_LARGE = 2.0**128 - 2.0**103  # rounds to infinity
+_WHOLE = re.compile(r"[+-]?[0-9]+(\.0*)?")
 
 
-def _typed(values: Sequence[Any], dtype: str) -> np.ndarray:
-    absent = [is_missing(value, dtype) for value in values]
-    values = [MISSING[dtype] if missing else value for value, missing in zip(values, absent, strict=True)]
-    for value in values:  # what NumPy and `str` would take without a word
-        if dtype == "string" and (isinstance(value, bool) or not isinstance(value, _IDS)):
-            raise ValueError(
-                f"{value!r}, neither text nor a whole number (pandas makes floats of whole numbers with a gap; give "
-                "them as its Int64, or as text)"
-            )
-        if isinstance(value, (list, tuple, dict)) or (
-            dtype == "int64" and isinstance(value, float) and value % 1
-        ):
-            raise ValueError(f"{value!r}")
+def _typed(values: Sequence[Any], dtype: str, reading: Reading = USUAL, width: int = 1) -> np.ndarray:
+    """The values, `width` a row, in the type that is sent; raises a ValueError that names the row."""
+    typed = np.empty(len(values), object if dtype == "string" else dtype)
+    for at, value in enumerate(values):
+        try:
+            if isinstance(value, (str, bytes)) and dtype != "string":
+                value = _number(value if isinstance(value, str) else value.decode(), dtype, reading)
+            typed[at] = MISSING[dtype] if is_missing(value, dtype) else _checked(value, dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"in row {at // width + 1} {error}") from None
+    return typed
+
+
+def _checked(value: Any, dtype: str) -> Any:
+    """What NumPy and `str` would take without a word is an error."""
     if dtype == "string":
-        typed = np.empty(len(values), object)
-        typed[:] = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
-        for value in typed:
-            value.encode()  # half a character, as a log that was cut off has it, is no text: no server takes it
-        return typed
-    return np.array(values, dtype)
+        if isinstance(value, bool) or not isinstance(value, _IDS):
+            raise ValueError(
+                f"{shown(value)}, neither text nor a whole number (pandas makes floats of whole numbers with a gap; "
+                "give them as its Int64, or as text)"
+            )
+        text = value.decode() if isinstance(value, bytes) else str(value)
+        text.encode()  # half an emoji cannot be sent
+        return text
+    if isinstance(value, (list, tuple, dict, np.ndarray)):
+        raise ValueError(shown(value))
+    if dtype == "int64":
+        if isinstance(value, (float, np.floating)) and (value % 1 or abs(value) >= 2**53):
+            raise ValueError(f"{shown(value)}, no whole number that a float holds exactly")
+        if not -(2**63) <= value < 2**63:
+            raise ValueError(f"{shown(value)}, which int64 does not hold")
+        return int(value)
+    if abs(value) >= _TOO_LARGE:
+        raise ValueError(f"{shown(value)}, no finite number of float32")
+    return value
+
+
+def _number(text: str, dtype: str, reading: Reading) -> Any:
+    """The number that text stands for, as it is read from files."""
+    text = text.strip()
+    if text in reading.missing:
+        return None
+    if dtype == "float32" and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if dtype == "int64" and _WHOLE.fullmatch(text) and len(text) < 1000:
+        return int(text.partition(".")[0])
+    if dtype == "int64" and _HEX.fullmatch(text):
+        return int(text, 16)
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(shown(text))
+    return float(text)
 
 
 def is_missing(value: Any, dtype: str) -> bool:

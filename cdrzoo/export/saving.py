@@ -2,10 +2,10 @@
 
     folder/
       3/                                  the version; a server takes the highest number
-        saved_model.pb variables/ assets/     three signatures, the target's variables alone, the vocabularies
+        saved_model.pb variables/ assets/     four signatures, the target's variables alone, the vocabularies
         assets.extra/
           tf_serving_warmup_requests      TensorFlow Serving runs these before it takes traffic
-          replay.jsonl                    recorded raw rows and the scores the Keras model gave them
+          replay.jsonl                    recorded raw rows (values, text) and the scores the Keras model gave them
           model_card.json model_card.md
 
 `serving_default` takes one named tensor a feature: ids as they stand in the logs (string or int64, `[batch]`),
@@ -19,6 +19,9 @@ gives, best first, `index` (int32, the place among the candidates), `item` (the 
 one) and `click` or `rating`, `[min(k, n)]` each; of equal scores the earlier candidate comes first. The user's ids are
 looked up once; his rows are then repeated for the candidates, which are scored as `serving_default` scores rows. A
 schema without a feature of role item has nothing to rank, and no such signature.
+
+`reading` says how text becomes values (see `cdrzoo.schema.Reading`): for each of `examples: [batch]`, whatever it is,
+the same JSON text. The model card holds it, too; of a served model a client sees signatures alone.
 """
 
 from __future__ import annotations
@@ -47,9 +50,10 @@ from cdrzoo.export.rows import (
     rank_signature,
     raw_rows,
     signature,
+    text_row,
 )
 from cdrzoo.export.warm_up import write_warm_up
-from cdrzoo.schema import Feature
+from cdrzoo.schema import Feature, Reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +71,7 @@ def save(
     version: int | None = None,
     examples: pd.DataFrame | None = None,
     card: Mapping[str, Any] | None = None,
+    reading: Reading | None = None,
 ) -> pathlib.Path:
     """Writes the target's part of a model as a SavedModel: `folder/version`.
 
@@ -82,6 +87,8 @@ def save(
             Default: warm-up with one row of missing values, no replay.
         card: what the model card is to say beyond what can be read off the model, for example `data`, `split`,
             `metrics`, `training`, `intended_use`, `limits`. It may also replace what is read off.
+        reading: how the text of the training's rows became values, so that rows to score are read alike. Default:
+            sequences are joined by `|`.
 
     Returns:
         The path of the new version.
@@ -94,13 +101,20 @@ def save(
     _check(model, encoder, folder, version)
     model.prepare_export()
     features = model.serving_features
-    archive, serving = _archive(model, encoder, features)
+    reading = reading or Reading()
+    archive, serving = _archive(model, encoder, features, reading)
     examples = examples.head(REPLAY_ROWS) if examples is not None and len(examples) else None
-    rows = missing_rows(features) if examples is None else raw_rows(examples, features)
-    described = {**facts(model, features, read_variables(serving, model)), **plain(card or {})}
-    texts = {"model_card.json": json.dumps(described, indent=2) + "\n", "model_card.md": markdown(described)}
-    if examples is not None:
-        texts["replay.jsonl"] = _replay(model, encoder, examples, rows)
+    rows = missing_rows(features) if examples is None else raw_rows(examples, features, reading)
+    described = {
+        **facts(model, features, read_variables(serving, model)),
+        "reading": reading.to_dict(),
+        **plain(card or {}),
+    }
+    texts = {
+        "model_card.json": json.dumps(described, indent=2) + "\n",
+        "model_card.md": markdown(described),
+        **({} if examples is None else {"replay.jsonl": _replay(model, encoder, examples, rows, reading)}),
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Beside the versions, so that the last step is a rename; a server passes by names that are not numbers.
@@ -120,7 +134,9 @@ def save(
         ) from error
 
 
-def _archive(model: Any, encoder: Any, features: Sequence[Feature]) -> tuple[keras.export.ExportArchive, Any]:
+def _archive(
+    model: Any, encoder: Any, features: Sequence[Feature], reading: Reading
+) -> tuple[keras.export.ExportArchive, Any]:
     """The signatures, traced, and the graph of `serving_default`."""
     domain = model.schema.target_domain
     candidates = [feature for feature in features if feature.role == "item"]
@@ -141,12 +157,18 @@ def _archive(model: Any, encoder: Any, features: Sequence[Feature]) -> tuple[ker
         items = {"item": tf.gather(raw[key.name], index)} if (key := item_key(candidates)) else {}
         return {"index": index, **items, domain.task: best}
 
+    def told(
+        examples,
+    ):  # of the examples no more than their number: a server that batches wants as many answers
+        return {"reading": tf.fill(tf.shape(examples), json.dumps(reading.to_dict()))}
+
     archive = keras.export.ExportArchive()
     archive.track(lookups)  # the tables; of the model's variables Keras tracks those that the endpoints read
     with inlined():
         serving = archive.add_endpoint("serving_default", score, [signature(features)])
         examples = tf.TensorSpec([None], tf.string, name="examples")
         archive.add_endpoint("serve_examples", score_examples, [examples])
+        archive.add_endpoint("reading", told, [examples])
         if candidates:
             archive.add_endpoint("rank", rank, [rank_signature(features)])
         return archive, serving.get_concrete_function()
@@ -210,15 +232,19 @@ def _publish(unfinished: pathlib.Path, folder: pathlib.Path, version: int | None
                 raise InputError(f"Version {version} exists in {folder} now. Choose another.") from None
 
 
-def _replay(model: Any, encoder: Any, examples: pd.DataFrame, rows: Mapping[str, np.ndarray]) -> str:
-    """Raw rows and the scores that the Keras model gives them, a JSON object a line."""
+def _replay(
+    model: Any, encoder: Any, examples: pd.DataFrame, rows: Mapping[str, np.ndarray], reading: Reading
+) -> str:
+    """Raw rows, as values and as text, and the scores that the Keras model gives them, a JSON object a line."""
     target = model.schema.target
     scores = model({target: encoder.encode(target, examples)}, training=False)[target]
     scores = np.asarray(model.served(scores)).reshape(-1)
     lines = []
     for i, score in enumerate(scores.astype(np.float32)):
         raw = {f.name: _json_value(rows[f.name][i], f) for f in model.serving_features}
-        lines.append(json.dumps({"features": raw, "score": float(score)}, ensure_ascii=False))
+        text = text_row({name: values[i] for name, values in rows.items()}, model.serving_features, reading)
+        line = {"features": raw, "text": text, "score": float(score)}
+        lines.append(json.dumps(line, ensure_ascii=False))
     return "\n".join(lines) + "\n"
 
 

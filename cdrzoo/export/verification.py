@@ -19,7 +19,7 @@ from cdrzoo.export.graph import inlined, read_variables
 from cdrzoo.export.replay import Replay, Served
 from cdrzoo.export.report import Check, Report
 from cdrzoo.export.rows import item_key, rank_signature, raw_rows, signature
-from cdrzoo.schema import Feature, Schema
+from cdrzoo.schema import Feature, Reading, Schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,9 +43,10 @@ def verify(
 
     Checked are: the signatures (named, typed, of the target alone); the variables (no more than the target's path
     reads, none of a source, none of an optimizer); equal scores through `serving_default` and `serve_examples`, in
-    this process and in a plain graph session, as servers load it; that rows do not influence each other (permuted,
-    alone, none at all); that padding, short, long and empty sequences, unknown and missing ids and absent features do
-    what they should; that `rank` gives candidates the scores of `serving_default`, in order, and as many as were asked.
+    this process and in a plain graph session, as servers load it; that rows as text, read as the export says, get the
+    scores of the values in them; that rows do not influence each other (permuted, alone, none at all); that padding,
+    short, long and empty sequences, unknown and missing ids and absent features do what they should; that `rank` gives
+    candidates the scores of `serving_default`, in order, and as many as were asked.
 
     Args:
         path: the version: the folder with `saved_model.pb`.
@@ -66,7 +67,8 @@ def verify(
     card = _card(path)
     schema = Schema.from_dict(card["schema"]) if model is None else model.schema
     features = [schema.target_domain.feature(name) for name in card["inputs"]]
-    frame, expected = _examples(path, examples, features)
+    reading = Reading.from_dict(card.get("reading"))
+    frame, text, expected = _examples(path, examples, features)
     reference = None
     if model is not None:
         model.prepare_export()  # a model that was loaded anew is to be in the state its export was made in
@@ -80,8 +82,11 @@ def verify(
     if model is not None:
         _check_variables(report, path, model, encoder, features)
     if callable_as_told:
-        raw = raw_rows(frame, features)
-        Replay(report, Served(path), raw, reference, features, schema, tolerance).check(expected)
+        raw = raw_rows(frame, features, reading)
+        replay = Replay(report, Served(path), raw, reference, features, schema, tolerance)
+        replay.check(expected)
+        if "reading" in card:
+            replay.check_text(text, reading, expected)
     if not report.ok:
         error = VerifyError(f"{path} is not what it should be.\n{report}")
         error.report = report  # type: ignore[attr-defined]
@@ -126,13 +131,13 @@ def _card(path: pathlib.Path) -> dict[str, Any]:
 
 def _examples(
     path: pathlib.Path, examples: pd.DataFrame | None, features: Sequence[Feature]
-) -> tuple[pd.DataFrame, np.ndarray | None]:
-    """Rows to replay and, where the export recorded them, the scores they got."""
+) -> tuple[pd.DataFrame, list[dict[str, str] | None], np.ndarray | None]:
+    """Rows to replay and, where the export recorded them, their text and the scores they got."""
     import pandas
 
     recorded = path / "assets.extra" / "replay.jsonl"
     if examples is not None and len(examples):
-        return examples, None
+        return examples, [], None
     if not recorded.exists():
         raise InputError(
             f"Nothing to replay: {path} records no rows. Give `model`, `encoder` and `examples`, or export with "
@@ -143,7 +148,8 @@ def _examples(
     frame = pandas.DataFrame(
         {f.column: [line["features"][f.name] for line in lines] for f in features}, dtype=object
     )
-    return frame, np.array([line["score"] for line in lines], np.float32)
+    text = [line.get("text") for line in lines]
+    return frame, text, np.array([line["score"] for line in lines], np.float32)
 
 
 def _frame(raw: Mapping[str, np.ndarray], features: Iterable[Feature]) -> pd.DataFrame:

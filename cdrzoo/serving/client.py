@@ -26,7 +26,8 @@ from tensorflow_serving.apis import (
 
 from cdrzoo.errors import InputError, shown
 from cdrzoo.export import raw_rows, serialize_rows
-from cdrzoo.schema import Feature
+from cdrzoo.export.rows import holds_text
+from cdrzoo.schema import Feature, Reading
 from cdrzoo.serving.limits import MAX_VALUES
 
 PAUSES = (0.1, 0.2, 0.4, 0.8)
@@ -87,6 +88,7 @@ class Client:
         self.rows = rows
         self.examples = examples
         self._signatures: Any = None
+        self._told: Reading | None = None
 
     def features(self, signature: str = "serving_default") -> list[Feature]:
         """What a signature takes: the name, dtype and kind of every input; one that is given once has role user.
@@ -101,17 +103,28 @@ class Client:
         (task,) = self._signature("serving_default").outputs
         return task
 
+    def reading(self) -> Reading:
+        """How the text of the training's rows became values; of an export that does not say, the usual way."""
+        if self._told is None:
+            self._told = Reading()
+            if "reading" in self._all_signatures():
+                (told,) = self._predict("reading", {"examples": np.array([b""], object)}).values()
+                text = np.asarray(told).reshape(-1)[0]
+                self._told = Reading.from_dict(json.loads(text))
+        return self._told
+
     def predict(self, rows: pd.DataFrame | Mapping[str, Any]) -> np.ndarray:
         """The scores of rows.
 
         Args:
-            rows: a column for each feature, by the feature's name; None and NaN are missing, sequences are lists.
+            rows: a column for each feature, by the feature's name; None and NaN are missing, sequences are lists, or
+                text as the training's logs have it.
 
         Returns:
             float32 `[rows]`: probabilities of a click, or ratings.
         """
         features = self.features()
-        raw = raw_rows(_frame(rows), features)  # all of it is looked at before any of it is sent
+        raw = self._raw(_frame(rows), features)  # all of it is looked at before any of it is sent
         scores = [np.empty(0, np.float32)]
         count = min(self.rows, max(MAX_VALUES // sum(v[:1].size or 1 for v in raw.values()), 1))
         for start in range(0, len(next(iter(raw.values()))), count):
@@ -139,8 +152,8 @@ class Client:
         features = [feature for feature in self.features("rank") if feature.name != "k"]
         frame = _frame(candidates)
         inputs = {
-            **raw_rows(_frame({name: [value] for name, value in user.items()}), _of(features, "user")),
-            **raw_rows(frame, _of(features, "item")),
+            **self._raw(_frame({name: [value] for name, value in user.items()}), _of(features, "user")),
+            **self._raw(frame, _of(features, "item")),
             "k": np.array(_count(k), np.int32),
         }
         outputs = self._predict("rank", inputs)
@@ -161,14 +174,21 @@ class Client:
     def __exit__(self, *error: Any) -> None:
         self.close()
 
-    def _signature(self, name: str) -> Any:
+    def _raw(self, frame: pd.DataFrame, features: list[Feature]) -> dict[str, np.ndarray]:
+        return raw_rows(frame, features, self.reading() if holds_text(frame, features) else Reading())
+
+    def _all_signatures(self) -> Any:
         if self._signatures is None:
             self._signatures = self._tried(self._transport.signatures).signature_def
-        if name not in self._signatures:
+        return self._signatures
+
+    def _signature(self, name: str) -> Any:
+        signatures = self._all_signatures()
+        if name not in signatures:
             raise InputError(
-                f"Model {self.model!r} has no signature {name!r}. It has: {', '.join(sorted(self._signatures))}."
+                f"Model {self.model!r} has no signature {name!r}. It has: {', '.join(sorted(signatures))}."
             )
-        return self._signatures[name]
+        return signatures[name]
 
     def _predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         request = self._transport.request(signature, inputs)
@@ -314,7 +334,7 @@ class _Rest:
 
     def request(self, signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
         columns = {name: value.tolist() for name, value in inputs.items()}
-        if signature == "serve_examples":
+        if signature in ("serve_examples", "reading"):
             columns = {"examples": [{"b64": base64.b64encode(each).decode()} for each in columns["examples"]]}
         return json.dumps({"signature_name": signature, "inputs": columns}).encode()
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from cdrzoo.data import Ragged, readers
 from cdrzoo.errors import InputError
 from cdrzoo.export import raw_rows
-from cdrzoo.schema import Feature, Schema
+from cdrzoo.schema import Feature, Reading, Schema
 
 BATCH_ROWS = 1024
 
@@ -22,8 +22,9 @@ BATCH_ROWS = 1024
 def predict(
     model: str | pathlib.Path,
     rows: pd.DataFrame | str | pathlib.Path,
-    separator: str = "|",
+    separator: str | None = None,
     *,
+    delimiter: str | None = None,
     server: str | None = None,
 ) -> pd.DataFrame:
     """Scores every row of a DataFrame or a file through the SavedModel's `serving_default`.
@@ -33,7 +34,9 @@ def predict(
         rows: a DataFrame or a file with a column for each input of the model, sequences as lists or, in a file,
             joined by `separator`. A server does not know the schema, so its model's columns are called as the features
             are.
-        separator: what joins the ids of a sequence in a CSV cell.
+        separator: what joins the ids of a sequence in a cell of text. Default: what joined those of the training, as
+            the export says; of an export of old `|`.
+        delimiter: what stands between the cells of a CSV file. Default: as in the training, or a comma.
         server: where the model is served: `localhost:8500` for gRPC, `http://localhost:8501` for REST. Default: the
             model is loaded here.
 
@@ -45,12 +48,13 @@ def predict(
         InputError: the rows have both, or something is wrong with a column that the model reads.
     """
     if server is None:
-        return _predict_here(pathlib.Path(model), rows, separator)
+        return _predict_here(pathlib.Path(model), rows, separator, delimiter)
     from cdrzoo.serving import Client
 
     with Client(server, str(model)) as client:
-        whole, name = _whole(rows, client.task)
-        frame = _read(rows, client.features(), separator, ids=False)  # a server calls whole numbers ids
+        reading = changed(client.reading(), separator, delimiter)
+        whole, name = _whole(rows, client.task, reading)
+        frame = _read(rows, client.features(), reading, ids=None)  # a server calls whole numbers ids
         return whole.assign(**{name: client.predict(frame)})
 
 
@@ -59,20 +63,26 @@ def scored(
     features: Sequence[Feature],
     task: str,
     score: Callable[[pd.DataFrame], np.ndarray],
-    separator: str = "|",
+    reading: Reading,
 ) -> pd.DataFrame:
     """The rows with the scores that `score` gives their raw features, batch by batch, `[n]` each."""
-    frame = _read(rows, features, separator)
-    whole, name = _whole(rows, task)
+    frame = _read(rows, features, reading)
+    whole, name = _whole(rows, task, reading)
     starts = range(0, len(frame), BATCH_ROWS)
     return whole.assign(
         **{name: np.concatenate([score(frame.iloc[start : start + BATCH_ROWS]) for start in starts])}
     )
 
 
-def _whole(rows: pd.DataFrame | str | pathlib.Path, task: str) -> tuple[pd.DataFrame, str]:
+def changed(reading: Reading, separator: str | None, delimiter: str | None) -> Reading:
+    """A reading with what is given in the place of what it says."""
+    given = {"separator": separator, "delimiter": delimiter}
+    return dataclasses.replace(reading, **{name: value for name, value in given.items() if value is not None})
+
+
+def _whole(rows: pd.DataFrame | str | pathlib.Path, task: str, reading: Reading) -> tuple[pd.DataFrame, str]:
     """The rows as they stand there, and what the scores are called beside them."""
-    whole = readers.as_written(rows)
+    whole = readers.as_written(rows, reading.delimiter)
     for name in (task, f"{task}_score"):
         if name not in whole:
             return whole, name
@@ -87,7 +97,7 @@ def _called(rows: pd.DataFrame | str | pathlib.Path) -> str:
 
 
 def _predict_here(
-    path: pathlib.Path, rows: pd.DataFrame | str | pathlib.Path, separator: str
+    path: pathlib.Path, rows: pd.DataFrame | str | pathlib.Path, separator: str | None, delimiter: str | None
 ) -> pd.DataFrame:
     card = path / "assets.extra" / "model_card.json"
     if not card.exists():
@@ -97,6 +107,7 @@ def _predict_here(
     facts = json.loads(card.read_text(encoding="utf-8"))
     domain = Schema.from_dict(facts["schema"]).target_domain
     features = [domain.feature(name) for name in facts["inputs"]]
+    reading = changed(Reading.from_dict(facts.get("reading")), separator, delimiter)
     model = tf.saved_model.load(str(path))
     serve = model.signatures["serving_default"]
 
@@ -104,15 +115,18 @@ def _predict_here(
         raw = raw_rows(frame, features)
         return serve(**{name: tf.constant(values) for name, values in raw.items()})[domain.task].numpy()
 
-    return scored(rows, features, domain.task, score, separator)
+    return scored(rows, features, domain.task, score, reading)
 
 
 def _read(
-    rows: pd.DataFrame | str | pathlib.Path, features: Sequence[Feature], separator: str, ids: bool = True
+    rows: pd.DataFrame | str | pathlib.Path,
+    features: Sequence[Feature],
+    reading: Reading,
+    ids: bool | None = True,
 ) -> pd.DataFrame:
-    """The features' columns; with `ids` a negative id is an error."""
-    wanted = {feature.column: readers.Wanted.of(feature, separator) for feature in features}
-    if not ids:
-        wanted = {column: dataclasses.replace(want, is_id=False) for column, want in wanted.items()}
-    columns = readers.read(rows, wanted, _called(rows))
+    """The features' columns; with `ids=None` what is an id is not known."""
+    wanted = {feature.column: readers.Wanted.of(feature, reading) for feature in features}
+    if ids is None:
+        wanted = {column: dataclasses.replace(want, is_id=None) for column, want in wanted.items()}
+    columns = readers.read(rows, wanted, _called(rows), reading.delimiter)
     return pd.DataFrame({c: v.to_lists() if isinstance(v, Ragged) else v for c, v in columns.items()})

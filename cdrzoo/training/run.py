@@ -16,9 +16,10 @@ import pandas as pd
 
 from cdrzoo import data, export, files, models
 from cdrzoo.data import quality
+from cdrzoo.data.preparation.sources import Source
 from cdrzoo.documents import dump_yaml
-from cdrzoo.errors import InputError
-from cdrzoo.schema import Schema
+from cdrzoo.errors import InputError, shown
+from cdrzoo.schema import Reading, Schema
 from cdrzoo.training import measuring
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.fitting import build, check_model, check_rows, fit, prepare, seen
@@ -31,7 +32,7 @@ from cdrzoo.training.folders import (
     read_model,
     trained_on,
 )
-from cdrzoo.training.predict import scored
+from cdrzoo.training.predict import changed, scored
 
 if TYPE_CHECKING:
     from cdrzoo.export.verification import Report
@@ -114,13 +115,26 @@ class Run:
         """
         return measuring.evaluate(self.model, self.rows, part)
 
-    def predict(self, rows: pd.DataFrame | str | pathlib.Path, separator: str = "|") -> pd.DataFrame:
+    @property
+    def reading(self) -> Reading:
+        """How the text of the target's rows became values."""
+        target = self.config.schema.target
+        return Source.of(target, self.config.data[target], self.config.folder).reading
+
+    def predict(
+        self,
+        rows: pd.DataFrame | str | pathlib.Path,
+        separator: str | None = None,
+        *,
+        delimiter: str | None = None,
+    ) -> pd.DataFrame:
         """Scores raw rows of the target, as an export of the run scores them.
 
         Args:
             rows: a DataFrame or a file with a column for each feature that the model reads, sequences as lists or, in
                 a file, joined by `separator`.
-            separator: what joins the ids of a sequence in a CSV cell.
+            separator: what joins the ids of a sequence in a cell of text. Default: as in the training.
+            delimiter: what stands between the cells of a CSV file. Default: as in the training.
 
         Returns:
             The rows, every column as it stands there, and behind them the scores: `click` or `rating`, and
@@ -137,7 +151,9 @@ class Run:
             scores = model.served(model(x, training=False)[target.name])
             return keras.ops.convert_to_numpy(scores).astype(np.float32).reshape(-1)
 
-        return scored(rows, model.serving_features, target.task, score, separator)
+        return scored(
+            rows, model.serving_features, target.task, score, changed(self.reading, separator, delimiter)
+        )
 
     def export(self, to: str | pathlib.Path, version: int | None = None) -> pathlib.Path:
         """Exports the model, with its model card, as a version in the folder `to`; see `cdrzoo.export.save`.
@@ -159,7 +175,9 @@ class Run:
             "trained_with": self.metrics["versions"],
         }
         examples = pd.read_parquet(self.folder / "examples.parquet")
-        return export.save(self.model, self.encoder, to, version=version, examples=examples, card=card)
+        return export.save(
+            self.model, self.encoder, to, version=version, examples=examples, card=card, reading=self.reading
+        )
 
     def verify(self, path: str | pathlib.Path) -> Report:
         """Proves that an export scores as this run's model does; see `cdrzoo.export.verify`."""
@@ -265,7 +283,7 @@ def _configuration(
 ) -> RunConfig:
     if resume and settings:
         raise InputError(
-            f"A resumed run keeps its configuration: leave `settings` out. Received: {settings!r}."
+            f"A resumed run keeps its configuration: leave `settings` out. Received: {shown(settings)}."
         )
     if config is not None:
         return RunConfig.of(config).with_changes(settings or {})

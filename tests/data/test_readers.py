@@ -13,6 +13,7 @@ import pytest
 
 from cdrzoo.data.readers import Wanted, as_written, chunks, column_names, files, joined, read
 from cdrzoo.errors import DataError
+from cdrzoo.schema import Reading
 
 FORMATS = ["csv", "csv.gz", "parquet", "jsonl", "jsonl.gz", "tfrecord", "tfrecord.gz", "frame"]
 ROWS = {
@@ -157,7 +158,7 @@ def test_numbers_written_as_text_and_ids_joined_by_another_separator(tmp_path):
         {
             "n": Wanted("n", "int64"),
             "f": Wanted("f", "float"),
-            "ids": Wanted("ids", "int64", True, separator=";"),
+            "ids": Wanted("ids", "int64", True, reading=Reading(";")),
         },
     )
     assert list(found["n"]) == [3, -1, 4]
@@ -212,7 +213,7 @@ def test_no_file_is_closed_that_arrow_may_be_reading(tmp_path, monkeypatch, endi
     assert column_names(path) == list(ROWS) and not opened  # a header needs no such thread
     rows = b"user,item\na,1\na,1,1\n" + b"a,1\n" * 1_000_000
     path.write_bytes(gzip.compress(rows, 1) if ending == "csv.gz" else rows)
-    fails(path, {"user": WANTED["user"]}, path.name, "Expected 2 columns, got 3")
+    fails(path, {"user": WANTED["user"]}, path.name, "row 2 (line 3)", "2 wanted", "Received: 3")
     assert [stream.closed for stream in opened] == [False]
 
 
@@ -404,7 +405,7 @@ def test_broken_files(tmp_path):
     fails(path, {"user": WANTED["user"]}, "Cannot read", "rows.parquet")
     path = tmp_path / "rows.csv"
     path.write_text("user,item\na,1\nb\n")
-    fails(path, {"user": WANTED["user"]}, "rows.csv", "Expected 2 columns")
+    fails(path, {"user": WANTED["user"]}, "rows.csv", "row 2 (line 3)", "2 wanted", "Received: 1")
     path.write_bytes(b"user\nfine\n\xff\xfe\n")
     fails(path, {"user": WANTED["user"]}, "rows.csv", "UTF")
     path.write_text("user,user\na,b\n")

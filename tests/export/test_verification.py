@@ -77,7 +77,7 @@ def test_a_recorded_score_that_is_not_reached_fails(cctl, tmp_path):
     record.write_text("\n".join([json.dumps(line), *rest]))
     with pytest.raises(VerifyError) as error:
         verify(copy)
-    assert len(failed(error)) == 4 and "serving_default, the recorded scores" in failed(error)
+    assert len(failed(error)) == 5 and "serving_default, the recorded scores" in failed(error)
     assert verify(copy, tolerance=1e-5).ok
 
 

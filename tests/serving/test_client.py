@@ -36,11 +36,12 @@ def close(got, wanted):
 
 
 def counted(client):
-    """Rows of every request that a client sends from now on."""
+    """Rows of every request for scores that a client sends from now on."""
     sent, predict = [], client._transport.request
 
     def request(signature, inputs):
-        sent.append(len(next(iter(inputs.values()))))
+        if signature != "reading":  # which asks how text is read
+            sent.append(len(next(iter(inputs.values()))))
         return predict(signature, inputs)
 
     client._transport.request = request

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
+
+from cdrzoo.data.raw import factorize
 
 
 def fingerprints(columns: Sequence[np.ndarray]) -> np.ndarray:
@@ -24,7 +25,7 @@ def drawn(columns: Sequence[np.ndarray], seed: int) -> np.ndarray:
 
 def _bits(values: np.ndarray) -> np.ndarray:
     if values.dtype == object:
-        codes, distinct = pd.factorize(values)
+        codes, distinct = factorize(values)
         digests = [hashlib.blake2b(str(value).encode(), digest_size=8).digest() for value in distinct]
         return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)[codes]
     if values.dtype.kind == "f":

@@ -16,7 +16,7 @@ from cdrzoo.data.preparation.histories import windows
 from cdrzoo.data.preparation.labels import labels
 from cdrzoo.data.preparation.sources import Source, place, wanted
 from cdrzoo.data.ragged import Ragged
-from cdrzoo.data.raw import MISSING
+from cdrzoo.data.raw import MISSING, factorize
 from cdrzoo.data.readers import Columns, Wanted
 from cdrzoo.data.readers.paths import format_of
 from cdrzoo.errors import DataError, shown
@@ -107,6 +107,14 @@ class Log:
         """The columns at these rows."""
         return {n: v.take(rows) if isinstance(v, Ragged) else v[rows] for n, v in self.columns.items()}
 
+    def check_weight(self, rows: np.ndarray, what: str) -> None:
+        """Raises where every one of these rows weighs 0; `what` names them."""
+        if self.weight is not None and len(rows) and not (self.weight[rows] > 0).any():
+            raise DataError(
+                f"{self.where}, column {self.source.weight!r}: the {what} rows of {self.domain.name!r} all weigh 0. "
+                "Leave `weight` out, or split the rows in another way."
+            )
+
     def mean(self, rows: np.ndarray) -> float | None:
         """The mean label of these rows; `None` where there are none."""
         weight = None if self.weight is None else self.weight[rows]
@@ -190,21 +198,23 @@ def _plan(
     """What to read from the rows' own file and what from each joined file; raises when a column is nowhere."""
     main = source.data if source.data is not None else source.path
     where = place(domain, source)
-    names = readers.column_names(main)
     columns = wanted(schema, domain, source)
     extra = {f"@slice {name}": Wanted(name, "text") for name in slices if name not in columns}
+    others = {domain.label, domain.time, source.weight, part_column, *(side["on"] for side in source.join)}
+    named = {want.column for want in (columns | extra).values()} | (others - {None})
+    names = readers.column_names(main, named, source.delimiter)
     sides = []
     for side in source.join:
         other = side.get("data", side.get("path"))
-        has = readers.column_names(other)
+        has = readers.column_names(other, (side["on"],), side.get("delimiter"))
         key = columns.get(side["on"], Wanted(side["on"], "string"))
         readers.require({"on": key}, names, where)
         readers.require({"on": key}, has, f"The joined {other if 'path' in side else 'DataFrame'}")
         taken = {c: w for c, w in (columns | extra).items() if w.column not in names and w.column in has}
-        sides.append((other, key, taken))
-    joined = {column for _, _, taken in sides for column in taken}
+        sides.append((other, key, taken, side.get("delimiter")))
+    joined = {column for _, _, taken, _ in sides for column in taken}
     own = {column: want for column, want in columns.items() if column not in joined}
-    own.update({f"@on {key.column}": key for _, key, _ in sides})
+    own.update({f"@on {key.column}": key for _, key, *_ in sides})
     for column, want in extra.items():
         if column not in joined:
             try:
@@ -226,15 +236,17 @@ def _plan(
 
 def _read(domain: Domain, source: Source, own: dict[str, Wanted], sides: list[Any]) -> Log:
     where = place(domain, source)
-    columns = readers.read(source.data if source.data is not None else source.path, own, where)
+    columns = readers.read(
+        source.data if source.data is not None else source.path, own, where, source.delimiter
+    )
     size = len(next(iter(columns.values())))
     joins = []
-    for other, key, taken in sides:
+    for other, key, taken, delimiter in sides:
         keys = columns[f"@on {key.column}"]
-        found, joined = _join(other, key, taken, keys)
+        found, joined = _join(other, key, taken, keys, delimiter)
         columns.update(found)
         joins.append(joined)
-    for _, key, _ in sides:
+    for _, key, *_ in sides:
         columns.pop(f"@on {key.column}", None)
     raw = columns.pop("@label", None)
     if raw is None:  # a log of positives
@@ -266,10 +278,12 @@ def _slices(columns: Columns) -> list[str]:
     return [name.removeprefix("@slice ") for name in columns if name.startswith("@slice ")]
 
 
-def _join(other: Any, key: Wanted, taken: dict[str, Wanted], keys: np.ndarray) -> tuple[Columns, Joined]:
+def _join(
+    other: Any, key: Wanted, taken: dict[str, Wanted], keys: np.ndarray, delimiter: str | None
+) -> tuple[Columns, Joined]:
     """Columns of another file at these keys, and what was found of them; a missing key finds nothing."""
     name = "The joined DataFrame" if isinstance(other, pd.DataFrame) else str(other)
-    found = readers.read(other, {**taken, "@on": key}, "The joined DataFrame")
+    found = readers.read(other, {**taken, "@on": key}, "The joined DataFrame", delimiter)
     index = pd.Index(found.pop("@on"), dtype="int64" if key.dtype == "int64" else object)
     if not index.is_unique:
         twice = index[index.duplicated()][0]
@@ -386,7 +400,7 @@ def user_codes(logs: Mapping[str, Log]) -> dict[str, np.ndarray]:
             f"The user's key must have one dtype in all domains. Received: {received}. Make them alike."
         )
     values = np.concatenate(list(keyed.values())) if keyed else np.array([], object)
-    codes = pd.factorize(values)[0].astype(np.int64)
+    codes = factorize(values)[0]
     codes[values == (-1 if values.dtype == np.int64 else "")] = -1
     ends = np.cumsum([len(user) for user in keyed.values()])
     found = dict(zip(keyed, np.split(codes, ends[:-1]) if keyed else [], strict=True))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import pandas as pd
 
 from cdrzoo.data.preparation.logs import Log, user_codes
 from cdrzoo.data.preparation.sources import HOW
 from cdrzoo.data.ragged import Ragged
+from cdrzoo.data.raw import factorize
 from cdrzoo.errors import DataError, shown
 
 _ROUNDS = 20  # of redrawing; rows that still fail then get an exact draw
@@ -151,7 +151,7 @@ def _draws(
     log: Log, codes: np.ndarray, seed: int, per_positive: int = 1, how: str = "uniform"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Part by part: the row of each negative's event, and the first row in which the drawn item stands."""
-    items, users = pd.factorize(log.item)[0], user_codes({log.domain.name: log})[log.domain.name]
+    items, users = factorize(log.item)[0], user_codes({log.domain.name: log})[log.domain.name]
     nobody = np.flatnonzero(users < 0)
     users[nobody] = len(users) + nobody  # each missing user is another one
     name_seed = int.from_bytes(log.domain.name.encode()[:8], "little")  # domains draw independently
@@ -159,7 +159,7 @@ def _draws(
     for code in np.unique(codes[codes >= 0]).tolist():
         known = np.flatnonzero((codes >= 0) & (codes <= code))
         of = np.flatnonzero(codes[known] == code)
-        number = pd.factorize(items[known])[0]
+        number = factorize(items[known])[0]
         drawn = sample_negatives(users[known], number, per_positive, how, [seed, name_seed, code], of)
         first = known[np.unique(number, return_index=True)[1]]
         events.append(np.repeat(known[of], per_positive))

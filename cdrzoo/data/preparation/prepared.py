@@ -18,7 +18,7 @@ from cdrzoo.data.preparation import logs as _logs
 from cdrzoo.data.preparation.negatives import add_negatives
 from cdrzoo.data.preparation.splits import PARTS, Split, assign, settle
 from cdrzoo.data.ragged import Ragged
-from cdrzoo.data.raw import MISSING
+from cdrzoo.data.raw import MISSING, factorize
 from cdrzoo.errors import DataError, is_whole, shown
 from cdrzoo.metrics import auc_error
 from cdrzoo.schema import Schema
@@ -49,11 +49,13 @@ def prepare(
         sources: for every domain where its rows are: a path, a DataFrame, or a mapping (it may stand in YAML) with
 
             - `path`: a file, a list of files, or `data`: a DataFrame. `.csv`, `.parquet`, `.jsonl`, `.tfrecord`
-              (all but Parquet also `.gz`).
+              (all but Parquet also `.gz`); `.tsv` is a CSV file with tabs. A folder or a pattern stands for its files
+              that hold rows; folders in it such as `dt=2024-05-01` give a column.
             - `kind`: `interactions` (default; histories are built from the logs) or `examples` (rows hold them).
             - `join`: list of `{path: items.csv, on: item}`: files whose columns are added to the rows by key.
             - `negatives`: `{per_positive: 4, how: uniform | popularity}` for a log that holds only positives.
             - `separator`: what joins the ids of a sequence in a CSV cell; default `|`.
+            - `delimiter`: what stands between the cells of a CSV file; default a comma. A `join` may have its own.
             - `weight`: the column of sample weights.
             - `history_min_label`: only rows whose raw label is at least this are listed in histories.
 
@@ -151,6 +153,12 @@ class Prepared:
     def __init__(
         self, encoder: Encoder, split: Split, logs: Mapping[str, _logs.Log], slices: tuple[str, ...] = ()
     ):
+        for domain, found in split.parts.items():
+            for part, rows in found.items():
+                if part == "train" or domain == encoder.schema.target:
+                    logs[domain].check_weight(
+                        rows, {"train": "training", "valid": "validation"}.get(part, part)
+                    )
         means = {
             d.name: logs[d.name].mean(split.parts[d.name]["train"])
             for d in encoder.schema.domains
@@ -199,7 +207,7 @@ class Prepared:
             labels = [f"{clicks:,} clicks ({y.mean():.1%})", f"{error:.3f}" if part != "train" else "-"]
         else:
             labels = [f"mean {y.mean():.4g}", "-"]
-        keys = [None if found is None else pd.unique(found[rows]) for found in (log.user, log.item)]
+        keys = [None if found is None else factorize(found[rows])[1] for found in (log.user, log.item)]
         return [*labels, *("-" if k is None else f"{len(set(k.tolist()) - {'', -1}):,}" for k in keys)]
 
     def only(self, *domains: str) -> Prepared:
@@ -278,6 +286,9 @@ class Prepared:
             values = log.columns[feature.column]
             if isinstance(values, Ragged):
                 columns[feature.column] = values.take(at), feature.length
+            elif feature.kind == "number" and feature.dtype == "int64" and (values[at] == -1).any():
+                # No -1, which read again would be refused: nothing stands where nothing stood.
+                columns[feature.column] = pd.arrays.IntegerArray(values[at], values[at] == -1), None
             else:
                 columns[feature.column] = values[at], None
         keys = [(log.domain.label, log.raw), (log.domain.time, log.time), (log.domain.user, log.user)]
@@ -371,5 +382,5 @@ def _arrow(columns: Mapping[str, tuple[Any, int | None]]) -> pa.Table:
 def _array(values: np.ndarray) -> pa.Array:
     if values.dtype != object:
         return pa.array(values)
-    codes, distinct = pd.factorize(values)
+    codes, distinct = factorize(values)
     return pa.array(distinct, pa.string()).take(pa.array(codes))

@@ -10,10 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from cdrzoo.data import readers
 from cdrzoo.data.readers import Wanted
-from cdrzoo.errors import DataError, check_known, shown
-from cdrzoo.schema import Domain, Schema
+from cdrzoo.errors import DataError, SchemaError, check_known, shown
+from cdrzoo.schema import Domain, Reading, Schema
 
 KINDS = ("interactions", "examples")
 HOW = ("uniform", "popularity")
@@ -29,9 +28,15 @@ class Source:
     kind: str = "interactions"
     join: tuple[Mapping[str, Any], ...] = ()
     negatives: Mapping[str, Any] | None = None
-    separator: str = readers.SEPARATOR
+    separator: str = Reading.separator
+    delimiter: str | None = None
     weight: str | None = None
     history_min_label: float | None = None
+
+    @property
+    def reading(self) -> Reading:
+        """How its text becomes values."""
+        return Reading(separator=self.separator, delimiter=self.delimiter)
 
     @classmethod
     def of(cls, domain: str, given: Any, folder: str | pathlib.Path = ".") -> Source:
@@ -51,6 +56,7 @@ class Source:
         kinds: tuple[tuple[str, Any, str], ...] = (
             ("join", (list, tuple), "a list of {path: items.csv, on: item}"),
             ("separator", str, "text"),
+            ("delimiter", str, "one character"),
             ("weight", str, "the name of a column"),
             ("history_min_label", numbers.Real, "a number"),
         )
@@ -59,10 +65,14 @@ class Source:
             if value is not None and (not isinstance(value, kind) or isinstance(value, bool) or value == ""):
                 raise DataError(f"{where}: `{key}` must be {wanted}. Received: {shown(value)}.")
         source = cls(**{**given, "join": tuple(given.get("join") or ())})
+        try:
+            source.reading  # noqa: B018
+        except SchemaError as error:
+            raise DataError(f"{where}: {error}") from None
         if source.kind not in KINDS:
             raise DataError(f"{where}: `kind` must be {' or '.join(KINDS)}. Received: {shown(source.kind)}.")
         for side in source.join:
-            check_known(f"{where}, `join`", side, ["data", "on", "path"], DataError)
+            check_known(f"{where}, `join`", side, ["data", "delimiter", "on", "path"], DataError)
             if "on" not in side or ("path" in side) == ("data" in side):
                 raise DataError(
                     f"{where}: each `join` gives `path` (or `data`) and `on`, the key column of both."
@@ -88,7 +98,11 @@ class Source:
 def _inside(folder: str | pathlib.Path, path: Any) -> Any:
     if isinstance(path, (list, tuple)):
         return [_inside(folder, one) for one in path]
-    return pathlib.Path(folder) / path if isinstance(path, (str, pathlib.Path)) else path
+    return (
+        pathlib.Path(folder) / pathlib.Path(path).expanduser()
+        if isinstance(path, (str, pathlib.Path))
+        else path
+    )
 
 
 def place(domain: Domain, source: Source) -> str:
@@ -112,7 +126,7 @@ def wanted(schema: Schema, domain: Domain, source: Source) -> dict[str, Wanted]:
 
     for feature in domain.features:
         if feature.role != "history" or examples:
-            want(feature.column, Wanted.of(feature, source.separator), f"feature {feature.name!r}")
+            want(feature.column, Wanted.of(feature, source.reading), f"feature {feature.name!r}")
             if feature.column == domain.label:
                 raise DataError(
                     f"Domain {domain.name!r}: feature {feature.name!r} reads the label column {domain.label!r}, so the "

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from cdrzoo.data.preparation.keys import drawn, fingerprints
 from cdrzoo.data.preparation.logs import Log, user_codes
+from cdrzoo.data.raw import factorize
 from cdrzoo.errors import DataError, is_number, is_whole, shown
 from cdrzoo.schema import Schema
 
@@ -90,7 +90,7 @@ def _summary(log: Log, rows: np.ndarray) -> dict[str, Any]:
     times = None if log.time is None else log.time[rows]
     return {
         "rows": len(rows),
-        "users": None if log.user is None else int(pd.unique(log.user[rows]).size),
+        "users": None if log.user is None else int(factorize(log.user[rows])[1].size),
         "label": round(float(log.y[rows].mean(dtype=np.float64)), 6),
         "first": None if times is None else float(times.min()),
         "last": None if times is None else float(times.max()),

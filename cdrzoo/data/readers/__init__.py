@@ -4,14 +4,13 @@ Every reader hands its raw columns to one converter, so a value is judged alike 
 wrong is said with file, column and row before any long work starts. Rows are counted from 1, a header not counted.
 """
 
-from cdrzoo.data.readers.columns import SEPARATOR, Columns, Wanted, require
+from cdrzoo.data.readers.columns import Columns, Wanted, require
 from cdrzoo.data.readers.frame import columns_of, joined
 from cdrzoo.data.readers.paths import FORMATS, files
 from cdrzoo.data.readers.reading import as_written, chunks, column_names, file_chunks, read, row_groups
 
 __all__ = [
     "FORMATS",
-    "SEPARATOR",
     "Columns",
     "Wanted",
     "as_written",

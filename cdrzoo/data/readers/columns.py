@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cdrzoo.errors import DataError
-from cdrzoo.schema import Feature
-
-SEPARATOR = "|"
-"""What joins the ids of a sequence in a cell of a CSV file, unless a spec says otherwise."""
+from cdrzoo.errors import LONGEST, DataError, shown
+from cdrzoo.schema import Feature, Reading
 
 CHUNK_ROWS = 65_536
 """Rows of a chunk."""
 READ_AHEAD = 100
 """Rows of a format without a header that are looked at to learn its columns."""
+
+USUAL = Reading()
+_NAMED = 30
+"""Columns that a message names."""
 
 Columns = dict[str, Any]
 """Raw column to values: object (str), int64 or float arrays, or `Ragged` for sequences."""
@@ -31,21 +33,22 @@ class Wanted:
         dtype: `string`, `text` (anything, as text), `int64`, `float` (float32, NaN where missing), `finite` (float64,
             none missing) or `time` (none missing or negative; a date becomes Unix seconds).
         many: whether it holds a sequence of ids.
-        is_id: whether a negative number other than -1 (missing) is an error.
-        separator: what joins the ids of a sequence in a cell of text.
+        is_id: of int64, `True`: an id, none of which is negative but -1 (missing); `False`: a number, which -1 cannot
+            be, for it stands for a missing one; `None`: not known, anything goes.
+        reading: how text becomes values.
     """
 
     column: str
     dtype: str
     many: bool = False
-    is_id: bool = True
-    separator: str = SEPARATOR
+    is_id: bool | None = True
+    reading: Reading = USUAL
 
     @classmethod
-    def of(cls, feature: Feature, separator: str = SEPARATOR) -> Wanted:
+    def of(cls, feature: Feature, reading: Reading = USUAL) -> Wanted:
         """What a feature reads."""
         dtype = "float" if feature.dtype == "float32" else feature.dtype
-        return cls(feature.column, dtype, feature.kind == "ids", feature.kind != "number", separator)
+        return cls(feature.column, dtype, feature.kind == "ids", feature.kind != "number", reading)
 
 
 @dataclasses.dataclass
@@ -54,27 +57,40 @@ class Values:
 
     values: list[Any]
 
+    def __len__(self) -> int:
+        return len(self.values)
+
 
 def require(wanted: Mapping[str, Wanted], names: Sequence[str], where: str) -> None:
-    """Raises unless every wanted column is among the names of those that `where` has."""
+    """Raises unless every wanted column is, once, among the names of those that `where` has."""
+    count = collections.Counter(names)
     for want in wanted.values():
-        if want.column not in names:
-            lower = {str(name).lower(): str(name) for name in names}
-            near = difflib.get_close_matches(want.column.lower(), list(lower), n=1)
-            hint = (
-                f"Did you mean {lower[near[0]]!r}? Set `column: {lower[near[0]]}` or rename it."
-                if near
-                else f"It has: {', '.join(map(str, names)) or 'none'}."
+        if count[want.column] > 1:
+            raise DataError(f"{where} has two columns {shown(want.column)}. Names must differ: rename one.")
+        if want.column not in count:
+            raise DataError(f"{where} lacks the column {shown(want.column)}. {_hint(want.column, names)}")
+
+
+def _hint(column: str, names: Sequence[str]) -> str:
+    together = ",".join(map(str, names[:1000]))[:100_000]
+    # A comma is what is wrong where a name holds one.
+    for delimiter in (";", "\t", "|", *([","] if any("," in str(name) for name in names) else [])):
+        cells = [cell.strip().strip('"') for cell in together.split(delimiter)]
+        if len(cells) > 1 and column in cells:
+            written = '"\\t"' if delimiter == "\t" else f'"{delimiter}"'
+            return (
+                f"Its cells seem to be separated by {'a tab' if delimiter == chr(9) else repr(delimiter)}: add "
+                f"`delimiter: {written}` where the data's path stands ({{path: ..., delimiter: {written}}})."
             )
-            raise DataError(f"{where} lacks the column {want.column!r}. {hint}")
-
-
-def distinct(names: list[str], where: Any) -> list[str]:
-    """The names, none of which may stand twice."""
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{where} has two columns {twice[0]!r}. Names must differ: rename one.")
-    return names
+    lower = {str(name).lower()[:LONGEST]: str(name) for name in names}
+    near = difflib.get_close_matches(column.lower(), list(lower), n=1)
+    if not near:
+        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+        return f"It has: {', '.join(str(name)[:60] for name in names[:_NAMED]) or 'none'}{more}."
+    found = lower[near[0]]
+    if found != found.strip():  # YAML keeps outer blanks in quotes alone
+        return f'Did you mean {found!r}, with its blanks? Set `column: "{found}"`, in quotes, or take the blanks out.'
+    return f"Did you mean {shown(found)}? Set `column: {found[:LONGEST]}` or rename it."
 
 
 def wrong(want: Wanted, where: str, row: int | None, received: str, wanted: str, fix: str = "") -> DataError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,35 +12,33 @@ import pyarrow.compute as pc
 
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.readers.columns import Values, Wanted, wrong
-from cdrzoo.data.readers.text import TEXT
+from cdrzoo.data.readers.text import TEXT, numbers_of_text
+from cdrzoo.data.readers.values import EXACT, inferred
+from cdrzoo.errors import shown
 
-_NO_NUMBER = pa.array(["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"])
+RowOf = Callable[[int], int]
+"""The row of the file that the value at a place stands in."""
 
 
 def convert(array: Any, want: Wanted, where: str, row: int) -> Any:
     """A raw column in the wanted type; `row` rows of the file came before it."""
-    if isinstance(array, Values):
-        array = _infer(array.values, want, where, row)
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
-        if isinstance(array, pa.ChunkedArray):  # PyArrow 10 keeps the type of an empty one
-            array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if pa.types.is_null(array.type):
-        array = array.cast(pa.string())
+    if isinstance(array, Values) and not want.many:
+        return _scalars(
+            inferred(array.values, want, where, lambda at: row + at), want, where, lambda at: row + at
+        )
+    array = _cells(array.values, want, where, row) if isinstance(array, Values) else _usual(array)
+    if str(array.type).startswith(("list_view", "large_list_view")):
+        array = _cells(array.to_pylist(), want, where, row)
     if not want.many:
         return _scalars(array, want, where, lambda at: row + at)
     if not _is_list(array.type):
         if not (_is_text(array.type) or pa.types.is_integer(array.type)):
             raise wrong(want, where, row, str(array.type), "lists of ids, or text joined by a separator")
         text = array.cast(pa.string())
-        array = pc.split_pattern(pc.if_else(pc.equal(text, ""), None, text), want.separator)
+        array = pc.split_pattern(pc.if_else(pc.equal(text, ""), None, text), want.reading.separator)
     lengths = np.asarray(pc.fill_null(pc.list_value_length(array), 0), np.int64)
     stops = np.cumsum(lengths)
-    values = pc.list_flatten(array)
-    if pa.types.is_null(values.type):
-        values = values.cast(pa.string())
+    values = _usual(pc.list_flatten(array))
     values = _scalars(values, want, where, lambda at: row + int(np.searchsorted(stops, at, "right")))
     return Ragged(values, stops - lengths, stops)
 
@@ -64,6 +63,23 @@ def lists(values: pa.Array, lengths: np.ndarray) -> pa.Array:
     return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), values)
 
 
+def _usual(array: Any) -> pa.Array:
+    """One array of a usual type: whole, without dictionary, view, runs or extension."""
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
+        if isinstance(array, pa.ChunkedArray):  # PyArrow 10 keeps the type of an empty one
+            array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    if isinstance(array, pa.ExtensionArray) and "pandas" not in str(array.type):  # periods are no numbers
+        array = array.storage
+    if str(array.type).startswith("run_end_encoded"):
+        array = pc.run_end_decode(array)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if str(array.type) in ("string_view", "binary_view"):
+        array = array.cast(pa.large_string() if str(array.type) == "string_view" else pa.large_binary())
+    return array.cast(pa.string()) if pa.types.is_null(array.type) else array
+
+
 def _is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
@@ -72,37 +88,35 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _infer(values: list[Any], want: Wanted, where: str, row: int) -> pa.Array:
-    if want.many:
-        cells = [v.split(want.separator) if isinstance(v, str) and v else v or [] for v in values]
-        for at, cell in enumerate(cells):
-            if not isinstance(cell, (list, tuple, np.ndarray)):
-                raise wrong(want, where, row + at, repr(cell), "a list of ids")
-        rows = [at for at, cell in enumerate(cells) for _ in cell]
-        flat = _infer_flat([v for cell in cells for v in cell], want, where, lambda at: row + rows[at])
-        return lists(flat, np.array([len(cell) for cell in cells], np.int64))
-    return _infer_flat(values, want, where, lambda at: row + at)
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
-def _infer_flat(values: list[Any], want: Wanted, where: str, row_of: Any) -> pa.Array:
-    if want.dtype == "text":
-        return pa.array([None if v is None else str(v) for v in values], pa.string())
-    if want.dtype == "string":
-        for at, value in enumerate(values):
-            if not (value is None or isinstance(value, (str, int, np.integer))) or isinstance(value, bool):
-                raise wrong(want, where, row_of(at), repr(value), "text or whole numbers")
-        values = [None if v is None else str(v) for v in values]
-        return pa.array(values, pa.string())
+def _cells(values: list[Any], want: Wanted, where: str, row: int) -> pa.Array:
+    """Sequences as Python has them: lists, or text that is split."""
+    cells = []
     for at, value in enumerate(values):
-        if not (value is None or isinstance(value, (int, float, str, bool, np.number))):
-            raise wrong(want, where, row_of(at), repr(value), "a number")
-    if any(isinstance(v, str) for v in values):
-        return pa.array([None if v is None else str(v) for v in values], pa.string())
-    return pa.array(values, pa.float64() if any(isinstance(v, float) for v in values) else pa.int64())
+        if isinstance(value, str):
+            value = value.split(want.reading.separator) if value else []
+        elif isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+            value = [value]  # a sequence of one, as the text 7 is
+        elif value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+            value = []
+        if not isinstance(value, (list, tuple, np.ndarray)) or (
+            isinstance(value, np.ndarray) and value.ndim != 1
+        ):
+            raise wrong(want, where, row + at, shown(value), "a list of ids")
+        cells.append(value)
+    lengths = np.fromiter(map(len, cells), np.int64, len(cells))
+    rows = np.repeat(np.arange(len(cells)), lengths)
+    flat = inferred([v for cell in cells for v in cell], want, where, lambda at: row + int(rows[at]))
+    return lists(flat, lengths)
 
 
-def _scalars(array: pa.Array, want: Wanted, where: str, row_of: Any) -> np.ndarray:
-    if want.dtype == "text" and not (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
+def _scalars(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> np.ndarray:
+    if pa.types.is_decimal(array.type):
+        array = inferred(array.to_pylist(), want, where, row_of)
+    if want.dtype == "text" and not (_is_bytes(array.type) or _is_text(array.type)):
         array = array.cast(pa.string())
     if want.dtype in ("string", "text"):
         return _strings(array, want, where, row_of)
@@ -132,13 +146,10 @@ def _scalars(array: pa.Array, want: Wanted, where: str, row_of: Any) -> np.ndarr
     return numbers
 
 
-def _strings(array: pa.Array, want: Wanted, where: str, row_of: Any) -> np.ndarray:
+def _strings(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> np.ndarray:
     kind = array.type
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        try:
-            array = array.cast(pa.string())
-        except pa.ArrowInvalid:
-            raise wrong(want, where, None, "bytes that are not UTF-8", "UTF-8 text") from None
+    if _is_bytes(kind):
+        array = _text_of_bytes(array, want, where, row_of)
     elif pa.types.is_integer(kind):
         array = array.cast(pa.string())
     elif not _is_text(kind):
@@ -148,55 +159,103 @@ def _strings(array: pa.Array, want: Wanted, where: str, row_of: Any) -> np.ndarr
             else ""
         )
         first = array.drop_null()[:1].to_pylist() if len(array) else []
-        raise wrong(
-            want, where, None, f"{kind} (such as {first[0]!r})" if first else str(kind), "text ids", fix
-        )
+        received = f"{kind} (such as {shown(first[0])})" if first else str(kind)
+        raise wrong(want, where, None, received, "text ids", fix)
     # Every distinct text becomes one Python string that its rows share: several times faster, and far less memory.
     encoded = array.fill_null("").dictionary_encode()
     distinct = np.asarray(encoded.dictionary.to_numpy(zero_copy_only=False), object)
     return distinct[encoded.indices.to_numpy()] if len(array) else np.array([], object)
 
 
-def _numbers(array: pa.Array, want: Wanted, where: str, row_of: Any) -> np.ndarray:
+def _text_of_bytes(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> pa.Array:
+    try:
+        return array.cast(pa.string())
+    except pa.ArrowInvalid:
+        return inferred(array.to_pylist(), want, where, row_of)  # says in which row it is no UTF-8
+
+
+def _numbers(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> np.ndarray:
     """int64 (missing: -1) when int64 is wanted or a time is whole, else float64 (missing: NaN)."""
     kind, whole = array.type, want.dtype == "int64"
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         if want.dtype != "time":
             raise wrong(want, where, None, str(kind), "numbers")
-        stamps = array.cast(pa.timestamp("us")).cast(pa.int64())  # Unix seconds
-        return stamps.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False) / 1e6
-    if _is_text(kind) or pa.types.is_binary(kind):
-        array = array.cast(pa.string())
-        array = pc.if_else(pc.is_in(array, value_set=_NO_NUMBER.cast(array.type)), None, array)
-        array = pc.utf8_trim_whitespace(array)
-        try:
-            array = array.cast(pa.int64() if whole or want.dtype == "time" else pa.float64())
-        except pa.ArrowInvalid:
-            text = pd.Series(array.to_numpy(zero_copy_only=False), dtype=object)
-            parse, wanted, fix = TEXT[want.dtype]
-            parsed = parse(text)
-            bad = parsed.isna() & text.notna()
-            if bad.any():
-                at = int(np.argmax(bad))
-                raise wrong(want, where, row_of(at), repr(text[at]), wanted, fix) from None
-            array = pa.array(parsed.to_numpy(np.float64), from_pandas=True)
+        return _unix_seconds(array)
+    if _is_bytes(kind):
+        array = _text_of_bytes(array, want, where, row_of)
+    if _is_text(array.type):
+        array = _parsed(array.cast(pa.string()), want, where, row_of)
     elif pa.types.is_boolean(kind):
         array = array.cast(pa.int64())
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise wrong(want, where, None, str(kind), "numbers")
     if not whole:
         if want.dtype == "time" and pa.types.is_integer(array.type) and not array.null_count:
-            return array.cast(pa.int64()).to_numpy(zero_copy_only=False)
-        return np.asarray(array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
+            return _int64(array, want, where, row_of).to_numpy(zero_copy_only=False)
+        numbers = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        if pa.types.is_integer(array.type) and want.dtype != "float":
+            for at in np.flatnonzero(np.abs(numbers) >= EXACT):
+                if int(numbers[at]) != array[int(at)].as_py():
+                    raise wrong(want, where, row_of(int(at)), str(array[int(at)]), "a number below 2**53")
+        return np.asarray(numbers, np.float64)
     if not pa.types.is_integer(array.type):
         values = np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-        bad = ~np.isnan(values) & ((values != np.floor(values)) | (np.abs(values) > 2**53))
+        # From 2**53 on a float stands for several whole numbers.
+        bad = ~np.isnan(values) & ((values != np.floor(values)) | (np.abs(values) >= EXACT))
         if bad.any():
             at = int(np.argmax(bad))
-            raise wrong(want, where, row_of(at), str(values[at]), "a whole number")
-        array = pa.array(np.where(np.isnan(values), -1, values).astype(np.int64))
+            fix = (
+                "A float holds whole numbers exactly below 2**53 alone: store them as whole numbers or text."
+                if abs(values[at]) >= EXACT
+                else ""
+            )
+            raise wrong(want, where, row_of(at), str(values[at]), "a whole number", fix)
+        missing = np.isnan(values)
+        array = pa.array(np.where(missing, 0, values).astype(np.int64), mask=missing)
+    array = _int64(array, want, where, row_of)
+    found = np.array(array.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
+    if want.is_id is False and (found == -1).sum() > array.null_count:
+        present = np.asarray(pc.is_valid(array)) & (found == -1)
+        fix = (
+            "Of a number of dtype int64, -1 stands for a missing one. Set `dtype: float32`; where it does mean "
+            "missing, leave the value out."
+        )
+        raise wrong(want, where, row_of(int(np.argmax(present))), "-1", "any other whole number", fix)
+    return found
+
+
+def _int64(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> pa.Array:
     try:
-        array = array.cast(pa.int64())
+        return array.cast(pa.int64())
     except pa.ArrowInvalid:
-        raise wrong(want, where, None, "a number above 2**63", "int64", "Set `dtype: string`.") from None
-    return np.array(array.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
+        large = array.fill_null(0).to_numpy(zero_copy_only=False) >= 2**63
+        at = int(np.argmax(large))
+        fix = "Set `dtype: string`." if want.dtype == "int64" else ""
+        raise wrong(want, where, row_of(at), str(array[at]), "a whole number below 2**63", fix) from None
+
+
+def _unix_seconds(array: pa.Array) -> np.ndarray:
+    """float64, NaN where missing, of timestamps and dates of any unit."""
+    unit = "us" if pa.types.is_date(array.type) else array.type.unit
+    stamps = array.cast(pa.timestamp("us")) if pa.types.is_date(array.type) else array
+    numbers = stamps.cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return np.asarray(numbers, np.float64) / {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[unit]
+
+
+def _parsed(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> pa.Array:
+    """Text to numbers: int64 or float64, null where missing."""
+    array = pc.utf8_trim_whitespace(array)
+    words = pa.array(want.reading.missing, array.type)
+    array = pc.if_else(pc.is_in(array, value_set=words), None, array)
+    exact = want.dtype in ("int64", "time")
+    try:
+        return array.cast(pa.int64() if exact else pa.float64())
+    except pa.ArrowInvalid:
+        text = pd.Series(array.to_numpy(zero_copy_only=False), dtype=object)
+    found, bad = numbers_of_text(text, want.dtype)
+    if bad is not None:
+        _, wanted, fix = TEXT[want.dtype]
+        if want.dtype == "int64" and text[bad].lstrip("+-").isdigit():
+            wanted, fix = "a whole number below 2**63", "Set `dtype: string`."
+        raise wrong(want, where, row_of(bad), shown(text[bad]), wanted, fix)
+    return found

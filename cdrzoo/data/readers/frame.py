@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from cdrzoo.data.readers.columns import SEPARATOR, Columns, Values, Wanted, require
+from cdrzoo.data.readers.columns import Columns, Values, Wanted, require
 from cdrzoo.data.readers.conversion import convert
 from cdrzoo.errors import DataError
-from cdrzoo.schema import Feature
+from cdrzoo.schema import Feature, Reading
 
 
 def columns_of(frame: Any, features: Iterable[Feature], where: str) -> Columns:
@@ -23,7 +24,9 @@ def columns_of(frame: Any, features: Iterable[Feature], where: str) -> Columns:
         features: the features whose columns are wanted.
         where: what the frame is, for messages.
     """
-    wanted = {feature.column: Wanted.of(feature) for feature in features}
+    wanted = {f.column: Wanted.of(f) for f in features}
+    # Here rows stand as a server takes them: of an int64 number, too, -1 is a missing one.
+    wanted = {c: w if w.is_id else dataclasses.replace(w, is_id=None) for c, w in wanted.items()}
     require(wanted, list(frame), where)
     if isinstance(frame, pd.DataFrame):
         return {key: from_pandas(frame[want.column], want, where) for key, want in wanted.items()}
@@ -36,12 +39,12 @@ def from_pandas(series: pd.Series, want: Wanted, where: str) -> Any:
         raise DataError(f"{where} has two columns {want.column!r}. Names must differ: rename one.")
     try:
         array = pa.array(series, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        array = Values([None if isinstance(v, float) and np.isnan(v) else v for v in series])
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        array = Values(list(series))
     return convert(array, want, where, 0)
 
 
-def joined(frame: pd.DataFrame, separator: str = SEPARATOR) -> pd.DataFrame:
+def joined(frame: pd.DataFrame, separator: str = Reading.separator) -> pd.DataFrame:
     """The frame with its sequences as the text that a cell of a CSV file holds."""
 
     def cell(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -15,10 +15,12 @@ from cdrzoo.data.readers.paths import opened
 from cdrzoo.errors import DataError
 
 
-def header(file: pathlib.Path) -> list[str]:
-    """The names of its columns."""
+def header(file: pathlib.Path, wanted: Collection[str] = ()) -> list[str]:
+    """The names of its columns, by its first rows; by all where those lack one that is wanted."""
     names: dict[str, None] = {}
-    for _, row in zip(range(READ_AHEAD), _rows(file), strict=False):
+    for number, row in enumerate(_rows(file)):
+        if number >= READ_AHEAD and all(name in names for name in wanted):
+            break
         names.update(dict.fromkeys(row))
     if not names:
         raise DataError(f"{file} has no rows. At least one is needed; check how it was written.")
@@ -55,6 +57,12 @@ def _rows(file: pathlib.Path) -> Iterator[dict[str, Any]]:
             except json.JSONDecodeError as error:
                 raise DataError(
                     f"{file}, line {number} is not JSON: {error.msg}. One object a line is wanted."
+                ) from None
+            except RecursionError:
+                raise DataError(f"{file}, line {number} is nested too deep. Write it flatter.") from None
+            except ValueError:  # Python reads no longer ones, for that takes the square of the time
+                raise DataError(
+                    f"{file}, line {number} holds a number of more than 4,000 digits. Write it as text."
                 ) from None
             if not isinstance(row, dict):
                 raise DataError(

@@ -9,13 +9,26 @@ import gzip
 import pathlib
 import zlib
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 
 from cdrzoo.errors import DataError
 
-FORMATS = (".csv", ".csv.gz", ".parquet", ".jsonl", ".jsonl.gz", ".tfrecord", ".tfrecord.gz")
+FORMATS = (
+    ".csv",
+    ".csv.gz",
+    ".tsv",
+    ".tsv.gz",
+    ".parquet",
+    ".jsonl",
+    ".jsonl.gz",
+    ".tfrecord",
+    ".tfrecord.gz",
+)
 """The endings that are read."""
+_PASSED = ("_", ".")
+"""How names begin that are passed by among several: `_SUCCESS`, `.part-0.crc` and the like."""
 
 
 def files(path: Any) -> list[pathlib.Path]:
@@ -24,19 +37,25 @@ def files(path: Any) -> list[pathlib.Path]:
         return [file for one in path for file in files(one)]
     if not isinstance(path, (str, pathlib.Path)):
         raise DataError(f"A path or a DataFrame was wanted as data. Received: {type(path).__name__}.")
-    path = pathlib.Path(path)
+    path = pathlib.Path(path).expanduser()
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise DataError(f"The name of the file {ascii(str(path))} is not UTF-8. Rename the file.") from None
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.is_file() and file.name.endswith(FORMATS))
+        found = _inside(path)
         if not found:
             raise DataError(
                 f"The folder {path} holds no file that ends in {', '.join(FORMATS)}. Name the file itself."
             )
-        return found
+        return _with_rows(found)
     if not path.exists() and any(mark in str(path) for mark in "*?["):
         found = sorted(pathlib.Path(file) for file in glob.glob(str(path)))
         if not found:
             raise DataError(f"No file matches {path}. Check the pattern.")
-        return [file for one in found for file in files(one)]
+        plain = [one for one in found if not one.name.startswith(_PASSED)]
+        several = [file for one in plain for file in (_inside(one) if one.is_dir() else [one])]
+        return [file for one in _with_rows(several or found) for file in files(one)]
     if not path.exists():
         beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, beside, n=1)
@@ -51,11 +70,50 @@ def files(path: Any) -> list[pathlib.Path]:
     return [path]
 
 
+def _inside(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The files of a folder and of its partitions, `dt=2024-05-01/`, as Hive and Spark write them."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(_PASSED):
+            continue
+        if path.is_dir():
+            found += _inside(path) if "=" in path.name else []
+        elif path.name.endswith(FORMATS):
+            found.append(path)
+    return found
+
+
+def _with_rows(found: list[pathlib.Path]) -> list[pathlib.Path]:
+    """Those that hold a row, for a part of many may be empty; all, where none does."""
+    return [file for file in found if not file.name.endswith(FORMATS) or _has_rows(file)] or found
+
+
+def _has_rows(file: pathlib.Path) -> bool:
+    from pyarrow import parquet
+
+    try:
+        if format_of(file) == "parquet":
+            return file.stat().st_size > 0 and parquet.ParquetFile(str(file)).metadata.num_rows > 0
+        with opened(file) as stream:
+            lines = (line for line in stream if line.strip() or format_of(file) == "tfrecord")
+            if format_of(file) == "csv":
+                next(lines, None)
+            return next(lines, None) is not None
+    except (OSError, EOFError, zlib.error, pa.ArrowException):
+        return True  # whoever reads it says what is wrong
+
+
+def partition(file: pathlib.Path) -> dict[str, str | None]:
+    """Columns that the folders of a file stand for: `dt=2024-05-01/` is the column `dt` of all its rows."""
+    named = (folder.partition("=") for folder in file.parts[:-1] if "=" in folder)
+    values = {name: unquote(value) for name, _, value in named}
+    return {name: None if value == "__HIVE_DEFAULT_PARTITION__" else value for name, value in values.items()}
+
+
 def format_of(file: pathlib.Path) -> str:
     """`csv`, `parquet`, `jsonl` or `tfrecord`, by the ending."""
-    return next(
-        ending for ending in sorted(FORMATS, key=len, reverse=True) if file.name.endswith(ending)
-    ).split(".")[1]
+    ending = next(e for e in sorted(FORMATS, key=len, reverse=True) if file.name.endswith(e))
+    return ending.split(".")[1].replace("tsv", "csv")
 
 
 def opened(file: pathlib.Path) -> Any:
@@ -99,5 +157,8 @@ class clear_errors:
             raise DataError(f"{self.file} is empty. Check how it was written.") from None
         if isinstance(error, UnicodeDecodeError) or "UTF8" in text or "utf-8" in text.lower():
             raise DataError(f"{self.file} is not UTF-8 text ({text}). Convert it to UTF-8.") from None
-        if isinstance(error, (pa.ArrowException, csv.Error, OSError)):
-            raise DataError(f"Cannot read {self.file}: {text}.") from None
+        if isinstance(error, OSError):
+            fix = "Check that it is there and may be read."
+            raise DataError(f"Cannot read {self.file}: {error.strerror or text}. {fix}") from None
+        if isinstance(error, (pa.ArrowException, csv.Error)):
+            raise DataError(f"Cannot read {self.file}: {text}. Check how it was written.") from None

@@ -7,28 +7,36 @@ columns in chunks with the number of rows before each, `as_written(file)` a Data
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from cdrzoo.data.readers import csv, jsonl, parquet, tfrecord
-from cdrzoo.data.readers.columns import CHUNK_ROWS, Columns, Wanted, distinct, require
+from cdrzoo.data.readers.columns import CHUNK_ROWS, Columns, Wanted, require
 from cdrzoo.data.readers.conversion import concatenate, convert
 from cdrzoo.data.readers.frame import from_pandas
-from cdrzoo.data.readers.paths import clear_errors, files, format_of
+from cdrzoo.data.readers.paths import clear_errors, files, format_of, partition
 from cdrzoo.errors import DataError
 
 _READERS: dict[str, Any] = {"csv": csv, "parquet": parquet, "jsonl": jsonl, "tfrecord": tfrecord}
 
 
-def read(source: Any, wanted: Mapping[str, Wanted], where: str = "The DataFrame") -> Columns:
+def _options(file: pathlib.Path, delimiter: str | None) -> dict[str, Any]:
+    return {"delimiter": delimiter} if format_of(file) == "csv" else {}
+
+
+def read(
+    source: Any, wanted: Mapping[str, Wanted], where: str = "The DataFrame", delimiter: str | None = None
+) -> Columns:
     """Reads the wanted columns whole.
 
     Args:
         source: a DataFrame, or a path: a file, a pattern such as `part-*.parquet`, a folder, or a list of files.
         wanted: the columns, under the names they are to have in the result.
         where: what a DataFrame is called in messages.
+        delimiter: what stands between the cells of a CSV file; default: a comma, in `.tsv` a tab.
 
     Returns:
         The columns by name.
@@ -41,18 +49,20 @@ def read(source: Any, wanted: Mapping[str, Wanted], where: str = "The DataFrame"
         if not len(source):
             raise DataError(f"{where} has no rows. At least one is needed.")
         return {key: from_pandas(source[want.column], want, where) for key, want in wanted.items()}
-    parts = list(chunks(source, wanted, rows=None))
+    parts = list(chunks(source, wanted, None, delimiter))
     return {key: concatenate([part[key] for part in parts]) for key in wanted}
 
 
-def chunks(path: Any, wanted: Mapping[str, Wanted], rows: int | None = CHUNK_ROWS) -> Iterator[Columns]:
+def chunks(
+    path: Any, wanted: Mapping[str, Wanted], rows: int | None = CHUNK_ROWS, delimiter: str | None = None
+) -> Iterator[Columns]:
     """Reads the wanted columns in chunks of at most `rows` rows (`None`: as is fastest).
 
     Parquet, JSON lines and TFRecord are held in memory a chunk at a time; CSV a file at a time.
     """
     for file in files(path):
         count = 0
-        for chunk in file_chunks(file, wanted, rows):
+        for chunk in file_chunks(file, wanted, rows, delimiter=delimiter):
             count += len(next(iter(chunk.values())))
             yield chunk
         if not count:
@@ -60,14 +70,25 @@ def chunks(path: Any, wanted: Mapping[str, Wanted], rows: int | None = CHUNK_ROW
 
 
 def file_chunks(
-    file: pathlib.Path, wanted: Mapping[str, Wanted], rows: int | None = CHUNK_ROWS, group: int | None = None
+    file: pathlib.Path,
+    wanted: Mapping[str, Wanted],
+    rows: int | None = CHUNK_ROWS,
+    group: int | None = None,
+    delimiter: str | None = None,
 ) -> Iterator[Columns]:
     """The chunks of one file; of a Parquet file those of one row group, if `group` says which."""
     with clear_errors(file):
-        require(wanted, column_names(file), str(file))
-        which = {} if group is None else {"group": group}
-        found = _READERS[format_of(file)].read(file, wanted, rows, **which)
-        for arrays, row in found:
+        columns = {want.column for want in wanted.values()}
+        require(wanted, column_names(file, columns, delimiter), str(file))
+        options = _options(file, delimiter) | ({} if group is None else {"group": group})
+        own = _own_names(file, columns, delimiter)
+        inside = {key: want for key, want in wanted.items() if want.column in own}
+        inside = inside or {"@rows": Wanted(own[0], "string")}
+        folders = partition(file)
+        for arrays, row in _READERS[format_of(file)].read(file, inside, rows, **options):
+            size = len(next(iter(arrays.values())))
+            for key in wanted.keys() - inside.keys():
+                arrays[key] = pa.array([folders[wanted[key].column]] * size, pa.string())
             yield {key: convert(arrays[key], want, str(file), row) for key, want in wanted.items()}
 
 
@@ -79,21 +100,35 @@ def row_groups(file: pathlib.Path) -> list[int | None]:
         return [*parquet.row_groups(file)]
 
 
-def as_written(source: Any) -> pd.DataFrame:
+def as_written(source: Any, delimiter: str | None = None) -> pd.DataFrame:
     """Every column of a DataFrame or of files as it stands there: nothing is converted, of CSV all is text."""
     if isinstance(source, pd.DataFrame):
         return source
     frames = []
     for file in files(source):
         with clear_errors(file):
-            frames.append(_READERS[format_of(file)].as_written(file))
+            frames.append(_READERS[format_of(file)].as_written(file, **_options(file, delimiter)))
     return pd.concat(frames, ignore_index=True)
 
 
-def column_names(source: Any) -> list[str]:
-    """The columns of a DataFrame or of a (first) file."""
+def column_names(source: Any, wanted: Collection[str] = (), delimiter: str | None = None) -> list[str]:
+    """The columns of a DataFrame or of a (first) file, its partitions' included.
+
+    Args:
+        source: as in `read`.
+        wanted: columns that are looked for: where a file has no header, and its first rows lack one, all are read.
+        delimiter: as in `read`.
+    """
     if isinstance(source, pd.DataFrame):
         return [str(name) for name in source.columns]
     file = files(source)[0]
     with clear_errors(file):
-        return distinct(_READERS[format_of(file)].header(file), file)
+        names = _own_names(file, wanted, delimiter)
+        return [*names, *(name for name in partition(file) if name not in names)]
+
+
+def _own_names(file: pathlib.Path, wanted: Collection[str], delimiter: str | None) -> list[str]:
+    reader = _READERS[format_of(file)]
+    if format_of(file) in ("jsonl", "tfrecord"):
+        return reader.header(file, set(wanted) - partition(file).keys())
+    return reader.header(file, **_options(file, delimiter))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 
 def _plain_numbers(text: pd.Series) -> pd.Series:
@@ -52,3 +55,36 @@ TEXT: dict[str, tuple[Callable[[pd.Series], pd.Series], str, str]] = {
     ),
 }
 """By dtype: what reads text that is no plain number, what is wanted where it is none, and how to mend it."""
+
+
+def numbers_of_text(text: pd.Series, dtype: str) -> tuple[pa.Array, int | None]:
+    """Text that is not plain numbers throughout, `None` where missing, to int64 or float64.
+
+    Whole numbers keep every digit: for int64 those of 2**53 and more do not go through a float.
+
+    Returns:
+        The numbers, and the place of the first text that is none (`None`: all are).
+    """
+    parsed = TEXT[dtype][0](text)
+    if dtype == "int64":
+        whole = [None if one is None else _whole(one, n) for one, n in zip(text, parsed, strict=True)]
+        found = pa.array(whole, pa.int64())
+        bad = found.is_null().to_numpy(zero_copy_only=False) & text.notna().to_numpy()
+    else:
+        found = pa.array(parsed.to_numpy(np.float64), from_pandas=True)
+        bad = (parsed.isna() & text.notna()).to_numpy()
+        if dtype == "time":
+            for at in np.flatnonzero(parsed >= 2**53):
+                bad[at] = _DIGITS.fullmatch(text[at]) and _whole(text[at], 0.0) != int(parsed[at])
+    return found, int(np.argmax(bad)) if bad.any() else None
+
+
+_DIGITS = re.compile(r"[+-]?([0-9]+)(?:\.0*)?")
+
+
+def _whole(text: str, number: float) -> int | None:
+    """The number that text stands for, if it is one that int64 holds; `number` is that as a float."""
+    if _DIGITS.fullmatch(text):
+        whole = int(text.partition(".")[0]) if len(text) < 100 else 2**63
+        return whole if -(2**63) <= whole < 2**63 else None
+    return int(number) if number % 1 == 0 and abs(number) < 2**53 else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,31 +16,36 @@ from cdrzoo.data.readers.conversion import lists
 from cdrzoo.errors import DataError
 
 
-def header(file: pathlib.Path) -> list[str]:
-    """The names of its columns."""
-    import tensorflow as tf
-
-    names: dict[str, None] = {}
-    for number, record in enumerate(_read_records(file, _records(file).take(READ_AHEAD)), 1):
-        names.update(dict.fromkeys(_example(tf, file, number, record).features.feature))
+def header(file: pathlib.Path, wanted: Collection[str] = ()) -> list[str]:
+    """The names of its columns, by its first records; by all where those lack one that is wanted."""
+    names = _kinds(file, wanted)
     if not names:
         raise DataError(f"{file} has no rows. At least one is needed; check how it was written.")
     return sorted(names)
+
+
+def _kinds(file: pathlib.Path, wanted: Collection[str]) -> dict[str, str | None]:
+    """The kind of every column that the first records have, and of those wanted: an empty sequence has none."""
+    import tensorflow as tf
+
+    kinds: dict[str, str | None] = {}
+    for number, record in enumerate(_read_records(file, _records(file)), 1):
+        if number > READ_AHEAD and all(kinds.get(name) for name in wanted):
+            break
+        for name, value in _example(tf, file, number, record).features.feature.items():
+            kinds[name] = kinds.get(name) or value.WhichOneof("kind")
+    return kinds
 
 
 def read(file: pathlib.Path, wanted: Mapping[str, Wanted], rows: int | None) -> Iterator[tuple[Columns, int]]:
     """Raw columns in chunks of `rows` rows (`None`: as is fastest), and how many rows came before."""
     import tensorflow as tf
 
-    kinds: dict[str, str] = {}
-    for number, record in enumerate(_read_records(file, _records(file).take(READ_AHEAD)), 1):
-        for name, value in _example(tf, file, number, record).features.feature.items():
-            if value.WhichOneof("kind"):  # an empty sequence is written without one
-                kinds.setdefault(name, value.WhichOneof("kind"))
+    kinds = _kinds(file, {want.column for want in wanted.values()})
     dtypes = {"bytes_list": tf.string, "int64_list": tf.int64, "float_list": tf.float32}
     unseen = {"string": "bytes_list", "int64": "int64_list", "time": "int64_list"}
     spec = {
-        w.column: tf.io.VarLenFeature(dtypes[kinds.get(w.column, unseen.get(w.dtype, "float_list"))])
+        w.column: tf.io.VarLenFeature(dtypes[kinds.get(w.column) or unseen.get(w.dtype, "float_list")])
         for w in wanted.values()
     }
     size, row = rows or CHUNK_ROWS, 0
