@@ -66,7 +66,7 @@ def _run(argv: Sequence[str] | None) -> int:
 @contextlib.contextmanager
 def _warnings_shown() -> Iterator[None]:
     """Prints what is doubtful about the data, each doubt once; other warnings are shown as ever."""
-    seen = set()
+    seen: set[str] = set()
 
     def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
         if not issubclass(category, DataWarning):

@@ -199,7 +199,7 @@ def warnings_of(schema: Schema, logs: Mapping[str, Log], split: Split | None = N
         logs: the rows of every domain, as they were read or prepared: no file is read again.
         split: how they were split; `None`: not yet.
     """
-    found = []
+    found: list[str] = []
     for log in logs.values():
         found += _joins(log)
         for column, want in wanted(schema, log.domain, log.source).items():

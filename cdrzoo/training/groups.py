@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,11 +44,15 @@ def by_values(values: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray
         names.append(f"above {edges[-1]:g}")
         found = {name: (which == at) & rows.notna().to_numpy() for at, name in enumerate(names)}
     else:
-        rows, known = (each.map(lambda v: f"{v:g}" if isinstance(v, float) else v) for each in (rows, known))
+        rows, known = (each.map(_shown, na_action="ignore") for each in (rows, known))
         common = list(known.value_counts().index[:VALUES])
-        found = {str(value): (rows == value).to_numpy() for value in common}
+        found = {value: (rows == value).to_numpy() for value in common}
         found["others"] = (rows.notna() & ~rows.isin(common)).to_numpy()
     return {name: mask for name, mask in {**found, "missing": rows.isna().to_numpy()}.items() if mask.any()}
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _numbers_or_text(values: np.ndarray) -> pd.Series:

@@ -153,9 +153,11 @@ def test_what_is_finetuned_is_relative_to_the_file_and_belongs_to_its_model(tmp_
 def test_what_makes_a_run_another():
     same = ({"learning_rate": 0.001}, {"steps_per_execution": 16}, {"batch_size": 256}, {"loss_weights": {}})
     other = ({"learning_rate": 0.01}, {"batch_size": 64}, {"seed": 1}, {"width": 8}, {"units": [4]})
-    other += ({"loss_weights": {"books": 0.5}},)
+    other += ({"loss_weights": {"books": 0.5}}, {"slices": ["device"]})
     one = config(model="dnn")
-    assert one.identity()["training"] == {}  # a new setting leaves the runs of before as they were
+    assert (
+        "slices" not in one.identity() and one.identity()["training"] == {}
+    )  # a new setting leaves the runs of before as they were
     assert all(one.with_changes(changes).identity() == one.identity() for changes in same)
     assert all(one.with_changes(changes).identity() != one.identity() for changes in other)
 
@@ -210,3 +212,11 @@ def test_a_switch_of_a_model_is_true_or_false():
     ):
         config.model_arguments()
     assert dataclasses.replace(config, arguments={"batch_norm": False}).model_arguments()
+
+
+def test_slices_are_a_list_of_columns():
+    one = config(model="dnn").with_changes({"slices": ["hour", "site", "hour"]})
+    assert one.slices == ("hour", "site") and RunConfig.from_dict(one.to_dict()).slices == one.slices
+    for wrong in ("hour", [5], [""], {"hour": 1}):
+        with pytest.raises(InputError, match="`slices` must be a list of columns of the target. Received:"):
+            one.with_changes({"slices": wrong})

@@ -62,7 +62,7 @@ class Log:
         part: the column of a given split [n], or `None`.
         event: int64 [n], the row itself, for a negative the event it was drawn for.
         joins: what each join found for the rows in the file.
-        extra: further columns that rows are grouped by, as text [n]; of a drawn negative its event's.
+        extra: further columns that rows are grouped by, as text [n].
     """
 
     domain: Domain

@@ -102,7 +102,7 @@ def add_negatives(log: Log, codes: np.ndarray, seed: int) -> Log:
     So an item that comes up in the test is not trained on as one that nobody wants.
 
     A negative has its event's user, time, weight and part, and its columns of every role but item; item columns come
-    from the first of these events in which the drawn item stands.
+    from the first of these events in which the drawn item stands, as does what is the same in all rows of an item.
 
     Args:
         log: the events.
@@ -143,8 +143,17 @@ def add_negatives(log: Log, codes: np.ndarray, seed: int) -> Log:
         weight=None if log.weight is None else log.weight[both],
         part=None if log.part is None else log.part[both],
         event=both,
-        extra={name: values[both] for name, values in log.extra.items()},
+        extra={
+            name: values[rows[log.domain.item] if _is_of_item(values, log.item) else both]
+            for name, values in log.extra.items()
+        },
     )
+
+
+def _is_of_item(values: np.ndarray, items: np.ndarray) -> bool:
+    """Whether each item has one value: then a drawn item has it, too."""
+    pairs = pd.DataFrame({"item": items, "value": values}).drop_duplicates()
+    return bool(pairs["item"].is_unique)
 
 
 def _draws(
