@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 
 from cdrzoo.data.preparation.logs import Log, user_codes
 from cdrzoo.data.preparation.sources import HOW
