@@ -5,11 +5,14 @@ The command line prints these errors on a line or two and exits with 2.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 import numbers
 import reprlib
-from collections.abc import Iterable, Mapping
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 __all__ = ["DataError", "DataWarning", "Diverged", "InputError", "SchemaError", "VerifyError"]
@@ -41,6 +44,24 @@ class Diverged(InputError):
 
 class VerifyError(InputError):
     """An exported model does not do what the trained model does, or holds what it must not."""
+
+
+@contextlib.contextmanager
+def printed() -> Iterator[None]:
+    """Prints each `DataWarning` once, on a line of its own; other warnings are shown as ever. For command lines."""
+    seen: set[str] = set()
+
+    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if not issubclass(category, DataWarning):
+            return before(message, category, *where, **more)
+        if str(message) not in seen:
+            print(f"warning: {message}", file=sys.stderr, flush=True)
+        seen.add(str(message))
+
+    with warnings.catch_warnings():
+        before, warnings.showwarning = warnings.showwarning, show
+        warnings.simplefilter("always", DataWarning)
+        yield
 
 
 LONGEST = 200

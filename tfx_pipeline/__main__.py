@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from cdrzoo import files
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, printed
 from tfx_pipeline import runners
 from tfx_pipeline.config import PipelineConfig
 
@@ -43,14 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         config = PipelineConfig.load(arguments.config)
         _quiet()
-        if arguments.command == "run":
-            print(runners.table(runners.run(config, strict=arguments.strict)))
-        elif arguments.command == "examples":
-            with files.lock(pathlib.Path(config.path(config.root))):
-                print(f"Examples: {runners.write_examples(config, arguments.strict)}")
-        else:
-            runners.compile(config, arguments.image, arguments.to)
-            print(f"Wrote {arguments.to}")
+        with printed():
+            if arguments.command == "run":
+                print(runners.table(runners.run(config, strict=arguments.strict)))
+            elif arguments.command == "examples":
+                with files.lock(pathlib.Path(config.path(config.root))):
+                    print(f"Examples: {runners.write_examples(config, arguments.strict)}")
+            else:
+                runners.compile(config, arguments.image, arguments.to)
+                print(f"Wrote {arguments.to}")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import signal
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import cdrzoo
 from cdrzoo.cli import data, experiments, export, models, reports, serving, training
-from cdrzoo.errors import DataWarning, InputError
+from cdrzoo.errors import InputError, printed
 
 DESCRIPTION = """\
 cdrzoo trains click and rating models of a target domain with the help of other domains, and exports them for serving.
@@ -48,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     try:
-        with _warnings_shown():
+        with printed():
             return arguments.run(arguments) or 0
     except BrokenPipeError:
         raise
@@ -61,24 +58,6 @@ def _run(argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-
-
-@contextlib.contextmanager
-def _warnings_shown() -> Iterator[None]:
-    """Prints what is doubtful about the data, each doubt once; other warnings are shown as ever."""
-    seen: set[str] = set()
-
-    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
-        if not issubclass(category, DataWarning):
-            return before(message, category, *where, **more)
-        if str(message) not in seen:
-            print(f"warning: {message}", file=sys.stderr, flush=True)
-        seen.add(str(message))
-
-    with warnings.catch_warnings():
-        before, warnings.showwarning = warnings.showwarning, show
-        warnings.simplefilter("always", DataWarning)
-        yield
 
 
 def _parser() -> argparse.ArgumentParser:

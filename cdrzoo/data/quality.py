@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from cdrzoo import metrics
 from cdrzoo.data.preparation.logs import Log, add_histories, read_logs
@@ -365,7 +364,7 @@ def _in_vain(schema: Schema, logs: Mapping[str, Log]) -> Iterator[str]:
 def _common(one: np.ndarray, two: np.ndarray) -> bool:
     if {type(one[0]), type(two[0])} == {str, int}:
         one, two = (each.astype(str).astype(object) for each in (one, two))
-    return bool(pd.Index(one).isin(two).any())
+    return not set(one.tolist()).isdisjoint(two.tolist())
 
 
 def _tables_of_users(schema: Schema) -> set[str | None]:

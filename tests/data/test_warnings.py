@@ -270,5 +270,5 @@ def test_warnings_are_python_s_and_errors_where_that_is_asked_for(tmp_path):
     with pytest.raises(DataError, match=r"takes no warnings:\n  films, column 'item'"):
         quality.heed(prepared, strict=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", DataWarning)
         quality.heed(prepare(schema(), {"books": frame(0), "films": frame(1)}), strict=True)

@@ -103,6 +103,37 @@ def test_callbacks_are_checked_before_rows_are_written(tmp_path):
     assert not (tmp_path / "root").exists()
 
 
+def test_what_is_doubtful_about_the_rows_is_said_each_time_and_strict_refuses_it(
+    tmp_path, monkeypatch, capsys
+):
+    from cdrzoo.data import synthetic
+    from tfx_pipeline import __main__, rows
+
+    made = synthetic.synthesize(users=300, source_rows=2000, target_rows=1500)
+    made.frames["films"]["device"] = " " + made.frames["films"]["device"]
+    made.write(tmp_path)
+    given = {
+        "schema": "schema.yaml",
+        "data": DATA,
+        "slices": ["device", "minutes"],
+        "pipeline": {"name": "films"},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(given))
+    assert PipelineConfig.load(tmp_path / "run.yaml").slices == ("device",)
+    monkeypatch.setattr(rows, "write", lambda path, pieces: path.touch())
+    monkeypatch.setattr(rows, "serialized", lambda *arguments: [])
+    command = ["examples", str(tmp_path / "run.yaml")]
+    assert __main__.main([*command, "--strict"]) == 2
+    assert (
+        "films, column 'device': 1,500 (100.0%) of the ids begin or end with a blank"
+        in capsys.readouterr().err
+    )
+    for _ in range(2):
+        assert __main__.main(command) == 0
+        assert capsys.readouterr().err.count("warning: films, column 'device'") == 1
+    assert __main__.main([*command, "--strict"]) == 2
+
+
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory):
     root = tmp_path_factory.mktemp("code")
