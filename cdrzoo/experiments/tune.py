@@ -130,18 +130,13 @@ def tune(
     Raises:
         InputError: before any training, when an argument or the space is wrong, or the folder holds something else.
     """
-    if importlib.util.find_spec("keras_tuner") is None:
-        raise InputError("A search needs keras-tuner. Install it: pip install 'cdrzoo[tune]'.")
-    check_choice("How is searched, `how`,", how, HOW)
-    if not is_whole(trials, 1):
-        raise InputError(f"`trials` must be a whole number of at least 1. Received: {shown(trials)}.")
+    _check_search(trials, how)
     folder, config = pathlib.Path(out), RunConfig.of(config)
     entries = [Entry(config.model)] if models is None else read_entries(models)
     config, entries = with_settings(config, entries, settings or {})
-    own, space = space is not None, load_space(space)
+    given, space = space is not None, load_space(space)
     runs = {entry.label: config.with_changes(entry.changes) for entry in entries}
-    absent = _check_space(space, runs, own)
-    for label, names in absent.items():
+    for label, names in _check_space(space, runs, given).items():
         if names:
             progress(f"{label}: without {', '.join(names)}, which it does not have")
     results.check_results(folder)
@@ -154,12 +149,23 @@ def tune(
         for entry in entries:
             train = functools.partial(_train, store, processes, progress, entry)
             best[entry.label] = search.best(_trials(train, runs[entry.label], space, trials, how))
-            changes = {name: v for name, v in best[entry.label]["changes"].items() if name != "seed"}
-            if how == "hyperband" and "epochs" not in space:
-                changes.pop("epochs", None)  # of its round; the run has all
-            text = dump_yaml(config.with_changes(changes).to_dict())
-            files.write(configs[entry.label], f"{MARK}\n{text}")
+            changes = dict(best[entry.label]["changes"])
+            for name in ("seed", *(["epochs"] if how == "hyperband" and "epochs" not in space else [])):
+                changes.pop(name, None)  # hyperband's epochs are of its round; the run has all
+            _write(configs[entry.label], config.with_changes(changes))
     return Tuned(folder, best, configs)
+
+
+def _check_search(trials: Any, how: Any) -> None:
+    if importlib.util.find_spec("keras_tuner") is None:
+        raise InputError("A search needs keras-tuner. Install it: pip install 'cdrzoo[tune]'.")
+    check_choice("How is searched, `how`,", how, HOW)
+    if not is_whole(trials, 1):
+        raise InputError(f"`trials` must be a whole number of at least 1. Received: {shown(trials)}.")
+
+
+def _write(path: pathlib.Path, config: RunConfig) -> None:
+    files.write(path, f"{MARK}\n{dump_yaml(config.to_dict())}")
 
 
 def _train(

@@ -144,6 +144,14 @@ def check_finished(folder: pathlib.Path) -> None:
         raise InputError(f"{folder} holds no finished run. {hint}")
 
 
+def begin(folder: pathlib.Path, config: RunConfig, described: str, prepared: data.Prepared) -> None:
+    """Writes what a run is made from; its configuration, as text, comes last: with it the run can be resumed."""
+    prepared.schema.save(folder / "schema.yaml")
+    prepared.encoder.save(folder / "encoder")
+    files.write(folder / "split.json", json.dumps(trained_on(config, prepared), indent=2) + "\n")
+    files.write(folder / "config.yaml", described)
+
+
 def trained_on(config: RunConfig, prepared: data.Prepared) -> dict[str, Any]:
     """What `split.json` says: the split, and name and content hash of every file."""
     return {**prepared.split.to_dict(), "data": json.loads(json.dumps(config.identity()["data"]))}

@@ -24,13 +24,13 @@ from cdrzoo.training import measuring
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.fitting import build, check_model, check_rows, fit, prepare, seen
 from cdrzoo.training.folders import (
+    begin,
     check_data,
     check_finished,
     claim,
     discard,
     keep,
     read_model,
-    trained_on,
 )
 from cdrzoo.training.predict import changed, scored
 
@@ -252,10 +252,7 @@ def train(
     described = dump_yaml(config.to_dict())
     claim(folder, config, resume, overwrite)
     prepared = seen(config, prepare(config))
-    if verbose:
-        print(quality.parts(prepared))
-    quality.heed(prepared, strict)
-    check_rows(config, prepared)
+    _look(config, prepared, strict, verbose)
     if resume:
         check_data(config, prepared, folder, ", or start anew with `--overwrite`")
     else:
@@ -264,15 +261,20 @@ def train(
         if overwrite:
             discard(folder)
         if not resume:
-            prepared.schema.save(folder / "schema.yaml")
-            prepared.encoder.save(folder / "encoder")
-            files.write(folder / "split.json", json.dumps(trained_on(config, prepared), indent=2) + "\n")
-            files.write(folder / "config.yaml", described)
+            begin(folder, config, described, prepared)
         fitted = fit(config, prepared, folder, verbose, own=made)
         # A few raw rows go along, so that an export can be warmed up and proven without the data.
         prepared.frame(prepared.schema.target, "test", EXAMPLE_ROWS).to_parquet(folder / "examples.parquet")
         keep(fitted, measuring.summary(config, prepared, fitted), folder)
     return Run(folder)
+
+
+def _look(config: RunConfig, prepared: data.Prepared, strict: bool, verbose: int | str) -> None:
+    """Says what the rows are and what is doubtful about them; an `InputError` if they cannot be trained on."""
+    if verbose:
+        print(quality.parts(prepared))
+    quality.heed(prepared, strict)
+    check_rows(config, prepared)
 
 
 def _configuration(

@@ -73,19 +73,9 @@ def prepare(
     Raises:
         DataError: on whatever is wrong with the data, before anything is trained.
     """
-    settle(split, seed)  # its mistakes are found before the rows are read
-    for name, value, fine, wanted in (
-        ("include_ties", include_ties, isinstance(include_ties, bool), "true or false"),
-        ("history", history, history in ("before", "others"), "before or others"),
-        ("seed", seed, is_whole(seed), "a whole number of at least 0"),
-    ):
-        if not fine:
-            raise DataError(f"`{name}` must be {wanted}. Received: {shown(value)}.")
+    _check_arguments(schema, split, include_ties, history, seed, slices)
     how = {"by": split} if isinstance(split, str) else dict(split)
     part_column = how.get("column", "split") if how.get("by") == "given" else None
-    for column in slices:
-        if any(f.column == column and f.kind == "ids" for f in schema.target_domain.features):
-            raise DataError(f"`slices` are by columns of one value. Received: {shown(column)}, a sequence.")
     rows = _logs.read_logs(schema, sources, folder, part_column, slices)
     name, arguments, codes = assign(schema, rows, how, seed)
     arguments = arguments | _add_negatives(rows, codes, seed)
@@ -97,6 +87,23 @@ def prepare(
             {domain: log.take(made.parts[domain]["train"]) for domain, log in rows.items()}
         )
     return Prepared(encoder, made, rows, tuple(slices))
+
+
+def _check_arguments(
+    schema: Schema, split: Any, include_ties: Any, history: Any, seed: Any, slices: Sequence[str]
+) -> None:
+    """Mistakes that are found before the rows are read."""
+    settle(split, seed)
+    for name, value, fine, wanted in (
+        ("include_ties", include_ties, isinstance(include_ties, bool), "true or false"),
+        ("history", history, history in ("before", "others"), "before or others"),
+        ("seed", seed, is_whole(seed), "a whole number of at least 0"),
+    ):
+        if not fine:
+            raise DataError(f"`{name}` must be {wanted}. Received: {shown(value)}.")
+    for column in slices:
+        if any(f.column == column and f.kind == "ids" for f in schema.target_domain.features):
+            raise DataError(f"`slices` are by columns of one value. Received: {shown(column)}, a sequence.")
 
 
 def _add_negatives(
