@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from cdrzoo.errors import SchemaError, shown
+from cdrzoo.errors import LONGEST, SchemaError, shown
 
 DEEPEST = 50
 """Levels that a document may have."""
@@ -59,6 +59,7 @@ def load_yaml(text: str, where: str) -> Any:
     Raises:
         SchemaError: it is not YAML, or a key stands twice in one mapping.
     """
+    where = where if len(where) <= LONGEST else f"{where[:LONGEST]}..."
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:

@@ -204,7 +204,7 @@ def _checked(value: Any, dtype: str) -> Any:
     if dtype == "int64":
         if isinstance(value, (float, np.floating)) and (value % 1 or abs(value) >= 2**53):
             raise ValueError(f"{shown(value)}, no whole number that a float holds exactly")
-        if not -(2**63) <= value < 2**63:
+        if int(value) not in range(-(2**63), 2**63):
             raise ValueError(f"{shown(value)}, which int64 does not hold")
         return int(value)
     if abs(value) >= _TOO_LARGE:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,7 +77,7 @@ def scored(
 
 def changed(reading: Reading, separator: str | None, delimiter: str | None) -> Reading:
     """A reading with what is given in the place of what it says."""
-    given = {"separator": separator, "delimiter": delimiter}
+    given: dict[str, Any] = {"separator": separator, "delimiter": delimiter}
     return dataclasses.replace(reading, **{name: value for name, value in given.items() if value is not None})
 
 

@@ -47,9 +47,8 @@ def refused(source, want: Wanted, *words: str, **options) -> None:
 
 def table(folder, values, kind=None):
     path = folder / "a.parquet"
-    parquet.write_table(
-        pa.table({"x": values if isinstance(values, pa.Array) else pa.array(values, kind)}), path
-    )
+    array = values if isinstance(values, pa.Array) else pa.array(values, kind)
+    parquet.write_table(pa.table({"x": array}), path, version="2.6")  # nanoseconds, by PyArrow 10 too
     return path
 
 

@@ -194,9 +194,9 @@ def _numbers(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> np.nda
             return _int64(array, want, where, row_of).to_numpy(zero_copy_only=False)
         numbers = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         if pa.types.is_integer(array.type) and want.dtype != "float":
-            for at in np.flatnonzero(np.abs(numbers) >= EXACT):
-                if int(numbers[at]) != array[int(at)].as_py():
-                    raise wrong(want, where, row_of(int(at)), str(array[int(at)]), "a number below 2**53")
+            for at in np.flatnonzero(np.abs(numbers) >= EXACT).tolist():
+                if int(numbers[at]) != array[at].as_py():
+                    raise wrong(want, where, row_of(at), str(array[at]), "a number below 2**53")
         return np.asarray(numbers, np.float64)
     if not pa.types.is_integer(array.type):
         values = np.asarray(array.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
