@@ -202,7 +202,7 @@ def _checked(value: Any, dtype: str) -> Any:
     if isinstance(value, (list, tuple, dict, np.ndarray)):
         raise ValueError(shown(value))
     if dtype == "int64":
-        if isinstance(value, (float, np.floating)) and (value % 1 or abs(value) >= 2**53):
+        if isinstance(value, (float, np.floating)) and (value % 1 or abs(float(value)) >= 2**53):
             raise ValueError(f"{shown(value)}, no whole number that a float holds exactly")
         if int(value) not in range(-(2**63), 2**63):
             raise ValueError(f"{shown(value)}, which int64 does not hold")
