@@ -14,6 +14,10 @@ LEVELS = {"0": (0, 0), "1-10": (1, 10), "11-30": (11, 30), "above 30": (31, np.i
 """Groups by a number of training rows: name, least and most."""
 
 
+VALUES = 6
+"""Groups that a column makes at most: every further one makes it harder to show a difference in one."""
+
+
 def rows_of(prepared: Any, by: Sequence[str] = ()) -> pd.DataFrame:
     """The target's test rows: user, label, weight, and what they are grouped by, as `measure` takes them."""
     part = prepared.parts[prepared.schema.target]["test"]
@@ -45,7 +49,8 @@ def groups_of(rows: pd.DataFrame, by: Sequence[str] = ()) -> dict[str, dict[str,
         known = rows["source_rows"].to_numpy() > 0
         found["user in a source"] = {"shared": known, "new to it": ~known}
     for column in by:
-        found[column] = by_values(rows[column].to_numpy(), rows[column].to_numpy())
+        values = rows[column].to_numpy()
+        found[column] = by_values(values, values, VALUES)
     kept = {
         title: {name: mask for name, mask in masks.items() if mask.any()} for title, masks in found.items()
     }

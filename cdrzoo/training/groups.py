@@ -10,8 +10,8 @@ import pandas as pd
 
 from cdrzoo import data
 
-VALUES = 6
-"""Groups that a column makes at most; rarer values are one group, numbers are cut at their quartiles."""
+VALUES = 24
+"""Groups that a column makes at most in what a run reports: an hour each, say."""
 
 
 def of_rows(prepared: data.Prepared, part: str = "test") -> dict[str, np.ndarray]:
@@ -20,7 +20,7 @@ def of_rows(prepared: data.Prepared, part: str = "test") -> dict[str, np.ndarray
 
 
 def of_slices(prepared: data.Prepared, part: str = "test") -> dict[str, np.ndarray]:
-    """Groups such as `hour=7` by the columns of `Prepared.slices`; the training rows decide which values have one."""
+    """Groups such as `hour=7` by the columns of `Prepared.slices`; numbers are cut at quartiles of training rows."""
     found = {}
     for column in prepared.slices:
         masks = by_values(prepared.values(column, part), prepared.values(column, "train"))
@@ -28,31 +28,34 @@ def of_slices(prepared: data.Prepared, part: str = "test") -> dict[str, np.ndarr
     return found
 
 
-def by_values(values: np.ndarray, reference: np.ndarray) -> dict[str, np.ndarray]:
+def by_values(values: np.ndarray, reference: np.ndarray, most: int = VALUES) -> dict[str, np.ndarray]:
     """Groups of equal values: booleans [n] by value.
 
     Args:
-        values: [n].
-        reference: what the groups are made of: the `VALUES` most common values have one each, `others` are the rest;
-            of more numbers than that each quarter has one. A value that is missing is in `missing`.
+        values: [n]. The `most` common ones have a group each, `others` are the rest. A missing one is in `missing`.
+        reference: more numbers than that are cut at its quartiles.
+        most: groups that values have at most, without `others` and `missing`.
     """
     rows, known = (_numbers_or_text(each) for each in (values, reference))
-    if rows.dtype == known.dtype == np.float64 and known.nunique() > VALUES:
+    absent = rows.isna().to_numpy()
+    if rows.dtype == known.dtype == np.float64 and known.nunique() > most:
         edges = np.unique(known.quantile([0.25, 0.5, 0.75]))
         which = np.searchsorted(edges, rows)  # an edge belongs to the group below it
-        names = [f"up to {edges[0]:g}", *(f"{a:g} to {b:g}" for a, b in zip(edges[:-1], edges[1:]))]
-        names.append(f"above {edges[-1]:g}")
-        found = {name: (which == at) & rows.notna().to_numpy() for at, name in enumerate(names)}
+        digits = next(n for n in range(6, 18) if len({f"{edge:.{n}g}" for edge in edges}) == len(edges))
+        texts = [f"{edge:.{digits}g}" for edge in edges]
+        names = [f"up to {texts[0]}", *map(" to ".join, zip(texts[:-1], texts[1:])), f"above {texts[-1]}"]
+        found = {name: (which == at) & ~absent for at, name in enumerate(names)}
     else:
-        rows, known = (each.map(_shown, na_action="ignore") for each in (rows, known))
-        common = list(known.value_counts().index[:VALUES])
+        rows = rows.map(_shown, na_action="ignore")
+        common = list(rows.value_counts().index[:most])
         found = {value: (rows == value).to_numpy() for value in common}
-        found["others"] = (rows.notna() & ~rows.isin(common)).to_numpy()
-    return {name: mask for name, mask in {**found, "missing": rows.isna().to_numpy()}.items() if mask.any()}
+        found["others"] = found.get("others", False) | (~absent & ~rows.isin(common).to_numpy())
+    found["missing"] = found.get("missing", False) | absent
+    return {name: mask for name, mask in found.items() if mask.any()}
 
 
 def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _numbers_or_text(values: np.ndarray) -> pd.Series:

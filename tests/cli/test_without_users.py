@@ -22,7 +22,7 @@ FEATURES = [
     {"name": "ad", "kind": "id", "role": "item", "table": "ad"},
     {"name": "price", "kind": "number", "role": "item"},
 ]
-SLICES = {"site_category=news", "site_category=shop", "hour=7", "hour=others"}
+SLICES = {"site_category=news", "site_category=shop", "hour=7", "hour=0"}
 
 
 def log(rows: int, seed: int) -> pd.DataFrame:
@@ -137,8 +137,8 @@ def test_compare_and_its_page(demo, tmp_path, capsys):
     found = Comparison.load(out)
     assert set(found.columns) == {"auc", "log_loss", "ece"} and "item mean" in found.floors
     for line in found.results:
-        assert groups(line["result"]["test"]) >= {"hour=7", "hour=others"}
-    assert set(found.about["groups"]) >= {"hour=7", "hour=others"} and "cold" not in found.about["groups"]
+        assert groups(line["result"]["test"]) >= {"hour=7", "hour=0"}
+    assert set(found.about["groups"]) >= {"hour=7", "hour=0"} and "cold" not in found.about["groups"]
     assert cli.main(["report", str(out)]) == 0
     page = (out / "report.html").read_text()
     assert "hour=7" in page and "COLUMN=VALUE" in page and "cold" not in page and "GAUC" not in page

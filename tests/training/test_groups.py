@@ -28,29 +28,37 @@ def test_groups_of_users_are_those_of_mkt():
 NAN = float("nan")
 
 
+PAIRS = {value: [2 * at, 2 * at + 1] for at, value in enumerate("abcdef")}
+
+
 @pytest.mark.parametrize(
     ("values", "reference", "expected"),
     [
-        (list("ab"), list("aab"), {"a": [0], "b": [1]}),
-        (["a", "", "z"], list("ab"), {"a": [0], "others": [2], "missing": [1]}),
-        (list("ahg"), list("aabbccddeeffgh"), {"a": [0], "others": [1, 2]}),
+        (list("aab"), list("c"), {"a": [0, 1], "b": [2]}),
+        (["a", "", "a"], list("ab"), {"a": [0, 2], "missing": [1]}),
+        ([*"aabbccddeeff", "g", ""], list("a"), {**PAIRS, "others": [12], "missing": [13]}),
+        ([*"aabbccddeeff", "others", "missing"], list("a"), {**PAIRS, "others": [12, 13]}),
+        (["others", "missing", ""], list("a"), {"others": [0], "missing": [1, 2]}),
         (["7", "8"], ["7", "8", "8"], {"8": [1], "7": [0]}),
-        ([7, -1, 9], [7, 8], {"7": [0], "others": [2], "missing": [1]}),
+        ([14102100, -1, 14102101], [7, 8], {"14102100": [0], "14102101": [2], "missing": [1]}),
         ([0.5, NAN], [0.5, 1.5], {"0.5": [0], "missing": [1]}),
         # Quarters of 1 to 8: 2.75, 4.5, 6.25.
-        ([2.0, 3, 6, 99, NAN], range(1, 9), {"up to 2.75": [0], "2.75 to 4.5": [1], "4.5 to 6.25": [2],
-                                              "above 6.25": [3], "missing": [4]}),
+        (
+            [2.0, 3, 99, NAN],
+            range(1, 9),
+            {"up to 2.75": [0], "2.75 to 4.5": [1], "above 6.25": [2], "missing": [3]},
+        ),
+        ([2e9, 3e9], 2e9 + np.arange(1, 9), {"up to 2000000003": [0], "above 2000000006": [1]}),
         (["2.5", ""], [f"{n}.0" for n in range(1, 9)], {"up to 2.75": [0], "missing": [1]}),
-        (["2.5", "x"], [f"{n}.0" for n in range(1, 9)] + ["x"], {"others": [0, 1]}),
+        (["2.5", "x"], [f"{n}.0" for n in range(1, 9)], {"2.5": [0], "x": [1]}),
     ],
-)  # fmt: skip
+)
 def test_groups_by_the_values_of_a_column(values, reference, expected):
     values, reference = (
         np.asarray(each, object if isinstance(each[0], str) else None) for each in (values, list(reference))
     )
-    assert {
-        name: np.flatnonzero(mask).tolist() for name, mask in by_values(values, reference).items()
-    } == expected
+    found = {name: np.flatnonzero(mask).tolist() for name, mask in by_values(values, reference, 6).items()}
+    assert found == expected
 
 
 def test_columns_to_group_by_are_features_or_not_and_change_nothing_else(tmp_path):

@@ -325,10 +325,14 @@ class Prepared:
         return pd.DataFrame(found)
 
     def values(self, column: str, part: str) -> np.ndarray:
-        """The target's values of a column of `slices`, or of one value that a feature reads, in a part."""
+        """The target's values of a column of `slices`, or of a feature of one value, in a part; ids are text."""
         log = self.logs[self.schema.target]
         found = log.extra[column] if column in log.extra else log.columns[column]
-        return found[self.split.parts[self.schema.target][part]]
+        found = found[self.split.parts[self.schema.target][part]]
+        ids = any(f.column == column and f.kind == "id" for f in self.schema.target_domain.features)
+        if not ids or found.dtype == object:
+            return found
+        return np.where(found == MISSING["int64"], "", found.astype(str)).astype(object)
 
     def _count(self, domain: str, keys: np.ndarray | None, of: np.ndarray) -> np.ndarray:
         """int64 [n]: in how many training events of a domain each of these keys stands."""
