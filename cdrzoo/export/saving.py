@@ -105,16 +105,10 @@ def save(
     archive, serving = _archive(model, encoder, features, reading)
     examples = examples.head(REPLAY_ROWS) if examples is not None and len(examples) else None
     rows = missing_rows(features) if examples is None else raw_rows(examples, features, reading)
-    described = {
-        **facts(model, features, read_variables(serving, model)),
-        "reading": reading.to_dict(),
-        **plain(card or {}),
-    }
-    texts = {
-        "model_card.json": json.dumps(described, indent=2) + "\n",
-        "model_card.md": markdown(described),
-        **({} if examples is None else {"replay.jsonl": _replay(model, encoder, examples, rows, reading)}),
-    }
+    own = facts(model, features, read_variables(serving, model))
+    texts = _card_texts({**own, "reading": reading.to_dict(), **plain(card or {})})
+    if examples is not None:
+        texts["replay.jsonl"] = _replay(model, encoder, examples, rows, reading)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Beside the versions, so that the last step is a rename; a server passes by names that are not numbers.
@@ -127,11 +121,23 @@ def save(
             write_warm_up(extra / "tf_serving_warmup_requests", folder.absolute().name, rows, features)
             return _publish(unfinished, folder, version)
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise InputError(
-            f"The export to {folder} could not be written: {reason}. Nothing was left behind. Free space or choose "
-            "another folder, then export again; the model is not harmed."
-        ) from error
+        raise _unwritten(folder, error) from error
+
+
+def _unwritten(folder: pathlib.Path, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    return InputError(
+        f"The export to {folder} could not be written: {reason}. Nothing was left behind. Free space or choose "
+        "another folder, then export again; the model is not harmed."
+    )
+
+
+def _card_texts(described: Mapping[str, Any]) -> dict[str, str]:
+    """The model card, for programs and for people."""
+    return {
+        "model_card.json": json.dumps(described, indent=2) + "\n",
+        "model_card.md": markdown(described),
+    }
 
 
 def _archive(

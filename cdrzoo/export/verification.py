@@ -87,11 +87,15 @@ def verify(
         replay.check(expected)
         if "reading" in card:
             replay.check_text(text, reading, expected)
-    if not report.ok:
-        error = VerifyError(f"{path} is not what it should be.\n{report}")
-        error.report = report  # type: ignore[attr-defined]
-        raise error
-    return report
+    return _passed(report)
+
+
+def _passed(report: Report) -> Report:
+    if report.ok:
+        return report
+    error = VerifyError(f"{report.path} is not what it should be.\n{report}")
+    error.report = report  # type: ignore[attr-defined]
+    raise error
 
 
 def _check_given(path: Any, model: Any, encoder: Any, examples: pd.DataFrame | None) -> pathlib.Path:
