@@ -411,7 +411,7 @@ def test_trials_that_an_entry_makes_equal_are_one(config, runs, tmp_path):
 
 def test_a_comparison_gives_frames(config, runs, tmp_path, monkeypatch):
     rows = {"floors": {"item mean": {"auc": 0.55, "log_loss": 0.6}}, "groups": {}}
-    monkeypatch.setattr(module, "measured", lambda config: rows)
+    monkeypatch.setattr(module, "measured", lambda config, *more: rows)
     told = []
     settings = {"epochs": 3}
     found = module.compare(
