@@ -113,6 +113,54 @@ def is_whole(value: Any, least: int = 0) -> bool:
     return not isinstance(value, bool) and isinstance(value, int) and value >= least
 
 
+COUNTS = {"seeds": (1, 1_000), "search": (0, 10_000), "trials": (1, 10_000), "jobs": (1, 256)}
+"""From how many to how many the commands and functions that train many models are asked for."""
+LARGEST_COUNT = 2**31 - 1
+"""Of rows, epochs, steps: what every library beneath takes."""
+MAX_VERSION = 2**63 - 1
+"""The highest number of a version that TensorFlow Serving reads."""
+WIDEST = 2**16
+"""Columns of a table, units of a layer."""
+
+
+def check_whole(
+    what: str,
+    received: Any,
+    least: int = 0,
+    most: int | None = LARGEST_COUNT,
+    error: type[InputError] = InputError,
+) -> None:
+    """Raises unless `received` is a whole number within these bounds. `what` names it, an argument in backticks."""
+    if not is_whole(received, least) or (most is not None and received > most):
+        plain = most is None or (most == LARGEST_COUNT and not is_whole(received, least))
+        bounds = f"of at least {least}" if plain else f"from {least} to {most}"
+        raise error(f"{what} must be a whole number {bounds}. Received: {shown(received)}.")
+
+
+def check_number(
+    what: str,
+    received: Any,
+    least: float | None = None,
+    most: float | None = None,
+    *,
+    above: float | None = None,
+    error: type[InputError] = InputError,
+) -> None:
+    """Raises unless `received` is a finite number within these bounds, and larger than `above`."""
+    fits = is_number(received) and all(
+        (
+            least is None or received >= least,
+            most is None or received <= most,
+            above is None or received > above,
+        )
+    )
+    if not fits:
+        parts = ((above, "above"), (least, "of at least"), (most, "of at most"))
+        bounds = " and ".join(f"{word} {bound}" for bound, word in parts if bound is not None)
+        kind = "finite number" if isinstance(received, float) and not math.isfinite(received) else "number"
+        raise error(f"{what} must be a {kind} {bounds}".rstrip() + f". Received: {shown(received)}.")
+
+
 def did_you_mean(received: Any, allowed: Iterable[Any]) -> str:
     """`Did you mean 'films'?`, or nothing where none of the allowed words is near."""
     received = received if isinstance(received, str) else shown(received)
@@ -135,6 +183,14 @@ def check_share(what: str, received: float) -> None:
     """Raises unless `received` lies in [0, 1]. `what` names it, an argument in backticks."""
     if not 0 <= received <= 1:
         raise InputError(f"{what} must lie in [0, 1]. Received: {received}.")
+
+
+def check_dropout(received: Any) -> None:
+    """Raises unless `received` can be a share of units that is dropped; of 1 nothing would be left."""
+    if not is_number(received) or not 0 <= received < 1:
+        raise InputError(
+            f"`dropout` must be a number of at least 0 and below 1. Received: {shown(received)}."
+        )
 
 
 def check_known(what: str, given: Any, allowed: Iterable[str], error: type[InputError] = InputError) -> None:

@@ -3,13 +3,130 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import json
+import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from cdrzoo.errors import InputError
 
 LOCK = ".lock"
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A disk, a quota or a limit on files is used up."""
+
+_MENDS = {
+    **dict.fromkeys(FULL, "Free space, or choose another disk, then start it again."),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM), "Give yourself the right to it (chmod), or choose another place."
+    ),
+    errno.EROFS: "That disk can be read alone; choose another place.",
+    errno.ENOENT: "Check the path.",
+    errno.ENOTDIR: "A part of that path is a file where a folder is wanted; check the path.",
+    errno.EISDIR: "That is a folder, a file is wanted; check the path.",
+    errno.EEXIST: "It is there already; choose another name.",
+    errno.ENOTEMPTY: "It is there already; choose another name.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.ELOOP: "Links lead to each other there; check the path.",
+    errno.EMFILE: "Too many files are open; allow more (ulimit -n).",
+    errno.EADDRINUSE: "Choose another port, or end what listens there.",
+}
+
+
+def home(path: str | pathlib.Path) -> pathlib.Path:
+    """The path, `~` at its start as the home folder."""
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError:  # no such user: a file may be called so
+        return pathlib.Path(path)
+
+
+def said(error: OSError) -> str:
+    """What the system refused, of which file, and what to do about it."""
+    named = [
+        os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))
+    ]
+    known = error.errno in _MENDS
+    what = (os.strerror(error.errno) if known else error.strerror) or " ".join(str(error).split())[:300]
+    mend = _MENDS.get(error.errno, "Check the path, its rights and the disk.")
+    return f"{': '.join([*named[:1], what])}. {mend}"
+
+
+@contextlib.contextmanager
+def reading(path: str | pathlib.Path, mend: str, whole: bool = False) -> Iterator[None]:
+    """Around the reading of what cdrzoo wrote itself: whatever goes wrong there, the file is at fault.
+
+    Args:
+        path: the file, or the folder of several.
+        mend: what to do about it, a sentence.
+        whole: whether an `InputError` from within is said in this way, too.
+
+    Raises:
+        InputError: it is missing, damaged, or of something else.
+    """
+    try:
+        yield
+    except (MemoryError, BrokenPipeError):
+        raise
+    except FileNotFoundError as error:
+        name = error.filename or (path if not pathlib.Path(path).exists() else None)
+        what = f"{name} is missing" if name else f"{path} is damaged ({' '.join(str(error).split())[:200]})"
+        raise InputError(f"{what}. {mend}") from error
+    except PermissionError as error:
+        raise InputError(said(error)) from error
+    except InputError as error:
+        if not whole or mend in str(error):
+            raise
+        named = "" if str(path) in str(error) else f"{path} is damaged: "
+        raise type(error)(f"{named}{error} {mend}") from error
+    except Exception as error:
+        first = " ".join(str(error).split())[:200].rstrip(". ")
+        raise InputError(f"{path} is damaged ({first or type(error).__name__}). {mend}") from error
+
+
+def read_json(path: str | pathlib.Path, mend: str, entries: Sequence[str] = ()) -> dict[str, Any]:
+    """The mapping of a JSON file that cdrzoo wrote.
+
+    Raises:
+        InputError: it is missing or damaged, or lacks one of `entries`; the message ends with `mend`.
+    """
+    with reading(path, mend):
+        found = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no mapping")
+        for entry in entries:
+            if entry not in found:
+                raise ValueError(f"it lacks {entry!r}")
+    return found
+
+
+@contextlib.contextmanager
+def writing(mend: str) -> Iterator[None]:
+    """Around the writing of much: a disk that is full is said, with what to do about it.
+
+    Raises:
+        InputError: there is no room, for Python or for TensorFlow.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        full = any(os.strerror(code) in str(error) for code in FULL)  # TensorFlow has words alone
+        if not full and not (
+            isinstance(error, OSError) and error.errno in (*FULL, errno.EROFS, errno.EACCES)
+        ):
+            raise
+        where = (
+            f" {error.filename}:" if isinstance(error, OSError) and isinstance(error.filename, str) else ""
+        )
+        words = getattr(error, "strerror", None) or next(
+            (os.strerror(code) for code in FULL if os.strerror(code) in str(error)), str(error)
+        )
+        raise InputError(f"It could not be written:{where} {words}. {mend}") from error
 
 
 def unfinished(path: pathlib.Path) -> pathlib.Path:
@@ -19,9 +136,20 @@ def unfinished(path: pathlib.Path) -> pathlib.Path:
 
 def write(path: str | pathlib.Path, text: str) -> None:
     """Writes a text file; until it is whole, what stood there stays."""
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def whole(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives the place to write a file to; it gets its name once it is whole, and goes where that fails."""
     path = pathlib.Path(path)
-    unfinished(path).write_text(text, encoding="utf-8")
-    unfinished(path).replace(path)
+    try:
+        yield unfinished(path)
+        unfinished(path).replace(path)
+    except BaseException:
+        unfinished(path).unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager

@@ -4,14 +4,81 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import pathlib
+import re
 import sys
 import tempfile
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from cdrzoo.errors import InputError, shown
+from cdrzoo.errors import COUNTS, InputError, check_number, check_whole, shown
+from cdrzoo.files import home
+
+if TYPE_CHECKING:
+    from cdrzoo.training.config import RunConfig
+
+
+class Parser(argparse.ArgumentParser):
+    """Options are written out, and stand once: `--seed 7` is not taken for `--seeds 7`, and no value is passed over."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+        self.register("action", None, _Once)
+        self.register("action", "store", _Once)
+
+
+class _Once(argparse.Action):
+    """Stores a value; a second one is an error."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        seen = parser.__dict__.setdefault("seen", set())
+        if option_string and self.dest in seen:
+            raise argparse.ArgumentError(self, "it is given twice; keep one")
+        seen.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number within these bounds."""
+
+    def read(text: str) -> int:
+        value = int(text) if re.fullmatch(r"[-+]?[0-9]{1,30}", text) else text
+        return _checked(check_whole, value, least, most)
+
+    return read
+
+
+def count(name: str) -> Callable[[str], int]:
+    """The type of `--seeds`, `--search`, `--trials` or `--jobs`."""
+    return whole(*COUNTS[name])
+
+
+def number(least: float | None = None, most: float | None = None, above: float | None = None) -> Any:
+    """The type of an argument that is a finite number within these bounds."""
+
+    def read(text: str) -> float:
+        try:
+            value: Any = float(text)
+        except ValueError:
+            value = text
+        return _checked(functools.partial(check_number, above=above), value, least, most)
+
+    return read
+
+
+def _checked(check: Callable[..., None], value: Any, *bounds: Any) -> Any:
+    try:
+        check("it", value, *bounds)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return value
+
+
+def path(text: str) -> pathlib.Path:
+    """The type of an argument that is a path: `~` is the home folder."""
+    return home(text)
 
 
 def command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -58,8 +125,10 @@ def changes(arguments: argparse.Namespace) -> dict[str, Any]:
     from cdrzoo.documents import load_yaml
 
     given = pairs(arguments.set, "--set")
-    found = {name: load_yaml(value, f"--set {name}={value}") for name, value in given.items()}
+    found = {name: load_yaml(value, f"--set {name}={shown(value)}") for name, value in given.items()}
     if getattr(arguments, "model", None):
+        if found.get("model", arguments.model) != arguments.model:
+            raise InputError("`--model` and `--set model=...` name two models. Keep `--model`.")
         found["model"] = arguments.model
     if getattr(arguments, "slices", None):
         found["slices"] = arguments.slices
@@ -68,11 +137,15 @@ def changes(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def pairs(given: Sequence[str], what: str) -> dict[str, str]:
     """`{NAME: VALUE}` of texts `NAME=VALUE`; `what` they are."""
-    found = {}
+    found: dict[str, str] = {}
     for each in given:
-        name, equals, value = each.partition("=")
-        if not equals or not name:
+        name, _, value = each.partition("=")
+        if not name.strip() or not value.strip():
             raise InputError(f"{what} must read NAME=VALUE. Received: {shown(each)}.")
+        if name in found:
+            raise InputError(
+                f"{what} says {name!r} twice: {shown(found[name])}, then {shown(value)}. Keep one."
+            )
         found[name] = value
     return found
 
@@ -117,6 +190,16 @@ def print_metrics(metrics: dict[str, float], title: str) -> None:
     print(title)
     for name, value in metrics.items():
         print(f"  {name:<20} {value:.6f}")
+
+
+def check_config(file: pathlib.Path, changed: Mapping[str, Any] | None = None) -> RunConfig:
+    """A run configuration, and what can be found wrong of it before TensorFlow starts."""
+    from cdrzoo.data.preparation import splits
+    from cdrzoo.training.config import RunConfig
+
+    config = RunConfig.load(file).with_changes(changed or {})
+    splits.check(config.schema, config.data, config.split, config.folder)
+    return config
 
 
 def progress(items: Any, total: int, title: str) -> Any:

@@ -6,7 +6,7 @@ import argparse
 import pathlib
 from typing import Any
 
-from cdrzoo.cli.common import add_strict, changes, command, new_folder, pairs
+from cdrzoo.cli.common import add_strict, changes, command, new_folder, number, pairs, path, whole
 from cdrzoo.errors import InputError
 
 
@@ -29,7 +29,7 @@ def _add_schema_check(commands: Any) -> None:
         "  cdrzoo schema check demo/run.yaml          joins, negatives and the split included\n\n"
         "The same warnings stand at the start of train, compare, tune, transfer and reproduce.",
     )
-    check.add_argument("schema", type=pathlib.Path, help="schema, or run configuration (YAML or JSON)")
+    check.add_argument("schema", type=path, help="schema, or run configuration (YAML or JSON)")
     check.add_argument(
         "--data",
         action="append",
@@ -73,11 +73,14 @@ def _add_synthesize(commands: Any) -> None:
         "Write the logs of two made-up domains whose transferable signal is known, a schema, a run configuration\n"
         "and a few requests to predict.",
     )
-    make.add_argument("folder", type=pathlib.Path, help="folder to write to; it must be new or empty")
+    make.add_argument("folder", type=path, help="folder to write to; it must be new or empty")
     make.add_argument(
-        "--transfer", type=float, default=0.8, help="1: tastes carry over, 0: not, -1: they are opposite"
+        "--transfer",
+        type=number(-1, 1),
+        default=0.8,
+        help="1: tastes carry over, 0: not, -1: they are opposite",
     )
-    make.add_argument("--seed", type=int, default=0)
+    make.add_argument("--seed", type=whole(0, 2**32 - 1), default=0)
 
 
 def _synthesize(arguments: argparse.Namespace) -> None:
@@ -112,7 +115,7 @@ def _add_dataset(commands: Any) -> None:
         "Large files are turned into Parquet once, a piece at a time, in the folder rows/.",
     )
     dataset.add_argument("name", help="ali_ccp, amazon, ciao, douban, ...: docs/datasets.md lists them")
-    dataset.add_argument("data", type=pathlib.Path, help="folder with the dataset's files")
+    dataset.add_argument("data", type=path, help="folder with the dataset's files")
     dataset.add_argument("--source", help="source domain, where the dataset has several")
     dataset.add_argument("--target", help="target domain, where the dataset has several")
     dataset.add_argument(
@@ -120,7 +123,7 @@ def _add_dataset(commands: Any) -> None:
     )
     dataset.add_argument(
         "--cold-start",
-        type=float,
+        type=number(above=0, most=1),
         metavar="BETA",
         help="hide this share of the shared users in the target; they are the test (see cdrzoo.data.cold_start)",
     )
@@ -131,7 +134,7 @@ def _add_dataset(commands: Any) -> None:
         metavar="NAME=VALUE",
         help="another argument of the dataset (repeat)",
     )
-    dataset.add_argument("--out", type=pathlib.Path, required=True, help="folder to write to")
+    dataset.add_argument("--out", type=path, required=True, help="folder to write to")
 
 
 def _dataset(arguments: argparse.Namespace) -> None:

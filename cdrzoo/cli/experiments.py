@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
-import pathlib
 from typing import Any
 
 from cdrzoo.cli.common import (
     add_settings,
     add_strict,
     changes,
+    check_config,
     command,
+    count,
+    path,
     print_metrics,
     progress,
     start_tensorflow,
@@ -37,18 +39,20 @@ def _add_compare(commands: Any) -> None:
         "  cdrzoo compare demo/run.yaml --models lr,dnn,dnn:domains=all,cctl,cctl:ren_weight=0 --out runs/c\n\n"
         "A model is written name[:setting=value...]. Started again, it goes on where it stopped.",
     )
-    compare.add_argument("config", type=pathlib.Path, help="run configuration (YAML)")
+    compare.add_argument("config", type=path, help="run configuration (YAML)")
     compare.add_argument(
         "--models", required=True, help="comma-separated models, each name[:setting=value...]"
     )
+    compare.add_argument("--out", type=path, required=True, help="folder for results.jsonl and table.md")
+    compare.add_argument("--seeds", type=count("seeds"), default=5)
     compare.add_argument(
-        "--out", type=pathlib.Path, required=True, help="folder for results.jsonl and table.md"
+        "--search",
+        type=count("search"),
+        default=0,
+        metavar="N",
+        help="first N trials of settings for each model",
     )
-    compare.add_argument("--seeds", type=int, default=5)
-    compare.add_argument(
-        "--search", type=int, default=0, metavar="N", help="first N trials of settings for each model"
-    )
-    compare.add_argument("--jobs", type=int, default=1, help="processes")
+    compare.add_argument("--jobs", type=count("jobs"), default=1, help="processes")
     compare.add_argument(
         "--against", help="model of the paired test (default: dnn, else the first on the target alone)"
     )
@@ -57,6 +61,7 @@ def _add_compare(commands: Any) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
+    check_config(arguments.config)
     start_tensorflow()
     from cdrzoo.experiments.compare import compare
 
@@ -86,18 +91,18 @@ def _add_tune(commands: Any) -> None:
         "  cdrzoo tune demo/run.yaml --models dnn,cctl --trials 20 --how bayesian --out runs/tuned\n"
         "  cdrzoo train runs/tuned/cctl.yaml --out runs/cctl",
     )
-    tune.add_argument("config", type=pathlib.Path, help="run configuration (YAML)")
+    tune.add_argument("config", type=path, help="run configuration (YAML)")
     tune.add_argument(
         "--models", help="comma-separated models, each name[:setting=value...]; default: the configuration's"
     )
     tune.add_argument(
         "--space",
-        type=pathlib.Path,
+        type=path,
         help="YAML: name: [values] or name: {min:, max:, step:, sampling: log}; default: that of compare",
     )
-    tune.add_argument("--trials", type=int, default=20, help="of each model")
+    tune.add_argument("--trials", type=count("trials"), default=20, help="of each model")
     tune.add_argument("--how", choices=("random", "bayesian", "hyperband"), default="random")
-    tune.add_argument("--out", type=pathlib.Path, required=True, help="folder for trials and configurations")
+    tune.add_argument("--out", type=path, required=True, help="folder for trials and configurations")
     add_settings(tune, model=False)
     add_strict(tune)
 
@@ -105,6 +110,7 @@ def _add_tune(commands: Any) -> None:
 def _tune(arguments: argparse.Namespace) -> None:
     from cdrzoo.experiments.tune import load_space
 
+    check_config(arguments.config)
     space = arguments.space and load_space(arguments.space)  # before TensorFlow starts
     start_tensorflow()
     from cdrzoo.experiments.tune import tune
@@ -144,18 +150,18 @@ def _add_reproduce(commands: Any) -> None:
     reproduce.add_argument("--list", action="store_true", help="the experiments, their datasets and parts")
     reproduce.add_argument(
         "--catalogue",
-        type=pathlib.Path,
+        type=path,
         help="file of experiments of your own (YAML), in place of the catalogue",
     )
     reproduce.add_argument(
         "--data",
-        type=pathlib.Path,
+        type=path,
         help="folder of all data, a folder for each dataset in it; built-in logs want none",
     )
-    reproduce.add_argument("--out", type=pathlib.Path, help="folder for results and pages")
-    reproduce.add_argument("--jobs", type=int, default=1, help="processes")
-    reproduce.add_argument("--seeds", type=int, help="in place of the experiment's")
-    reproduce.add_argument("--search", type=int, metavar="N", help="in place of the experiment's")
+    reproduce.add_argument("--out", type=path, help="folder for results and pages")
+    reproduce.add_argument("--jobs", type=count("jobs"), default=1, help="processes")
+    reproduce.add_argument("--seeds", type=count("seeds"), help="in place of the experiment's")
+    reproduce.add_argument("--search", type=count("search"), metavar="N", help="in place of the experiment's")
     add_settings(reproduce, model=False)
     add_strict(reproduce)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import pathlib
 from typing import Any
 
-from cdrzoo.cli.common import command, start_tensorflow
-from cdrzoo.errors import InputError
+from cdrzoo import files
+from cdrzoo.cli.common import command, path, start_tensorflow, whole
+from cdrzoo.errors import MAX_VERSION, InputError
 
 
 def add(commands: Any) -> None:
@@ -24,11 +24,11 @@ def _add_export(commands: Any) -> None:
         _export,
         "Export the model of a run as a SavedModel that takes the target's raw features.",
     )
-    export.add_argument("folder", type=pathlib.Path, help="run folder")
+    export.add_argument("folder", type=path, help="run folder")
+    export.add_argument("--to", type=path, required=True, help="model folder; the export is a version in it")
     export.add_argument(
-        "--to", type=pathlib.Path, required=True, help="model folder; the export is a version in it"
+        "--version", type=whole(0, MAX_VERSION), help="number of the version; default: the next"
     )
-    export.add_argument("--version", type=int, help="number of the version; default: the next")
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -45,9 +45,9 @@ def _add_verify(commands: Any) -> None:
         _verify,
         "Prove that an exported model scores as the trained one, row by row, and holds only what the target needs.",
     )
-    verify.add_argument("path", type=pathlib.Path, help="version folder, for example saved_models/films/1")
+    verify.add_argument("path", type=path, help="version folder, for example saved_models/films/1")
     verify.add_argument(
-        "--run", dest="folder", type=pathlib.Path, help="run folder to compare with, beside the recorded rows"
+        "--run", dest="folder", type=path, help="run folder to compare with, beside the recorded rows"
     )
 
 
@@ -79,9 +79,7 @@ def _add_predict(commands: Any) -> None:
         metavar="ADDRESS",
         help="HOST:PORT for gRPC, http://HOST:PORT for REST (needs the extra serving)",
     )
-    predict.add_argument(
-        "--input", type=pathlib.Path, required=True, help="rows with the target's raw features"
-    )
+    predict.add_argument("--input", type=path, required=True, help="rows with the target's raw features")
     predict.add_argument(
         "--separator", help="what joins the ids of a sequence in a cell; default: as in the training"
     )
@@ -89,7 +87,7 @@ def _add_predict(commands: Any) -> None:
         "--delimiter",
         help="what stands between the cells of the input, such as ';'; default: as in the training",
     )
-    predict.add_argument("--output", type=pathlib.Path, help="CSV to write; default: print the first rows")
+    predict.add_argument("--output", type=path, help="CSV to write; default: print the first rows")
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -111,7 +109,8 @@ def _predict(arguments: argparse.Namespace) -> None:
         server=arguments.server,
     )
     if arguments.output:
-        readers.joined(scored).to_csv(arguments.output, index=False)
+        with files.whole(arguments.output) as part:
+            readers.joined(scored).to_csv(part, index=False)
         print(f"Wrote {len(scored)} scores to {arguments.output}")
     else:
         score, *rows = reversed(scored.columns)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
 from collections.abc import Sequence
 
 import cdrzoo
+from cdrzoo import files
 from cdrzoo.cli import data, experiments, export, models, reports, serving, training
-from cdrzoo.errors import InputError, printed
+from cdrzoo.cli.common import Parser
+from cdrzoo.errors import InputError, printed, shown
 
 DESCRIPTION = """\
 cdrzoo trains click and rating models of a target domain with the help of other domains, and exports them for serving.
@@ -32,36 +35,81 @@ A first session, on logs that it makes itself:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code: 0 done, 2 the input is at fault."""
+    _open_streams()
     try:
         try:
-            return _run(argv)
+            return _run(sys.argv[1:] if argv is None else argv)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # who reads the output has read enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _pass_output_over()
         return 128 + signal.SIGPIPE
+    except OSError as error:  # nor is there room for the output
+        _pass_output_over()
+        return _failed(files.said(error))
 
 
-def _run(argv: Sequence[str] | None) -> int:
-    arguments = _parser().parse_args(argv)
+def _run(argv: Sequence[str]) -> int:
     try:
+        _check_arguments(argv)
+        arguments = _parser().parse_args(argv)
         with printed():
             return arguments.run(arguments) or 0
     except BrokenPipeError:
         raise
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error))
     except OSError as error:
-        print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
-        return 2
+        return _failed(files.said(error))
+    except UnicodeEncodeError as error:
+        return _failed(f"A name or a path is not UTF-8 text: {shown(error.object)}. Rename it.")
+    except MemoryError as error:
+        return _failed(
+            f"There is not enough memory. {error} Make the model, its batches or the rows smaller."
+        )
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+        return _failed("stopped", 130)
+
+
+def _failed(text: str, code: int = 2) -> int:
+    print(text if code == 130 else f"error: {text}", file=sys.stderr)
+    return code
+
+
+def _check_arguments(argv: Sequence[str]) -> None:
+    """What is wrong in any place: an empty argument, of a variable that is not set; bytes that are no text."""
+    for before, each in zip(["cdrzoo", *argv], argv, strict=False):
+        if not each.strip() or (each.startswith("--") and each.endswith("=")):
+            after = each or before
+            raise InputError(
+                f"An argument is empty, at {shown(after)}. Give a value, or leave it out. Is a variable not set?"
+            )
+        try:
+            each.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"The argument {shown(each)} is not UTF-8 text. Rename the file.") from None
+
+
+def _open_streams() -> None:
+    """Streams that whoever started the process has closed go nowhere."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+        elif isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # of a terminal that has not every letter
+
+
+def _pass_output_over() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="cdrzoo", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"cdrzoo {cdrzoo.__version__}")

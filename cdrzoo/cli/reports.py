@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import pathlib
 import sys
 from typing import Any
 
-from cdrzoo.cli.common import add_slices, add_strict, command, start_tensorflow
+from cdrzoo.cli.common import add_slices, add_strict, command, count, path, start_tensorflow
 
 
 def add(commands: Any) -> None:
@@ -27,11 +26,14 @@ def _add_transfer(commands: Any) -> None:
         "The folder holds report.html, transfer.json, scores.parquet (test rows and scores) and runs/. A stopped\n"
         "report goes on where it stopped.",
     )
-    transfer.add_argument("folder", type=pathlib.Path, help="folder of a run that saw a source")
-    transfer.add_argument("--twin", type=pathlib.Path, help="run of the target alone; default: trained")
-    transfer.add_argument("--out", type=pathlib.Path, required=True, help="folder of the report")
+    transfer.add_argument("folder", type=path, help="folder of a run that saw a source")
+    transfer.add_argument("--twin", type=path, help="run of the target alone; default: trained")
+    transfer.add_argument("--out", type=path, required=True, help="folder of the report")
     transfer.add_argument(
-        "--seeds", type=int, default=3, help="trainings of each model; 1: a verdict on these two alone"
+        "--seeds",
+        type=count("seeds"),
+        default=3,
+        help="trainings of each model; 1: a verdict on these two alone",
     )
     transfer.add_argument("--by", action="append", default=[], metavar="COLUMN", help="as --slices (repeat)")
     add_slices(transfer)
@@ -67,10 +69,8 @@ def _add_report(commands: Any) -> None:
         "`cdrzoo reproduce` makes them: curves, tables, calibration, what the model attends to. Figures are inline;\n"
         "it is read without a network (needs: pip install 'cdrzoo[report]').",
     )
-    report.add_argument(
-        "folder", type=pathlib.Path, help="folder of cdrzoo train, compare, transfer or reproduce"
-    )
-    report.add_argument("--out", type=pathlib.Path, help="file to write; default: report.html in the folder")
+    report.add_argument("folder", type=path, help="folder of cdrzoo train, compare, transfer or reproduce")
+    report.add_argument("--out", type=path, help="file to write; default: report.html in the folder")
 
 
 def _report(arguments: argparse.Namespace) -> None:

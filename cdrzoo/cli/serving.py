@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import pathlib
 import re
 from typing import Any
 
-from cdrzoo.cli.common import command, pairs, quiet, start_tensorflow
-from cdrzoo.errors import InputError, shown
+from cdrzoo.cli.common import command, number, pairs, path, quiet, start_tensorflow, whole
+from cdrzoo.errors import MAX_VERSION, InputError, shown
 
 
 def add(commands: Any) -> None:
@@ -35,11 +34,18 @@ def _add_serve(commands: Any) -> None:
         "takes over; no request is dropped. models.config in the folder (see `cdrzoo label`) chooses versions and\n"
         "gives them labels. Ctrl-C ends it once the requests that it has taken are answered.",
     )
-    serve.add_argument("folder", type=pathlib.Path, help="folder of models, each a folder of versions")
-    serve.add_argument("--port", type=int, default=8500, help="of gRPC; default 8500; 0: any free one")
-    serve.add_argument("--rest-port", type=int, default=8501, help="of REST; default 8501; 0: any free one")
+    serve.add_argument("folder", type=path, help="folder of models, each a folder of versions")
     serve.add_argument(
-        "--seconds", type=float, default=1.0, help="between two looks for new versions; default 1"
+        "--port", type=whole(0, 65535), default=8500, help="of gRPC; default 8500; 0: any free one"
+    )
+    serve.add_argument(
+        "--rest-port", type=whole(0, 65535), default=8501, help="of REST; default 8501; 0: any free one"
+    )
+    serve.add_argument(
+        "--seconds",
+        type=number(above=0, most=86400),
+        default=1.0,
+        help="between two looks for new versions; default 1",
     )
 
 
@@ -75,7 +81,7 @@ def _add_label(commands: Any) -> None:
         "models.config lists every model. A model with labels serves the labelled versions and no others; the labels\n"
         "given replace those it had. batching.config and compose.yaml are written where they are not there yet.",
     )
-    label.add_argument("folder", type=pathlib.Path, help="folder of models, each a folder of versions")
+    label.add_argument("folder", type=path, help="folder of models, each a folder of versions")
     label.add_argument(
         "model", nargs="?", help="model to label; default: none, all keep the labels they have"
     )
@@ -84,17 +90,16 @@ def _add_label(commands: Any) -> None:
 
 def _label(arguments: argparse.Namespace) -> None:
     given = pairs(arguments.labels, "A label")
-    for each in arguments.labels:
-        name, _, version = each.partition("=")
+    for name, version in given.items():
         if not re.fullmatch(r"[^\s/:?#%]+", name):
             raise InputError(
                 f"A label is part of paths such as /labels/{name.split()[0] if name.split() else 'stable'}: no blanks, "
                 f"none of / : ? # %. Received: {shown(name)}."
             )
-        if not re.fullmatch(r"[0-9]{1,19}", version):
-            raise InputError(f"A label names the number of a version. Received: {shown(each)}.")
-    if len(given) < len(arguments.labels):
-        raise InputError(f"A label is given twice: {', '.join(arguments.labels)}. Give each once.")
+        if not re.fullmatch(r"[0-9]{1,19}", version) or int(version) > MAX_VERSION:
+            raise InputError(
+                f"A label names the number of a version. Received: {shown(f'{name}={version}')}."
+            )
     with quiet():
         from cdrzoo.serving import write_config
     labels = {name: int(version) for name, version in given.items()}

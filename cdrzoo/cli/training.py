@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import pathlib
 import sys
 from typing import Any
 
@@ -12,7 +11,9 @@ from cdrzoo.cli.common import (
     add_slices,
     add_strict,
     changes,
+    check_config,
     command,
+    path,
     print_metrics,
     start_tensorflow,
 )
@@ -37,10 +38,8 @@ def _add_train(commands: Any) -> None:
         "A model of two stages trains both, the first in the folder first/; --set first.NAME=VALUE sets the first.\n"
         "A configuration with `finetune: RUN` adds its target, a new domain, to the model of that run.",
     )
-    train.add_argument(
-        "config", type=pathlib.Path, nargs="?", help="run configuration (YAML); not with --resume"
-    )
-    train.add_argument("--out", type=pathlib.Path, required=True, help="run folder")
+    train.add_argument("config", type=path, nargs="?", help="run configuration (YAML); not with --resume")
+    train.add_argument("--out", type=path, required=True, help="run folder")
     train.add_argument("--resume", action="store_true", help="continue the stopped run in the folder")
     train.add_argument("--overwrite", action="store_true", help="discard the run in the folder")
     add_settings(train)
@@ -48,22 +47,16 @@ def _add_train(commands: Any) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from cdrzoo.training.config import RunConfig
-
     config, changed = None, changes(arguments)
     if arguments.resume:
         if arguments.config or changed:
             raise InputError("A resumed run keeps its configuration: give --out and --resume alone.")
-        if not (arguments.out / "config.yaml").exists():
-            raise InputError(
-                f"There is no run to resume in {arguments.out}. Leave --resume out to start one."
-            )
     elif arguments.config is None:
         raise InputError(
             "Give the run configuration, for example: cdrzoo train demo/run.yaml --out runs/first."
         )
     else:
-        config = RunConfig.load(arguments.config).with_changes(changed)
+        config = check_config(arguments.config, changed)
     start_tensorflow()
     from cdrzoo.training.run import train
 
@@ -101,7 +94,7 @@ def _add_evaluate(commands: Any) -> None:
         _evaluate,
         "Measure a trained model on the test rows of its run, in total and by group.",
     )
-    evaluate.add_argument("folder", type=pathlib.Path, help="run folder")
+    evaluate.add_argument("folder", type=path, help="run folder")
     evaluate.add_argument("--part", choices=("test", "valid"), default="test")
     add_slices(evaluate)
 

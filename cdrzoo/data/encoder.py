@@ -15,6 +15,7 @@ from cdrzoo.data.ragged import Ragged, in_step
 from cdrzoo.data.raw import MISSING, as_numbers, factorize
 from cdrzoo.data.readers import columns_of
 from cdrzoo.errors import DataError
+from cdrzoo.files import read_json, reading
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature, Schema
 
 if TYPE_CHECKING:
@@ -249,8 +250,10 @@ class Encoder:
             raise DataError(
                 f"{folder} holds no encoder: encoder.json is missing. Give the folder `Encoder.save` wrote."
             )
-        encoder = cls(Schema.load(folder / "schema.yaml"))
-        config = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        mend = "Bring back what `Encoder.save` wrote."
+        with reading(folder / "schema.yaml", mend, whole=True):
+            encoder = cls(Schema.load(folder / "schema.yaml"))
+        config = read_json(folder / "encoder.json", mend, ("format", "numbers"))
         if config.get("format") != _FORMAT:
             raise DataError(
                 f"{folder}/encoder.json has format {config.get('format')}; this version reads {_FORMAT}."
@@ -259,9 +262,14 @@ class Encoder:
         for table in encoder.schema.tables:
             if table.hash_buckets is None:
                 with open(folder / "vocab" / f"{table.name}.txt", encoding="utf-8", newline="") as file:
-                    lines = file.read().split("\n")[:-1]  # not splitlines: an id may hold U+2028 and the like
-                dtype = np.int64 if as_numbers(encoder.schema, table.name) else object
-                vocabularies[table.name] = np.array(lines, dtype=dtype)
+                    try:
+                        lines = file.read().split("\n")[
+                            :-1
+                        ]  # not splitlines: an id may hold U+2028 and the like
+                        dtype = np.int64 if as_numbers(encoder.schema, table.name) else object
+                        vocabularies[table.name] = np.array(lines, dtype=dtype)
+                    except (ValueError, OverflowError) as error:
+                        raise DataError(f"{file.name} is damaged: {error}.") from None
                 if len(lines) + FIRST_KNOWN != table.rows:
                     raise DataError(
                         f"{folder}/vocab/{table.name}.txt holds {len(lines)} ids, but schema.yaml says {table.rows} "

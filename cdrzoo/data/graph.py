@@ -34,7 +34,7 @@ class EncoderGraph(tf.Module):
         numbers: Mapping[str, tuple[Any, Any]],
         features: Iterable[str] | None = None,
     ):
-        super().__init__(name=f"{domain}_encoder")
+        super().__init__(name="encoder")  # a domain may be called 1x, a module may not
         names = None if features is None else set(features)
         # In a plain tuple below: tf.Module would wrap lists and dictionaries of its own and track what need not be.
         self._features = tuple(f for f in schema.domain(domain).features if names is None or f.name in names)

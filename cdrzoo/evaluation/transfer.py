@@ -15,7 +15,7 @@ import pandas as pd
 
 from cdrzoo import files, models
 from cdrzoo.data import quality
-from cdrzoo.errors import InputError
+from cdrzoo.errors import COUNTS, InputError, check_whole
 from cdrzoo.evaluation.groups import rows_of
 from cdrzoo.evaluation.lift import calibration, measure
 from cdrzoo.evaluation.statistics import RESAMPLES
@@ -28,6 +28,20 @@ SEEDS = 3
 
 WRITTEN = {"runs", "scores.parquet", "transfer.json", "report.html"}
 """What the folder of a report holds."""
+ENTRIES = (
+    "metric",
+    "model",
+    "twin",
+    "runs",
+    "sources",
+    "target",
+    "lift",
+    "groups",
+    "verdict",
+    "task",
+    "seeds",
+)
+"""What `transfer.json` must say."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -48,7 +62,8 @@ class Transfer:
         folder = pathlib.Path(folder)
         if not (folder / "transfer.json").exists():
             raise InputError(f"{folder} holds no transfer report. Give the folder of `cdrzoo transfer`.")
-        return cls(folder, json.loads((folder / "transfer.json").read_text(encoding="utf-8")))
+        mend = "Start `cdrzoo transfer` again with the same arguments; what is trained is not trained again."
+        return cls(folder, files.read_json(folder / "transfer.json", mend, ENTRIES))
 
     @property
     def verdict(self) -> str:
@@ -69,7 +84,8 @@ class Transfer:
     @property
     def rows(self) -> pd.DataFrame:
         """A test row a line: label, weight, what it is grouped by, and the score of every training."""
-        return pd.read_parquet(self.folder / "scores.parquet")
+        with files.reading(self.folder / "scores.parquet", "Start `cdrzoo transfer` again."):
+            return pd.read_parquet(self.folder / "scores.parquet")
 
     def __str__(self) -> str:
         groups = (
@@ -118,10 +134,9 @@ def transfer(
 
     folder, out = pathlib.Path(folder), pathlib.Path(out)
     twin = None if twin is None else pathlib.Path(twin)
-    if seeds < 1:
-        raise InputError(f"`seeds` must be at least 1. Received: {seeds}.")
+    check_whole("`seeds`", seeds, *COUNTS["seeds"])
     folders.check_finished(folder)
-    config = RunConfig.load(folder / "config.yaml")
+    config = folders.read_config(folder)
     other, why = twin_of(config) if twin is None else (_given(twin, folder, config), "as given")
     _check_out(out)
     done = run.load_run(folder, by)
@@ -150,10 +165,10 @@ def _given(twin: pathlib.Path, folder: pathlib.Path, config: RunConfig) -> RunCo
     from cdrzoo.training import folders
 
     folders.check_finished(twin)
-    other = RunConfig.load(twin / "config.yaml")
+    other = folders.read_config(twin)
     if other.domains != "target":
         raise InputError(f"The twin {twin} saw sources, too. Give a run with `domains: target`.")
-    hashes = [json.loads((each / "split.json").read_text())["hash"] for each in (folder, twin)]
+    hashes = [folders.read_json(each, "split.json")["hash"] for each in (folder, twin)]
     if hashes[0] != hashes[1] or config.schema.target != other.schema.target:
         raise InputError(
             f"{folder} and its twin {twin} were not tested on the same rows (splits {hashes[0][:12]} and "

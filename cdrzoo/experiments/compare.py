@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cdrzoo import files
-from cdrzoo.errors import InputError, check_choice, is_whole, shown
+from cdrzoo.errors import COUNTS, InputError, check_choice, check_whole
 from cdrzoo.experiments import results, running, search, tables
 from cdrzoo.experiments.comparison import Comparison
 from cdrzoo.experiments.entries import Entry, read_entries, with_settings
@@ -175,11 +175,8 @@ def check(config: RunConfig, entries: Sequence[Entry], seeds: int, search: int, 
     """Raises an `InputError` for a misspelt argument, or a wrong one, before any long work."""
     if len({entry.label for entry in entries}) < len(entries):
         raise InputError("Two entries of the comparison are the same. Give each model once.")
-    for name, value, least in (("seeds", seeds, 1), ("search", search, 0), ("jobs", jobs, 1)):
-        if not is_whole(value, least):
-            raise InputError(
-                f"`{name}` must be a whole number of at least {least}. Received: {shown(value)}."
-            )
+    for name, value in (("seeds", seeds), ("search", search), ("jobs", jobs)):
+        check_whole(f"`{name}`", value, *COUNTS[name])
     from cdrzoo.training.fitting import check_model
 
     for entry in entries:

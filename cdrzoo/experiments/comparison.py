@@ -41,10 +41,12 @@ class Comparison:
         folder = pathlib.Path(folder)
         path = folder / results.ABOUT
         lines = results.kept(folder / results.LINES)
-        about = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        mend = "Start the command again; what is trained is not trained again."
+        about = files.read_json(path, mend, ("command", "config")) if path.exists() else {}
         if "runs" in about:
             by_key = {line["key"]: line for line in lines}
-            found = [{**by_key[key], "label": label} for label, key in about["runs"]]
+            with files.reading(path, mend):
+                found = [{**by_key[key], "label": label} for label, key in about["runs"]]
         else:
             seeds = {(s["label"], s["changes"]["seed"]): s for s in lines if s["stage"] == "seed"}
             newest = {s["label"]: {**s["changes"], "seed": None} for s in lines if s["stage"] == "seed"}

@@ -26,11 +26,22 @@ def key_of(config: RunConfig) -> str:
 
 def kept(path: pathlib.Path) -> list[dict[str, Any]]:
     """The lines of a `results.jsonl`; a last one that was cut off when its process was stopped is left out."""
-    lines = path.read_text().splitlines()
-    try:
-        return [json.loads(line) for line in lines]
-    except json.JSONDecodeError:
-        return [json.loads(line) for line in lines[:-1]]
+    mend = "Take that line out; its run is then trained again."
+    with files.reading(path, mend):
+        lines = path.read_text(encoding="utf-8").splitlines()
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            if number == len(lines):
+                break
+            raise InputError(f"{path}, line {number}, is damaged: it is no JSON. {mend}") from None
+        if not (
+            isinstance(found[-1], dict) and {"key", "stage", "label", "changes", "result"} <= set(found[-1])
+        ):
+            raise InputError(f"{path}, line {number}, is damaged: it is no run's. {mend}")
+    return found
 
 
 def runs(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:

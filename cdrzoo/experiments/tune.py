@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cdrzoo import files
 from cdrzoo.data import quality
 from cdrzoo.documents import dump_yaml, load_mapping
-from cdrzoo.errors import InputError, check_choice, is_number, is_whole, shown
+from cdrzoo.errors import COUNTS, InputError, check_choice, check_whole, is_number, shown
 from cdrzoo.experiments import results, running, search
 from cdrzoo.experiments.entries import RUN_SETTINGS, Entry, read_entries, with_settings
 from cdrzoo.training.config import RunConfig
@@ -160,8 +160,7 @@ def _check_search(trials: Any, how: Any) -> None:
     if importlib.util.find_spec("keras_tuner") is None:
         raise InputError("A search needs keras-tuner. Install it: pip install 'cdrzoo[tune]'.")
     check_choice("How is searched, `how`,", how, HOW)
-    if not is_whole(trials, 1):
-        raise InputError(f"`trials` must be a whole number of at least 1. Received: {shown(trials)}.")
+    check_whole("`trials`", trials, *COUNTS["trials"])
 
 
 def _write(path: pathlib.Path, config: RunConfig) -> None:

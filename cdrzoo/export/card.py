@@ -2,21 +2,85 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import hashlib
 import importlib.metadata
 import math
+import pathlib
 import platform
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
-from cdrzoo.schema import Feature
-
-if TYPE_CHECKING:
-    pass
+from cdrzoo.errors import InputError
 from cdrzoo.export.rows import MISSING
+from cdrzoo.files import read_json, reading
+from cdrzoo.schema import Feature, Schema
+
+MEND = "Export the run again, as another version."
+"""What to do about a damaged file of a version."""
+
+
+def read_card(path: pathlib.Path) -> tuple[dict[str, Any], Schema, list[Feature]]:
+    """What the model card of a version says, with the schema and the features that are served.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    file = path / "assets.extra" / "model_card.json"
+    if not file.exists():
+        raise InputError(
+            f"{path} was not exported by cdrzoo: assets.extra/model_card.json is missing. Give a version folder, for "
+            "example saved_models/films/1."
+        )
+    card = read_json(file, MEND, ("schema", "inputs", "variables"))
+    with reading(file, MEND, whole=True):
+        schema = Schema.from_dict(card["schema"])
+        features = [schema.target_domain.feature(name) for name in card["inputs"]]
+        if not all({"shape", "dtype"} <= set(variable) for variable in card["variables"].values()):
+            raise ValueError("it does not say the variables")
+    return card, schema, features
+
+
+def digests(path: pathlib.Path) -> dict[str, str]:
+    """`{file: sha256}` of what scoring reads: graph, variables, vocabularies."""
+    found = [
+        path / "saved_model.pb",
+        *sorted((path / "variables").glob("*")),
+        *sorted((path / "assets").glob("*")),
+    ]
+    return {str(file.relative_to(path)): _sha256(file) for file in found}
+
+
+def _sha256(file: pathlib.Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while part := stream.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def check_files(path: pathlib.Path, card: Mapping[str, Any]) -> None:
+    """Raises an `InputError` if a file of a version is not as its card says; cards of version 0.1 say nothing of it."""
+    for name, digest in card.get("files", {}).items():
+        if not (path / name).exists():
+            raise InputError(f"{path / name} is missing. {MEND}")
+        if _sha256(path / name) != digest:
+            raise InputError(f"{path / name} is damaged: it is not what the export wrote. {MEND}")
+
+
+@contextlib.contextmanager
+def loading(path: pathlib.Path, card: Mapping[str, Any]) -> Iterator[None]:
+    """Around the loading of a version; where it fails, the file at fault is named."""
+    try:
+        with reading(path, MEND):
+            yield
+    except InputError:
+        check_files(path, card)
+        raise
 
 
 def facts(model: Any, features: Iterable[Feature], variables: Sequence[keras.Variable]) -> dict[str, Any]:

@@ -27,7 +27,9 @@ the same JSON text. The model card holds it, too; of a served model a client see
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import pathlib
 import shutil
 import uuid
@@ -38,9 +40,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cdrzoo.errors import InputError, is_whole, shown
+from cdrzoo.errors import MAX_VERSION, InputError, check_whole
 from cdrzoo.export.arguments import check_arguments
-from cdrzoo.export.card import facts, markdown, plain
+from cdrzoo.export.card import digests, facts, markdown, plain
 from cdrzoo.export.graph import check_serves_anywhere, inlined, read_variables, repeated
 from cdrzoo.export.rows import (
     is_missing,
@@ -58,7 +60,6 @@ from cdrzoo.schema import Feature, Reading
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_VERSION = 2**63 - 1
 REPLAY_ROWS = 256
 """At most so many of the examples are recorded with their scores."""
 
@@ -105,18 +106,21 @@ def save(
     archive, serving = _archive(model, encoder, features, reading)
     examples = examples.head(REPLAY_ROWS) if examples is not None and len(examples) else None
     rows = missing_rows(features) if examples is None else raw_rows(examples, features, reading)
-    own = facts(model, features, read_variables(serving, model))
-    texts = _card_texts({**own, "reading": reading.to_dict(), **plain(card or {})})
+    described = facts(model, features, read_variables(serving, model))
+    described |= {"reading": reading.to_dict(), **plain(card or {})}
+    texts = {"model_card.md": markdown(described)}
     if examples is not None:
         texts["replay.jsonl"] = _replay(model, encoder, examples, rows, reading)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Beside the versions, so that the last step is a rename; a server passes by names that are not numbers.
-        with _removed_on_failure(folder / f".export-{uuid.uuid4().hex}") as unfinished:
-            with inlined():  # saving traces again
-                archive.write_out(str(unfinished), verbose=False)
+        with _unfinished(folder) as unfinished:
+            with inlined():
+                archive.write_out(str(unfinished), verbose=False)  # traces again
             check_serves_anywhere(unfinished)
             extra = unfinished / "assets.extra"
+            texts["model_card.json"] = (
+                json.dumps({**described, "files": digests(unfinished)}, indent=2) + "\n"
+            )
             _write_texts(extra, texts)
             write_warm_up(extra / "tf_serving_warmup_requests", folder.absolute().name, rows, features)
             return _publish(unfinished, folder, version)
@@ -130,14 +134,6 @@ def _unwritten(folder: pathlib.Path, error: Exception) -> InputError:
         f"The export to {folder} could not be written: {reason}. Nothing was left behind. Free space or choose "
         "another folder, then export again; the model is not harmed."
     )
-
-
-def _card_texts(described: Mapping[str, Any]) -> dict[str, str]:
-    """The model card, for programs and for people."""
-    return {
-        "model_card.json": json.dumps(described, indent=2) + "\n",
-        "model_card.md": markdown(described),
-    }
 
 
 def _archive(
@@ -181,11 +177,8 @@ def _archive(
 
 
 def _check(model: Any, encoder: Any, folder: pathlib.Path, version: int | None) -> None:
-    if version is not None and not (is_whole(version) and version <= MAX_VERSION):
-        raise InputError(
-            f"`version` must be a whole number from 0 to {MAX_VERSION} (int64, as TensorFlow Serving's are). "
-            f"Received: {shown(version)}."
-        )
+    if version is not None:
+        check_whole("`version`", version, 0, MAX_VERSION)
     if version is not None and (folder / str(version)).exists():
         raise InputError(
             f"Version {version} exists in {folder}, and a version is never overwritten. Leave `version` out for the "
@@ -194,11 +187,6 @@ def _check(model: Any, encoder: Any, folder: pathlib.Path, version: int | None) 
     if not model.built:
         raise InputError("The model has no weights yet. Train it, or load weights, before the export.")
     for feature in model.serving_features:
-        if feature.name == "k":
-            raise InputError(
-                "A feature called 'k' cannot be served: `rank` asks by that name how many candidates are wanted. "
-                "Rename it; `column: k` goes on reading the raw column."
-            )
         if feature.table is not None:
             wanted, received = (schema.table(feature.table).rows for schema in (model.schema, encoder.schema))
             if wanted != received:
@@ -215,13 +203,41 @@ def _write_texts(folder: pathlib.Path, texts: Mapping[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def _removed_on_failure(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+def _unfinished(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A new folder for a version that is being written; it goes on failure, and so do those of processes that died.
+
+    It lies beside the versions, so that the last step is a rename; a server passes by names that are not numbers.
+    Whoever writes one holds a lock on it, which goes with the process, however it ends.
+    """
+    with contextlib.ExitStack() as own:
+        with _held(folder, fcntl.LOCK_EX):  # or a folder would go that is made, and not locked yet
+            for left in folder.glob(".export-*"):
+                with _held(left, fcntl.LOCK_EX | fcntl.LOCK_NB) as free:
+                    if free:
+                        shutil.rmtree(left, ignore_errors=True)
+            made = folder / f".export-{uuid.uuid4().hex}"
+            made.mkdir()
+            own.enter_context(_held(made, fcntl.LOCK_EX))
+        try:
+            yield made
+        except BaseException:  # an interruption too
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+
+
+@contextlib.contextmanager
+def _held(folder: pathlib.Path, how: int) -> Iterator[bool]:
+    """Locks a folder; gives `False` where another process holds it, or the file system knows no locks."""
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        folder.mkdir()
-        yield folder
-    except BaseException:  # an interruption too
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        try:
+            fcntl.flock(opened, how)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(opened)
 
 
 def _publish(unfinished: pathlib.Path, folder: pathlib.Path, version: int | None) -> pathlib.Path:

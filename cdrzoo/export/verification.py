@@ -13,8 +13,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from cdrzoo import files
 from cdrzoo.errors import InputError, VerifyError
 from cdrzoo.export.arguments import check_arguments
+from cdrzoo.export.card import MEND, loading, read_card
 from cdrzoo.export.graph import inlined, read_variables
 from cdrzoo.export.replay import Replay, Served
 from cdrzoo.export.report import Check, Report
@@ -64,9 +66,8 @@ def verify(
         VerifyError: a check fails; the message is the report, which is also its attribute `report`.
     """
     path = _check_given(path, model, encoder, examples)
-    card = _card(path)
-    schema = Schema.from_dict(card["schema"]) if model is None else model.schema
-    features = [schema.target_domain.feature(name) for name in card["inputs"]]
+    card, told, features = read_card(path)
+    schema = told if model is None else model.schema
     reading = Reading.from_dict(card.get("reading"))
     frame, text, expected = _examples(path, examples, features)
     reference = None
@@ -75,19 +76,28 @@ def verify(
         scores = _keras_scores(model, encoder, features)
         expected, reference = scores(frame), lambda raw: scores(_frame(raw, features))
     report = Report(str(path), rows=len(frame))
-    (meta_graph,) = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
+    meta_graph = _meta_graph(path)
     _check_signatures(report, meta_graph, features, schema)
     callable_as_told = report.ok
     _check_contents(report, path, meta_graph, card, schema)
     if model is not None:
-        _check_variables(report, path, model, encoder, features)
+        _check_variables(report, path, card, model, encoder, features)
     if callable_as_told:
         raw = raw_rows(frame, features, reading)
-        replay = Replay(report, Served(path), raw, reference, features, schema, tolerance)
+        with loading(path, card):
+            served = Served(path)
+        replay = Replay(report, served, raw, reference, features, schema, tolerance)
         replay.check(expected)
         if "reading" in card:
             replay.check_text(text, reading, expected)
     return _passed(report)
+
+
+def _meta_graph(path: pathlib.Path) -> Any:
+    with files.reading(path / "saved_model.pb", MEND):
+        stored = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+        (meta_graph,) = stored.meta_graphs
+    return meta_graph
 
 
 def _passed(report: Report) -> Report:
@@ -124,15 +134,6 @@ def _keras_scores(
     return scores
 
 
-def _card(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        return json.loads((path / "assets.extra" / "model_card.json").read_text(encoding="utf-8"))
-    except OSError:
-        raise InputError(
-            f"{path} was not exported by cdrzoo: assets.extra/model_card.json is missing."
-        ) from None
-
-
 def _examples(
     path: pathlib.Path, examples: pd.DataFrame | None, features: Sequence[Feature]
 ) -> tuple[pd.DataFrame, list[dict[str, str] | None], np.ndarray | None]:
@@ -147,13 +148,15 @@ def _examples(
             f"Nothing to replay: {path} records no rows. Give `model`, `encoder` and `examples`, or export with "
             "`examples`."
         )
-    lines = [json.loads(line) for line in recorded.read_text(encoding="utf-8").splitlines()]
-    # Objects: a missing whole number would turn a column into floats.
-    frame = pandas.DataFrame(
-        {f.column: [line["features"][f.name] for line in lines] for f in features}, dtype=object
-    )
-    text = [line.get("text") for line in lines]
-    return frame, text, np.array([line["score"] for line in lines], np.float32)
+    with files.reading(recorded, MEND):
+        lines = [json.loads(line) for line in recorded.read_text(encoding="utf-8").split("\n") if line]
+        # Objects: a missing whole number would turn a column into floats.
+        columns = {f.column: [line["features"][f.name] for line in lines] for f in features}
+        text = [line.get("text") for line in lines]
+        scores = np.array([line["score"] for line in lines], np.float32)
+        if not len(scores):
+            raise ValueError("it holds no row")
+    return pandas.DataFrame(columns, dtype=object), text, scores
 
 
 def _frame(raw: Mapping[str, np.ndarray], features: Iterable[Feature]) -> pd.DataFrame:
@@ -211,7 +214,7 @@ def _check_contents(
     idle = [inside[i].name for i in inside if i not in read]
     found = f"{len(inside)} variables" + f", idle: {', '.join(idle)}" * bool(idle)
     report.checks.append(Check("every variable is read", not idle, found))
-    stored = _stored(path)
+    stored = _stored(path, card)
     shapes = sorted((list(value.shape), str(value.dtype)) for value in stored.values())
     told = sorted((entry["shape"], entry["dtype"]) for entry in card["variables"].values())
     report.checks.append(
@@ -230,7 +233,12 @@ def _check_contents(
 
 
 def _check_variables(
-    report: Report, path: pathlib.Path, model: Any, encoder: Any, features: Sequence[Feature]
+    report: Report,
+    path: pathlib.Path,
+    card: Mapping[str, Any],
+    model: Any,
+    encoder: Any,
+    features: Sequence[Feature],
 ) -> None:
     """The stored values are those of the variables that scoring a target row reads: the same ones, as often."""
     lookups = encoder.graph(model.schema.target, [feature.name for feature in features])
@@ -238,7 +246,7 @@ def _check_variables(
         function = tf.function(lambda raw: model.serve(lookups(raw)), autograph=False)
         read = read_variables(function.get_concrete_function(signature(features)), model)
     wanted = collections.Counter(_digest(variable.numpy()) for variable in read)
-    found = collections.Counter(_digest(value) for value in _stored(path).values())
+    found = collections.Counter(_digest(value) for value in _stored(path, card).values())
     others = len(model.variables) - len(read)
     report.checks.append(
         Check(
@@ -251,13 +259,14 @@ def _check_variables(
     )
 
 
-def _stored(path: pathlib.Path) -> dict[str, np.ndarray]:
-    reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
-    return {
-        name: reader.get_tensor(name)
-        for name in reader.get_variable_to_shape_map()
-        if name != "_CHECKPOINTABLE_OBJECT_GRAPH"
-    }
+def _stored(path: pathlib.Path, card: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    with loading(path, card):
+        reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
+        return {
+            name: reader.get_tensor(name)
+            for name in reader.get_variable_to_shape_map()
+            if name != "_CHECKPOINTABLE_OBJECT_GRAPH"
+        }
 
 
 def _digest(value: np.ndarray) -> tuple:

@@ -50,8 +50,8 @@ class RepresentationEnhancement:
         self.pairs = {s: ren_pairs(schema, s) for s in sources}
         if sources and not any(pair["id"] or pair["sequence"] for pair in self.pairs.values()):
             raise SchemaError(
-                "REN has nothing to compare: no user feature of the target shares its table with a source, and no row "
-                "lists histories of both domains. Add one, or set ren_weight=0."
+                "REN has nothing to compare: neither key of the target, `user` or `item`, shares its table with a "
+                "source, and no row lists histories of both domains. Add one, or set ren_weight=0."
             )
 
     def build(self) -> None:

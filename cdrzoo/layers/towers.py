@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from cdrzoo.errors import SchemaError
+from cdrzoo.errors import SchemaError, check_dropout
 from cdrzoo.layers.activations import activation as make_activation
 from cdrzoo.schema import Domain
 
@@ -49,6 +49,7 @@ class MLP(keras.layers.Layer):
         # Flat lists: Keras before 3.15 leaves the layers of nested lists out of what it saves.
         self.dense = [keras.layers.Dense(width, dtype=self.dtype_policy) for width in self.units]
         self.activations = [make_activation(name, dtype=self.dtype_policy) for name in names]
+        check_dropout(dropout)
         self.dropouts = [keras.layers.Dropout(dropout, dtype=self.dtype_policy) for _ in self.units]
 
     def build(self, input_shape):

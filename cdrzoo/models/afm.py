@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from typing_extensions import Unpack
 
+from cdrzoo.errors import check_dropout
 from cdrzoo.layers import FeatureEmbedding, FieldStack, FirstOrder, PairAttention
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 
@@ -62,6 +63,7 @@ class AFM(CrossDomainModel):
         self.embedding = FeatureEmbedding(self.schema)
         self.fields = FieldStack(self.schema)
         self.attention = PairAttention(attention_units)
+        check_dropout(dropout)
         self.drop = keras.layers.Dropout(dropout)
         self.head = keras.layers.Dense(1, use_bias=False, dtype="float32", name="head")  # w_0 is the bias
 

@@ -37,6 +37,10 @@ class SideOutputs(threading.local):
     """What the last `call` computed besides its scores; every replica runs in a thread of its own and sees its own."""
 
 
+_reading = threading.local()
+"""Whether a model is made from what a file says of it."""
+
+
 class CrossDomainModel(keras.Model):
     """A model over one or more domains that scores the rows of each.
 
@@ -90,6 +94,14 @@ class CrossDomainModel(keras.Model):
                 f"{method} transfers from a source, but the schema has the target alone. Add a domain."
             )
 
+    def check_histories(self, method: str) -> None:
+        """A `SchemaError` where the target's rows list no history; a model that is read from a file is as it was."""
+        if not self.schema.target_domain.histories() and not getattr(_reading, "file", False):
+            raise SchemaError(
+                f"{method} attends to what a user did before, but domain {self.schema.target!r} lists no history. Add "
+                "one (role: history, of: DOMAIN), or choose another model, such as dnn."
+            )
+
     # Configuration ----------------------------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
@@ -118,7 +130,11 @@ class CrossDomainModel(keras.Model):
             for name in _arguments(cls)
             if isinstance(config.get(name), Mapping) and "registered_name" in config[name]
         }
-        return super().from_config({**config, **parts}, custom_objects)
+        _reading.file = True
+        try:
+            return super().from_config({**config, **parts}, custom_objects)
+        finally:
+            _reading.file = False
 
     def __call__(self, x, *args, **kwargs):
         self.schema.check_batch(x)

@@ -112,6 +112,7 @@ class DADIN(CrossDomainModel):
         **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
+        self.check_histories("DADIN")
         self.units = units
         self.item_attention = item_attention
         self.interest_attention = interest_attention

@@ -22,7 +22,7 @@ class DIN(CrossDomainModel):
     (`SlotConcat`), each domain with its own attention.
 
     Args:
-        schema: the schema; at least one history.
+        schema: the schema; at least one history in the target's rows.
         units: hidden layers; default `(200, 80)` (section 6.2 and the authors' code).
         attention_units: hidden layers of the attention; default `(80, 40)` (the authors' code).
         dropout: share of each hidden layer that is dropped in training; default 0.
@@ -58,6 +58,7 @@ class DIN(CrossDomainModel):
         **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
+        self.check_histories("DIN")
         check_layers("attention_units", attention_units)
         self.units = units
         self.attention_units = attention_units

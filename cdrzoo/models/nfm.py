@@ -6,6 +6,7 @@ import keras
 from keras import ops
 from typing_extensions import Unpack
 
+from cdrzoo.errors import check_dropout
 from cdrzoo.layers import BiInteraction, FeatureEmbedding, FieldStack, FirstOrder
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
@@ -74,6 +75,7 @@ class NFM(CrossDomainModel):
             keras.layers.BatchNormalization(momentum=0.9) if batch_norm else keras.layers.Identity()
             for _ in range(len(units) + 1)
         ]
+        check_dropout(dropout)
         self.drop = keras.layers.Dropout(dropout)
         self.head = keras.layers.Dense(1, use_bias=False, dtype="float32", name="head")  # w_0 is the bias
 

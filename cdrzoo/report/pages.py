@@ -41,7 +41,7 @@ def report(folder: str | pathlib.Path, out: str | pathlib.Path | None = None) ->
                     f"{path} is there and no page of `cdrzoo report`. Name another file with --out."
                 )
             text = page(folder)
-            path.write_text(text, encoding="utf-8")
+            files.write(path, text)
             return path
     raise InputError(
         f"{folder} holds nothing to report on. Give the folder of a finished `cdrzoo train`, `compare` or `transfer`."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cdrzoo import models
+from cdrzoo import files, models
 from cdrzoo.evaluation import lift
 from cdrzoo.experiments.tables import TITLES
 from cdrzoo.report import cells, figures
@@ -25,8 +24,9 @@ ROWS = 1024
 
 def page(folder: pathlib.Path) -> str:
     """The page of a finished run."""
-    config = RunConfig.load(folder / "config.yaml")
-    result = json.loads((folder / "metrics.json").read_text())
+    from cdrzoo.training import folders
+
+    config, result = folders.read_config(folder), folders.read_json(folder, "metrics.json")
     curves = learning_curves(folder)
     model, prepared = trained(folder)
     return render(
@@ -67,11 +67,13 @@ def metric_rows(result: Mapping[str, Any]) -> list[cells.Row]:
 
 def learning_curves(folder: pathlib.Path) -> list[Figure]:
     """Every term that was logged, of both stages where there are two."""
+    from cdrzoo.training import folders
+
     curves = []
     for stage, prefix in (("first", "first stage: "), (".", "")):
         if (folder / stage / "history.csv").exists():
-            history = pd.read_csv(folder / stage / "history.csv")
-            best = json.loads((folder / stage / "metrics.json").read_text())["best_epoch"]
+            history = folders.read_history(folder / stage)
+            best = folders.read_json(folder / stage, "metrics.json")["best_epoch"]
             terms = [name for name in history.columns if name != "epoch"]
             curves += [figures.curve(history, term, best, f"{prefix}{term}") for term in terms]
     return curves
@@ -93,7 +95,9 @@ def selector(folder: pathlib.Path) -> list[Figure]:
     path = folder / "logs" / "selector_weights.csv"
     if not path.exists():
         return []
-    return [figures.selector(rows, name) for name, rows in pd.read_csv(path).groupby("name")]
+    with files.reading(path, "Remove it; the page is then made without."):
+        rows_of = dict(list(pd.read_csv(path)[["epoch", "name", "low", "high", "count"]].groupby("name")))
+    return [figures.selector(rows, name) for name, rows in rows_of.items()]
 
 
 def attention(config: RunConfig, model: Any, prepared: Any) -> list[tuple[str, str, Figure]]:
@@ -110,7 +114,9 @@ def attention(config: RunConfig, model: Any, prepared: Any) -> list[tuple[str, s
 
 def data(config: RunConfig, folder: pathlib.Path) -> dict[str, Any]:
     """What the data section shows: the split, its parts, the schema."""
-    split = json.loads((folder / "split.json").read_text())
+    from cdrzoo.training import folders
+
+    split = folders.read_json(folder, "split.json")
     parts = [
         {
             "part": f"{domain}, {part}",

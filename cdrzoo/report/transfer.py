@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,18 +10,19 @@ from cdrzoo.evaluation import transfer
 from cdrzoo.experiments.tables import TITLES, p_text
 from cdrzoo.report import cells, figures, run
 from cdrzoo.report.rendering import render
-from cdrzoo.training.config import RunConfig
 
 ROLES = ("model", "twin")
 
 
 def page(folder: pathlib.Path) -> str:
     """The page of a finished transfer report."""
-    result = json.loads((folder / "transfer.json").read_text())
+    from cdrzoo.training import folders as kept
+
+    result = transfer.Transfer.load(folder).result
     metric, labels = result["metric"], [transfer.label(result[role]) for role in ROLES]
     folders = {role: [pathlib.Path(path) for path in result["runs"][role]] for role in ROLES}
     own = folders["model"][0]
-    config = RunConfig.load(own / "config.yaml")
+    config = kept.read_config(own)
     curves = {label: run.learning_curves(folders[role][0]) for label, role in zip(labels, ROLES)}
     model, prepared = run.trained(own)
     return render(
@@ -90,9 +90,11 @@ def training_rows(
     folders: Mapping[str, Sequence[pathlib.Path]], labels: Sequence[str], metric: str
 ) -> list[cells.Row]:
     """A line a pair of trainings."""
+    from cdrzoo.training import folders as kept
+
     rows: list[cells.Row] = []
     for pair in zip(*(folders[role] for role in ROLES)):
-        one, two = (json.loads((path / "metrics.json").read_text()) for path in pair)
+        one, two = (kept.read_json(path, "metrics.json") for path in pair)
         values = [each["test"][metric] for each in (one, two)]
         seeds = dict.fromkeys(str(each["seed"]) for each in (one, two))
         rows.append(

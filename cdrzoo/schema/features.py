@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from cdrzoo.errors import SchemaError, check_choice, is_whole, shown
+from cdrzoo.errors import LARGEST_COUNT, WIDEST, SchemaError, check_choice, check_number, check_whole, shown
 
 KINDS = ("id", "ids", "number")
 ROLES = ("user", "item", "context", "history")
@@ -31,13 +32,31 @@ def _name(what: str, received: Any) -> None:
         )
 
 
+def _ascii(what: str, name: str) -> None:
+    """Raises unless a name can stand in the names of variables and layers."""
+    if not re.fullmatch("[A-Za-z0-9_]+", name):
+        raise SchemaError(
+            f"{what} becomes part of names of variables: TensorFlow takes ASCII letters, digits and underscores. "
+            f"Received: {shown(name)}. Rename it."
+        )
+
+
 def default_dtype(kind: str) -> str:
     return "float32" if kind == "number" else "string"
 
 
-def _positive(what: str, received: Any) -> None:
-    if not is_whole(received, 1):
-        raise SchemaError(f"{what} must be a whole number of at least 1. Received: {shown(received)}.")
+def _positive(what: str, received: Any, most: int = LARGEST_COUNT) -> None:
+    check_whole(what, received, 1, most, SchemaError)
+
+
+def _words(instance: Any, what: str, *names: str) -> None:
+    """Raises unless these fields, where they are set, are text."""
+    for name in names:
+        given = getattr(instance, name)
+        if given is not None and (not isinstance(given, str) or not given):
+            raise SchemaError(
+                f"`{name}` of {what} must be text. Received: {shown(given)}. A number or true is text in quotes."
+            )
 
 
 @dataclass(frozen=True)
@@ -63,7 +82,8 @@ class Table:
 
     def __post_init__(self):
         _name("The name of a table", self.name)
-        _positive(f"`width` of table {self.name!r}", self.width)
+        _ascii("The name of a table", self.name)
+        _positive(f"`width` of table {self.name!r}", self.width, WIDEST)
         _positive(f"`min_count` of table {self.name!r}", self.min_count)
         if not isinstance(self.per_domain, bool):
             raise SchemaError(
@@ -109,6 +129,7 @@ class Feature:
         check_choice(f"`role` of {here}", self.role, ROLES, SchemaError)
         if self.dtype is None:
             object.__setattr__(self, "dtype", default_dtype(self.kind))
+        _words(self, here, "table", "of", "field", "column")
         if self.column is None:
             object.__setattr__(self, "column", self.name)
         check_choice(f"`dtype` of {here}", self.dtype, DTYPES, SchemaError)
@@ -185,6 +206,14 @@ class Domain:
 
     def __post_init__(self):
         _name("The name of a domain", self.name)
+        _ascii("The name of a domain", self.name)
+        here = f"domain {self.name!r}"
+        _words(self, here, "label", "time", "item")
+        if self.label is None:
+            raise SchemaError(f"`label` of {here} must be the name of a column. Received: null.")
+        for name in ("threshold", "mean"):
+            if getattr(self, name) is not None:
+                check_number(f"`{name}` of {here}", getattr(self, name), error=SchemaError)
         object.__setattr__(self, "features", tuple(self.features))
         if not self.features:
             raise SchemaError(f"Domain {self.name!r} lists no feature. Give it at least one.")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import keyword
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cdrzoo.documents import dump_yaml, load_mapping
-from cdrzoo.errors import InputError, SchemaError, check_known
+from cdrzoo.errors import InputError, SchemaError, check_known, shown
 from cdrzoo.schema.features import BY_NAME, Domain, Feature, Table, default_dtype
 from cdrzoo.schema.overview import Block, as_html, describe
 
@@ -69,6 +71,7 @@ class Schema:
             ),
         )
         self._check_slots()
+        self._check_served()
         used = {feature.table for domain in self.domains for feature in domain.features}
         unused = [table.name for table in self.tables if table.name not in used]
         if unused:
@@ -138,6 +141,29 @@ class Schema:
                             f"Feature {feature.name!r} has {what} {one!r} in domain {other_domain.name!r} and {two!r} "
                             f"in {domain.name!r}. Features of one name fill one slot: make them alike, or rename one."
                         )
+
+    def _check_served(self) -> None:
+        """The names of the target's features are those of a graph's inputs, and TensorFlow does not take every name."""
+        lower: dict[str, str] = {}
+        for feature in self.target_domain.features:
+            name = feature.name
+            same = lower.setdefault(name.lower(), name)
+            if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_]*", name):
+                why = (
+                    "TensorFlow names inputs with ASCII letters, digits and underscores, no underscore first"
+                )
+            elif keyword.iskeyword(name) or name == "self":
+                why = "that is a word of Python's own, which TensorFlow does not take for an input"
+            elif name == "k":
+                why = "`rank` asks by that name how many candidates are wanted"
+            elif same != name:
+                why = f"TensorFlow does not tell it from {same!r}"
+            else:
+                continue
+            raise SchemaError(
+                f"Feature {name!r} of the target cannot be served: {why}. Rename it; `column: {feature.column}` goes "
+                "on reading the raw column."
+            )
 
     def _width(self, feature: Feature) -> int:
         return 1 if feature.table is None else self.table(feature.table).width
@@ -284,29 +310,10 @@ class Schema:
     def from_dict(cls, config: Mapping[str, Any]) -> Schema:
         """The schema from what `to_dict` gives, or from the YAML file a person wrote."""
         _entries("The schema", config, ["target", "tables", "domains"], required=["target", "domains"])
-        tables = config.get("tables") or {}
-        if isinstance(tables, Mapping):
-            tables = [{"name": name, **(given or {})} for name, given in tables.items()]
-        domains = config["domains"]
-        if isinstance(domains, Mapping):
-            domains = [{"name": name, **(given or {})} for name, given in domains.items()]
         return cls(
-            domains=tuple(
-                _build(
-                    Domain,
-                    f"Domain {domain.get('name')!r}",
-                    {
-                        **domain,
-                        "features": tuple(
-                            _build(Feature, f"A feature of domain {domain.get('name')!r}", feature)
-                            for feature in domain.get("features") or ()
-                        ),
-                    },
-                )
-                for domain in domains
-            ),
+            domains=tuple(_domain(domain) for domain in _named("domains", config["domains"])),
             target=config["target"],
-            tables=tuple(_build(Table, "A table", table) for table in tables),
+            tables=tuple(_build(Table, "A table", table) for table in _named("tables", config.get("tables"))),
         )
 
     def to_yaml(self) -> str:
@@ -340,6 +347,33 @@ def _unsaid(domain: Domain) -> tuple[str, ...]:
     """`user`, where a domain has no key and none is read from the names of its features either."""
     found = dataclasses.replace(domain, user=BY_NAME).user
     return ("user",) if domain.user is found is None else ()
+
+
+def _named(entry: str, given: Any) -> list[dict[str, Any]]:
+    """The mappings of an entry of a schema, `{name: mapping}` or a list of mappings with `name`."""
+    pairs = [(None, one) for one in given] if isinstance(given, (list, tuple)) else given
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    elif given is None and entry == "tables":
+        return []
+    elif not isinstance(given, (list, tuple)):
+        raise SchemaError(
+            f"`{entry}` must be a mapping from name to what it holds. Received: {shown(given)}."
+        )
+    for name, one in pairs:
+        if not isinstance(one, (Mapping, type(None))):
+            which = f"Entry {shown(name)} of `{entry}`" if name is not None else f"An entry of `{entry}`"
+            raise SchemaError(f"{which} must be a mapping. Received: {shown(one)}.")
+    return [{**({} if name is None else {"name": name}), **(one or {})} for name, one in pairs]
+
+
+def _domain(given: Mapping[str, Any]) -> Domain:
+    where = f"domain {shown(given.get('name'))}"
+    features = given.get("features")
+    if features is not None and not isinstance(features, (list, tuple)):
+        raise SchemaError(f"`features` of {where} must be a list. Received: {shown(features)}.")
+    made = tuple(_build(Feature, f"A feature of {where}", feature) for feature in features or ())
+    return _build(Domain, f"D{where[1:]}", {**given, "features": made})
 
 
 def _entries(what: str, given: Any, allowed: list[str], required: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import pathlib
@@ -14,10 +15,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import summary_pb2
 
-from cdrzoo import metrics
+from cdrzoo import files, metrics
 from cdrzoo.errors import InputError
 
-__all__ = ["Evaluate", "Resume", "Scalars", "WeightHistogram", "target_scores"]
+__all__ = ["Evaluate", "KeepBest", "Resume", "Scalars", "WeightHistogram", "target_scores"]
 
 
 def __dir__() -> list[str]:
@@ -83,6 +84,46 @@ class Evaluate(keras.callbacks.Callback):
             )
 
 
+class KeepBest(keras.callbacks.Callback):
+    """Keeps the best epoch in a file, which is there whole or not at all: weights, seeds and optimizers.
+
+    `keras.callbacks.ModelCheckpoint` writes HDF5, which crashes the process on a disk that is full.
+
+    Args:
+        path: of the file (`.npz`).
+        monitor: what is watched, of the logs.
+        mode: `"max"` or `"min"`: which way is up.
+    """
+
+    def __init__(self, path: str | pathlib.Path, monitor: str, mode: str):
+        super().__init__()
+        self.path, self.monitor = pathlib.Path(path), monitor
+        self.better = np.greater if mode == "max" else np.less
+        self.best = -np.inf if mode == "max" else np.inf
+
+    def on_epoch_end(self, epoch, logs=None):
+        value = float((logs or {})[self.monitor])
+        if self.better(value, self.best):
+            self.best = value
+            kept = {str(i): _array(variable) for i, variable in enumerate(_trained(self.model))}
+            with files.whole(self.path) as part, open(part, "wb") as file:
+                np.savez(file, **kept)
+
+    @staticmethod
+    def load(model: Any, path: str | pathlib.Path) -> None:
+        """Gives a model, compiled and built, what was kept."""
+        variables = _trained(model)
+        with files.reading(
+            path, "Remove it and the folder `state` beside it, and resume: the training begins anew."
+        ):
+            with np.load(path) as kept:
+                values = [kept[str(i)] for i in range(len(kept.files))]
+            if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
+                raise ValueError("it holds other weights than the model's")
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
 class Resume(keras.callbacks.Callback):
     """Writes the whole state of a `fit` after every epoch, and continues from it.
 
@@ -136,7 +177,7 @@ class Resume(keras.callbacks.Callback):
         if latest is None:
             return
         state = self._read(latest)
-        with np.load(latest / "arrays.npz") as arrays:
+        with self._reading(), np.load(latest / "arrays.npz") as arrays:
             self._assign([arrays[f"variable_{i}"] for i in range(state["variables"])])
             if len(state["callbacks"]) != len(self.callbacks):
                 raise InputError(
@@ -188,15 +229,8 @@ class Resume(keras.callbacks.Callback):
                     "kept. Call its `build(variables)` in the model's `compile`."
                 )
 
-    def _variables(self) -> list[Any]:
-        """Everything that training changes: weights, seeds and optimizers, but no running metric; each once."""
-        held = [v for optimizer in _optimizers(self.model, set()) for v in optimizer.variables]
-        counted = {id(variable) for variable in self.model.metrics_variables}
-        unique = {id(variable): variable for variable in [*self.model.variables, *held]}
-        return [variable for key, variable in unique.items() if key not in counted]
-
     def _assign(self, values: Sequence[np.ndarray]) -> None:
-        variables = self._variables()
+        variables = _trained(self.model)
         if [tuple(v.shape) for v in variables] != [value.shape for value in values]:
             raise InputError(
                 f"The state in {self.folder} is not this model's: it holds {len(values)} variables, the model "
@@ -207,7 +241,7 @@ class Resume(keras.callbacks.Callback):
             variable.assign(value)
 
     def _write(self, epoch: int) -> None:
-        variables = self._variables()
+        variables = _trained(self.model)
         arrays: dict[str, Any] = {f"variable_{i}": _array(variable) for i, variable in enumerate(variables)}
         remembered = []
         for i, callback in enumerate(self.callbacks):
@@ -247,7 +281,30 @@ class Resume(keras.callbacks.Callback):
         return max(self._states(), default=None)
 
     def _read(self, path: pathlib.Path) -> dict[str, Any]:
-        return json.loads((path / "state.json").read_text(encoding="utf-8"))
+        with self._reading():
+            state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+            wanted = {
+                "next_epoch": int,
+                "stopped": bool,
+                "variables": int,
+                "callbacks": list,
+                "history": dict,
+            }
+            for name, kind in wanted.items():
+                if not isinstance(state[name], kind):
+                    raise ValueError(f"{name!r} is wrong")
+            return state
+
+    def _reading(self) -> contextlib.AbstractContextManager[None]:
+        return files.reading(self.folder, "Remove that folder, and resume: the training then begins anew.")
+
+
+def _trained(model: Any) -> list[Any]:
+    """Everything that training changes: weights, seeds and optimizers, but no running metric; each once."""
+    held = [v for optimizer in _optimizers(model, set()) for v in optimizer.variables]
+    counted = {id(variable) for variable in model.metrics_variables}
+    unique = {id(variable): variable for variable in [*model.variables, *held]}
+    return [variable for key, variable in unique.items() if key not in counted]
 
 
 def _optimizers(part: Any, seen: set[int]) -> Iterator[keras.optimizers.Optimizer]:

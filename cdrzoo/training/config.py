@@ -12,8 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cdrzoo import files
 from cdrzoo.documents import load_mapping
-from cdrzoo.errors import InputError, check_choice, check_known, is_number, is_whole, shown
+from cdrzoo.errors import (
+    WIDEST,
+    InputError,
+    check_choice,
+    check_known,
+    check_number,
+    check_whole,
+    is_number,
+    is_whole,
+    shown,
+)
 from cdrzoo.models import cards
 from cdrzoo.schema import Schema
 from cdrzoo.training import observers
@@ -101,19 +112,13 @@ class Training:
         _fill(self)
         object.__setattr__(self, "callbacks", observers.as_named(self.callbacks))
         check_choice("`optimizer`", self.optimizer, OPTIMIZERS)
-        for name in ("learning_rate", "source_ratio", "weight_decay"):
-            value, least = getattr(self, name), "of at least 0" if name == "weight_decay" else "above 0"
-            if not is_number(value) or value < 0 or (value == 0 and least == "above 0"):
-                raise InputError(f"`{name}` must be a number {least}. Received: {shown(value)}.")
+        check_number("`learning_rate`", self.learning_rate, above=0)
+        check_number("`source_ratio`", self.source_ratio, above=0, most=1e6)
+        check_number("`weight_decay`", self.weight_decay, 0)
         for name in ("batch_size", "epochs", "patience", "steps_per_execution"):
-            if not is_whole(getattr(self, name), 1):
-                raise InputError(
-                    f"`{name}` must be a whole number of at least 1. Received: {shown(getattr(self, name))}."
-                )
-        if self.epoch not in ("target", "longest") and not is_whole(self.epoch, 1):
-            raise InputError(
-                f"`epoch` must be 'target', 'longest' or a number of steps. Received: {shown(self.epoch)}."
-            )
+            check_whole(f"`{name}`", getattr(self, name), 1)
+        if self.epoch not in ("target", "longest"):
+            check_whole("`epoch` must be 'target', 'longest' or a number of steps: it", self.epoch, 1)
         for name in ("mixed_precision", "xla"):
             if not isinstance(getattr(self, name), (bool, type(None))):
                 raise InputError(f"`{name}` must be true or false. Received: {shown(getattr(self, name))}.")
@@ -194,12 +199,9 @@ class RunConfig:
         ):
             raise InputError(f"`slices` must be a list of columns of the target. Received: {shown(slices)}.")
         object.__setattr__(self, "slices", tuple(dict.fromkeys(slices)))
-        if self.width is not None and not is_whole(self.width, 1):
-            raise InputError(f"`width` must be a whole number of at least 1. Received: {shown(self.width)}.")
-        if not is_whole(self.seed, 0) or self.seed >= 2**32:
-            raise InputError(
-                f"`seed` must be a whole number from 0 to 2**32 - 1. Received: {shown(self.seed)}."
-            )
+        if self.width is not None:
+            check_whole("`width`", self.width, 1, WIDEST)
+        check_whole("`seed`", self.seed, 0, 2**32 - 1)
         if self.preparation:
             from cdrzoo.data import prepare
 
@@ -234,9 +236,7 @@ class RunConfig:
     @classmethod
     def from_dict(cls, config: Mapping[str, Any], folder: str | pathlib.Path = ".") -> RunConfig:
         """From the mapping of a YAML file; relative paths are relative to `folder`."""
-        check_known(
-            "The configuration", config, [f.name for f in dataclasses.fields(cls) if f.name not in PLACES]
-        )
+        _check_entries("The configuration", config, [name for name in _fields(cls) if name not in PLACES])
         given = dict(config)
         for required in ("schema", "data"):
             if required not in given:
@@ -246,12 +246,12 @@ class RunConfig:
                 f"`data` must be a mapping from domain to file. Received: {shown(given['data'])}."
             )
         if isinstance(given["schema"], str):
-            file = pathlib.Path(folder) / given["schema"]
+            file = pathlib.Path(folder) / files.home(given["schema"])
             given |= {"schema": Schema.load(file), "files": (str(file),)}
         elif isinstance(given["schema"], Mapping):
             given["schema"] = Schema.from_dict(given["schema"])
         if isinstance(given.get("training"), Mapping):
-            check_known("`training`", given["training"], [f.name for f in dataclasses.fields(Training)])
+            _check_entries("`training`", given["training"], _fields(Training))
             given["training"] = Training(**given["training"])
         return cls(**given, folder=str(folder))
 
@@ -308,7 +308,7 @@ class RunConfig:
         """As a mapping, with what `place` makes of it for every path."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in PLACES}
         if self.finetune:
-            plain["finetune"] = place(pathlib.Path(self.folder, self.finetune))
+            plain["finetune"] = place(pathlib.Path(self.folder, files.home(self.finetune)))
         plain["slices"] = list(self.slices)
         for name in ("first", "finetune", "slices"):  # keys of kept results are made of it
             if not plain[name]:
@@ -327,7 +327,8 @@ class RunConfig:
             return {key: change[key](value) if key in change else value for key, value in source.items()}
         if isinstance(source, (list, tuple)):
             return [self._placed(each, place) for each in source]
-        return place(pathlib.Path(self.folder, source)) if isinstance(source, (str, pathlib.Path)) else source
+        named = isinstance(source, (str, pathlib.Path))
+        return place(pathlib.Path(self.folder, files.home(source))) if named else source
 
     def with_changes(self, changes: Mapping[str, Any]) -> RunConfig:
         """A copy with some settings changed, by their plain names: of the run, its training, or the model's arguments.
@@ -390,17 +391,39 @@ class RunConfig:
             first.model_arguments()
         parameters = inspect.signature(self.constructor()).parameters
         allowed = [name for name in parameters if name not in ("schema", "pretrained", "trained", "kwargs")]
-        check_known(f"The model {self.model!r}", self.arguments, allowed)
+        _check_entries(f"The model {self.model!r}", self.arguments, allowed)
         for name, value in self.arguments.items():
-            usual = parameters[name].default
+            usual, what = parameters[name].default, f"`{name}` of the model {self.model!r}"
+            if isinstance(value, float) and not isinstance(usual, (bool, tuple)):
+                check_number(what, value)
+            elif is_whole(value) and not isinstance(usual, (bool, tuple)):
+                check_whole(what, value)
             if isinstance(usual, bool) and not isinstance(value, bool):
-                raise InputError(
-                    f"`{name}` of the model {self.model!r} must be true or false. Received: {shown(value)}."
-                )
-            widths = isinstance(value, (list, tuple)) and all(is_whole(width, 1) for width in value)
+                raise InputError(f"{what} must be true or false. Received: {shown(value)}.")
+            widths = isinstance(value, (list, tuple)) and all(
+                is_whole(width, 1) and width <= WIDEST for width in value
+            )
             if isinstance(usual, tuple) and not widths:
                 raise InputError(
-                    f"`{name}` of the model {self.model!r} must be a list of whole numbers of at least 1, such as "
+                    f"{what} must be a list of whole numbers from 1 to {WIDEST}, such as "
                     f"{list(usual)}. Received: {shown(value)}."
                 )
         return self.arguments
+
+
+def _fields(cls: type) -> list[str]:
+    return [each.name for each in dataclasses.fields(cls)]
+
+
+def _check_entries(what: str, given: Any, allowed: Sequence[str]) -> None:
+    """`check_known`, with a hint where another part of the configuration knows the entry."""
+    for name in given if isinstance(given, Mapping) else ():
+        homes = {"training": _fields(Training), "": [n for n in _fields(RunConfig) if n not in PLACES]}
+        for home, known in homes.items():
+            if name in known and name not in allowed:
+                where = f"under `{home}`" if home else "beside `model` and `arguments`"
+                raise InputError(
+                    f"{what} has no entry {name!r}: it is a setting of the {home or 'run'}. Write it in the run "
+                    f"configuration, {where}."
+                )
+    check_known(what, given, allowed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
@@ -14,12 +13,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cdrzoo import data, metrics, models, optimizers
+from cdrzoo import data, files, metrics, models, optimizers
 from cdrzoo.errors import Diverged, InputError, shown
 from cdrzoo.schema import FIRST_KNOWN, Schema
 from cdrzoo.training import callbacks, observers
 from cdrzoo.training.config import RunConfig
-from cdrzoo.training.folders import BEST, finetuned, keep, read_model
+from cdrzoo.training.folders import (
+    BEST,
+    FORMER_BEST,
+    MEND,
+    finetuned,
+    keep,
+    read_encoder,
+    read_json,
+    read_model,
+)
 from cdrzoo.training.looks import counted, looks
 from cdrzoo.training.measuring import EVALUATION_ROWS, Fitted, summary
 
@@ -35,7 +43,7 @@ def prepare(config: RunConfig, encoder: data.Encoder | None = None) -> data.Prep
     Without an `encoder` one is adapted; for a model that is fine-tuned, its own is extended by the new domain.
     """
     if encoder is None and config.finetune:
-        known = data.Encoder.load(finetuned(config) / "encoder")
+        known = read_encoder(finetuned(config))
         encoder = data.extend(known, config.prepare().encoder)
     return config.prepare(encoder)
 
@@ -182,8 +190,16 @@ def fit(
                 "Give a smaller learning rate."
             )
         chosen = int((np.nanargmax if metrics.better(chosen_by) == "max" else np.nanargmin)(watched))
-        model.load_weights(folder / BEST)
+        _load_best(model, folder)
     return Fitted(model, history.history, chosen, seconds, reported)
+
+
+def _load_best(model: Any, folder: pathlib.Path) -> None:
+    if (folder / BEST).exists():
+        callbacks.KeepBest.load(model, folder / BEST)
+    else:
+        with files.reading(folder / FORMER_BEST, MEND):
+            model.load_weights(folder / FORMER_BEST)
 
 
 def _callbacks(
@@ -192,13 +208,12 @@ def _callbacks(
     """What measures, chooses the epoch, stops and logs, in this order."""
     schema, chosen_by, logs = model.schema, monitor(config, model.schema), folder / "logs"
     watching = {"monitor": chosen_by, "mode": metrics.better(chosen_by)}
-    kept = {"save_best_only": True, "save_weights_only": True}
     steps = [
         callbacks.Evaluate(
             prepared.valid(EVALUATION_ROWS), users=prepared.parts[schema.target]["valid"].user
         ),
         keras.callbacks.TerminateOnNaN(),
-        keras.callbacks.ModelCheckpoint(str(folder / BEST), **kept, **watching),
+        callbacks.KeepBest(folder / BEST, **watching),
         keras.callbacks.EarlyStopping(patience=config.training.patience, **watching),
         callbacks.Scalars(logs),
     ]
@@ -254,7 +269,7 @@ def fit_first(
         folder.mkdir(parents=True, exist_ok=True)
         fitted = fit(config, prepared, folder, verbose, own=own)
         keep(fitted, summary(config, prepared, fitted), folder)
-    reported = json.loads((folder / "metrics.json").read_text())
+    reported = read_json(folder, "metrics.json")
     return read_model(folder / "model.keras"), reported
 
 

@@ -10,14 +10,25 @@ import zipfile
 from typing import Any
 
 import keras
+import pandas as pd
 
 from cdrzoo import data, files, models
 from cdrzoo.errors import InputError
+from cdrzoo.models.base import CrossDomainModel
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.measuring import Fitted
 
-BEST = "best.weights.h5"
+BEST = "best.npz"
 """The weights of the best epoch so far, while a run trains."""
+FORMER_BEST = "best.weights.h5"
+"""The same in a run that an earlier version began."""
+MEND = "Bring the file back from a copy, or train the run anew, with `--overwrite`."
+"""What to do about a damaged file of a run."""
+ENTRIES = {
+    "metrics.json": ("model", "seed", "validation", "test", "best_epoch", "epochs", "seconds", "versions"),
+    "split.json": ("name", "hash", "parts", "data"),
+}
+"""What each JSON file of a run must say."""
 
 RUN = (
     "config.yaml",
@@ -28,24 +39,66 @@ RUN = (
     "state",
     "logs",
     BEST,
+    FORMER_BEST,
     "model.keras",
     "history.csv",
     "examples.parquet",
     "metrics.json",
     "report.html",
-    *(files.unfinished(pathlib.Path(name)).name for name in ("config.yaml", "split.json", "metrics.json")),
+    *(
+        files.unfinished(pathlib.Path(name)).name
+        for name in ("config.yaml", "schema.yaml", "split.json", "metrics.json", BEST)
+    ),
 )
 """What a run's folder holds, or holds when it was killed at the wrong moment."""
+MARKS = (files.LOCK, "encoder/encoder.json", "split.json")
+"""What only cdrzoo writes: one of them tells the folder of a run from somebody else's."""
 
 
 def read_model(path: str | pathlib.Path) -> Any:
     """The model of a `.keras` file that a run wrote, of this version or an earlier one."""
-    with zipfile.ZipFile(path) as archive:
-        named = set(re.findall(r'"cdrzoo>(\w+)"', archive.read("config.json").decode()))
-    for card in models.CARDS:
-        if card.cls in named:
-            card.load()  # Keras knows a class once it is imported
-    return keras.models.load_model(path)
+    with files.reading(path, MEND, whole=True):
+        with zipfile.ZipFile(path) as archive:
+            named = set(re.findall(r'"cdrzoo>(\w+)"', archive.read("config.json").decode()))
+            if archive.testzip():
+                raise ValueError("its checksums do not agree")
+        for card in models.CARDS:
+            if card.cls in named:
+                card.load()  # Keras knows a class once it is imported
+        model = keras.models.load_model(path)
+        if not isinstance(model, CrossDomainModel):
+            raise ValueError(f"it holds a {type(model).__name__}, no model of cdrzoo")
+    return model
+
+
+def read_json(folder: pathlib.Path, name: str) -> dict[str, Any]:
+    """`metrics.json` or `split.json` of a run."""
+    found = files.read_json(folder / name, MEND, ENTRIES[name])
+    for entry in {"validation", "test", "parts", "data"} & set(ENTRIES[name]):
+        if not isinstance(found[entry], dict):
+            raise InputError(f"{folder / name} is damaged ({entry!r} is no mapping). {MEND}")
+    return found
+
+
+def read_config(folder: pathlib.Path) -> RunConfig:
+    """The configuration that a run was made from."""
+    with files.reading(folder / "config.yaml", MEND, whole=True):
+        return RunConfig.load(folder / "config.yaml")
+
+
+def read_encoder(folder: pathlib.Path) -> data.Encoder:
+    """The encoder of a run."""
+    with files.reading(folder / "encoder", MEND, whole=True):
+        return data.Encoder.load(folder / "encoder")
+
+
+def read_history(folder: pathlib.Path) -> pd.DataFrame:
+    """A line an epoch of a run, or of one of its stages."""
+    with files.reading(folder / "history.csv", MEND):
+        history = pd.read_csv(folder / "history.csv")
+        if "epoch" not in history or not all(map(pd.api.types.is_numeric_dtype, history.dtypes)):
+            raise ValueError("a column `epoch` and numbers are wanted")
+    return history
 
 
 def claim(folder: pathlib.Path, config: RunConfig, resume: bool, overwrite: bool) -> None:
@@ -65,20 +118,23 @@ def claim(folder: pathlib.Path, config: RunConfig, resume: bool, overwrite: bool
         raise InputError("`--resume` continues a run and `--overwrite` discards it: give one of the two.")
     finished = (folder / "metrics.json").exists()
     begun = all((folder / name).exists() for name in ("config.yaml", "split.json", "encoder/encoder.json"))
+    ours = any((folder / name).exists() for name in MARKS)
     if resume:
         if finished:
             raise InputError(
                 f"The run {folder} is finished; there is nothing to resume. Its metrics: {folder}/metrics.json."
             )
-        if not begun:
-            raise InputError(f"There is no run to resume in {folder}. Leave `--resume` out to start one.")
+        check_begun(folder)
         return
     if not folder.exists() or not any(path.name != files.LOCK for path in folder.iterdir()):
         return
-    if not begun:
+    if not ours:
         raise InputError(f"{folder} holds files that are no run of cdrzoo. Choose a new folder.")
     if not overwrite:
-        state = "a finished run" if finished else "an interrupted run: continue it with `--resume`"
+        state = (
+            "an interrupted run: continue it with `--resume`" if begun else "a run that stopped as it began"
+        )
+        state = "a finished run" if finished else state
         raise InputError(f"{folder} holds {state}. Choose a new folder, or discard it with `--overwrite`.")
     others = sorted(
         path.name
@@ -97,6 +153,18 @@ def claim(folder: pathlib.Path, config: RunConfig, resume: bool, overwrite: bool
             )
 
 
+def check_begun(folder: pathlib.Path) -> None:
+    """Raises an `InputError` unless a training began in a folder, so that it can be resumed."""
+    if all((folder / name).exists() for name in ("config.yaml", "split.json", "encoder/encoder.json")):
+        return
+    if any((folder / name).exists() for name in MARKS):
+        raise InputError(
+            f"The run in {folder} stopped before its training began. Start it anew: give its configuration and "
+            "`--overwrite`."
+        )
+    raise InputError(f"There is no run to resume in {folder}. Leave `--resume` out to start one.")
+
+
 def discard(folder: pathlib.Path) -> None:
     """Removes what a run wrote to its folder."""
     for path in (folder / name for name in RUN):
@@ -108,23 +176,21 @@ def discard(folder: pathlib.Path) -> None:
 
 def keep(fitted: Fitted, result: dict[str, Any], folder: pathlib.Path) -> None:
     """Writes a trained model, its history and what it reports, in place of the state of its training."""
-    import pandas as pd
-
     fitted.model.save(folder / "model.keras")
     history = pd.DataFrame(fitted.history)
     history.insert(0, "epoch", range(1, len(history) + 1))
     history.to_csv(folder / "history.csv", index=False)
+    files.write(folder / "metrics.json", json.dumps(result, indent=2) + "\n")  # it says "finished"
     shutil.rmtree(folder / "state", ignore_errors=True)
-    (folder / BEST).unlink(missing_ok=True)
-    # Last: its presence says "finished".
-    files.write(folder / "metrics.json", json.dumps(result, indent=2) + "\n")
+    for name in (BEST, FORMER_BEST):
+        (folder / name).unlink(missing_ok=True)
 
 
 def finetuned(config: RunConfig) -> pathlib.Path:
     """The folder of the finished run whose model a configuration fine-tunes."""
-    folder = pathlib.Path(config.folder, config.finetune or "")
+    folder = pathlib.Path(config.folder, files.home(config.finetune or ""))
     check_finished(folder)
-    trained = RunConfig.load(folder / "config.yaml").model
+    trained = read_config(folder).model
     if trained != config.model:
         raise InputError(
             f"`finetune` names a run of {trained}, the configuration's model is {config.model}. Set `model: {trained}`."
@@ -159,7 +225,7 @@ def trained_on(config: RunConfig, prepared: data.Prepared) -> dict[str, Any]:
 
 def check_data(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, instead: str = "") -> None:
     """Raises an `InputError` if the rows of a run are not what they were when it was begun."""
-    before, now = json.loads((folder / "split.json").read_text()), trained_on(config, prepared)
+    before, now = read_json(folder, "split.json"), trained_on(config, prepared)
     changed = [domain for domain, files in now["data"].items() if files != before["data"].get(domain)]
     if changed or before["hash"] != now["hash"]:
         what = f" of {', '.join(changed)}" if changed else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +14,8 @@ import tensorflow as tf
 from cdrzoo.data import Ragged, readers
 from cdrzoo.errors import InputError
 from cdrzoo.export import raw_rows
-from cdrzoo.schema import Feature, Reading, Schema
+from cdrzoo.export.card import check_files, loading, read_card
+from cdrzoo.schema import Feature, Reading
 
 BATCH_ROWS = 1024
 
@@ -100,17 +100,13 @@ def _called(rows: pd.DataFrame | str | pathlib.Path) -> str:
 def _predict_here(
     path: pathlib.Path, rows: pd.DataFrame | str | pathlib.Path, separator: str | None, delimiter: str | None
 ) -> pd.DataFrame:
-    card = path / "assets.extra" / "model_card.json"
-    if not card.exists():
-        raise InputError(
-            f"{path} is no export of cdrzoo. Give a version folder, for example saved_models/films/1."
-        )
-    facts = json.loads(card.read_text(encoding="utf-8"))
-    domain = Schema.from_dict(facts["schema"]).target_domain
-    features = [domain.feature(name) for name in facts["inputs"]]
-    reading = changed(Reading.from_dict(facts.get("reading")), separator, delimiter)
-    model = tf.saved_model.load(str(path))
-    serve = model.signatures["serving_default"]
+    card, schema, features = read_card(path)
+    check_files(path, card)
+    domain = schema.target_domain
+    reading = changed(Reading.from_dict(card.get("reading")), separator, delimiter)
+    with loading(path, card):
+        model = tf.saved_model.load(str(path))
+        serve = model.signatures["serving_default"]
 
     def score(frame: pd.DataFrame) -> np.ndarray:
         raw = raw_rows(frame, features)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import html
-import json
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,12 +23,18 @@ from cdrzoo.training import measuring
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.fitting import build, check_model, check_rows, fit, prepare, seen
 from cdrzoo.training.folders import (
+    MEND,
     begin,
+    check_begun,
     check_data,
     check_finished,
     claim,
     discard,
     keep,
+    read_config,
+    read_encoder,
+    read_history,
+    read_json,
     read_model,
 )
 from cdrzoo.training.predict import changed, scored
@@ -68,23 +73,21 @@ class Run:
     def __init__(self, folder: str | pathlib.Path, slices: Sequence[str] = ()):
         self.folder = pathlib.Path(folder)
         check_finished(self.folder)
-        self.config = RunConfig.load(self.folder / "config.yaml")
+        self.config = read_config(self.folder)
         if slices:
             self.config = self.config.with_changes({"slices": [*self.config.slices, *slices]})
-        self.metrics: dict[str, Any] = self._json("metrics.json")
-
-    def _json(self, name: str) -> dict[str, Any]:
-        return json.loads((self.folder / name).read_text(encoding="utf-8"))
+        self.metrics: dict[str, Any] = read_json(self.folder, "metrics.json")
 
     @functools.cached_property
     def schema(self) -> Schema:
         """The schema of the domains that the model saw, with the rows of the tables filled in."""
-        return Schema.load(self.folder / "schema.yaml")
+        with files.reading(self.folder / "schema.yaml", MEND, whole=True):
+            return Schema.load(self.folder / "schema.yaml")
 
     @functools.cached_property
     def encoder(self) -> data.Encoder:
         """What turns raw ids and numbers into those that the model takes."""
-        return data.Encoder.load(self.folder / "encoder")
+        return read_encoder(self.folder)
 
     @functools.cached_property
     def model(self) -> CrossDomainModel:
@@ -105,7 +108,7 @@ class Run:
     @property
     def history(self) -> pd.DataFrame:
         """A line an epoch: losses of training, and metrics of the validation rows (`val_...`)."""
-        return pd.read_csv(self.folder / "history.csv")
+        return read_history(self.folder)
 
     def evaluate(self, part: str = "test") -> dict[str, float]:
         """Exact metrics of the target's rows of a part, `test` or `valid`, in total and by group.
@@ -165,7 +168,7 @@ class Run:
             "model": models.card(self.config.model).title,
             "paper": models.card(self.config.model).paper,
             "data": self.config.to_dict()["data"],
-            "split": self._json("split.json"),
+            "split": read_json(self.folder, "split.json"),
             "metrics": {part: self.metrics[part] for part in ("validation", "test")},
             "training": {
                 name: self.metrics[name]
@@ -174,7 +177,11 @@ class Run:
             },
             "trained_with": self.metrics["versions"],
         }
-        examples = pd.read_parquet(self.folder / "examples.parquet")
+        file, columns = self.folder / "examples.parquet", [f.column for f in self.model.serving_features]
+        with files.reading(file, MEND):
+            examples = pd.read_parquet(file)
+            if absent := [column for column in columns if column not in examples]:
+                raise ValueError(f"it lacks the column {absent[0]!r}")
         return export.save(
             self.model, self.encoder, to, version=version, examples=examples, card=card, reading=self.reading
         )
@@ -257,7 +264,7 @@ def train(
         check_data(config, prepared, folder, ", or start anew with `--overwrite`")
     else:
         build(config, prepared)  # an argument that does not fit fails before anything is written or discarded
-    with files.lock(folder):
+    with files.lock(folder), files.writing(_room(folder)):
         if overwrite:
             discard(folder)
         if not resume:
@@ -291,9 +298,12 @@ def _configuration(
         return RunConfig.of(config).with_changes(settings or {})
     if not resume:
         raise InputError("Give the configuration of the run, for example the path of its YAML file.")
-    if not (folder / "config.yaml").exists():
-        raise InputError(f"There is no run to resume in {folder}. Leave `resume` out to start one.")
-    return RunConfig.load(folder / "config.yaml")
+    check_begun(folder)
+    return read_config(folder)
+
+
+def _room(folder: pathlib.Path) -> str:
+    return f"Free space; then `cdrzoo train --out {folder} --resume` goes on where it stopped."
 
 
 def fit_once(

@@ -395,17 +395,6 @@ def test_a_schema_without_items_has_nothing_to_rank(frame, tmp_path):
     assert "rank" not in tf.saved_model.load(str(path)).signatures
 
 
-def test_a_feature_may_not_be_called_as_rank_s_number_is(tmp_path):
-    schema = make_schema()
-    films = schema.target_domain
-    k = Feature("k", "number", "user", column="age")
-    films = dataclasses.replace(films, features=(*films.features, k))
-    schema = dataclasses.replace(schema, domains=(schema.domain("books"), films))
-    encoder = Encoder(schema).adapt({name: make_frame(name, 50) for name in ("books", "films")})
-    with pytest.raises(InputError, match="'k' cannot be served"):
-        save(make_model(encoder), encoder, tmp_path)
-
-
 # Rows
 
 

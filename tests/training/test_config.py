@@ -90,7 +90,7 @@ def test_changes_find_their_place():
         ({"width": "wide"}, "`width` must be a whole number"),
         *(({"seed": seed}, "`seed` must be a whole number") for seed in ("x", "1", 1.5, -1, True, 2**32)),
         ({"training": {"learning_rate": "fast"}}, "`learning_rate` must be a number above 0"),
-        ({"training": {"learning_rate": float("inf")}}, "`learning_rate` must be a number above 0"),
+        ({"training": {"learning_rate": float("inf")}}, "`learning_rate` must be a finite number above 0"),
         *(
             ({"training": {"weight_decay": w}}, "`weight_decay` must be a number of at least 0")
             for w in ("a", -1)
@@ -220,3 +220,22 @@ def test_slices_are_a_list_of_columns():
     for wrong in ("hour", [5], [""], {"hour": 1}):
         with pytest.raises(InputError, match="`slices` must be a list of columns of the target. Received:"):
             one.with_changes({"slices": wrong})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"domains": "all"},
+            "'domains': it is a setting of the run. Write it .* beside `model` and `arguments`",
+        ),
+        ({"split": "random"}, "'split': it is a setting of the run"),
+        ({"epochs": 3}, "'epochs': it is a setting of the training. Write it .* under `training`"),
+        ({"unit": [8]}, "Did you mean 'units'"),
+        ({"units": [10**9]}, "whole numbers from 1 to 65536"),
+        ({"dropout": float("nan")}, "must be a finite number"),
+    ],
+)
+def test_what_is_no_argument_of_the_model_is_shown_its_place(arguments, message):
+    with pytest.raises(InputError, match=message):
+        config(model="dnn", arguments=arguments).model_arguments()

@@ -22,7 +22,7 @@ from cdrzoo.data.datasets._published import Published, number, write
 from cdrzoo.errors import DataError
 
 HOME = "https://www.cse.msu.edu/~tangjili/datasetcode/truststudy.htm"
-ROW = "a matrix of six columns: user, product, category, rating, helpfulness, Unix time"
+ROW = "a matrix of six columns: user, product, category, rating, helpfulness, time"
 FILES = {
     "ciao": Published("rating_with_timestamp.mat", "284,086 rows", HOME, ROW),
     "epinions": Published("rating_with_timestamp.mat", "922,267 rows", HOME, ROW),

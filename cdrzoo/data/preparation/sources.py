@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from cdrzoo import files
 from cdrzoo.data.readers import Wanted
 from cdrzoo.errors import DataError, SchemaError, check_known, shown
 from cdrzoo.schema import Domain, Reading, Schema
@@ -45,14 +46,14 @@ class Source:
         if isinstance(given, pd.DataFrame):
             return cls(data=given)
         if not isinstance(given, Mapping):
-            return cls(path=_inside(folder, given))
+            return cls(path=_inside(folder, _paths(where, given)))
         known = [field.name for field in dataclasses.fields(cls)]
         check_known(where, given, sorted(known), DataError)
         given = {key: value for key, value in given.items() if value is not None}
         if (given.get("path") is None) == (given.get("data") is None):
             raise DataError(f"{where} must give `path` (a file) or `data` (a DataFrame), one of the two.")
         if given.get("path") is not None:
-            given["path"] = _inside(folder, given["path"])
+            given["path"] = _inside(folder, _paths(where, given["path"]))
         kinds: tuple[tuple[str, Any, str], ...] = (
             ("join", (list, tuple), "a list of {path: items.csv, on: item}"),
             ("separator", str, "text"),
@@ -95,14 +96,20 @@ class Source:
         return dataclasses.replace(source, join=sides)
 
 
+def _paths(where: str, given: Any) -> Any:
+    """A path, or a list of them, as it is."""
+    several = given if isinstance(given, (list, tuple)) else [given]
+    if not several or not all(isinstance(path, (str, pathlib.Path)) and str(path) for path in several):
+        raise DataError(
+            f"{where} must be a path, a list of paths, a mapping with `path`, or a DataFrame. Received: {shown(given)}."
+        )
+    return given
+
+
 def _inside(folder: str | pathlib.Path, path: Any) -> Any:
     if isinstance(path, (list, tuple)):
         return [_inside(folder, one) for one in path]
-    return (
-        pathlib.Path(folder) / pathlib.Path(path).expanduser()
-        if isinstance(path, (str, pathlib.Path))
-        else path
-    )
+    return pathlib.Path(folder) / files.home(path) if isinstance(path, (str, pathlib.Path)) else path
 
 
 def place(domain: Domain, source: Source) -> str:

@@ -9,14 +9,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from cdrzoo.data import readers
 from cdrzoo.data.preparation.keys import drawn, fingerprints
 from cdrzoo.data.preparation.logs import Log, user_codes
+from cdrzoo.data.preparation.sources import Source, place
 from cdrzoo.data.raw import factorize
+from cdrzoo.data.readers import Wanted
 from cdrzoo.errors import DataError, is_number, is_whole, shown
 from cdrzoo.schema import Schema
 
@@ -350,12 +354,32 @@ def _given(schema: Schema, logs: Mapping[str, Log], column: str = "split") -> di
                 raise DataError(f"{log.where} lacks the column {column!r} that the split is given by.")
             codes[name] = np.zeros(len(log), np.int8)
             continue
-        found = np.select([log.part == part for part in PARTS], [0, 1, 2], UNUSED).astype(np.int8)
-        if (found == UNUSED).any():
-            at = int(np.argmax(found == UNUSED))
-            raise DataError(
-                f"{log.where}, column {column!r}, row {at + 1}: one of {', '.join(PARTS)} wanted. "
-                f"Received: {shown(log.part[at])}."
-            )
-        codes[name] = found
+        codes[name] = _parts(log.part, column, log.where)
     return codes
+
+
+def _parts(given: np.ndarray, column: str, where: str) -> np.ndarray:
+    found = np.select([given == part for part in PARTS], [0, 1, 2], UNUSED).astype(np.int8)
+    if (found == UNUSED).any():
+        at = int(np.argmax(found == UNUSED))
+        raise DataError(
+            f"{where}, column {column!r}, row {at + 1}: one of {', '.join(PARTS)} wanted. Received: {shown(given[at])}."
+        )
+    return found
+
+
+def check(schema: Schema, sources: Mapping[str, Any], how: Any, folder: str | pathlib.Path = ".") -> None:
+    """Raises a `DataError` if the rows cannot be found or split: for what is said of them, or a given split's values.
+
+    Of the rows the column of a given split is read, and nothing else.
+    """
+    by, arguments = settle(how)
+    column = arguments.get("column", "split")
+    for domain in schema.domains:
+        source = Source.of(domain.name, sources[domain.name], folder)
+        if by != "given":
+            continue
+        rows = source.path if source.data is None else source.data
+        if column in readers.column_names(rows):
+            read = readers.read(rows, {column: Wanted(column, "string")}, place(domain, source))
+            _parts(np.asarray(read[column]), column, place(domain, source))
