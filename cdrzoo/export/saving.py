@@ -114,9 +114,7 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _unfinished(folder) as unfinished:
-            with inlined():
-                archive.write_out(str(unfinished), verbose=False)  # traces again
-            check_serves_anywhere(unfinished)
+            _write_graph(archive, unfinished)
             extra = unfinished / "assets.extra"
             texts["model_card.json"] = (
                 json.dumps({**described, "files": digests(unfinished)}, indent=2) + "\n"
@@ -126,6 +124,12 @@ def save(
             return _publish(unfinished, folder, version)
     except (OSError, tf.errors.OpError) as error:
         raise _unwritten(folder, error) from error
+
+
+def _write_graph(archive: keras.export.ExportArchive, folder: pathlib.Path) -> None:
+    with inlined():  # saving traces again
+        archive.write_out(str(folder), verbose=False)
+    check_serves_anywhere(folder)
 
 
 def _unwritten(folder: pathlib.Path, error: Exception) -> InputError:

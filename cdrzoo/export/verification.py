@@ -84,13 +84,16 @@ def verify(
         _check_variables(report, path, card, model, encoder, features)
     if callable_as_told:
         raw = raw_rows(frame, features, reading)
-        with loading(path, card):
-            served = Served(path)
-        replay = Replay(report, served, raw, reference, features, schema, tolerance)
+        replay = Replay(report, _served(path, card), raw, reference, features, schema, tolerance)
         replay.check(expected)
         if "reading" in card:
             replay.check_text(text, reading, expected)
     return _passed(report)
+
+
+def _served(path: pathlib.Path, card: Mapping[str, Any]) -> Served:
+    with loading(path, card):
+        return Served(path)
 
 
 def _meta_graph(path: pathlib.Path) -> Any:
