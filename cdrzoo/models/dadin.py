@@ -112,7 +112,6 @@ class DADIN(CrossDomainModel):
         **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
-        self.check_histories("DADIN")
         self.units = units
         self.item_attention = item_attention
         self.interest_attention = interest_attention
@@ -132,6 +131,7 @@ class DADIN(CrossDomainModel):
         self.bias_outside = bias_outside
         self.weighting = "rows"  # of L_y
         self.pooling = FieldPooling(self.schema)
+        self.check_histories("DADIN")
         self.interests = ["user", *self.pooling.histories]
         width = self.pooling.width
         self.embedding = FeatureEmbedding(self.schema)

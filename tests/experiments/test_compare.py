@@ -476,10 +476,10 @@ def test_what_fails_beside_the_trainings_loses_none(config, runs, tmp_path, monk
 
 def test_what_means_nothing_is_refused(config, runs, tmp_path):
     for how, words in (
-        ({"seeds": 0}, "`seeds` must be a whole number of at least 1"),
+        ({"seeds": 0}, "`seeds` must be a whole number from 1 to 1000"),
         ({"seeds": True}, "`seeds`"),
-        ({"search": -1}, "`search` must be a whole number of at least 0"),
-        ({"jobs": -4}, "`jobs` must be a whole number of at least 1"),
+        ({"search": -1}, "`search` must be a whole number from 0 to 10000"),
+        ({"jobs": -4}, "`jobs` must be a whole number from 1 to 256"),
         ({"settings": {"seed": 5}}, "leave out `seed`"),
         ({"settings": {"model": "lr"}}, "`model` names one"),
         ({"against": "ln"}, "must be one of dnn, lr. Received: 'ln'"),

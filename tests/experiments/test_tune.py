@@ -180,7 +180,7 @@ def test_the_space_is_checked_first(config, runs, tmp_path):
     entry = [Entry("dnn")]
     with pytest.raises(InputError, match="'droput'"):
         tune(config, entry, out=tmp_path / "x", space={"droput": [0.1]})
-    with pytest.raises(InputError, match="DNN cannot be made with {'dropout': 2}"):
+    with pytest.raises(InputError, match="`dropout` must be a number of at least 0"):
         tune(config, entry, out=tmp_path / "x", space={"dropout": [0.1, 2]})
     with pytest.raises(InputError, match="random, bayesian, hyperband"):
         tune(config, entry, out=tmp_path / "x", how="grid")

@@ -173,7 +173,7 @@ def _one_class(frame, rows):
         (lambda f: f, {"monitor": "val_rmse"}, "must be what is measured of 'films': val_auc, .* 'val_rmse'"),
         (lambda f: f, {"monitor": "val_auc@cold"}, "must be what is measured of 'films'"),
         (lambda f: f.head(3), {}, "leaves 'films' no validation rows"),
-        (lambda f: f, {"dropout": 2}, "DNN cannot be made with {'dropout': 2}: .*rate=2"),
+        (lambda f: f, {"dropout": 2}, "`dropout` must be a number of at least 0 and below 1. Received: 2"),
         (lambda f: f, {"model": "mkt", "first.monitor": "val_mae"}, "'val_mae'"),
     ],
     ids=[
