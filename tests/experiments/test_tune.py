@@ -184,7 +184,7 @@ def test_the_space_is_checked_first(config, runs, tmp_path):
         tune(config, entry, out=tmp_path / "x", space={"dropout": [0.1, 2]})
     with pytest.raises(InputError, match="random, bayesian, hyperband"):
         tune(config, entry, out=tmp_path / "x", how="grid")
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match="from 1 to 10000"):
         tune(config, entry, out=tmp_path / "x", trials=0)
     assert not runs and not (tmp_path / "x").exists()
 
