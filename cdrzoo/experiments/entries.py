@@ -37,9 +37,15 @@ class Entry:
         cards.card(model)
         changes: dict[str, Any] = {"model": model}
         for setting in settings:
-            name, equals, value = setting.partition("=")
-            if not equals or not name:
+            name, _, value = setting.partition("=")
+            if not name.strip() or not value.strip():
                 raise InputError(f"A setting of {text!r} must read name=value. Received: {shown(setting)}.")
+            if name in ("model", "seed"):
+                raise InputError(
+                    f"{text!r} sets {name!r}: the model is named first, and seeds are 0, 1, ... for all. Leave it out."
+                )
+            if name in changes:
+                raise InputError(f"{text!r} sets {name!r} twice. Keep one.")
             changes[name] = load_yaml(value, f"{setting!r} of {text!r}")
         return cls(text, changes)
 

@@ -174,3 +174,21 @@ def test_streams_that_are_closed_or_full(command, code, said):
     done = shell(command)
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
     assert done.stderr.startswith(said) and (done.returncode == code or code == 141)
+
+
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        ("dnn:dropout=0.1:dropout=0.2", "sets 'dropout' twice"),
+        ("dnn:dropout=", "must read name=value"),
+        ("dnn:seed=3", "sets 'seed'"),
+        ("dnn:model=lr", "sets 'model'"),
+        ("lr,,dnn", "There is no model ''"),
+    ],
+)
+def test_an_entry_that_means_nothing_is_refused(models, said):
+    from cdrzoo.errors import InputError
+    from cdrzoo.experiments.entries import read_entries
+
+    with pytest.raises(InputError, match=said):
+        read_entries(models)
