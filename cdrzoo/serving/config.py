@@ -191,8 +191,9 @@ def write_config(
 
 def _parsed(path: pathlib.Path) -> Any:
     try:
-        return text_format.Parse(
-            path.read_text(encoding="utf-8"), model_server_config_pb2.ModelServerConfig()
-        )
+        text = path.read_text(encoding="utf-8")
+        if not text.strip():  # an editor that is writing it has emptied it first
+            raise InputError(f"{path} is empty. Let `cdrzoo label` write it, or remove it.")
+        return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a configuration of TensorFlow Serving: {error}.") from None

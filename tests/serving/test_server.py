@@ -503,9 +503,13 @@ def test_labels_and_versions_of_a_configuration(exports, folder):
                 Client(address, "films", label="beta").predict(rows)
         stable = Client(server.address, "films", label="stable")
         config = (folder / "models.config").read_text()
-        (folder / "models.config").write_text("model_config_list {")  # what is loaded goes on
-        time.sleep(0.2)
-        close(stable.predict(rows), first)
+        for broken in (
+            "model_config_list {",
+            "",
+        ):  # what is loaded goes on, also while a file is being written
+            (folder / "models.config").write_text(broken)
+            time.sleep(0.2)
+            close(stable.predict(rows), first)
         (folder / "models.config").write_text(config)
         write_config(folder, {"films": {"stable": 2}})
         wait_until(lambda: np.abs(stable.predict(rows) - second).max() < 1e-6)
