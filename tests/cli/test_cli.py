@@ -672,7 +672,8 @@ def test_what_is_tested_against_what_is_said(demo, tmp_path, monkeypatch, capsys
     assert cli.main(command) == 0
     out = capsys.readouterr().out
     assert out.index(said) < out.index("training") and said in (folder / "table.md").read_text()
-    assert any("+0." in line or "-0." in line for line in out.splitlines()) == ("No paired" not in said)
+    table = (folder / "table.md").read_text()
+    assert any("+0." in line or "-0." in line for line in table.splitlines()) == ("No paired" not in said)
 
 
 def test_what_is_in_a_folder_is_not_mixed_with_a_comparison(demo, run, tmp_path, capsys):
