@@ -102,6 +102,20 @@ class CrossDomainModel(keras.Model):
                 "one (role: history, of: DOMAIN), or choose another model, such as dnn."
             )
 
+    def check_shared_users(self, method: str) -> None:
+        """A `SchemaError` where a source has no users in a table of the target's; with files as `check_histories`."""
+
+        def tables(domain):
+            return {f.table for f in domain.features if f.role == "user" and f.kind == "id"}
+
+        target = self.schema.target_domain
+        for source in () if getattr(_reading, "file", False) else self.schema.sources:
+            if not tables(source) & tables(target):
+                raise SchemaError(
+                    f"{method} learns from users of both domains, but {source.name!r} and {target.name!r} look up no "
+                    "table of users in common. Give their `id` features of role user one table."
+                )
+
     # Configuration ----------------------------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:

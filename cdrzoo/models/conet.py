@@ -77,6 +77,7 @@ class CoNet(CrossDomainModel):
         **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
+        self.check_shared_users("CoNet")
         if not 0 < cross_layers <= len(units) or lasso < 0:
             raise InputError(
                 f"`cross_layers` must be from 1 to the number of hidden layers, {len(units)}, and `lasso` at least 0. "

@@ -66,6 +66,7 @@ class CSN(CrossDomainModel):
         **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
+        self.check_shared_users("CSN")
         self.units = units
         self.dropout = dropout
         names = [d.name for d in self.schema.domains]

@@ -59,6 +59,7 @@ class MLPPlusPlus(CrossDomainModel):
         **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
+        self.check_shared_users("MLP++")
         self.units = units
         self.dropout = dropout
         self.embedding = FeatureEmbedding(self.schema)
