@@ -49,9 +49,9 @@ def said(error: OSError) -> str:
     named = [
         os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))
     ]
-    known = error.errno in _MENDS
-    what = (os.strerror(error.errno) if known else error.strerror) or " ".join(str(error).split())[:300]
-    mend = _MENDS.get(error.errno, "Check the path, its rights and the disk.")
+    code = error.errno or 0
+    what = (os.strerror(code) if code in _MENDS else error.strerror) or " ".join(str(error).split())[:300]
+    mend = _MENDS.get(code, "Check the path, its rights and the disk.")
     return f"{': '.join([*named[:1], what])}. {mend}"
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Parser(argparse.ArgumentParser):
     """Options are written out, and stand once: `--seed 7` is not taken for `--seeds 7`, and no value is passed over."""
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{**kwargs, "allow_abbrev": False})
         self.register("action", None, _Once)
         self.register("action", "store", _Once)
 

@@ -105,7 +105,9 @@ class KeepBest(keras.callbacks.Callback):
         value = float((logs or {})[self.monitor])
         if self.better(value, self.best):
             self.best = value
-            kept = {str(i): _array(variable) for i, variable in enumerate(_trained(self.model))}
+            kept: dict[str, Any] = {
+                str(i): _array(variable) for i, variable in enumerate(_trained(self.model))
+            }
             with files.whole(self.path) as part, open(part, "wb") as file:
                 np.savez(file, **kept)
 
