@@ -152,6 +152,7 @@ def _train(given: dict[str, Any]) -> None:
                 pathlib.Path(folder, settings["name"]),
                 examples=examples,
                 card=card,
+                reading=config.reading,
             )
         else:
             served = kept

@@ -26,7 +26,7 @@ from cdrzoo.errors import (
     shown,
 )
 from cdrzoo.models import cards
-from cdrzoo.schema import Schema
+from cdrzoo.schema import Reading, Schema
 from cdrzoo.training import observers
 
 OPTIMIZERS = ("adam", "adagrad", "sgd")
@@ -364,6 +364,13 @@ class RunConfig:
         own = self.training.callbacks or []
         new = [each for each in observers.as_named(callbacks) or () if each not in own]
         return self.with_changes({"callbacks": [*own, *new]})
+
+    @property
+    def reading(self) -> Reading:
+        """How the text of the target's rows becomes values; an export reads by it, too."""
+        from cdrzoo.data.preparation.sources import Source
+
+        return Source.of(self.schema.target, self.data[self.schema.target], self.folder).reading
 
     def first_stage(self) -> RunConfig | None:
         """The configuration of the stage that comes before the model's own, if it has one."""

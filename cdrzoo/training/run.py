@@ -15,7 +15,6 @@ import pandas as pd
 
 from cdrzoo import data, export, files, models
 from cdrzoo.data import quality
-from cdrzoo.data.preparation.sources import Source
 from cdrzoo.documents import dump_yaml
 from cdrzoo.errors import InputError, shown
 from cdrzoo.schema import Reading, Schema
@@ -121,8 +120,7 @@ class Run:
     @property
     def reading(self) -> Reading:
         """How the text of the target's rows became values."""
-        target = self.config.schema.target
-        return Source.of(target, self.config.data[target], self.config.folder).reading
+        return self.config.reading
 
     def predict(
         self,
