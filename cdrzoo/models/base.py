@@ -7,10 +7,12 @@ import itertools
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
+from unittest import mock
 
 import keras
 import tensorflow as tf
 from keras import ops, tree
+from keras.src.utils import summary_utils
 from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, SchemaError, shown
@@ -174,6 +176,19 @@ class CrossDomainModel(keras.Model):
         """Makes every variable. The schema says all that is needed, so no data has to be seen first."""
         rows = placeholder_rows(self.schema)
         self.call({name: rows[name] for name in self.training_domains}, training=False)
+
+    def summary(self, *args, **kwargs) -> None:
+        """Keras's `summary`."""
+        shape_of = summary_utils.format_layer_shape
+
+        def shown_shape(layer):
+            try:
+                return shape_of(layer)
+            except KeyError:  # of Keras before 3.13: one shape by name
+                return str(layer.compute_output_shape(**layer._build_shapes_dict))
+
+        with mock.patch.object(summary_utils, "format_layer_shape", shown_shape):
+            super().summary(*args, **kwargs)
 
     def compute_output_shape(self, input_shape):
         return {name: (next(iter(rows.values()))[0], 1) for name, rows in input_shape.items()}

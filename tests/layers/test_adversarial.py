@@ -301,7 +301,7 @@ def test_the_terms_of_a_batch_are_those_of_its_rows_one_domain_after_the_other()
     layer = DomainAlignment()
     h = {"films": C, "books": 2 * C[:3]}
     p = {"films": np.float32([[0.9], [0.1], [0.7], [0.2]]), "books": np.float32([[0.6], [0.3], [0.8]])}
-    y = {"films": np.float32([1, 0, 0, 1]), "books": np.float32([[1], [0], [1]])}
+    y = {"films": np.float32([[1], [0], [0], [1]]), "books": np.float32([[1], [0], [1]])}
     weight = {"books": np.float32([1.0, 2.0, 0.5])}
     layer.build((None, 3))
     found = layer.by_domain("books", h, y, p, weight)
