@@ -77,6 +77,7 @@ def result(**more) -> dict[str, object]:
         "seconds": 2.0,
         "best_epoch": 1,
         "epochs": 2,
+        "model": "dnn",
         "seed": 0,
         **more,
     }
@@ -88,7 +89,12 @@ def write_run(folder: pathlib.Path) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(config().to_dict()))
     (folder / "metrics.json").write_text(json.dumps(result()))
     part = {"rows": 3, "users": 2, "label": 0.5}
-    split = {"name": named("split"), "hash": named("hash"), "parts": {named("domain"): {"train": part}}}
+    split = {
+        "name": named("split"),
+        "hash": named("hash"),
+        "parts": {named("domain"): {"train": part}},
+        "data": {},
+    }
     (folder / "split.json").write_text(json.dumps(split))
     history = pd.DataFrame({"epoch": [1, 2], named("term"): [0.5, 0.4]})
     history.to_csv(folder / "history.csv", index=False)
