@@ -418,7 +418,8 @@ def _plain(value: Any) -> Any:
     """An argument as it stands in a configuration; a trained part without what only its own training needed."""
     if isinstance(value, keras.layers.Layer):
         config = keras.saving.serialize_keras_object(value)
-        config.pop("compile_config", None)
+        for own in ("compile_config", "build_config"):
+            config.pop(own, None)
         return config
     return list(value) if isinstance(value, (list, tuple)) else value
 

@@ -518,7 +518,7 @@ def test_numbers_that_mean_nothing_are_refused_by_name(exports, tmp_path, folder
         (["a=x"], "number of a version"),
         (["a b=1"], "no blanks"),
         (["a/b=1"], "no blanks"),
-        (["a=1", "a=1"], "given twice"),
+        (["a=1", "a=1"], "twice"),
         (["a=" + str(2**63 - 1)], "must name a version that is there"),
     ):
         assert cli.main(["label", str(folder), "films", *labels]) == 2
