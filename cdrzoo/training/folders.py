@@ -7,6 +7,7 @@ import pathlib
 import re
 import shutil
 import zipfile
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -71,10 +72,11 @@ def read_model(path: str | pathlib.Path) -> Any:
     return model
 
 
-def read_json(folder: pathlib.Path, name: str) -> dict[str, Any]:
+def read_json(folder: pathlib.Path, name: str, without: Collection[str] = ()) -> dict[str, Any]:
     """`metrics.json` or `split.json` of a run."""
-    found = files.read_json(folder / name, MEND, ENTRIES[name])
-    for entry in {"validation", "test", "parts", "data"} & set(ENTRIES[name]):
+    entries = [entry for entry in ENTRIES[name] if entry not in without]
+    found = files.read_json(folder / name, MEND, entries)
+    for entry in {"validation", "test", "parts", "data"} & set(entries):
         if not isinstance(found[entry], dict):
             raise InputError(f"{folder / name} is damaged ({entry!r} is no mapping). {MEND}")
     return found
