@@ -184,7 +184,7 @@ class CrossDomainModel(keras.Model):
         def shown_shape(layer):
             try:
                 return shape_of(layer)
-            except KeyError:  # of Keras before 3.13: one shape by name
+            except KeyError:  # Keras 3.12 takes one shape by name for a list of one
                 return str(layer.compute_output_shape(**layer._build_shapes_dict))
 
         with mock.patch.object(summary_utils, "format_layer_shape", shown_shape):

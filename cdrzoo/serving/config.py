@@ -19,13 +19,11 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from cdrzoo import files
-from cdrzoo.errors import InputError, shown
+from cdrzoo.errors import MAX_VERSION, InputError, shown
 
 FILE = "models.config"
 MOUNT = "/models"
 """Where the folder stands in the container."""
-MAX_VERSION = 2**63 - 1
-"""TensorFlow Serving's versions are int64."""
 
 BATCHING = """\
 # How TensorFlow Serving puts the requests of several clients together. Requests that are put together must be alike in

@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_status_pb2, prediction_log_pb2
 
-from cdrzoo.errors import InputError
+from cdrzoo.errors import MAX_VERSION, InputError
 from cdrzoo.export.graph import graph_session
 from cdrzoo.serving.checks import Contract, check_names, check_shapes, words
-from cdrzoo.serving.config import MAX_VERSION, Served, numbers_of, read_config, versions_of
+from cdrzoo.serving.config import Served, numbers_of, read_config, versions_of
 from cdrzoo.serving.limits import ROWS_A_RUN, VALUES_A_RUN, Refused, invalid, listed, quoted
 
 log = logging.getLogger(__name__)
