@@ -39,6 +39,8 @@ REQUEST_SECONDS = 20.0
 """A request must be here within this time of its first byte."""
 IDLE_SECONDS = 60.0
 """A connection over REST may be silent for so long."""
+LINGER_SECONDS, LINGER_BYTES = 5.0, 2**28
+"""What a client still sends after its last answer is read, and thrown away, for so long and so much."""
 
 
 class Refused(Exception):

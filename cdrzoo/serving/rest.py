@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import http.client
 import http.server
+import io
 import json
 import re
-import socket
 import threading
-import time
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,6 +16,7 @@ from urllib.parse import unquote
 
 import grpc
 
+from cdrzoo.serving.connections import Arriving, Closing
 from cdrzoo.serving.limits import (
     CONNECTIONS,
     IDLE_SECONDS,
@@ -81,6 +80,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     # A request's way ----------------------------------------------------------------------------------------------
 
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = io.BufferedReader(Arriving(self.connection, lambda: self.late))
+
     def handle_one_request(self) -> None:
         """Waits for a request, which must then be here in time, and answers it."""
         arrivals = self.server.arrivals
@@ -98,8 +101,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _cut(self) -> None:
         self.late = True
-        with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RD)
 
     def parse_request(self) -> bool:
         """The request line and the headers, which have a limit together."""
@@ -273,7 +274,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = _json(reply)
         if self.unread and self.command != "GET":  # what is left of the body would read as the next request
             self.close_connection = True
-            self._discard()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
@@ -284,20 +284,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
-
-    def _discard(self) -> None:
-        """Reads what a client is still sending, within reason: it looks for the answer only when it has sent all."""
-        self.server.arrivals.begin(self, 2, self._cut)
-        try:
-            left = 16 * self.server.max_bytes
-            if "Transfer-Encoding" not in self.headers:
-                given = self.headers.get("Content-Length", "").strip()
-                left = min(_whole(given), left) if given.isascii() and given.isdigit() else 0
-            self.connection.settimeout(2)
-            while left > 0 and (read := self.rfile.read1(min(left, 1 << 16))):
-                left -= len(read)
-        except (TimeoutError, ConnectionError):
-            pass
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What `http.server` itself turns away: broken request lines, headers and methods."""
@@ -354,6 +340,7 @@ class RestServer(http.server.ThreadingHTTPServer):
     def __init__(
         self, address: tuple[str, int], models: Models, max_bytes: int, lane: Lane, arrivals: Arrivals
     ):
+        self._closing = Closing()
         super().__init__(address, Handler)
         self.models = models
         self.max_bytes = max_bytes
@@ -362,7 +349,6 @@ class RestServer(http.server.ThreadingHTTPServer):
         self._busy = threading.Condition()
         self._working = 0
         self._connections = 0
-        self._turned_away: collections.deque[tuple[float, socket.socket]] = collections.deque()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Gives a connection its thread. Where all are taken, one that only waits makes room, or this one is told."""
@@ -370,9 +356,7 @@ class RestServer(http.server.ThreadingHTTPServer):
             with contextlib.suppress(OSError):
                 request.setblocking(False)
                 request.send(BUSY)
-                request.shutdown(socket.SHUT_WR)
-            self._turned_away.append((time.monotonic(), request))  # closed at once, it might lose the answer
-            return
+            return self.shutdown_request(request)
         with self._busy:
             self._connections += 1
         super().process_request(request, client_address)
@@ -385,11 +369,18 @@ class RestServer(http.server.ThreadingHTTPServer):
             with self._busy:
                 self._connections -= 1
 
+    def shutdown_request(self, request: Any) -> None:
+        """Ends a connection, whose client may still be sending."""
+        self._closing.add(request)
+
+    def server_close(self) -> None:
+        """Ends all."""
+        super().server_close()
+        self._closing.close()
+
     def service_actions(self) -> None:
-        """Between requests: closes what was turned away, and cuts off what takes too long."""
-        away, now = self._turned_away, time.monotonic()
-        while away and (len(away) > CONNECTIONS or away[0][0] < now - 1):
-            away.popleft()[1].close()
+        """Between requests: closes what has ended, and cuts off what takes too long."""
+        self._closing.sweep()
         self.arrivals.sweep()
 
     @contextlib.contextmanager

@@ -430,6 +430,45 @@ def test_every_request_line_gets_a_status_line(server):
     assert raw_bytes(server, head + many + b"\r\n").startswith(b"HTTP/1.1 431 ")
 
 
+def test_a_client_that_is_still_sending_reads_why_it_was_refused(exports, monkeypatch):
+    """Closed over unread bytes, the connection was reset, and the answer lost."""
+    monkeypatch.setattr(rest, "REQUEST_SECONDS", 0.5)
+    much = 12 * 2**20  # above what the sockets of both ends hold
+    line = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\n".encode()
+    sized = b"Content-Length: %d\r\n\r\n" % much
+
+    def status(connection, head):
+        connection.sendall(head)
+        for _ in range(much // 2**16):
+            connection.sendall(b"x" * 2**16)
+        return connection.recv(100)[9:12]
+
+    with Server(exports.folder, port=0, rest_port=0, max_bytes=200_000) as server:
+        address = ("127.0.0.1", server.rest_port)
+        for head, wanted in (
+            (line + b"X: ", b"431"),
+            (line + sized, b"413"),
+            (line.replace(b"films", b"none") + sized, b"404"),
+            (line + b"\r\n", b"411"),
+            (line + b"Transfer-Encoding: chunked\r\n\r\nfffffff\r\n", b"413"),
+            (line + b"Content-Type: image/png\r\n" + sized, b"415"),
+            (b"no request\r\n\r\n", b"400"),
+            (line.replace(b"localhost", b"rebound.example") + sized, b"403"),
+        ):
+            with socket.create_connection(address, timeout=10) as connection:
+                assert status(connection, head) == wanted
+        with socket.create_connection(address, timeout=10) as late:  # goes on when its time is over
+            late.sendall(line + b"Content-Length: 100000\r\n\r\n")
+            for _ in range(20):
+                late.sendall(b" ")
+                time.sleep(0.1)
+            assert late.recv(100)[9:12] == b"408"
+        monkeypatch.setattr(rest, "CONNECTIONS", 0)
+        monkeypatch.setattr(server._rest.arrivals, "evict", lambda most=0: False)
+        with socket.create_connection(address, timeout=10) as connection:
+            assert status(connection, line + sized) == b"503"
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST:{port}", "[::1]:{port}", None])
 def test_hosts_of_this_machine_are_answered(server, host):
     given = b"" if host is None else b"Host: %b\r\n" % host.format(port=server.rest_port).encode()
