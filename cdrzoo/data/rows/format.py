@@ -1,0 +1,189 @@
+"""The folder of prepared rows: what lies where, and what its columns hold.
+
+    prepared.json                      what this file reads and writes (`Rows`); it is there once all the rest is
+    schema.yaml                        the schema with the rows of its tables and the mean labels filled in
+    split.json                         the split's record, as a run keeps it
+    encoder/                           `Encoder.save`: vocabularies, means and deviations of all domains
+    encoder_target/                    the same of the target's training rows alone, as `Prepared.only(target)` has it
+    parts/DOMAIN/PART/00000.parquet    rows, `SHARD_ROWS` a file, in row groups of `GROUP_ROWS`
+    examples/DOMAIN/PART.parquet       its first `EXAMPLES` rows in the log's order, raw, as `Prepared.frame` gives them
+
+Training rows lie in an order that a hash of the row's number gives, one for all shards: file 00000 has the smallest
+hashes. Rows of valid and test lie in the order of their numbers. Neither depends on how many partitions made them.
+
+Columns of a shard, `n` rows:
+
+    ids        FixedSizeList<int32>[W]     all ids of a row side by side, in the order of `DomainRows.ids`; 0 is padding
+    numbers    FixedSizeList<float32>[M]   all numbers, in the order of `DomainRows.numbers`; where a domain has some
+    label      float32                     what is trained on (0 or 1 for clicks)
+    weight     float32                     where the domain's rows are weighted
+    user, item string or int64             raw keys, "" or -1 where missing; where the domain has them
+    row        int64                       the row's number: its place in the log; of a drawn negative a number beyond
+                                           the log's rows: rows + place of its event * per_positive + which it is
+
+and in the target's:
+
+    target_rows, source_rows int32         training events of the row's user in the target, and in all sources
+    item_rows  int32                       training events of the row's item in the target
+    slice.COLUMN                           raw values of a column of `slices`, as `Prepared.values` gives them
+
+The target alone knows other ids: `encoder_target` has the vocabularies of `schema.only(target)`. Whatever it knows
+`encoder` knows, so a row of one table is a row of the other by a map over the vocabulary: 0 to 0, 1 to 1, an id to its
+row there or to 1. `ids_of_target` makes these maps; numbers are the same in both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from cdrzoo.data.encoder import Encoder
+from cdrzoo.data.raw import as_numbers
+from cdrzoo.errors import DataError
+from cdrzoo.files import read_json
+from cdrzoo.schema import FIRST_KNOWN, PADDING, Domain, Schema
+
+FORMAT = 1
+FILE = "prepared.json"
+PARTS = ("train", "valid", "test")
+SHARD_ROWS = 262_144
+"""Rows of a shard; the last of a part has fewer."""
+GROUP_ROWS = 8_192
+"""Rows of a row group: what is read at once."""
+EXAMPLES = 1_024
+"""Raw rows that are kept of each part."""
+SLICE = "slice."
+MEND = "Prepare the rows again (cdrzoo prepare)."
+
+
+@dataclasses.dataclass(frozen=True)
+class PartRows:
+    """One part of one domain.
+
+    Args:
+        rows: how many.
+        shards: files with how many rows each, `[("parts/films/train/00000.parquet", 262144), ...]`.
+        labels: sum of the labels.
+        users, items: distinct ones, without the missing; `None` where the domain has no such key.
+    """
+
+    rows: int
+    shards: tuple[tuple[str, int], ...]
+    labels: float
+    users: int | None = None
+    items: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class DomainRows:
+    """One domain.
+
+    Args:
+        ids: features of ids with their width (1 for a single id), as they lie side by side in the column `ids`.
+        numbers: features of numbers, likewise.
+        weighted: whether there is a column `weight`.
+        parts: by name: train, valid, test.
+    """
+
+    ids: tuple[tuple[str, int], ...]
+    numbers: tuple[str, ...]
+    weighted: bool
+    parts: Mapping[str, PartRows]
+
+    @property
+    def width(self) -> int:
+        """Ids of a row."""
+        return sum(width for _, width in self.ids)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """What `prepared.json` says.
+
+    Args:
+        key: hash of the schema, the data's files and the settings that the rows were made of.
+        made_of: these themselves, to be compared with what is asked for.
+        split: as `Split.to_dict`.
+        slices: columns of the target by whose values metrics are given, too.
+        domains: by name.
+        warnings: what is doubtful about the data.
+    """
+
+    key: str
+    made_of: Mapping[str, Any]
+    split: Mapping[str, Any]
+    slices: tuple[str, ...]
+    domains: Mapping[str, DomainRows]
+    warnings: tuple[str, ...] = ()
+
+    def save(self, folder: str | pathlib.Path) -> None:
+        """Writes `prepared.json`, whole or not at all."""
+        text = json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2)
+        path = pathlib.Path(folder) / FILE
+        path.with_suffix(".tmp").write_text(text + "\n", encoding="utf-8")
+        path.with_suffix(".tmp").replace(path)
+
+    @classmethod
+    def load(cls, folder: str | pathlib.Path) -> Rows:
+        """Reads it.
+
+        Raises:
+            InputError: it is missing or damaged.
+            DataError: it has another format.
+        """
+        found = read_json(pathlib.Path(folder) / FILE, MEND, ("format", "key", "domains"))
+        if found.pop("format") != FORMAT:
+            raise DataError(f"{folder} has another format than {FORMAT}, which this version reads. {MEND}")
+        domains = {
+            name: DomainRows(
+                tuple((feature, width) for feature, width in domain["ids"]),
+                tuple(domain["numbers"]),
+                domain["weighted"],
+                {
+                    part: PartRows(**{**rows, "shards": tuple(map(tuple, rows["shards"]))})
+                    for part, rows in domain["parts"].items()
+                },
+            )
+            for name, domain in found.pop("domains").items()
+        }
+        found |= {"slices": tuple(found["slices"]), "warnings": tuple(found["warnings"])}
+        return cls(domains=domains, **found)
+
+
+def layout(domain: Domain) -> tuple[tuple[tuple[str, int], ...], tuple[str, ...]]:
+    """`DomainRows.ids` and `.numbers` of a domain."""
+    ids = tuple((f.name, f.length if f.kind == "ids" else 1) for f in domain.features if f.kind != "number")
+    return ids, tuple(f.name for f in domain.features if f.kind == "number")
+
+
+def fixed(values: np.ndarray) -> pa.Array:
+    """`[n, width]` as a column of lists of one size."""
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+
+
+def ids_of_target(encoder: Encoder, target: Encoder, schema: Schema) -> dict[str, np.ndarray | None]:
+    """By table of the target, int32 [rows]: row in `encoder_target` of each row in `encoder`; `None`: the same.
+
+    Args:
+        encoder, target: read from `encoder` and `encoder_target`.
+        schema: that of `encoder`.
+    """
+    maps: dict[str, np.ndarray | None] = {}
+    for table in target.schema.tables:
+        if table.hash_buckets is not None:
+            maps[table.name] = None
+            continue
+        own, every = target.vocabularies[table.name], encoder.vocabularies[table.name]
+        if as_numbers(target.schema, table.name) and not as_numbers(schema, table.name):
+            own = own.astype(str).astype(object)
+        at = pd.Index(own, dtype=own.dtype).get_indexer(pd.Index(every, dtype=every.dtype))
+        maps[table.name] = np.concatenate([[PADDING, 1], at + FIRST_KNOWN]).astype(np.int32)
+    return maps
