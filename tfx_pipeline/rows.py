@@ -118,29 +118,49 @@ def first_examples(folder: str, count: int) -> np.ndarray:
     return np.array(found, object)
 
 
-def read(files: Sequence[str], spec: dict[str, Any]) -> dict[str, np.ndarray]:
-    """All transformed examples of some files.
+def read(files: Sequence[str], spec: dict[str, Any], domain: Domain) -> Part:
+    """All transformed examples of some files, as a model's batches take them; held once, in 32 bits.
 
     Args:
         files: TFRecord files, gzipped as Transform writes them.
-        spec: what to parse, all of fixed length.
+        spec: of transformed examples, all of fixed length.
+        domain: whose rows they are.
     """
     import tensorflow as tf
 
-    batches = tf.data.TFRecordDataset(list(files), compression_type="GZIP").batch(_BATCH_ROWS)
-    parsed = list(batches.map(lambda rows: tf.io.parse_example(rows, spec)).as_numpy_iterator())
-    return {name: np.concatenate([batch[name] for batch in parsed]) for name in spec} if parsed else {}
+    from cdrzoo.data.batches import Part, shapes_of, stacked
+    from cdrzoo.data.raw import factorize
+
+    shapes = shapes_of(domain)
+    names = {of: [f for f, (is_id, _) in shapes.items() if is_id == of] for of in (True, False)}
+    widths = {of: sum(shapes[f][1] or 1 for f in found) for of, found in names.items()}
+    others = [LABEL, WEIGHT, *([USER] if domain.user else [])]
+
+    def pack(rows: Any) -> Any:
+        found = tf.io.parse_example(rows, {name: spec[name] for name in [*shapes, *others]})
+        packed = []
+        for of, dtype in ((True, tf.int32), (False, tf.float32)):
+            columns = [tf.reshape(tf.cast(found[f], dtype), [-1, shapes[f][1] or 1]) for f in names[of]]
+            packed.append(tf.concat(columns, 1) if columns else tf.zeros([tf.size(rows), 0], dtype))
+        return (*packed, *(found[name] for name in others))
+
+    batches = tf.data.TFRecordDataset(list(files), compression_type="GZIP").batch(_BATCH_ROWS).map(pack)
+    blocks: list[list[np.ndarray]] = [[] for _ in range(2 + len(others))]
+    known: dict[bytes, bytes] = {}  # a user's rows share his key
+    for batch in batches.as_numpy_iterator():
+        for column, values in zip(blocks, batch, strict=True):
+            if values.dtype == object:
+                codes, keys = factorize(values)
+                values = np.array([known.setdefault(key, key) for key in keys], object)[codes]
+            column.append(values)
+    ids, numbers = stacked(blocks[0], widths[True], np.int32), stacked(blocks[1], widths[False], np.float32)
+    y, weight, *user = (np.concatenate(column) for column in blocks[2:])
+    return Part.of(shapes, ids, numbers, y, weight if (weight != 1).any() else None, *user)
 
 
-def part(domain: Domain, columns: dict[str, np.ndarray]) -> Part:
-    """The rows of one domain as a model's batches take them."""
-    from cdrzoo.data import Part
+def numbers(files: Sequence[str], spec: Any) -> np.ndarray:
+    """The column `row.numbers` of the first transformed example."""
+    import tensorflow as tf
 
-    types = {f.name: np.float32 if f.kind == "number" else np.int32 for f in domain.features}
-    weight = columns[WEIGHT]
-    return Part(
-        x={name: columns[name].astype(kind) for name, kind in types.items()},
-        y=columns[LABEL].reshape(-1, 1),
-        weight=weight if (weight != 1).any() else None,
-        user=columns[USER] if domain.user else None,
-    )
+    first = tf.data.TFRecordDataset(list(files), compression_type="GZIP").take(1).as_numpy_iterator()
+    return tf.io.parse_single_example(next(first), {"": spec})[""].numpy()

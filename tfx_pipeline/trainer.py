@@ -56,15 +56,10 @@ class TransformedRows(data.Prepared):
             for part in ("train", "valid"):
                 mine = [pattern for pattern in files if f"/Split-{domain.name}_{part}/" in pattern]
                 found = sorted(file for pattern in mine for file in tf.io.gfile.glob(pattern))
-                if not found:
-                    continue
-                wanted = [f.name for f in domain.features] + [rows.LABEL, rows.WEIGHT, rows.USER]
-                if NUMBERS in spec and numbers is None:
-                    wanted.append(NUMBERS)
-                columns = rows.read(found, {name: spec[name] for name in wanted})
-                if NUMBERS in columns:
-                    numbers = columns[NUMBERS][0]
-                self.parts[domain.name][part] = rows.part(domain, columns)
+                if found:
+                    self.parts[domain.name][part] = rows.read(found, spec, domain)
+                if found and NUMBERS in spec and numbers is None:
+                    numbers = rows.numbers(found, spec[NUMBERS])
         self.encoder = encoder(schema, transform, numbers)
         trained = {name: parts["train"] for name, parts in self.parts.items()}
         means = {name: float(np.average(p.y[:, 0], weights=p.weight)) for name, p in trained.items()}

@@ -6,25 +6,32 @@ Rows are never mapped one by one: an epoch is an order of row numbers, and a ste
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cdrzoo.data.raw import factorize
 from cdrzoo.errors import DataError, is_whole, shown
+from cdrzoo.schema import Domain
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 EPOCHS = ("target", "longest")
 
+Shapes = Mapping[str, tuple[bool, int | None]]
+"""Of each feature, whether it holds ids, and how many a row; `None`: one value, no sequence."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Part:
     """Encoded rows of one domain.
+
+    They are held once: `packed` lays them side by side, and the arrays of `x` are views of that from then on.
 
     Args:
         x: feature to array: id int32 [n], ids int32 [n, length], number float32 [n].
@@ -40,6 +47,65 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @functools.cached_property
+    def packed(self) -> tuple[np.ndarray, np.ndarray]:
+        """All ids of a row side by side, int32 `[n, W]`, and all its numbers, float32 `[n, M]`, in the order of `x`."""
+        ids = [name for name, values in self.x.items() if values.dtype == np.int32]
+        return self._pack(ids, np.int32), self._pack([n for n in self.x if n not in ids], np.float32)
+
+    @classmethod
+    def of(
+        cls,
+        shapes: Shapes,
+        ids: np.ndarray,
+        numbers: np.ndarray,
+        y: np.ndarray,
+        weight: np.ndarray | None = None,
+        user: np.ndarray | None = None,
+    ) -> Part:
+        """Rows that are `packed` already."""
+        x, starts = {}, {True: 0, False: 0}
+        for feature, (is_id, width) in shapes.items():
+            start = starts[is_id]
+            starts[is_id] += width or 1
+            of = ids if is_id else numbers
+            x[feature] = of[:, start : start + width] if width else of[:, start]
+        part = cls(x, y.reshape(-1, 1), weight, user)
+        part.__dict__["packed"] = ids, numbers
+        return part
+
+    def _pack(self, names: Sequence[str], dtype: Any) -> np.ndarray:
+        widths = [math.prod(self.x[name].shape[1:]) for name in names]
+        found = aligned((len(self), sum(widths)), dtype)
+        for name, stop, width in zip(names, np.cumsum(widths).tolist(), widths, strict=True):
+            view = found[:, stop - width : stop] if self.x[name].ndim == 2 else found[:, stop - 1]
+            view[...] = self.x[name]
+            self.x[name] = view  # the array that stood there goes: no more than one is held twice
+        return found
+
+
+def shapes_of(domain: Domain) -> Shapes:
+    """The features of a domain as they lie in its encoded rows."""
+    return {f.name: (f.kind != "number", f.length if f.kind == "ids" else None) for f in domain.features}
+
+
+def stacked(blocks: list[np.ndarray], width: int, dtype: Any) -> np.ndarray:
+    """Blocks `[any, width]` one behind the other, `aligned`; each block goes as it is copied."""
+    found, start = aligned((sum(map(len, blocks)), width), dtype), 0
+    for at, block in enumerate(blocks):
+        found[start : start + len(block)] = block
+        start += len(block)
+        blocks[at] = block[:0].copy()
+    return found
+
+
+def aligned(shape: Sequence[int], dtype: Any) -> np.ndarray:
+    """An array, uninitialised, at an address from which TensorFlow reads it without a copy."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.empty(size + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def training_batches(
@@ -252,50 +318,56 @@ def _partners(parts: Mapping[str, Part], target: str) -> tuple[np.ndarray, dict[
 def _gather(parts: Mapping[str, Part]) -> Any:
     """Row numbers by domain to a batch.
 
-    All ids of a domain lie side by side in one matrix and all numbers in another, so a step gathers twice a domain,
-    however many features it has, and the bytes of a row lie together.
+    The bytes of a row lie together, so a step gathers two or three times a domain, however many features it has.
     """
     import tensorflow as tf
 
     weighted = any(part.weight is not None for part in parts.values())
-    packed = {}
+    held, shapes = {}, {}
     for name, part in parts.items():
-        ids = {
-            f: a.reshape(len(part), math.prod(a.shape[1:])) for f, a in part.x.items() if a.dtype == np.int32
-        }
-        numbers = {f: a.reshape(len(part), 1) for f, a in part.x.items() if a.dtype != np.int32}
-        numbers["@y"] = part.y.reshape(-1, 1)
+        columns = [part.y.reshape(-1, 1)]
         if weighted:
-            numbers["@w"] = (
-                np.ones((len(part), 1), np.float32) if part.weight is None else part.weight.reshape(-1, 1)
-            )
-        with tf.device("CPU:0"):
-            packed[name] = (
-                tf.constant(np.concatenate(list(ids.values()), 1)) if ids else None,
-                tf.constant(np.concatenate(list(numbers.values()), 1)),
-                {f: a.shape[1] for f, a in ids.items()},
-                list(numbers),
-            )
+            columns.append(np.ones_like(columns[0]) if part.weight is None else part.weight.reshape(-1, 1))
+        held[name] = [*map(_tensor, part.packed), _tensor(np.concatenate(columns, 1, dtype=np.float32))]
+        shapes[name] = {
+            f: (values.dtype == np.int32, values.shape[1] if values.ndim == 2 else None)
+            for f, values in part.x.items()
+        }
 
     def gather(rows: dict[str, tf.Tensor]) -> Any:
-        x: dict[str, Any] = {}
-        y: dict[str, Any] = {}
-        w: dict[str, Any] = {}
-        for name, part in parts.items():
-            ids, numbers, widths, columns = packed[name]
-            found = {}
-            if ids is not None:
-                pieces = tf.split(tf.gather(ids, rows[name]), list(widths.values()), axis=1)
-                for (feature, _width), piece in zip(widths.items(), pieces, strict=True):
-                    found[feature] = piece if part.x[feature].ndim == 2 else tf.reshape(piece, [-1])
-                    if part.x[feature].ndim == 1 and rows[name].shape[0] is not None:
-                        found[feature].set_shape([rows[name].shape[0]])
-            pieces = tf.unstack(tf.gather(numbers, rows[name]), axis=1)
-            found.update(zip(columns, pieces, strict=True))
-            y[name] = found.pop("@y")[:, None]
-            if weighted:
-                w[name] = found.pop("@w")
-            x[name] = {feature: found[feature] for feature in part.x}
-        return (x, y, w) if weighted else (x, y)
+        return unpack(
+            shapes, {name: [tf.gather(each, rows[name]) for each in found] for name, found in held.items()}
+        )
 
     return gather
+
+
+def _tensor(values: np.ndarray) -> tf.Tensor:
+    """The same memory as a tensor, if it is `aligned`."""
+    import tensorflow as tf
+
+    if values.size and values.ctypes.data % 64 == 0:
+        return tf.experimental.dlpack.from_dlpack(values.__dlpack__())
+    with tf.device("CPU:0"):
+        return tf.constant(values)
+
+
+def unpack(shapes: Mapping[str, Shapes], rows: Mapping[str, Sequence[tf.Tensor]]) -> Any:
+    """A batch of packed rows: by domain their ids `[B, W]`, numbers `[B, M]`, and labels with or without weights."""
+    import tensorflow as tf
+
+    x, y, w = {}, {}, {}
+    for name, (ids, numbers, labels) in rows.items():
+        of_ids = {f: width for f, (is_id, width) in shapes[name].items() if is_id}
+        pieces = tf.split(ids, [width or 1 for width in of_ids.values()], axis=1) if of_ids else ()
+        found = {
+            f: piece if of_ids[f] else tf.squeeze(piece, 1) for f, piece in zip(of_ids, pieces, strict=True)
+        }
+        of_numbers = [f for f in shapes[name] if f not in of_ids]
+        if of_numbers:
+            found.update(zip(of_numbers, tf.unstack(numbers, len(of_numbers), axis=1), strict=True))
+        x[name] = {f: found[f] for f in shapes[name]}
+        y[name] = labels[:, :1]
+        if labels.shape[1] == 2:
+            w[name] = labels[:, 1]
+    return (x, y, w) if w else (x, y)

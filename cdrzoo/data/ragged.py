@@ -106,8 +106,12 @@ class Ragged:
 
     def flat(self, length: int) -> tuple[np.ndarray, np.ndarray]:
         """The last `length` values of every row one after the other, and how many each row has."""
-        places = dataclasses.replace(self, values=np.arange(len(self.values))).last(length, -1)
-        return self.values[places[places >= 0]], (places >= 0).sum(1)
+        lengths = np.minimum(self.lengths(), length)
+        stops = np.cumsum(lengths)
+        places = np.arange(lengths.sum()) + np.repeat(self.stops - stops, lengths)
+        if self.skip is not None:  # as in `last`
+            places -= places <= np.repeat(np.where(self._skipping(), self.skip, -1), lengths)
+        return self.values[places], lengths
 
     def to_lists(self, length: int | None = None) -> np.ndarray:
         """Object [n]: every row as an array of its values (its last `length`)."""

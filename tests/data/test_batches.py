@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cdrzoo.data import Part, evaluation_batches, training_batches
+from cdrzoo.data import Part, batches, evaluation_batches, training_batches
 from cdrzoo.errors import DataError
 
 
@@ -225,3 +225,17 @@ def test_more_mistakes():
         training_batches(PARTS, "music", 5)
     with pytest.raises(DataError, match="'books' has no training rows"):
         training_batches({**PARTS, "books": part(0)}, "films", 5)
+
+
+def test_rows_are_held_once():
+    held = part(50)
+    before = {name: values.copy() for name, values in held.x.items()}
+    ids, numbers = held.packed
+    assert all(
+        np.shares_memory(values, numbers if name == "price" else ids) for name, values in held.x.items()
+    )
+    for name, values in before.items():
+        np.testing.assert_array_equal(held.x[name], values)
+    tensor = batches._tensor(ids)
+    ids[0, 0] = 77  # the tensor is the same memory
+    assert tensor[0, 0] == 77 and held.x["item"][0] == 77

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
-from cdrzoo.data.readers import Wanted, as_written, chunks, column_names, files, joined, read
+from cdrzoo.data.readers import Wanted, as_written, chunks, column_names, conversion, files, joined, read
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Reading
 
@@ -437,3 +438,19 @@ def test_only_wanted_columns_are_converted(tmp_path):
     assert list(read(path, {"user": WANTED["user"]})["user"]) == ["a", "b"]
     assert column_names(path) == ["user", "junk"]
     assert files(path) == [path]
+
+
+def test_more_text_than_one_array_holds_is_read_piece_by_piece(tmp_path, monkeypatch):
+    wanted = {"tags": Wanted("tags", "string", many=True), "user": Wanted("user", "string")}
+    path = tmp_path / "rows.parquet"
+    table = pa.table({"user": ROWS["user"] * 3, "tags": ROWS["tags"] * 3})
+    parquet.write_table(table, path, row_group_size=4)
+    whole = read(path, wanted)
+    monkeypatch.setattr(conversion, "_TEXT_BYTES", 10)
+    pieces = read(path, wanted)
+    assert pieces["user"].tolist() == whole["user"].tolist() == ROWS["user"] * 3
+    assert [list(row) for row in pieces["tags"].to_lists()] == [list(row) for row in whole["tags"].to_lists()]
+    broken = pa.table({"user": ["1"] * 9 + ["x"]})
+    parquet.write_table(broken, path, row_group_size=4)
+    with pytest.raises(DataError, match="row 10"):
+        read(path, {"user": Wanted("user", "int64")})

@@ -27,7 +27,9 @@ from cdrzoo.schema.overview import Block, as_html
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_ROW_GROUP = 65_536
+_TABLE_ROWS = 65_536
+_ROW_GROUP = 8_192
+"""Rows that a file gives at once: many, so that whoever reads in random order mixes well."""
 
 
 def prepare(
@@ -346,8 +348,8 @@ class Prepared:
     def tables(self, domain: str, part: str) -> Iterator[pa.Table]:
         """Raw rows of a part as `frame` gives them, as Arrow tables of some ten thousand rows, in order."""
         rows = self.split.parts[domain][part]
-        for low in range(0, len(rows), _ROW_GROUP):
-            yield _arrow(self._raw(domain, rows[low : low + _ROW_GROUP]))
+        for low in range(0, len(rows), _TABLE_ROWS):
+            yield _arrow(self._raw(domain, rows[low : low + _TABLE_ROWS]))
 
     def write(self, folder: str | pathlib.Path) -> None:
         """Writes every part to `DOMAIN/PART.parquet` as examples, drawn negatives included, and `split.json`.
@@ -372,7 +374,7 @@ class Prepared:
                             writer = stack.enter_context(
                                 parquet.ParquetWriter(str(folder / domain / f"{part}.parquet"), table.schema)
                             )
-                        writer.write_table(table)
+                        writer.write_table(table, row_group_size=_ROW_GROUP)
         (folder / "split.json").write_text(
             json.dumps(self.split.to_dict(), indent=2) + "\n", encoding="utf-8"
         )

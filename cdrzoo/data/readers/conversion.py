@@ -19,9 +19,16 @@ from cdrzoo.errors import shown
 RowOf = Callable[[int], int]
 """The row of the file that the value at a place stands in."""
 
+_TEXT_BYTES = 2**31 - 1
+"""What one array with offsets of 32 bits can hold."""
+
 
 def convert(array: Any, want: Wanted, where: str, row: int) -> Any:
     """A raw column in the wanted type; `row` rows of the file came before it."""
+    if isinstance(array, pa.ChunkedArray) and array.num_chunks > 1 and array.nbytes > _TEXT_BYTES:
+        rows = np.cumsum([row] + [len(chunk) for chunk in array.chunks])
+        pieces = zip(array.chunks, rows.tolist(), strict=False)
+        return concatenate([convert(chunk, want, where, before) for chunk, before in pieces])
     if isinstance(array, Values) and not want.many:
         return _scalars(
             inferred(array.values, want, where, lambda at: row + at), want, where, lambda at: row + at
@@ -34,7 +41,7 @@ def convert(array: Any, want: Wanted, where: str, row: int) -> Any:
     if not _is_list(array.type):
         if not (_is_text(array.type) or pa.types.is_integer(array.type)):
             raise wrong(want, where, row, str(array.type), "lists of ids, or text joined by a separator")
-        text = array.cast(pa.string())
+        text = array if _is_text(array.type) else array.cast(pa.string())
         array = pc.split_pattern(pc.if_else(pc.equal(text, ""), None, text), want.reading.separator)
     lengths = np.asarray(pc.fill_null(pc.list_value_length(array), 0), np.int64)
     stops = np.cumsum(lengths)
@@ -169,7 +176,7 @@ def _strings(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> np.nda
 
 def _text_of_bytes(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> pa.Array:
     try:
-        return array.cast(pa.string())
+        return array.cast(pa.large_string() if pa.types.is_large_binary(array.type) else pa.string())
     except pa.ArrowInvalid:
         return inferred(array.to_pylist(), want, where, row_of)  # says in which row it is no UTF-8
 
@@ -184,7 +191,7 @@ def _numbers(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> np.nda
     if _is_bytes(kind):
         array = _text_of_bytes(array, want, where, row_of)
     if _is_text(array.type):
-        array = _parsed(array.cast(pa.string()), want, where, row_of)
+        array = _parsed(array, want, where, row_of)
     elif pa.types.is_boolean(kind):
         array = array.cast(pa.int64())
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
