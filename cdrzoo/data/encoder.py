@@ -14,6 +14,7 @@ import pandas as pd
 from cdrzoo.data.ragged import Ragged, in_step
 from cdrzoo.data.raw import MISSING, as_numbers, factorize
 from cdrzoo.data.readers import columns_of
+from cdrzoo.data.statistics import Counts, Moments, Statistics
 from cdrzoo.errors import DataError
 from cdrzoo.files import read_json, reading
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature, Schema
@@ -57,31 +58,56 @@ class Encoder:
         Raises:
             DataError: when a domain is missing, or an id holds a line break.
         """
-        counts = {table.name: _Counts() for table in self.schema.tables if table.hash_buckets is None}
-        moments: dict[str, dict[str, _Moments]] = {}
+        found = {}
         for domain in self.schema.domains:
             if domain.name not in rows:
                 raise DataError(
                     f"The encoder needs the training rows of every domain; {domain.name!r} is missing."
                 )
-            numbers = moments[domain.name] = {
-                f.name: _Moments() for f in domain.features if f.kind == "number"
-            }
+            found[domain.name] = Statistics()
             for chunk in _chunks(rows[domain.name]):
-                columns = columns_of(chunk, domain.features, f"Domain {domain.name!r}")
-                for feature in domain.features:
-                    values = columns[feature.column]
-                    if feature.kind == "number":
-                        numbers[feature.name].add(_number(values, feature))
-                    elif feature.table in counts:
-                        self._count(counts[feature.table], values, feature)
-        self.numbers = {name: {f: m.result() for f, m in found.items()} for name, found in moments.items()}
+                found[domain.name].merge(self.statistics(domain.name, chunk))
+        return self.learn(found)
+
+    def statistics(self, domain: str, rows: Any) -> Statistics:
+        """What training rows of one domain teach; statistics of several pieces add up (`Statistics.merge`).
+
+        Args:
+            domain: the domain.
+            rows: a DataFrame, or a mapping from column to values.
+        """
+        features = self.schema.domain(domain).features
+        columns = columns_of(rows, features, f"Domain {domain!r}")
+        found = Statistics()
+        for feature in features:
+            values = columns[feature.column]
+            if feature.kind == "number":
+                found.moments.setdefault(feature.name, Moments()).add(_number(values, feature))
+            elif self.schema.table(feature.table).hash_buckets is None:
+                self._count(found.counts.setdefault(feature.name, Counts()), values, feature)
+        return found
+
+    def learn(self, statistics: Mapping[str, Statistics]) -> Encoder:
+        """Takes the statistics of the training rows of every domain; gives the encoder itself."""
+        counts = {table.name: Counts() for table in self.schema.tables if table.hash_buckets is None}
+        self.numbers = {domain.name: {} for domain in self.schema.domains}
+        for domain in self.schema.domains:
+            found = statistics[domain.name]
+            for feature in domain.features:
+                if feature.kind == "number":
+                    moments = found.moments.get(feature.name, Moments())
+                    self.numbers[domain.name][feature.name] = moments.result()
+                elif feature.table in counts:
+                    counts[feature.table].merge(found.counts.get(feature.name, Counts()))
         self.set_vocabularies(
-            {name: count.result(self.schema.table(name).min_count) for name, count in counts.items()}
+            {
+                name: found.result(self.schema.table(name).min_count, as_numbers(self.schema, name))
+                for name, found in counts.items()
+            }
         )
         return self
 
-    def _count(self, counts: _Counts, values: Any, feature: Feature) -> None:
+    def _count(self, counts: Counts, values: Any, feature: Feature) -> None:
         weights = None
         if isinstance(values, Ragged):
             values = values.compress(values.values != MISSING[feature.dtype])
@@ -305,50 +331,3 @@ def _hash(keys: np.ndarray, buckets: int) -> np.ndarray:
         return np.zeros(len(keys), np.int32)
     hashed = tf.strings.to_hash_bucket_fast(tf.constant(distinct.astype(object)), buckets).numpy()
     return (hashed[codes] + FIRST_KNOWN).astype(np.int32)
-
-
-class _Counts:
-    """Occurrences of each id, chunk by chunk."""
-
-    def __init__(self) -> None:
-        self.parts: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def add(self, tokens: np.ndarray, weights: np.ndarray | None) -> None:
-        codes, distinct = factorize(tokens)
-        self.parts.append((distinct, np.bincount(codes, weights, minlength=len(distinct)).astype(np.int64)))
-        if len(self.parts) > 64:
-            self.parts = [self._merged()]
-
-    def _merged(self) -> tuple[np.ndarray, np.ndarray]:
-        if not self.parts:
-            return np.array([], object), np.array([], np.int64)
-        tokens, counts = (np.concatenate(columns) for columns in zip(*self.parts, strict=True))
-        codes, distinct = factorize(tokens)
-        return distinct, np.bincount(codes, counts, minlength=len(distinct)).astype(np.int64)
-
-    def result(self, min_count: int) -> np.ndarray:
-        tokens, counts = self._merged()
-        tokens, counts = tokens[counts >= min_count], counts[counts >= min_count]
-        order = np.argsort(tokens, kind="stable")
-        return tokens[order][np.argsort(-counts[order], kind="stable")]
-
-
-class _Moments:
-    """Mean and deviation, chunk by chunk (Chan, Golub and LeVeque's update)."""
-
-    def __init__(self) -> None:
-        self.count, self.mean, self.squares = 0, 0.0, 0.0
-
-    def add(self, values: np.ndarray) -> None:
-        values = values[~np.isnan(values)]
-        if not len(values):
-            return
-        mean, total = float(values.mean()), self.count + len(values)
-        step = mean - self.mean
-        self.squares += float(((values - mean) ** 2).sum()) + step**2 * self.count * len(values) / total
-        self.mean += step * len(values) / total
-        self.count = total
-
-    def result(self) -> tuple[float, float]:
-        deviation = (self.squares / self.count) ** 0.5 if self.count else 0.0
-        return self.mean, deviation if deviation > 1e-12 * max(1.0, abs(self.mean)) else 1.0

@@ -15,6 +15,7 @@ import pandas as pd
 
 from cdrzoo import files, models
 from cdrzoo.data import quality
+from cdrzoo.data.preparation import splits
 from cdrzoo.errors import COUNTS, InputError, check_whole
 from cdrzoo.evaluation.groups import rows_of
 from cdrzoo.evaluation.lift import calibration, measure
@@ -168,11 +169,12 @@ def _given(twin: pathlib.Path, folder: pathlib.Path, config: RunConfig) -> RunCo
     other = folders.read_config(twin)
     if other.domains != "target":
         raise InputError(f"The twin {twin} saw sources, too. Give a run with `domains: target`.")
-    hashes = [folders.read_json(each, "split.json")["hash"] for each in (folder, twin)]
-    if hashes[0] != hashes[1] or config.schema.target != other.schema.target:
+    records = [folders.read_json(each, "split.json") for each in (folder, twin)]
+    if not splits.same(*records) or config.schema.target != other.schema.target:
         raise InputError(
-            f"{folder} and its twin {twin} were not tested on the same rows (splits {hashes[0][:12]} and "
-            f"{hashes[1][:12]}). Train the twin with the same data and split, or leave --twin out."
+            f"{folder} and its twin {twin} were not tested on the same rows (splits "
+            f"{records[0]['hash'][:12]} and {records[1]['hash'][:12]}). Train the twin with the same data and split, "
+            "or leave --twin out."
         )
     return other
 

@@ -14,6 +14,7 @@ import keras
 import pandas as pd
 
 from cdrzoo import data, files, models
+from cdrzoo.data.preparation import splits
 from cdrzoo.errors import InputError
 from cdrzoo.models.base import CrossDomainModel
 from cdrzoo.training.config import RunConfig
@@ -229,7 +230,7 @@ def check_data(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path,
     """Raises an `InputError` if the rows of a run are not what they were when it was begun."""
     before, now = read_json(folder, "split.json"), trained_on(config, prepared)
     changed = [domain for domain, files in now["data"].items() if files != before["data"].get(domain)]
-    if changed or before["hash"] != now["hash"]:
+    if changed or not splits.same(before, now):
         what = f" of {', '.join(changed)}" if changed else ""
         raise InputError(
             f"The data{what} has changed since the run in {folder} was begun: its split was {before['hash'][:12]}, "

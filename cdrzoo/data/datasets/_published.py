@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cdrzoo.data.preparation.splits import fingerprints
+from cdrzoo.data.preparation.keys import fingerprints
 from cdrzoo.data.readers.paths import arrow_stream, clear_errors
 from cdrzoo.errors import DataError, shown
 

@@ -23,6 +23,27 @@ def drawn(columns: Sequence[np.ndarray], seed: int) -> np.ndarray:
     return _mix(fingerprints(columns) ^ _mix(np.array([seed], np.uint64)))
 
 
+def totals(keys: np.ndarray) -> tuple[int, int]:
+    """Two sums over keys, modulo 2**64, that name the keys in any order. Those of several pieces add up."""
+    salted = (_mix(keys ^ _mix(np.array([salt], np.uint64))) for salt in (1, 2))
+    return tuple(int(np.add.reduce(mixed, dtype=np.uint64)) for mixed in salted)  # type: ignore[return-value]
+
+
+def counted(seeds: Sequence[int], *counters: np.ndarray) -> np.ndarray:
+    """uint64 [n]: random bits for each row of `counters`, int64 [n] each, that depend on it and the seeds alone."""
+    state = np.zeros(1, np.uint64)
+    for seed in seeds:
+        state = _mix(state ^ np.array([seed], np.uint64))
+    for counter in counters:
+        state = _mix(state ^ counter.astype(np.int64).view(np.uint64))
+    return state
+
+
+def uniform(seeds: Sequence[int], *counters: np.ndarray) -> np.ndarray:
+    """float64 [n], at least 0 and below 1, likewise."""
+    return (counted(seeds, *counters) >> np.uint64(11)) * 2.0**-53
+
+
 def _bits(values: np.ndarray) -> np.ndarray:
     if values.dtype == object:
         codes, distinct = factorize(values)

@@ -61,6 +61,9 @@ class Log:
         weight: float64 [n], or `None`.
         part: the column of a given split [n], or `None`.
         event: int64 [n], the row itself, for a negative the event it was drawn for.
+        row: int64 [n], numbers of the rows: their places in the log, of which this may be a part. A negative's is
+            `size + number of its event * per_positive + which it is`.
+        size: rows of the whole log.
         joins: what each join found for the rows in the file.
         extra: further columns that rows are grouped by, as text [n].
     """
@@ -76,6 +79,8 @@ class Log:
     weight: np.ndarray | None
     part: np.ndarray | None
     event: np.ndarray
+    row: np.ndarray
+    size: int
     joins: tuple[Joined, ...] = ()
     extra: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
@@ -106,19 +111,6 @@ class Log:
     def take(self, rows: np.ndarray) -> Columns:
         """The columns at these rows."""
         return {n: v.take(rows) if isinstance(v, Ragged) else v[rows] for n, v in self.columns.items()}
-
-    def check_weight(self, rows: np.ndarray, what: str) -> None:
-        """Raises where every one of these rows weighs 0; `what` names them."""
-        if self.weight is not None and len(rows) and not (self.weight[rows] > 0).any():
-            raise DataError(
-                f"{self.where}, column {self.source.weight!r}: the {what} rows of {self.domain.name!r} all weigh 0. "
-                "Leave `weight` out, or split the rows in another way."
-            )
-
-    def mean(self, rows: np.ndarray) -> float | None:
-        """The mean label of these rows; `None` where there are none."""
-        weight = None if self.weight is None else self.weight[rows]
-        return float(np.average(self.y[rows], weights=weight)) if len(rows) else None
 
 
 def read_logs(
@@ -269,6 +261,8 @@ def _read(domain: Domain, source: Source, own: dict[str, Wanted], sides: list[An
         user=None if domain.user is None else columns[domain.user],
         item=None if domain.item is None else columns[domain.item],
         event=np.arange(size),
+        row=np.arange(size),
+        size=size,
         joins=tuple(joins),
         extra={name: columns.pop(f"@slice {name}") for name in _slices(columns)},
     )

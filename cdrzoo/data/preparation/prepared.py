@@ -15,8 +15,9 @@ import pyarrow as pa
 from cdrzoo.data.batches import Part, evaluation_batches, training_batches
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation import logs as _logs
-from cdrzoo.data.preparation.negatives import add_negatives
-from cdrzoo.data.preparation.splits import PARTS, Split, assign, settle
+from cdrzoo.data.preparation.assignment import assign
+from cdrzoo.data.preparation.negatives import add_negatives, catalogues, check_positives, values_of_items
+from cdrzoo.data.preparation.splits import PARTS, Split, settle
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.raw import MISSING, factorize
 from cdrzoo.errors import DataError, is_whole, shown
@@ -84,6 +85,8 @@ def prepare(
     only_training = _only_training(arguments["by"], rows, codes, include_ties)
     _logs.add_histories(schema, rows, codes, include_ties, history, only_training)
     made = Split.of(name, arguments, rows, codes)
+    for domain, log in rows.items():
+        made.check_weights(domain, schema.target, log.source, log.where)
     if encoder is None:
         encoder = Encoder(schema).adapt(
             {domain: log.take(made.parts[domain]["train"]) for domain, log in rows.items()}
@@ -114,9 +117,11 @@ def _add_negatives(
     """Puts each log with its drawn negatives in its place, and their parts; what was drawn, for the split's record."""
     drawn: dict[str, Mapping[str, Any]] = {}
     for domain, log in logs.items():
-        logs[domain] = add_negatives(log, codes[domain], seed)
-        codes[domain] = codes[domain][logs[domain].event]  # a negative goes where its positive goes
         if log.source.negatives is not None:
+            check_positives(log)
+            alike = [name for name, values in values_of_items(log).items() if values is not None]
+            logs[domain] = add_negatives(log, codes[domain], seed, catalogues(log, codes[domain]), alike)
+            codes[domain] = codes[domain][logs[domain].event]  # a negative goes where its positive goes
             drawn[f"negatives of {domain}"] = {**log.source.negatives, "seed": seed}
     return drawn
 
@@ -162,16 +167,8 @@ class Prepared:
     def __init__(
         self, encoder: Encoder, split: Split, logs: Mapping[str, _logs.Log], slices: tuple[str, ...] = ()
     ):
-        for domain, found in split.parts.items():
-            for part, rows in found.items():
-                if part == "train" or domain == encoder.schema.target:
-                    logs[domain].check_weight(
-                        rows, {"train": "training", "valid": "validation"}.get(part, part)
-                    )
         means = {
-            d.name: logs[d.name].mean(split.parts[d.name]["train"])
-            for d in encoder.schema.domains
-            if d.mean is None
+            d.name: split.tallies[d.name]["train"].mean() for d in encoder.schema.domains if d.mean is None
         }
         encoder.schema = encoder.schema.with_means(means)
         self.schema, self.encoder, self.split, self.slices = encoder.schema, encoder, split, slices

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from cdrzoo.data import readers
-from cdrzoo.data.preparation.keys import drawn, fingerprints
-from cdrzoo.data.preparation.logs import Log, user_codes
+from cdrzoo.data.preparation.logs import Log
 from cdrzoo.data.preparation.sources import Source, place
-from cdrzoo.data.raw import factorize
+from cdrzoo.data.preparation.tallies import Tally, tallies
 from cdrzoo.data.readers import Wanted
 from cdrzoo.errors import DataError, is_number, is_whole, shown
 from cdrzoo.schema import Schema
@@ -28,6 +27,9 @@ PARTS = ("train", "valid", "test")
 
 
 UNUSED = -1
+
+FORM = 2
+"""How a split is hashed. The first hashed sorted fingerprints, which cannot be added up, and is not recorded."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Split:
         summary: rows, users, mean label and time range of each part.
         hash: sha256 over name, arguments and user, item, time and label of the rows of each part; it depends on neither
             the order of the rows, nor the machine, nor the versions of the libraries.
+        tallies: what `summary` is made of.
     """
 
     name: str
@@ -48,23 +51,48 @@ class Split:
     parts: dict[str, dict[str, np.ndarray]]
     summary: dict[str, dict[str, dict[str, Any]]]
     hash: str
+    tallies: dict[str, dict[str, Tally]]
 
     @classmethod
     def of(
         cls, name: str, arguments: dict[str, Any], logs: Mapping[str, Log], codes: Mapping[str, np.ndarray]
     ) -> Split:
         """The split of logs whose rows carry the part's number (index into `PARTS`), or -1 for none."""
+        found = {domain: tallies(log, codes[domain], len(PARTS)) for domain, log in logs.items()}
+        parts = {
+            domain: {part: np.flatnonzero(codes[domain] == code) for code, part in enumerate(PARTS)}
+            for domain in logs
+        }
+        return cls.named(name, arguments, parts, found)
+
+    @classmethod
+    def named(
+        cls,
+        name: str,
+        arguments: dict[str, Any],
+        parts: dict[str, dict[str, np.ndarray]],
+        found: Mapping[str, Sequence[Tally]],
+    ) -> Split:
+        """The split whose parts, in the order of `PARTS`, hold what these tallies say."""
         digest = hashlib.sha256(json.dumps([name, arguments], sort_keys=True).encode())
-        parts: dict[str, dict[str, np.ndarray]] = {}
-        summary: dict[str, dict[str, dict[str, Any]]] = {}
-        for domain, log in logs.items():
-            keys = fingerprints(log.key_columns())
-            parts[domain] = {part: np.flatnonzero(codes[domain] == code) for code, part in enumerate(PARTS)}
-            for part, rows in parts[domain].items():
-                digest.update(f"{domain}/{part}:{len(rows)}".encode())
-                digest.update(np.sort(keys[rows]).astype("<u8").tobytes())
-            summary[domain] = {part: _summary(log, rows) for part, rows in parts[domain].items()}
-        return cls(name, arguments, parts, summary, digest.hexdigest())
+        for domain, of_parts in found.items():
+            for part, tally in zip(PARTS, of_parts, strict=True):
+                digest.update(f"{domain}/{part}:{tally.rows}:{tally.content}".encode())
+        summary = {
+            d: {part: t.summary() for part, t in zip(PARTS, ts, strict=True)} for d, ts in found.items()
+        }
+        tallied = {d: dict(zip(PARTS, ts, strict=True)) for d, ts in found.items()}
+        return cls(name, arguments, parts, summary, digest.hexdigest(), tallied)
+
+    def check_weights(self, domain: str, target: str, source: Source, where: str) -> None:
+        """Raises where all training rows of a domain weigh 0, or, of the target, all of another part."""
+        for part, tally in self.tallies[domain].items():
+            if (part == "train" or domain == target) and tally.rows and not tally.weights.units:
+                what = {"train": "training", "valid": "validation"}.get(part, part)
+                raise DataError(
+                    f"{where}, column {source.weight!r}: the {what} rows of {domain!r} all weigh 0. Leave `weight` "
+                    "out, or split the rows in another way."
+                )
 
     def describe(self) -> str:
         """The split as a small table."""
@@ -85,75 +113,25 @@ class Split:
 
     def to_dict(self) -> dict[str, Any]:
         """What a run records."""
-        return {"name": self.name, "arguments": self.arguments, "hash": self.hash, "parts": self.summary}
+        return {
+            "name": self.name,
+            "arguments": self.arguments,
+            "hash": self.hash,
+            "form": FORM,
+            "parts": self.summary,
+        }
 
 
-def _summary(log: Log, rows: np.ndarray) -> dict[str, Any]:
-    if not len(rows):
-        return {"rows": 0, "users": 0, "label": None, "first": None, "last": None}
-    times = None if log.time is None else log.time[rows]
-    return {
-        "rows": len(rows),
-        "users": None if log.user is None else int(factorize(log.user[rows])[1].size),
-        "label": round(float(log.y[rows].mean(dtype=np.float64)), 6),
-        "first": None if times is None else float(times.min()),
-        "last": None if times is None else float(times.max()),
-    }
+def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two records, of one data, are of one split.
 
-
-def assign(
-    schema: Schema, logs: Mapping[str, Log], how: str | Mapping[str, Any], seed: int = 0
-) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
-    """Gives every row of every log the number of its part.
-
-    Args:
-        schema: names the target.
-        logs: the rows, all of them events (before negatives are drawn).
-        how: `{by: ...}`, or the word alone:
-
-            - `time` with `fractions: [0.7, 0.1, 0.2]` of the target's rows in order of time, or with `cuts: [a, b]`.
-              Train is `time < a`, valid `a <= time < b`, test `time >= b`; rows that tie with a cut go to the later
-              part. The sources are cut at the same two times, so validation and test come after everything trained on.
-            - `last`: each user's last event in the target is the test, the one before it valid; users with fewer than
-              three stay in train. Of a source, a user's rows before his first held-out event are trained on (and all
-              rows of users without one). Other users' later rows are trained on too: that is the protocol's nature.
-            - `users` with `fractions`: of the users that the target shares with a source, so many (by a hash of their
-              key and the seed) have all their target rows in valid or test: the cold-start protocol. All sources train.
-              No history lists a held-out event, so that the hidden users stay cold.
-            - `random` with `fractions`: target rows by a hash of their content and the seed. All sources train. No
-              history lists a held-out event: an earlier row's label must not be read off a later row.
-            - `resample` with `train` (0.8), `overlap` (0.1), `users` (1.0), `day` (86400), `literal` (false): DADIN's
-              Algorithm 2. Of the target's users `users` take part, of these `train` train with all their rows; of the
-              training users `overlap`, and all other users, are held out on their own last day: one half of them in
-              valid, the other in test. All else of the target of the other users is unused. Source rows train if they
-              are older than the user's held-out day; with `literal`, as the algorithm is printed, only those of the
-              training users. Users of the sources alone take no part. No history lists a held-out event. `day` is the
-              length of a day in the unit of the times. The paper gives no shares and does not say whose last day.
-            - `given` with `column` (default `split`) that says `train`, `valid` or `test`; a domain without it trains.
-
-        seed: of `random`, `users` and `resample`.
-
-    Returns:
-        The split's name, its arguments and, by domain, int8 codes [n].
+    Hashes of two forms cannot be compared: name, arguments and what is known of each part are. Versions of the first
+    form drew other negatives.
     """
-    by, arguments = settle(how, seed)
-    functions: dict[str, Any] = {
-        "time": _by_time,
-        "last": _by_last,
-        "users": _by_users,
-        "random": _at_random,
-        "resample": _resampled,
-        "given": _given,
-    }
-    codes = functions[by](schema, logs, **arguments)
-    for part, code in (("train", 0), ("test", 2)):
-        if not (codes[schema.target] == code).any():
-            raise DataError(
-                f"The split by {by} leaves no {part} rows in {schema.target!r}. Change its fractions or cuts."
-            )
-    shown = arguments.get("cuts") or arguments.get("fractions") or []
-    name = "-".join([by, *(f"{number:g}" for number in shown)])
-    return name + (f"-seed{arguments['seed']}" if "seed" in arguments else ""), {"by": by, **arguments}, codes
+    if one.get("form", 1) == other.get("form", 1):
+        return bool(one["hash"] == other["hash"])
+    drawn = any(name.startswith("negatives of ") for name in one.get("arguments", ()))
+    return not drawn and all(one.get(entry) == other.get(entry) for entry in ("name", "arguments", "parts"))
 
 
 def settle(how: Any, seed: int = 0) -> tuple[str, dict[str, Any]]:
@@ -227,138 +205,7 @@ def _fractions(given: Any) -> list[float]:
     return [float(f) for f in given]
 
 
-def _by_time(
-    schema: Schema,
-    logs: Mapping[str, Log],
-    fractions: Sequence[float] = (),
-    cuts: Sequence[float] | None = None,
-) -> dict[str, np.ndarray]:
-    for name, log in logs.items():
-        _needs_time(name, log, "time")
-    times = logs[schema.target].time
-    if cuts is None:
-        ordered = np.sort(times)
-        places = [round(fractions[0] * len(ordered)), round((fractions[0] + fractions[1]) * len(ordered))]
-        cuts = [ordered[place] if place < len(ordered) else np.inf for place in places]
-    return {
-        name: ((log.time >= cuts[0]).astype(np.int8) + (log.time >= cuts[1])) for name, log in logs.items()
-    }
-
-
-def _needs_time(name: str, log: Log, by: str) -> None:
-    if log.time is None:
-        raise DataError(
-            f"A split by {by} needs times, but domain {name!r} has none. Set `time: COLUMN` in the schema, "
-            "or split at random, by users, or by a given column."
-        )
-
-
-def _by_last(schema: Schema, logs: Mapping[str, Log]) -> dict[str, np.ndarray]:
-    for name, log in logs.items():
-        _needs_time(name, log, "last event")
-    codes = user_codes(logs)
-    target = logs[schema.target]
-    users = codes[schema.target]
-    order = np.lexsort((target.time, users))  # stable: ties keep their order in the log
-    ordered = users[order]
-    # How many events of the same user come after this one, and how many he has.
-    after = np.searchsorted(ordered, ordered, side="right") - 1 - np.arange(len(ordered))
-    counts = np.searchsorted(ordered, ordered, side="right") - np.searchsorted(ordered, ordered, side="left")
-    held = (counts >= 3) & (ordered >= 0)
-    parts = np.zeros(len(users), np.int8)
-    parts[order[held & (after == 0)]] = 2
-    parts[order[held & (after == 1)]] = 1
-    first_held = np.full(int(max((c.max(initial=-1) for c in codes.values()), default=-1)) + 1, np.inf)
-    first_held[users[parts == 1]] = target.time[parts == 1]
-    found = {schema.target: parts}
-    for domain in schema.sources:
-        log, users = logs[domain.name], codes[domain.name]
-        cut = np.where(users >= 0, first_held[np.maximum(users, 0)], np.inf)
-        found[domain.name] = np.where(log.time < cut, 0, UNUSED).astype(np.int8)
-    return {name: found[name] for name in logs}
-
-
-def _by_users(
-    schema: Schema, logs: Mapping[str, Log], fractions: Sequence[float], seed: int
-) -> dict[str, np.ndarray]:
-    codes = user_codes(logs)
-    target = logs[schema.target]
-    shared = np.isin(codes[schema.target], np.concatenate([[-2], *(codes[d.name] for d in schema.sources)]))
-    shared &= codes[schema.target] >= 0
-    if not shared.any():
-        raise DataError(f"No user of {schema.target!r} stands in a source, so none can be a cold-start user.")
-    keys = drawn([target.user], seed)
-    distinct = np.unique(keys[shared])
-    places = [round(fractions[0] * len(distinct)), round((fractions[0] + fractions[1]) * len(distinct))]
-    rank = np.searchsorted(distinct, keys)
-    parts = np.where(shared, (rank >= places[0]).astype(np.int8) + (rank >= places[1]), 0).astype(np.int8)
-    return {n: parts if n == schema.target else np.zeros(len(log), np.int8) for n, log in logs.items()}
-
-
-def _at_random(
-    schema: Schema, logs: Mapping[str, Log], fractions: Sequence[float], seed: int
-) -> dict[str, np.ndarray]:
-    keys = drawn(logs[schema.target].key_columns(), seed)
-    rank = np.empty(len(keys), np.int64)
-    rank[np.argsort(keys, kind="stable")] = np.arange(len(keys))
-    places = [round(fractions[0] * len(keys)), round((fractions[0] + fractions[1]) * len(keys))]
-    parts = (rank >= places[0]).astype(np.int8) + (rank >= places[1])
-    return {n: parts if n == schema.target else np.zeros(len(log), np.int8) for n, log in logs.items()}
-
-
-def _resampled(
-    schema: Schema,
-    logs: Mapping[str, Log],
-    seed: int,
-    train: float = 0.8,
-    overlap: float = 0.1,
-    users: float = 1.0,
-    day: float = 86400,
-    literal: bool = False,
-) -> dict[str, np.ndarray]:
-    for name, log in logs.items():
-        _needs_time(name, log, "resampling")
-    codes = user_codes(logs)
-    target, own = logs[schema.target], codes[schema.target]
-    size = int(max((c.max(initial=-1) for c in codes.values()), default=-1)) + 1
-    last = np.full(size, -np.inf)
-    np.maximum.at(last, own[own >= 0], target.time[own >= 0] // day)
-    # The target's users in an order by hash: those who overlap, the rest of training, those held out, the others.
-    keys = np.zeros(size, np.uint64)
-    keys[own[own >= 0]] = drawn([target.user], seed)[own >= 0]
-    taking = np.flatnonzero(np.isfinite(last))
-    place = np.full(size, np.iinfo(np.int64).max)
-    place[taking[np.argsort(keys[taking], kind="stable")]] = np.arange(len(taking))
-    ends = [round(len(taking) * share) for share in (users * train * overlap, users * train, users)]
-    both, training, out = place < ends[0], place < ends[1], (place >= ends[1]) & (place < ends[2])
-    held = both | out
-    found = {}
-    for name, log in logs.items():
-        at = np.maximum(codes[name], 0)
-        known = codes[name] >= 0
-        before = log.time // day < last[at]
-        if name == schema.target:
-            parts = np.where(training[at] & (before | ~both[at]), 0, UNUSED)
-            parts = np.where(held[at] & ~before, 1 + place[at] % 2, parts)
-        else:
-            parts = np.where((training[at] | (out[at] & (not literal))) & (before | ~held[at]), 0, UNUSED)
-        found[name] = np.where(known, parts, UNUSED).astype(np.int8)
-    return found
-
-
-def _given(schema: Schema, logs: Mapping[str, Log], column: str = "split") -> dict[str, np.ndarray]:
-    codes = {}
-    for name, log in logs.items():
-        if log.part is None:
-            if name == schema.target:
-                raise DataError(f"{log.where} lacks the column {column!r} that the split is given by.")
-            codes[name] = np.zeros(len(log), np.int8)
-            continue
-        codes[name] = _parts(log.part, column, log.where)
-    return codes
-
-
-def _parts(given: np.ndarray, column: str, where: str) -> np.ndarray:
+def codes_of(given: np.ndarray, column: str, where: str) -> np.ndarray:
     found = np.select([given == part for part in PARTS], [0, 1, 2], UNUSED).astype(np.int8)
     if (found == UNUSED).any():
         at = int(np.argmax(found == UNUSED))
@@ -382,4 +229,4 @@ def check(schema: Schema, sources: Mapping[str, Any], how: Any, folder: str | pa
         rows = source.path if source.data is None else source.data
         if column in readers.column_names(rows):
             read = readers.read(rows, {column: Wanted(column, "string")}, place(domain, source))
-            _parts(np.asarray(read[column]), column, place(domain, source))
+            codes_of(np.asarray(read[column]), column, place(domain, source))

@@ -8,7 +8,7 @@ import pytest
 
 from cdrzoo.data.preparation.histories import windows
 from cdrzoo.data.preparation.logs import add_histories, read_logs
-from cdrzoo.data.preparation.negatives import add_negatives
+from cdrzoo.data.preparation.negatives import add_negatives, catalogues
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Domain, Feature, Schema, Table
 
@@ -109,7 +109,8 @@ def test_a_negative_has_its_positives_history_and_is_never_an_event():
         {"books": frames["books"], "films": {"data": frames["films"], "negatives": {"per_positive": 2}}},
     )
     plain = read_logs(schema, frames)
-    logs["films"] = add_negatives(logs["films"], np.arange(60) % 3, seed=0)
+    codes = np.arange(60) % 3
+    logs["films"] = add_negatives(logs["films"], codes, 0, catalogues(logs["films"], codes))
     assert len(logs["films"]) == 180
     for ties in (False, True):
         add_histories(schema, logs, {}, include_ties=ties)

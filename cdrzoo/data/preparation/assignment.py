@@ -1,0 +1,285 @@
+"""Which row is in which part: the assignment of rows, whole logs or a part of them, to the parts of a split."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cdrzoo.data.preparation.keys import drawn
+from cdrzoo.data.preparation.logs import Log, user_codes
+from cdrzoo.data.preparation.selection import Ordered, row_of, value_of
+from cdrzoo.data.preparation.splits import UNUSED, codes_of, settle
+from cdrzoo.errors import DataError
+from cdrzoo.schema import Schema
+
+
+def assign(
+    schema: Schema, logs: Mapping[str, Log], how: str | Mapping[str, Any], seed: int = 0
+) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+    """Gives every row of every log the number of its part.
+
+    Args:
+        schema: names the target.
+        logs: the rows, all of them events (before negatives are drawn).
+        how: `{by: ...}`, or the word alone:
+
+            - `time` with `fractions: [0.7, 0.1, 0.2]` of the target's rows in order of time, or with `cuts: [a, b]`.
+              Train is `time < a`, valid `a <= time < b`, test `time >= b`; rows that tie with a cut go to the later
+              part. The sources are cut at the same two times, so validation and test come after everything trained on.
+            - `last`: each user's last event in the target is the test, the one before it valid; users with fewer than
+              three stay in train. Of a source, a user's rows before his first held-out event are trained on (and all
+              rows of users without one). Other users' later rows are trained on too: that is the protocol's nature.
+            - `users` with `fractions`: of the users that the target shares with a source, so many (by a hash of their
+              key and the seed) have all their target rows in valid or test: the cold-start protocol. All sources train.
+              No history lists a held-out event, so that the hidden users stay cold.
+            - `random` with `fractions`: target rows by a hash of their content and the seed. All sources train. No
+              history lists a held-out event: an earlier row's label must not be read off a later row.
+            - `resample` with `train` (0.8), `overlap` (0.1), `users` (1.0), `day` (86400), `literal` (false): DADIN's
+              Algorithm 2. Of the target's users `users` take part, of these `train` train with all their rows; of the
+              training users `overlap`, and all other users, are held out on their own last day: one half of them in
+              valid, the other in test. All else of the target of the other users is unused. Source rows train if they
+              are older than the user's held-out day; with `literal`, as the algorithm is printed, only those of the
+              training users. Users of the sources alone take no part. No history lists a held-out event. `day` is the
+              length of a day in the unit of the times. The paper gives no shares and does not say whose last day.
+            - `given` with `column` (default `split`) that says `train`, `valid` or `test`; a domain without it trains.
+
+        seed: of `random`, `users` and `resample`.
+
+    Returns:
+        The split's name, its arguments and, by domain, int8 codes [n].
+    """
+    by, arguments = settle(how, seed)
+    facts = Facts.of(
+        by, arguments, [ordered(schema, logs, by, arguments)], [ranked(schema, logs, by, arguments)]
+    )
+    codes = parts_of(schema, logs, by, arguments, facts)
+    check_parts(schema, by, [int((codes[schema.target] == code).sum()) for code in range(3)])
+    return name_of(by, arguments), {"by": by, **arguments}, codes
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the assignment of some rows must know of all rows.
+
+    Args:
+        bounds: where valid and test begin: by time two times, at random the hash and the number of two rows.
+        before: users whose hash is smaller than that of any user here.
+        users: all users that are ranked by their hash.
+    """
+
+    bounds: tuple[Any, ...] = ()
+    before: int = 0
+    users: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        by: str,
+        arguments: Mapping[str, Any],
+        orders: Sequence[Ordered | None],
+        ranks: Sequence[np.ndarray],
+        at: int = 0,
+    ) -> Facts:
+        """From what `ordered` and `ranked` say of each piece; of the piece `at`."""
+        counts = [len(keys) for keys in ranks]
+        bounds = tuple(arguments.get("cuts", ()))
+        found = [each for each in orders if each is not None]
+        if found:
+            rows = sum(len(each.values) for each in found)
+            train, valid, _ = arguments["fractions"]
+            places = [round(train * rows), round((train + valid) * rows)]
+            bounds = tuple((value_of if by == "time" else row_of)(found, place) for place in places)
+        return cls(bounds, sum(counts[:at]), sum(counts))
+
+
+def ordered(schema: Schema, logs: Mapping[str, Log], by: str, arguments: Mapping[str, Any]) -> Ordered | None:
+    """The target's rows in the order that a split by fractions cuts, by `time` or at `random`; else `None`."""
+    target = logs[schema.target]
+    if by == "time" and "cuts" not in arguments:
+        _need_times(logs, "time")
+        return Ordered.of(target.time, target.row)
+    return Ordered.of(drawn(target.key_columns(), arguments["seed"]), target.row) if by == "random" else None
+
+
+def ranked(schema: Schema, logs: Mapping[str, Log], by: str, arguments: Mapping[str, Any]) -> np.ndarray:
+    """The hashes, uint64, sorted, of the users that a split by `users` or `resample` takes by their rank."""
+    if by not in ("users", "resample"):
+        return np.zeros(0, np.uint64)
+    codes = user_codes(logs)
+    own = codes[schema.target]
+    taking = _shared(schema, codes) if by == "users" else own >= 0
+    return (
+        np.unique(drawn([logs[schema.target].user[taking]], arguments["seed"]))
+        if taking.any()
+        else np.zeros(0, np.uint64)
+    )
+
+
+def _shared(schema: Schema, codes: Mapping[str, np.ndarray]) -> np.ndarray:
+    """bool [n]: target rows whose user a source has, too."""
+    own = codes[schema.target]
+    return np.isin(own, np.concatenate([[-2], *(codes[d.name] for d in schema.sources)])) & (own >= 0)
+
+
+def parts_of(
+    schema: Schema, logs: Mapping[str, Log], by: str, arguments: Mapping[str, Any], facts: Facts
+) -> dict[str, np.ndarray]:
+    """int8 codes [n] of the rows of every domain: all rows, or all of some users."""
+    arguments = {name: value for name, value in arguments.items() if name not in ("cuts", "by")}
+    return _FUNCTIONS[by](schema, logs, facts=facts, **arguments)
+
+
+def check_parts(schema: Schema, by: str, rows: Sequence[int]) -> None:
+    """Raises where train or test of the target has no rows; `rows` of train, valid and test."""
+    for part, count in (("train", rows[0]), ("test", rows[2])):
+        if not count:
+            raise DataError(
+                f"The split by {by} leaves no {part} rows in {schema.target!r}. Change its fractions or cuts."
+            )
+
+
+def name_of(by: str, arguments: Mapping[str, Any]) -> str:
+    """What a split is called, such as `time-0.7-0.1-0.2`."""
+    numbers = arguments.get("cuts") or arguments.get("fractions") or []
+    name = "-".join([by, *(f"{number:g}" for number in numbers)])
+    return name + (f"-seed{arguments['seed']}" if "seed" in arguments else "")
+
+
+def _by_time(
+    schema: Schema, logs: Mapping[str, Log], facts: Facts, fractions: Sequence[float] = ()
+) -> dict[str, np.ndarray]:
+    _need_times(logs, "time")
+    valid, test = facts.bounds
+    return {name: ((log.time >= valid).astype(np.int8) + (log.time >= test)) for name, log in logs.items()}
+
+
+def _need_times(logs: Mapping[str, Log], by: str) -> None:
+    for name, log in logs.items():
+        if log.time is None:
+            raise DataError(
+                f"A split by {by} needs times, but domain {name!r} has none. Set `time: COLUMN` in the schema, "
+                "or split at random, by users, or by a given column."
+            )
+
+
+def _by_last(schema: Schema, logs: Mapping[str, Log], facts: Facts) -> dict[str, np.ndarray]:
+    _need_times(logs, "last event")
+    codes = user_codes(logs)
+    target = logs[schema.target]
+    users = codes[schema.target]
+    order = np.lexsort((target.time, users))  # stable: ties keep their order in the log
+    ordered = users[order]
+    # How many events of the same user come after this one, and how many he has.
+    after = np.searchsorted(ordered, ordered, side="right") - 1 - np.arange(len(ordered))
+    counts = np.searchsorted(ordered, ordered, side="right") - np.searchsorted(ordered, ordered, side="left")
+    held = (counts >= 3) & (ordered >= 0)
+    parts = np.zeros(len(users), np.int8)
+    parts[order[held & (after == 0)]] = 2
+    parts[order[held & (after == 1)]] = 1
+    first_held = np.full(int(max((c.max(initial=-1) for c in codes.values()), default=-1)) + 1, np.inf)
+    first_held[users[parts == 1]] = target.time[parts == 1]
+    found = {schema.target: parts}
+    for domain in schema.sources:
+        log, users = logs[domain.name], codes[domain.name]
+        cut = np.where(users >= 0, first_held[np.maximum(users, 0)], np.inf)
+        found[domain.name] = np.where(log.time < cut, 0, UNUSED).astype(np.int8)
+    return {name: found[name] for name in logs}
+
+
+def _by_users(
+    schema: Schema, logs: Mapping[str, Log], facts: Facts, fractions: Sequence[float], seed: int
+) -> dict[str, np.ndarray]:
+    if not facts.users:
+        raise DataError(f"No user of {schema.target!r} stands in a source, so none can be a cold-start user.")
+    places = [round(fractions[0] * facts.users), round((fractions[0] + fractions[1]) * facts.users)]
+    rank = _ranks(schema, logs, "users", facts, seed)
+    shared = _shared(schema, user_codes(logs))
+    parts = np.where(shared, (rank >= places[0]).astype(np.int8) + (rank >= places[1]), 0).astype(np.int8)
+    return {n: parts if n == schema.target else np.zeros(len(log), np.int8) for n, log in logs.items()}
+
+
+def _ranks(schema: Schema, logs: Mapping[str, Log], by: str, facts: Facts, seed: int) -> np.ndarray:
+    """int64 [n]: the rank of the user of each target row; of one that is not ranked some number."""
+    distinct = ranked(schema, logs, by, {"seed": seed})
+    user = logs[schema.target].user
+    keys = np.zeros(len(logs[schema.target]), np.uint64) if user is None else drawn([user], seed)
+    return facts.before + np.searchsorted(distinct, keys)
+
+
+def _at_random(
+    schema: Schema, logs: Mapping[str, Log], facts: Facts, fractions: Sequence[float], seed: int
+) -> dict[str, np.ndarray]:
+    target = logs[schema.target]
+    keys = drawn(target.key_columns(), seed)
+    parts = np.zeros(len(keys), np.int8)
+    for bound in facts.bounds:
+        if bound is not None:  # rows that are equal are told apart by their numbers
+            parts += (keys > bound[0]) | ((keys == bound[0]) & (target.row >= bound[1]))
+    return {n: parts if n == schema.target else np.zeros(len(log), np.int8) for n, log in logs.items()}
+
+
+def _resampled(
+    schema: Schema,
+    logs: Mapping[str, Log],
+    facts: Facts,
+    seed: int,
+    train: float = 0.8,
+    overlap: float = 0.1,
+    users: float = 1.0,
+    day: float = 86400,
+    literal: bool = False,
+) -> dict[str, np.ndarray]:
+    _need_times(logs, "resampling")
+    codes = user_codes(logs)
+    target, own = logs[schema.target], codes[schema.target]
+    size = int(max((c.max(initial=-1) for c in codes.values()), default=-1)) + 1
+    last = np.full(size, -np.inf)
+    np.maximum.at(last, own[own >= 0], target.time[own >= 0] // day)
+    # The target's users in an order by hash: those who overlap, the rest of training, those held out, the others.
+    place = np.full(size, np.iinfo(np.int64).max)
+    place[own[own >= 0]] = _ranks(schema, logs, "resample", facts, seed)[own >= 0]
+    ends = [round(facts.users * share) for share in (users * train * overlap, users * train, users)]
+    both, training, out = place < ends[0], place < ends[1], (place >= ends[1]) & (place < ends[2])
+    held = both | out
+    found = {}
+    for name, log in logs.items():
+        known = codes[name] >= 0
+        if not size:  # nobody has rows here
+            found[name] = np.full(len(log), UNUSED, np.int8)
+            continue
+        at = np.maximum(codes[name], 0)
+        before = log.time // day < last[at]
+        if name == schema.target:
+            parts = np.where(training[at] & (before | ~both[at]), 0, UNUSED)
+            parts = np.where(held[at] & ~before, 1 + place[at] % 2, parts)
+        else:
+            parts = np.where((training[at] | (out[at] & (not literal))) & (before | ~held[at]), 0, UNUSED)
+        found[name] = np.where(known, parts, UNUSED).astype(np.int8)
+    return found
+
+
+def _given(
+    schema: Schema, logs: Mapping[str, Log], facts: Facts, column: str = "split"
+) -> dict[str, np.ndarray]:
+    codes = {}
+    for name, log in logs.items():
+        if log.part is None:
+            if name == schema.target:
+                raise DataError(f"{log.where} lacks the column {column!r} that the split is given by.")
+            codes[name] = np.zeros(len(log), np.int8)
+            continue
+        codes[name] = codes_of(log.part, column, log.where)
+    return codes
+
+
+_FUNCTIONS: dict[str, Any] = {
+    "time": _by_time,
+    "last": _by_last,
+    "users": _by_users,
+    "random": _at_random,
+    "resample": _resampled,
+    "given": _given,
+}

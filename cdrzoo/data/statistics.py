@@ -1,0 +1,148 @@
+"""What rows add up to, in any order and any division: exact sums, moments, occurrences of ids.
+
+Sums of floating-point numbers depend on their order in the last bits. Here nothing is rounded before the end, so that
+rows in one array, in chunks, or on several machines give the same numbers to the bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from fractions import Fraction
+
+import numpy as np
+
+from cdrzoo.data.raw import factorize
+
+_BITS = 1126  # a unit is 2**-1126: whatever float64 holds is a whole number of units
+_SPLIT = 2.0**27 + 1  # Dekker's: the halves of a float64
+_ROWS = 1 << 24  # at once: sums of 27 bits stay exact in float64
+_PIECES = 64  # of counts, before they are added up
+
+
+@dataclasses.dataclass
+class ExactSum:
+    """A sum of finite float64 without rounding.
+
+    Args:
+        units: the sum as a whole number of `2**-1126`.
+    """
+
+    units: int = 0
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> ExactSum:
+        """The sum of `values`, [n]."""
+        total = 0
+        for low in range(0, len(values), _ROWS):
+            mantissas, exponents = np.frexp(np.asarray(values[low : low + _ROWS], np.float64))
+            whole = np.ldexp(mantissas, 53).astype(np.int64)
+            least = int(exponents.min())
+            for half, shift in ((whole >> 26, 26), (whole & (2**26 - 1), 0)):
+                sums = np.bincount(exponents - least, half)
+                for at in np.flatnonzero(sums).tolist():
+                    total += int(sums[at]) << (shift + at + least + _BITS - 53)
+        return cls(total)
+
+    def __add__(self, other: ExactSum) -> ExactSum:
+        return ExactSum(self.units + other.units)
+
+    def exactly(self) -> Fraction:
+        """The sum as it is."""
+        return Fraction(self.units, 1 << _BITS)
+
+    def __float__(self) -> float:
+        return self.units / (1 << _BITS)
+
+
+@dataclasses.dataclass
+class Moments:
+    """Mean and deviation of numbers; NaN are left out."""
+
+    count: int = 0
+    total: ExactSum = dataclasses.field(default_factory=ExactSum)
+    squares: ExactSum = dataclasses.field(default_factory=ExactSum)
+
+    def add(self, values: np.ndarray) -> None:
+        """Adds float64 [n] of less than 1e150."""
+        values = values[~np.isnan(values)]
+        # A square and what its rounding lost (Dekker, 1971): together they are exact.
+        high = _SPLIT * values
+        high = high - (high - values)
+        low, squares = values - high, values * values
+        lost = ((high * high - squares) + 2 * high * low) + low * low
+        self.merge(Moments(len(values), ExactSum.of(values), ExactSum.of(squares) + ExactSum.of(lost)))
+
+    def merge(self, other: Moments) -> None:
+        """Adds what another has seen."""
+        self.count += other.count
+        self.total, self.squares = self.total + other.total, self.squares + other.squares
+
+    def result(self) -> tuple[float, float]:
+        """Mean and deviation; 1 for a deviation of (nearly) 0."""
+        if not self.count:
+            return 0.0, 1.0
+        mean = self.total.exactly() / self.count
+        deviation = math.sqrt(self.squares.exactly() / self.count - mean**2)
+        return float(mean), deviation if deviation > 1e-12 * max(1.0, abs(float(mean))) else 1.0
+
+
+class Counts:
+    """Occurrences of ids."""
+
+    def __init__(self, parts: list[tuple[np.ndarray, np.ndarray]] | None = None) -> None:
+        self.parts = parts or []
+
+    def add(self, tokens: np.ndarray, weights: np.ndarray | None = None) -> None:
+        """Adds ids [n], each `weights` times (default once)."""
+        codes, distinct = factorize(tokens)
+        self.parts.append((distinct, np.bincount(codes, weights, minlength=len(distinct)).astype(np.int64)))
+        if len(self.parts) > _PIECES:
+            self.parts = [self.merged()]
+
+    def merge(self, other: Counts) -> None:
+        """Adds what another has seen."""
+        self.parts += other.parts
+        if len(self.parts) > _PIECES:
+            self.parts = [self.merged()]
+
+    def merged(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distinct ids, and how often each was seen."""
+        if not self.parts:
+            return np.array([], object), np.array([], np.int64)
+        tokens, counts = (np.concatenate(columns) for columns in zip(*self.parts, strict=True))
+        codes, distinct = factorize(tokens)
+        return distinct, np.bincount(codes, counts, minlength=len(distinct)).astype(np.int64)
+
+    def result(self, min_count: int, numbers: bool = False) -> np.ndarray:
+        """Ids that were seen so often, the most frequent first, equals in their own order.
+
+        Args:
+            min_count: how often at least.
+            numbers: whether they are int64, or texts of digits that stand for such.
+        """
+        tokens, counts = self.merged()
+        tokens = tokens.astype(np.int64) if numbers else tokens
+        tokens, counts = tokens[counts >= min_count], counts[counts >= min_count]
+        order = np.argsort(tokens, kind="stable")
+        return tokens[order][np.argsort(-counts[order], kind="stable")]
+
+
+@dataclasses.dataclass
+class Statistics:
+    """What the training rows of one domain teach an encoder.
+
+    Args:
+        counts: of each feature of ids.
+        moments: of each number.
+    """
+
+    counts: dict[str, Counts] = dataclasses.field(default_factory=dict)
+    moments: dict[str, Moments] = dataclasses.field(default_factory=dict)
+
+    def merge(self, other: Statistics) -> None:
+        """Adds what another has seen."""
+        for feature, counts in other.counts.items():
+            self.counts.setdefault(feature, Counts()).merge(counts)
+        for feature, moments in other.moments.items():
+            self.moments.setdefault(feature, Moments()).merge(moments)
