@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from cdrzoo import replicas
 from cdrzoo.errors import InputError
 from cdrzoo.schema import Schema
 
@@ -59,8 +60,8 @@ class Terms:
 
 
 def rows_of(y: Mapping[str, Any]) -> dict[str, Any]:
-    """How many rows every domain has: `{domain: float32 scalar}`."""
-    return {name: ops.cast(ops.shape(labels)[0], "float32") for name, labels in y.items()}
+    """How many rows every domain has, on all replicas: `{domain: float32 scalar}`."""
+    return replicas.summed({name: ops.cast(ops.shape(labels)[0], "float32") for name, labels in y.items()})
 
 
 def row_weights(y: Mapping[str, Any], sample_weight: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -75,8 +76,9 @@ def row_weights(y: Mapping[str, Any], sample_weight: Mapping[str, Any] | None) -
 
 
 def weighted_mean(values, weights):
-    """The mean of `[B]` numbers by their weights; 0 where nothing has weight."""
-    return ops.sum(weights * values) / ops.maximum(ops.sum(weights), 1e-7)
+    """The mean of `[B]` numbers by their weights, over the rows of all replicas; 0 where nothing has weight."""
+    total, weight = replicas.summed((ops.sum(weights * values), ops.sum(weights)))
+    return total / ops.maximum(weight, 1e-7)
 
 
 def score(logit, task: str):

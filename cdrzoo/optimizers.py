@@ -23,6 +23,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from cdrzoo import replicas
 from cdrzoo.errors import InputError
 
 __all__ = ["Adagrad", "Adam", "LossScaleOptimizer", "SGD"]
@@ -82,6 +83,13 @@ def _sum_rows(gradient: tf.IndexedSlices, shape) -> _SummedRows:
     return _SummedRows(tf.reshape(sums, [-1, *shape[1:]]), rows, gradient.dense_shape)
 
 
+def _sum_tables(gradients: Sequence, variables: Sequence) -> list:
+    """The gradients, those of tables with every row once."""
+    return [
+        _sum_rows(g, v.shape) if isinstance(g, tf.IndexedSlices) else g for g, v in zip(gradients, variables)
+    ]
+
+
 def _add_up(values: tf.Tensor, position: tf.Tensor, rows) -> tf.Tensor:
     """`[rows, width]`: values `[n, width]` added up at their positions `[n]`."""
     n = tf.size(position, tf.int64)
@@ -131,19 +139,22 @@ class _RowSparse:
             self.loss_scale_factor = scale
 
     def _backend_apply_gradients(self, grads, trainable_variables):
-        grads = [
-            _sum_rows(g, v.shape) if isinstance(g, tf.IndexedSlices) else g
-            for g, v in zip(grads, trainable_variables)
-        ]
+        variables = [_raw(v) for v in trainable_variables]
+        grads = _sum_tables(grads, variables)
+        if replicas.count() > 1:  # Keras adds up the replicas' gradients after it has clipped them
+            pairs = self._all_reduce_sum_gradients(zip(grads, variables))
+            grads = _sum_tables([g for g, _ in pairs], variables)
         grads = self._clip_gradients(grads)
-        dense = [v for g, v in zip(grads, trainable_variables) if not isinstance(g, tf.IndexedSlices)]
+        dense = [v for g, v in zip(grads, variables) if not isinstance(g, tf.IndexedSlices)]
         self._apply_weight_decay(dense)  # a table's touched rows decay in their update
-        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            self._backend_update_step(grads, trainable_variables, self.learning_rate)
+        pairs = list(zip(grads, variables))
+        if replicas.count() > 1:
+            tf.__internal__.distribute.interim.maybe_merge_call(
+                self._distributed_tf_update_step, self._distribution_strategy, pairs, self.learning_rate
+            )
         else:
-            # Without Keras's all-reduce, which would forget that rows are summed already.
-            for gradient, variable in zip(grads, trainable_variables):
-                self.update_step(gradient, _raw(variable), self.learning_rate)
+            for gradient, variable in pairs:
+                self.update_step(gradient, variable, self.learning_rate)
 
     def _clip_gradients(self, grads):
         # A norm over summed rows is the norm of the dense gradient, so Keras may clip the rows.

@@ -340,7 +340,11 @@ MIRRORED = """
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     from test_optimizers import Small, SCHEMA, data, model, fit, optimizers, weights
     x, y = data()
-    for name, arguments in (("Adam", {{"weight_decay": 0.1}}), ("Adagrad", {{}}), ("SGD", {{"momentum": 0.9}})):
+    for name, arguments in (
+        ("Adam", {{"weight_decay": 0.1}}),
+        ("Adagrad", {{"clipnorm": 0.01}}),
+        ("SGD", {{"momentum": 0.9, "global_clipnorm": 0.01}}),
+    ):
         single = model(getattr(optimizers, name)(0.05, **arguments))
         fit(single, x, y, epochs=2)
         with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():

@@ -8,6 +8,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled
 
+from cdrzoo import replicas
+
 
 def fused(function: Callable[..., Any], *tensors: Any, training: bool, elements: int | None) -> Any:
     """`function(*tensors)`, compiled by XLA where that pays; its gradient is compiled too.
@@ -23,7 +25,7 @@ def fused(function: Callable[..., Any], *tensors: Any, training: bool, elements:
         and elements is not None
         and elements >= 1_000_000
         and not tf.executing_eagerly()
-        and tf.distribute.get_strategy().num_replicas_in_sync == 1
+        and replicas.count() == 1
         and not is_op_determinism_enabled()
     )
     return tf.function(function, jit_compile=True)(*tensors) if pays else function(*tensors)

@@ -7,18 +7,22 @@ from typing import Any
 import keras
 from keras import ops
 
+from cdrzoo import replicas
+
 
 @ops.custom_gradient
 def _dice(s, alpha, weight):
     """Dice by the statistics of the batch, with its gradient in closed form: three passes instead of a dozen.
 
-    With N the sum of the weights, r = 1 / sqrt(Var[s] + eps), z = (s - E[s]) r, p = sigmoid(z) and g = dL/dz:
+    Sums are over the rows of all replicas. With N the sum of the weights, r = 1 / sqrt(Var[s] + eps), z = (s - E[s]) r,
+    p = sigmoid(z) and g = dL/dz:
 
         dL/ds = dL/dy (alpha + (1 - alpha) p) + r (g - w (sum(g) + z sum(g z)) / N)
     """
-    count = ops.maximum(ops.sum(weight), 1.0)
-    mean = ops.sum(weight * s, axis=0) / count
-    variance = ops.sum(weight * ops.square(s - mean), axis=0) / count
+    total, mean = replicas.summed((ops.sum(weight), ops.sum(weight * s, axis=0)))
+    count = ops.maximum(total, 1.0)
+    mean = mean / count
+    variance = replicas.summed(ops.sum(weight * ops.square(s - mean), axis=0)) / count
     scale = ops.rsqrt(variance + 1e-8)
     p = ops.sigmoid((s - mean) * scale)
 
@@ -27,14 +31,15 @@ def _dice(s, alpha, weight):
         z = (s - mean) * scale
         slope = upstream * s * (1.0 - p)
         g = slope * p * (1.0 - alpha)
-        means = (ops.sum(g, axis=0) + z * ops.sum(g * z, axis=0)) / count
+        sums = replicas.summed((ops.sum(g, axis=0), ops.sum(g * z, axis=0)))
+        means = (sums[0] + z * sums[1]) / count
         return (
             upstream * (alpha + (1.0 - alpha) * p) + scale * (g - weight * means),
             ops.sum(slope, axis=0),
             None,
         )
 
-    return (s * (alpha + (1.0 - alpha) * p), mean, variance), grad
+    return (s * (alpha + (1.0 - alpha) * p), mean, variance, total), grad
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -43,9 +48,9 @@ class Dice(keras.layers.Layer):
 
         f(s) = p(s) s + (1 - p(s)) alpha s,   p(s) = 1 / (1 + exp(-(s - E[s]) / sqrt(Var[s] + eps))),   eps = 1e-8
 
-    E and Var are those of the batch in training (over the steps that the mask admits) and moving averages of
-    them otherwise. `alpha` is learnt, one a channel, and starts at 0. The averages start as plain means of the batches
-    seen, or a small training set would end before they have left their first values behind.
+    E and Var are those of the batch, on all replicas, in training (over the steps that the mask admits) and moving
+    averages of them otherwise. `alpha` is learnt, one a channel, and starts at 0. The averages start as plain means of
+    the batches seen, or a small training set would end before they have left their first values behind.
 
     Args:
         momentum: of the moving averages, once 1 / (1 - momentum) batches have been seen.
@@ -87,8 +92,8 @@ class Dice(keras.layers.Layer):
             weight = (
                 ops.ones_like(s[:, :1]) if mask is None else ops.cast(ops.reshape(mask, (-1, 1)), s.dtype)
             )
-            y, mean, variance = _dice(s, ops.copy(self.alpha), weight)
-            seen = ops.minimum(ops.sum(weight), 1.0)  # nothing valid, nothing learnt
+            y, mean, variance, total = _dice(s, ops.copy(self.alpha), weight)
+            seen = ops.minimum(total, 1.0)  # nothing valid, nothing learnt
             self.batches.assign_add(seen)
             share = seen * ops.maximum(1.0 - self.momentum, 1.0 / ops.maximum(self.batches, 1.0))
             self.moving_mean.assign_add(share * (mean - self.moving_mean))

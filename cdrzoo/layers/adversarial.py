@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from cdrzoo import replicas
 from cdrzoo.errors import InputError, shown
 from cdrzoo.layers.towers import MLP
 from cdrzoo.losses import row_weights
@@ -178,7 +179,7 @@ class DomainAlignment(keras.layers.Layer):
         if self.marginal:
             terms["domain_loss"] = self._loss("domain", h, target, every)
             correct = ops.cast((self.domain_logit(h) > 0) == (target > 0.5), "float32")
-            terms["domain_accuracy"] = ops.sum(self._weights(target, every) * correct)
+            terms["domain_accuracy"] = replicas.summed(ops.sum(self._weights(target, every) * correct))
         if self.conditional:
             positive = ops.cast(self._positive(probability, label, every, training), "float32")
             p = ops.cast(probability, h.dtype)
@@ -228,19 +229,19 @@ class DomainAlignment(keras.layers.Layer):
         """The mean cross-entropy of one classifier over the chosen rows; `chosen` is a row's weight, or 0."""
         weights = self._weights(target, chosen)
         if self.stable:
-            now = ops.sum(weights * _cross_entropy(target, self._logit(name, ops.stop_gradient(h))))
-            h = ops.where(now < math.log(2), h, ops.stop_gradient(h))
-        return ops.sum(weights * _cross_entropy(target, self._logit(name, h)))
+            now = _cross_entropy(target, self._logit(name, ops.stop_gradient(h)))
+            h = ops.where(replicas.summed(ops.sum(weights * now)) < math.log(2), h, ops.stop_gradient(h))
+        return replicas.summed(ops.sum(weights * _cross_entropy(target, self._logit(name, h))))
 
     def _logit(self, name: str, h):
         return self.classifiers[name](self.hidden[name](h) if self.units else h)
 
     def _weights(self, target, chosen):
-        """What each row counts: the sum is 1, or 0 where a class has nothing to tell apart."""
+        """What each row counts: the sum, over all replicas, is 1, or 0 where a class has nothing to tell apart."""
         if not self.stable:
-            return chosen / ops.maximum(ops.sum(chosen), 1e-7)
+            return chosen / ops.maximum(replicas.summed(ops.sum(chosen)), 1e-7)
         one, other = chosen * target, chosen * (1.0 - target)
-        sums = ops.sum(one), ops.sum(other)
+        sums = replicas.summed((ops.sum(one), ops.sum(other)))
         both = ops.cast(ops.logical_and(sums[0] > 0, sums[1] > 0), chosen.dtype)
         return 0.5 * both * (one / ops.maximum(sums[0], 1e-7) + other / ops.maximum(sums[1], 1e-7))
 
@@ -254,8 +255,8 @@ class DomainAlignment(keras.layers.Layer):
         if self.threshold != "base_rate":
             return probability >= self.threshold
         if training:
-            total = ops.sum(weight)
-            now = ops.stack([ops.sum(weight * probability) / ops.maximum(total, 1e-7), ops.sign(total)])
+            clicks, total = replicas.summed((ops.sum(weight * probability), ops.sum(weight)))
+            now = ops.stack([clicks / ops.maximum(total, 1e-7), ops.sign(total)])
             self.moments.assign(0.99 * self.moments + 0.01 * now)
         return probability >= self.base_rate
 

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from cdrzoo import replicas
+
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
 class PartitionedNormalization(keras.layers.Layer):
@@ -15,10 +17,11 @@ class PartitionedNormalization(keras.layers.Layer):
 
         z^ = gamma gamma_p (z - mu_p) / sqrt(sigma_p^2 + eps) + beta + beta_p        p: the rows' domain
 
-    mu_p and sigma_p^2 are those of the domain's rows of the batch in training and moving averages of the domain
-    otherwise, so that a row's output never depends on other rows when it is scored. The averages start as plain means
-    of the batches seen, or a small training set would end before they have left their first values behind. A batch
-    with fewer than two rows of a domain has no variance: it is normalized by the moving averages and not added to them.
+    mu_p and sigma_p^2 are those of the domain's rows of the batch, on all replicas, in training and moving averages of
+    the domain otherwise, so that a row's output never depends on other rows when it is scored. The averages start as
+    plain means of the batches seen, or a small training set would end before they have left their first values behind.
+    A batch with fewer than two rows of a domain has no variance: it is normalized by the moving averages and not added
+    to them.
 
     Args:
         domains: names of the domains.
@@ -72,10 +75,10 @@ class PartitionedNormalization(keras.layers.Layer):
 
     def _learn(self, z, domain: str):
         """The statistics of the batch, which the moving averages take in."""
-        rows = ops.cast(ops.shape(z)[0], z.dtype)
+        rows, mean = replicas.summed((ops.cast(ops.shape(z)[0], z.dtype), ops.sum(z, axis=0)))
         enough = rows > 1
-        mean = ops.sum(z, axis=0) / ops.maximum(rows, 1.0)
-        variance = ops.sum(ops.square(z - mean), axis=0) / ops.maximum(rows, 1.0)
+        mean = mean / ops.maximum(rows, 1.0)
+        variance = replicas.summed(ops.sum(ops.square(z - mean), axis=0)) / ops.maximum(rows, 1.0)
         mean = ops.where(enough, mean, self.means[domain])
         variance = ops.where(enough, variance, self.variances[domain])
         self.batches[domain].assign_add(ops.cast(enough, z.dtype))

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cdrzoo import replicas
 from cdrzoo.errors import SchemaError
 from cdrzoo.schema import PADDING, Schema
 
@@ -166,8 +167,11 @@ class FeatureEmbedding(keras.layers.Layer):
 
 
 def note_rows(seen: keras.Variable, ids: Any) -> None:
-    """Marks rows of a table, bool `[rows]`, as seen; the cost is that of the ids, whatever the size of the table."""
-    ids = tf.cast(ids, tf.int32)
+    """Marks rows of a table, bool `[rows]`, as seen; the cost is that of the ids, whatever the size of the table.
+
+    Every replica writes to its own copy of the table, so that it needs the ids of all.
+    """
+    ids = replicas.gathered(tf.cast(ids, tf.int32))
     seen.value.scatter_update(tf.IndexedSlices(tf.ones_like(ids, tf.bool), ids))
 
 

@@ -20,10 +20,12 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from cdrzoo import replicas
 from cdrzoo.errors import InputError, SchemaError, check_choice, shown
 from cdrzoo.layers.embedding import FeatureEmbedding, note_rows, rows_seen
 from cdrzoo.layers.pooling import masked_mean, masked_softmax, weighted_sum
 from cdrzoo.layers.towers import first_output
+from cdrzoo.losses import weighted_mean
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Domain, Feature, Schema
 
 BASES = ("mf", "gmf", "dnn")
@@ -291,8 +293,10 @@ class MetricFactors(Keyed):
             users, items = tf.cast(users, tf.int32), tf.cast(items, tf.int32)
             counts = liked & (users >= FIRST_KNOWN) & (items != PADDING)
             users, items = tf.where(counts, users, PADDING), tf.where(counts, items, PADDING)
+            items, users = replicas.gathered((items, users))
             at = tf.stack([items, users % self.readers], axis=-1)
-            self.liked_by[domain].value.scatter_nd_update(at, users)
+            # The operation itself: a variable of several replicas has no such method.
+            tf.raw_ops.ResourceScatterNdUpdate(ref=self.liked_by[domain].handle, indices=at, updates=users)
 
     def readers_of(self, domain: str, items: Any) -> Any:
         """Rows of users who liked these items of a source, `[*items.shape, readers]`; 0 where there are fewer."""
@@ -332,7 +336,7 @@ def hinge(margin: float, user: Any, near: Any, far: Any, weight: Any) -> Any:
         weight: `[B]`.
     """
     loss = ops.relu(margin + squared_distance(user, near) - squared_distance(user, far))
-    return ops.sum(weight * loss) / ops.maximum(ops.sum(weight), 1e-7)
+    return weighted_mean(loss, weight)
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")

@@ -1,21 +1,38 @@
-"""Ids drawn at random, and ids taken once."""
+"""What is drawn at random, and ids taken once."""
 
 from __future__ import annotations
 
 import keras
 from keras import ops
 
+from cdrzoo import replicas
 from cdrzoo.schema import FIRST_KNOWN
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class Dropout(keras.layers.Dropout):
+    """Keras's dropout; of several replicas each drops what one device would drop in its rows."""
+
+    def call(self, inputs, training=False):
+        drop = super().call
+        if not training or not self.rate or replicas.count() == 1:
+            return drop(inputs, training=training)
+        return inputs * replicas.drawn(
+            ops.shape(inputs), lambda shape: drop(ops.ones(shape, inputs.dtype), training=True)
+        )
 
 
 def drawn(shape, rows: int, seed):
     """Rows of known items, uniformly; of a table without any, the unknown one."""
-    return keras.random.randint(shape, min(FIRST_KNOWN, rows - 1), rows, seed=seed)
+    return replicas.drawn(
+        shape, lambda whole: keras.random.randint(whole, min(FIRST_KNOWN, rows - 1), rows, seed=seed)
+    )
 
 
 def one_of(ids, valid, seed):
     """One of the valid ids of each row, uniformly; the first id where none is valid: `[B, n]` -> `[B]`."""
-    chance = ops.where(valid, keras.random.uniform(ops.shape(ids), seed=seed), -1.0)
+    chance = replicas.drawn(ops.shape(ids), lambda shape: keras.random.uniform(shape, seed=seed))
+    chance = ops.where(valid, chance, -1.0)
     return ops.squeeze(ops.take_along_axis(ids, ops.argmax(chance, axis=1)[:, None], axis=1), 1)
 
 

@@ -10,6 +10,7 @@ import keras
 
 from cdrzoo.errors import SchemaError, check_dropout
 from cdrzoo.layers.activations import activation as make_activation
+from cdrzoo.layers.sampling import Dropout
 from cdrzoo.schema import Domain
 
 
@@ -50,7 +51,7 @@ class MLP(keras.layers.Layer):
         self.dense = [keras.layers.Dense(width, dtype=self.dtype_policy) for width in self.units]
         self.activations = [make_activation(name, dtype=self.dtype_policy) for name in names]
         check_dropout(dropout)
-        self.dropouts = [keras.layers.Dropout(dropout, dtype=self.dtype_policy) for _ in self.units]
+        self.dropouts = [Dropout(dropout, dtype=self.dtype_policy) for _ in self.units]
 
     def build(self, input_shape):
         for width, dense, activate in zip(self.units, self.dense, self.activations):

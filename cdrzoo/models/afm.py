@@ -7,6 +7,7 @@ from typing_extensions import Unpack
 
 from cdrzoo.errors import check_dropout
 from cdrzoo.layers import FeatureEmbedding, FieldStack, FirstOrder, PairAttention
+from cdrzoo.layers.sampling import Dropout
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 
 
@@ -64,7 +65,7 @@ class AFM(CrossDomainModel):
         self.fields = FieldStack(self.schema)
         self.attention = PairAttention(attention_units)
         check_dropout(dropout)
-        self.drop = keras.layers.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.head = keras.layers.Dense(1, use_bias=False, dtype="float32", name="head")  # w_0 is the bias
 
     def call(self, x, training=False):

@@ -10,11 +10,11 @@ from typing import Any, TypedDict
 from unittest import mock
 
 import keras
-import tensorflow as tf
 from keras import ops, tree
 from keras.src.utils import summary_utils
 from typing_extensions import Unpack
 
+from cdrzoo import replicas
 from cdrzoo.errors import InputError, SchemaError, shown
 from cdrzoo.losses import Terms, check_by_domain, prior_correction, rows_of, score
 from cdrzoo.optimizers import LossScaleOptimizer
@@ -177,6 +177,12 @@ class CrossDomainModel(keras.Model):
         rows = placeholder_rows(self.schema)
         self.call({name: rows[name] for name in self.training_domains}, training=False)
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:
+        """Nothing: `compile` has made every variable.
+
+        For several replicas Keras would average their first batches, and fail where these differ in their rows.
+        """
+
     def summary(self, *args, **kwargs) -> None:
         """Keras's `summary`."""
         shape_of = summary_utils.format_layer_shape
@@ -268,39 +274,45 @@ class CrossDomainModel(keras.Model):
     def auxiliary_losses(self, x, y, y_pred, sample_weight, training: bool) -> dict[str, Any]:
         """Further terms of the loss, `{name: scalar}`; each is logged under its name. Default: none.
 
-        A term that is a mean over rows weighs them (`row_weights`), as the prediction losses do. `auxiliary_weights`
-        says what a term counts.
+        A term that is a mean over rows weighs them (`row_weights`), as the prediction losses do, and takes those of all
+        replicas (`weighted_mean`). `auxiliary_weights` says what a term counts.
         """
         return {}
 
     def domain_losses(self, y, y_pred, sample_weight=None) -> dict[str, Any]:
-        """The prediction loss of every domain in `y`, unweighted: `{domain: scalar}`; 0 for a domain without rows."""
+        """The prediction loss of every domain in `y`, unweighted: `{domain: scalar}`; 0 for a domain without rows.
+
+        It is that of the whole batch, the same on all replicas.
+        """
         check_by_domain(y, sample_weight)
         missing = [name for name in y if name not in y_pred]
         if missing:
             raise InputError(
                 f"Labels of domain {missing[0]!r} came without its features. Batches are {{domain: ...}}."
             )
-        weights = sample_weight or {}
-        return {name: self._domain_loss(name, y[name], y_pred[name], weights.get(name)) for name in y}
+        weights, rows = sample_weight or {}, rows_of(y)
+        return replicas.summed({n: self._domain_loss(n, y[n], y_pred[n], weights.get(n), rows[n]) for n in y})
 
-    def _domain_loss(self, name: str, y, y_pred, weight):
+    def _domain_loss(self, name: str, y, y_pred, weight, of):
+        """What this replica adds to the loss of a domain that has `of` rows on all."""
         rows = ops.shape(y)[0]  # a number where the batch size is fixed
         if isinstance(rows, int) and not rows:
             return ops.zeros(())
         loss = self._terms.losses[name](y, y_pred, weight)
+        if replicas.count() > 1 and self._terms.losses[name].reduction != "sum":
+            # Keras has divided a mean by the number of replicas, as if all had as many rows.
+            loss = loss * ops.cast(replicas.count() * rows, "float32") / of
         return loss if isinstance(rows, int) else ops.where(rows > 0, loss, 0.0)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        # Keras divides a loss by the number of replicas, whose gradients it adds; further terms are ours to divide.
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
         losses = self.domain_losses(y, y_pred, sample_weight)
         auxiliary = self.auxiliary_losses(x, y, y_pred, sample_weight, training)
         rows = rows_of(y)
-        self.report({name: loss * replicas for name, loss in losses.items()}, auxiliary, rows)
+        self.report(losses, auxiliary, rows)
         weight = {name: self.auxiliary_weights.get(name, 1.0) for name in auxiliary}
         further = [weight[name] * term for name, term in auxiliary.items() if weight[name]]
-        return self.weighted_sum(losses, rows) + sum([*further, *self.losses]) / replicas
+        # Every term is that of the whole batch, on each of the replicas, whose gradients Keras adds up.
+        return (self.weighted_sum(losses, rows) + sum([*further, *self.losses])) / replicas.count()
 
     def weighted_sum(self, losses: Mapping[str, Any], rows: Mapping[str, Any]) -> Any:
         """The losses of domains as one, by `loss_weights` and by what `weighting` says of their `rows_of`."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import keras
-import tensorflow as tf
 from keras import ops
 from typing_extensions import Unpack
 
+from cdrzoo import replicas
 from cdrzoo.layers import Factorization, UserMapping
 from cdrzoo.layers.mappings import bridged, check_first_stage
-from cdrzoo.losses import rows_of
+from cdrzoo.losses import row_weights, rows_of, weighted_mean
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 from cdrzoo.models.stages import MappedUsers, frozen
 
@@ -93,24 +93,18 @@ class EMCDR(MappedUsers):
         known = {s: factors.knows(s, users) for s in self.maps}
         return factors.user(target, users), factors.knows(target, users), mapped, known
 
-    def mapping_loss(self, x, sample_weight=None):
+    def mapping_loss(self, x, y, sample_weight=None):
         """The squared distance of f(u^S) and u^T, a mean over the rows of users whom both domains have trained."""
         target = self.schema.target
         own, warm, mapped, known = self._vectors(x[target])
-        weight = (sample_weight or {}).get(target)
-        weight = (
-            ops.ones_like(own[:, 0]) if weight is None else ops.reshape(ops.cast(weight, "float32"), (-1,))
-        )
+        weight = row_weights(y, sample_weight)[target]
         loss = 0.0
         for source, vector in mapped.items():
             counts = weight * ops.cast(warm & known[source], "float32")
-            distance = ops.sum(ops.square(vector - own), axis=-1)
-            loss = loss + ops.sum(counts * distance) / ops.maximum(ops.sum(counts), 1e-7)
+            loss = loss + weighted_mean(ops.sum(ops.square(vector - own), axis=-1), counts)
         return loss
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        losses = {n: loss * replicas for n, loss in self.domain_losses(y, y_pred, sample_weight).items()}
-        loss = self.mapping_loss(x, sample_weight)
-        self.report(losses, {"mapping_loss": loss}, rows_of(y))
-        return loss / replicas
+        loss = self.mapping_loss(x, y, sample_weight)
+        self.report(self.domain_losses(y, y_pred, sample_weight), {"mapping_loss": loss}, rows_of(y))
+        return loss / replicas.count()

@@ -6,8 +6,10 @@ import keras
 from keras import ops
 from typing_extensions import Unpack
 
+from cdrzoo import replicas
 from cdrzoo.errors import check_dropout
 from cdrzoo.layers import BiInteraction, FeatureEmbedding, FieldStack, FirstOrder
+from cdrzoo.layers.sampling import Dropout
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
@@ -72,11 +74,13 @@ class NFM(CrossDomainModel):
         self.dense = [keras.layers.Dense(width) for width in units]
         # 0.9 is the authors': Keras's 0.99 has not forgotten its start when a short training ends.
         self.norms = [
-            keras.layers.BatchNormalization(momentum=0.9) if batch_norm else keras.layers.Identity()
+            keras.layers.BatchNormalization(momentum=0.9, synchronized=replicas.count() > 1)
+            if batch_norm
+            else keras.layers.Identity()
             for _ in range(len(units) + 1)
         ]
         check_dropout(dropout)
-        self.drop = keras.layers.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.head = keras.layers.Dense(1, use_bias=False, dtype="float32", name="head")  # w_0 is the bias
 
     def call(self, x, training=False):

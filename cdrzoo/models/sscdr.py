@@ -12,7 +12,7 @@ from cdrzoo.layers.mappings import bridged, check_first_stage, hinge, in_ball, i
 from cdrzoo.layers.pooling import masked_mean
 from cdrzoo.layers.sampling import drawn, once, one_of
 from cdrzoo.layers.towers import first_output
-from cdrzoo.losses import row_weights
+from cdrzoo.losses import row_weights, weighted_mean
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike
 from cdrzoo.models.stages import MappedUsers, frozen
 from cdrzoo.schema import FIRST_KNOWN, PADDING
@@ -145,7 +145,7 @@ class SSCDR(MappedUsers):
             history = rows[listed.name]
             both = weight * ops.cast(warm & factors.knows(source, users), "float32")
             distance = squared_distance(self.carried(source, factors.user(source, users)), own)
-            supervised = supervised + ops.sum(both * distance) / ops.maximum(ops.sum(both), 1e-7)
+            supervised = supervised + weighted_mean(distance, both)
             known = history >= FIRST_KNOWN
             liked = one_of(history, known, self.seed_generator)
             rows_of_items = self.schema.table(factors.items[source].table).rows

@@ -7,6 +7,7 @@ from typing_extensions import Unpack
 
 from cdrzoo.errors import check_dropout
 from cdrzoo.layers import MLP, PartitionedNormalization, RowVectors, StarDense
+from cdrzoo.layers.sampling import Dropout
 from cdrzoo.layers.towers import first_output
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
@@ -74,7 +75,7 @@ class STAR(CrossDomainModel):
         self.normalization = PartitionedNormalization(domains, name="normalization")
         self.star = [StarDense(width, domains, "relu", name=f"star_{i}") for i, width in enumerate(units)]
         check_dropout(dropout)
-        self.dropouts = [keras.layers.Dropout(dropout) for _ in units]
+        self.dropouts = [Dropout(dropout) for _ in units]
         self.output_layer = StarDense(1, domains, starts=starts, dtype="float32", name="output_layer")
         self.auxiliary = MLP(aux_units, dropout=dropout, name="auxiliary")
         self.auxiliary_output = keras.layers.Dense(1, dtype="float32", name="auxiliary_output")

@@ -21,20 +21,21 @@ SERVING = ("serve", "served", "serving_features", "prepare_export")
 ROWS = {"books": 24, "films": 16}
 
 
-def each_case(own: tuple[str, ...] | None = None, quick: bool = True):
+def each_case(own: tuple[str, ...] | None = None, quick: bool = True, soon: tuple[str, ...] = ()):
     """Runs a test on every model: the representatives at once, those that are likely to differ next, the others last.
 
     Args:
         own: `make test` runs the test on the models that have one of these methods of the base class of their own,
             `make test-all` on the others. Default: `make test` runs it on all.
+        soon: further models that `make test` runs it on.
         quick: whether `make check` runs it on the representatives; if not, `make test` does.
     """
 
     def marks(case: Case) -> list:
         if case.name in REPRESENTATIVES:
             return [] if quick else [pytest.mark.slow]
-        soon = own is None or any(_overrides(case, method) for method in own)
-        return [pytest.mark.slow if soon else pytest.mark.exhaustive]
+        early = own is None or case.name in soon or any(_overrides(case, method) for method in own)
+        return [pytest.mark.slow if early else pytest.mark.exhaustive]
 
     # The scope lets a fixture of the module hold the case's trained model.
     cases = [pytest.param(case, id=case.name, marks=marks(case)) for case in CASES]
@@ -54,10 +55,10 @@ def paired(model) -> bool:
     return {one.cls: one.paired for one in CARDS}[type(model).__name__]
 
 
-def data(model, batches: int, seed: int = 0) -> tf.data.Dataset:
-    """Batches of a task that the model can learn."""
+def data(model, batches: int, seed: int = 0, rows: dict[str, int] | None = None) -> tf.data.Dataset:
+    """Batches of a task that the model can learn; of other `rows` of each domain than `rows_of`, if given."""
     learns = {card(case.name).cls: case.learns for case in CASES}[type(model).__name__]
-    return toy_dataset(model.schema, rows_of(model), batches, seed, learns or "genre", paired(model))
+    return toy_dataset(model.schema, rows or rows_of(model), batches, seed, learns or "genre", paired(model))
 
 
 def both(model, seed: int = 3, missing: bool = True):
@@ -71,18 +72,18 @@ def losses(model, batch) -> dict[str, float]:
     return {k: float(v) for k, v in model.domain_losses(y, model(x)).items()}
 
 
-def _variables(model) -> list[keras.Variable]:
+def variables(model) -> list[keras.Variable]:
     """Whatever training changes: weights, state, slots."""
     optimizers = [v for v in vars(model).values() if isinstance(v, keras.optimizers.Optimizer)]
     return [*model.variables, *(v for o in optimizers for v in o.variables)]
 
 
 def state(model) -> list[np.ndarray]:
-    return [np.asarray(v.numpy()) for v in _variables(model)]
+    return [np.asarray(v.numpy()) for v in variables(model)]
 
 
 def restore(model, values) -> None:
-    for variable, value in zip(_variables(model), values, strict=True):
+    for variable, value in zip(variables(model), values, strict=True):
         variable.assign(value)
 
 

@@ -1,10 +1,6 @@
-"""What models share: losses, weights and metrics by domain, the random state, replicas."""
+"""What models share: losses, weights and metrics by domain, the random state."""
 
 from __future__ import annotations
-
-import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -265,57 +261,3 @@ def test_a_saved_model_draws_the_numbers_it_would_have_drawn(tmp_path):
     drawn = [one(batch[0], training=True)["films"].numpy() for one in (model, again, other)]
     assert (drawn[0] == drawn[1]).all() and (drawn[0] == drawn[2]).all()
     assert np.any(drawn[0] != model(batch[0])["films"])
-
-
-REPLICAS = r"""
-import sys
-import keras, numpy as np, tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from cdrzoo.training.callbacks import Evaluate
-from cdrzoo.data import prepare, synthetic
-from cdrzoo.errors import InputError
-from cdrzoo.models import CCTL, DNN, MEM
-from cdrzoo.optimizers import Adam
-
-made = synthetic.synthesize(0.5, users=80, source_rows=600, target_rows=200, source_items=20, target_items=15)
-prepared = prepare(made.schema, made.sources)
-schema = prepared.schema
-seen = []
-for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
-    keras.utils.set_random_seed(1)
-    with strategy.scope():
-        if sys.argv[1] == "dnn":
-            model = DNN(schema, units=(8, 4))
-        else:  # what its `call` leaves for the loss is each replica's own
-            model = MEM(schema, expert_units=(8, 4), tower_units=(4,), align_units=4, pooling="mean")
-        model.compile(Adam(0.01), loss_weights={"books": 0.5})
-    data = prepared.train({"books": 16, "films": 8})
-    logs = model.fit(data, epochs=2, verbose=0, callbacks=[Evaluate(prepared.valid())]).history
-    seen.append((logs, model.get_weights()))
-assert "val_auc" in seen[0][0] and seen[0][0].keys() == seen[1][0].keys()
-for name in seen[0][0]:
-    np.testing.assert_allclose(seen[0][0][name], seen[1][0][name], rtol=1e-4, err_msg=name)
-for one, two in zip(seen[0][1], seen[1][1]):
-    np.testing.assert_allclose(one, two, atol=1e-5)
-with strategy.scope():
-    try:
-        CCTL(schema, pooling="mean").compile(Adam(0.01))
-    except InputError as error:
-        print("REFUSED", error)
-"""
-
-
-@pytest.mark.once
-@pytest.mark.slow
-@pytest.mark.parametrize("model", ["dnn", "mem"])
-def test_replicas_train_and_log_as_one_device_does(model):
-    done = subprocess.run(
-        [sys.executable, "-c", REPLICAS, model],
-        cwd=pathlib.Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "REFUSED CCTL trains on one device" in done.stdout

@@ -1,0 +1,36 @@
+"""Two replicas train every model as one device does with the same batch."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.models.conformance import each_case
+from tests.models.replicas import answers
+
+REFUSED = {"cctl": "CCTL trains on one device"}
+"""What a model says that does not train on replicas."""
+OWN = ("mf", "emcdr", "cml", "sscdr", "din", "star", "nfm")
+"""Models with a state or a mean of their own over the rows of a batch."""
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory):
+    with answers(tmp_path_factory.mktemp("replicas") / "log") as ask:
+        yield ask
+
+
+@pytest.mark.once
+@each_case(own=(), quick=False, soon=OWN)
+def test_a_model_trains_and_logs_on_two_replicas_as_on_one_device(case, ask):
+    answer = ask(case.name)
+    if case.name in REFUSED:
+        assert REFUSED[case.name] in answer["refused"]
+    else:
+        assert answer["differences"] == []
+
+
+@pytest.mark.once
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["callbacks", "uneven"])
+def test_two_replicas_validate_as_one_device_does_and_share_an_odd_number_of_rows(what, ask):
+    assert ask(what)["differences"] == []
