@@ -39,15 +39,14 @@ check: lint
 
 test: lint .venv-tfx/ready
 	$(BIN)/python $(PYTEST) -m "not exhaustive"
-	$(call beside_tfx,The pipeline from end to end with exports and servers,not exhaustive and not once,$(SERVED))
+	$(call beside_tfx,The pipeline from end to end,not exhaustive,tests/tfx_pipeline/)
 
 test-all: .venv/ready .venv-tfx/ready
 	$(BIN)/python $(PYTEST) -m exhaustive
 	$(call beside_tfx,The tests with the oldest supported libraries,not once,$(OLDEST))
 
-SERVED := tests/tfx_pipeline/ tests/serving/ tests/export/
 # What the libraries' versions can break: of the models' tests those that all models share.
-OLDEST := $(filter-out $(SERVED),$(wildcard tests/test_*.py) $(filter-out tests/models/,$(wildcard tests/*/))) \
+OLDEST := $(wildcard tests/test_*.py) $(filter-out tests/models/ tests/tfx_pipeline/,$(wildcard tests/*/)) \
     tests/models/test_arguments.py tests/models/test_conformance.py
 
 # $(1): what is run there, $(2): of it the tests with these marks, $(3): where it is.

@@ -53,7 +53,7 @@ def test_days_follow_one_another_and_an_increment_is_a_days_rows(example):
 
 
 @pytest.mark.once
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_day_after_day(example, tmp_path):
     found = example.main(tmp_path, 2, SIZES)
     reported = json.loads((tmp_path / "run/metrics.json").read_text())["test"]["auc"]

@@ -30,20 +30,17 @@ def test_the_target_is_the_source_turned_by_35_degrees(moons):
     np.testing.assert_allclose(cosine, np.cos(np.deg2rad(35)), atol=1e-4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.once
-@pytest.mark.parametrize(
-    ("draws", "margin"),
-    [pytest.param(3, 0.05, marks=pytest.mark.slow), pytest.param(20, 0.0, marks=pytest.mark.exhaustive)],
-)
-def test_alignment_confuses_the_domains_and_helps_the_target(moons, draws, margin):
+def test_alignment_confuses_the_domains_and_helps_the_target(moons):
     """By the mean of 20 draws of points and weights: of single ones, and of few, it helps some and harms others."""
-    every = [moons.run(seed) for seed in range(draws)]
+    every = [moons.run(seed) for seed in range(20)]
 
     def of(what, name):
         return np.array([found[what][name] for found in every])
 
-    assert of("accuracy", "DADIN").mean() > of("accuracy", "plain").mean() - margin  # Figure 4
+    assert of("accuracy", "DADIN").mean() > of("accuracy", "plain").mean()  # Figure 4
     assert np.all(abs(of("domain", "DADIN h_da, its own classifier") - 0.5) < 0.15)  # Figure 5
     new = "h_da, new classifier"
     assert np.all(of("domain", f"plain {new}") > 0.65)  # there are two domains to be told apart
-    assert of("domain", f"DADIN {new}").mean() < of("domain", f"plain {new}").mean() + margin  # Figure 6
+    assert of("domain", f"DADIN {new}").mean() < of("domain", f"plain {new}").mean()  # Figure 6

@@ -35,6 +35,7 @@ FLOORS["evaluation"] = set(FLOORS)
 FLOORS["experiments"] = set(FLOORS)
 FLOORS["report"] = set(FLOORS)
 FLOORS["cli"] = set(FLOORS)
+FLOORS["__main__"] = set(FLOORS)
 
 # What files may import of a room that they stand in: the version of the whole.
 FRONT = {"cdrzoo"}

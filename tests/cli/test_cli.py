@@ -144,9 +144,14 @@ def test_an_interrupted_run_resumes_to_the_same_result(demo, run, tmp_path, monk
     pd.testing.assert_frame_equal(pd.read_csv(run / "history.csv"), pd.read_csv(folder / "history.csv"))
 
 
-@pytest.mark.slow
 @pytest.mark.once
-@pytest.mark.parametrize("when", ["stopped", "finished"])
+@pytest.mark.parametrize(
+    "when",
+    [
+        pytest.param("stopped", marks=pytest.mark.slow),
+        pytest.param("finished", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_changed_feature_is_a_changed_file(demo, tmp_path, monkeypatch, capsys, when):
     """Users, items, times and labels stay: what tells the split does not see it."""
     own = tmp_path / "demo"
@@ -209,9 +214,14 @@ def test_a_run_of_two_stages_reports_both_and_is_served(two_stages, tmp_path, ca
     assert card["training"]["first"]["arguments"] == {"expert_units": [8], "dropout": 0.2}
 
 
-@pytest.mark.slow
 @pytest.mark.once
-@pytest.mark.parametrize("stage", ["first", "."], ids=["stage one", "stage two"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param("first", id="stage one", marks=pytest.mark.slow),
+        pytest.param(".", id="stage two", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_run_stopped_in_either_stage_resumes_to_the_same_result(
     demo, two_stages, tmp_path, monkeypatch, stage
 ):
@@ -274,7 +284,7 @@ def test_every_model_of_two_stages_is_run():
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in ("mkt", "emcdr") else pytest.mark.exhaustive)
+        pytest.param(name, marks=pytest.mark.slow if name == "mkt" else pytest.mark.exhaustive)
         for name in TWO_STAGE_MODELS
     ],
 )
@@ -381,7 +391,7 @@ def test_a_finetuned_run_is_evaluated_and_served(finetuned, tmp_path, capsys):
     assert cli.main(["predict", str(tmp_path / "comics/1"), "--input", str(rows)]) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.once
 def test_a_finetuning_that_was_stopped_resumes_to_the_same_result(
     new_domain, finetuned, tmp_path, monkeypatch

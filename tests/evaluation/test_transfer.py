@@ -185,14 +185,9 @@ def test_mistakes_are_named_before_anything_is_trained(demo, reported, tmp_path,
     assert "saw the target alone" in capsys.readouterr().err
 
 
+@pytest.mark.exhaustive
 @pytest.mark.once
-@pytest.mark.parametrize(
-    ("planted", "expected"),
-    [
-        pytest.param(1.0, "helps", marks=pytest.mark.slow),
-        pytest.param(-1.0, "harms", marks=pytest.mark.exhaustive),
-    ],
-)
+@pytest.mark.parametrize(("planted", "expected"), [(1.0, "helps"), (-1.0, "harms")])
 def test_planted_transfer_is_found_by_training(planted, expected):
     """Tastes that carry over help a DNN of both domains; opposite ones harm it."""
     made = synthetic.synthesize(

@@ -109,7 +109,8 @@ def _trace(case, schema, **changes):
 
 
 @pytest.mark.once
-@each_case(quick=False, own=())
+@pytest.mark.exhaustive
+@every_case
 def test_every_argument_changes_something(case):
     usual, same = {}, []  # by schema; what changed nothing
     for argument, change in case.changes.items():

@@ -99,9 +99,14 @@ def test_terms_start_anew_each_epoch(model, batch):
     assert float(first["books_loss"]) == float(second["books_loss"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("size", ["fixed", "any"])
-@pytest.mark.parametrize("name", ["dnn", "dadin", "mem"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=getattr(pytest.mark, tier))
+        for n, tier in (("dnn", "slow"), ("dadin", "slow"), ("mem", "exhaustive"))
+    ],
+)
 def test_a_domain_without_rows_adds_nothing(name, size):
     x, y = toy_rows(toy_schema(), ROWS)
     none = keras.tree.map_structure(lambda t: t[:0], (x["books"], y["books"]))

@@ -27,7 +27,7 @@ def run(one, name: str, monkeypatch) -> int:
     return len(found.examples)
 
 
-@each_case()
+@each_case(own=())
 def test_of_a_model(case, monkeypatch):
     assert run(models.card(case.name).load(), case.name, monkeypatch)
 

@@ -1,0 +1,5 @@
+"""`python -m cdrzoo` is the command `cdrzoo`."""
+
+from cdrzoo.cli import main
+
+raise SystemExit(main())
