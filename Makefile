@@ -6,6 +6,7 @@
 # make test-all  after it, what it leaves: many draws, every case of every model; and the tests once more with the
 #             oldest supported libraries, which are TFX's neighbours
 # make lint   ruff and mypy alone          make format  let ruff rewrite the code
+# make docs   the site, into site/; a warning is an error
 # make parity our models beside deepctr's, with equal weights; in an environment of its own
 # make bench  speed and memory             make pins    resolve requirements/*.txt anew (needs uv)
 # make clean  remove what these made
@@ -15,7 +16,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: run check test test-all lint format parity bench pins clean
+.PHONY: run check test test-all lint format docs parity bench pins clean
 
 # Somebody else's active environment must not take part.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
@@ -30,7 +31,10 @@ WORKERS ?= 2
 PYTEST := -m pytest -n $(WORKERS) --dist worksteal --durations 10
 
 # With TFX where it can be installed, else without the pipeline (the script says so).
-run: .venv-tfx/ready
+run:
+	@echo "make run: sets up an environment (the first time some minutes, mostly for the download), then does the whole"
+	@echo "job on built-in logs: train, export, verify, predict, serve (two to five minutes)."
+	@$(MAKE) --no-print-directory .venv-tfx/ready
 	@if [ -e .venv-tfx/ready ]; then bin=.venv-tfx/bin; else $(MAKE) .venv/ready; bin=$(BIN); fi; \
 	PATH="$(CURDIR)/$$bin:$$PATH" bash examples/quickstart.sh
 
@@ -55,7 +59,7 @@ define beside_tfx
     echo "$(1), beside TFX"; \
     .venv-tfx/bin/python $(PYTEST) -m "$(2)" $(3); \
 else \
-    echo "NOT RUN: $(1): TFX needs a python3.10 on the PATH (or python3.12 and glibc 2.39)."; \
+    echo "NOT RUN: $(1): TFX is not here. It needs a python3.10 on the PATH (or python3.12 and glibc 2.39), and a C++ compiler."; \
 fi
 endef
 
@@ -68,6 +72,12 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# What pages have from the results and the code is made again first.
+docs: .venv/ready .venv-docs/ready
+	$(BIN)/python -m docs.render
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "The site is site/index.html."
+
 parity: .venv-parity/ready
 	TF_USE_LEGACY_KERAS=1 .venv-parity/bin/python $(PYTEST) tests/parity
 
@@ -79,10 +89,14 @@ bench: .venv/ready
 	@requirements/make_env.sh .venv $(PYTHON)
 	@touch $@
 
-# A machine without the Python that TFX needs gets no such environment, and `make test` says so.
+# A machine without the Python or the compiler that TFX needs gets no such environment, and `make test` says so.
 .venv-tfx/ready: requirements/tfx116.txt requirements/tfx121.txt requirements/make_env.sh pyproject.toml
 	@rm -f $@
 	@requirements/make_env.sh .venv-tfx tfx && touch $@ || [ $$? = 3 ]
+
+.venv-docs/ready: requirements/docs.txt requirements/make_env.sh
+	@requirements/make_env.sh .venv-docs $(PYTHON)
+	@touch $@
 
 .venv-parity/ready: requirements/parity.txt requirements/make_env.sh pyproject.toml
 	@requirements/make_env.sh .venv-parity 3.11 3.12 3.13
@@ -102,7 +116,9 @@ pins:
 	rm -f $$lowest
 	$(COMPILE) --python-version 3.12 --python-platform x86_64-manylinux_2_39 --extra tfx --extra dev \
 	    --output-file requirements/tfx121.txt
+	uv pip compile --quiet --no-annotate --no-header --upgrade --group docs --python-version 3.11 \
+	    --output-file requirements/docs.txt
 
 clean:
-	rm -rf .venv .venv-* .uv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache runs/quickstart
+	rm -rf .venv .venv-* .uv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache runs/quickstart
 	find cdrzoo tfx_pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,8 +3,8 @@
     python -m benchmarks.costs                   # all models; about ten minutes on two idle cores
     python -m benchmarks.costs conet csn         # these alone, beside DNN; the others keep what they have
 
-writes cdrzoo/models/costs.yaml, which `cdrzoo models` and the README show. Run it on an idle machine, and then paste
-the table of `cdrzoo models --markdown` into the README (a test says if that was forgotten).
+writes cdrzoo/models/costs.yaml, which `cdrzoo models` and docs/models/index.md show. Run it on an idle machine, and
+then `python -m docs.render` (a test says if that was forgotten).
 
 All models have one schema and their default arguments. Models of the target alone see its part of the schema, DNN among
 them. A step trains with `ROWS` rows, of the target or in equal parts of the domains that the model trains on. The

@@ -4,7 +4,7 @@
 #
 # Makes the environment FOLDER with the first of the Python VERSIONS that this machine has, installs the pins that go
 # with it (of .venv-NAME: requirements/NAME.txt) and this project on top, editable. Exit code 3: none of the versions
-# is here.
+# is here, or for TFX no C++ compiler.
 # `tfx`: with TFX, 1.21 on Python 3.12 where glibc is 2.39 or newer, which its wheels ask for, else 1.16 on Python 3.10.
 # uv is taken where it is there; where it is not, pip puts it into .uv/ of this project, not into the user's Python.
 set -euo pipefail
@@ -49,6 +49,16 @@ echo "Setting up $folder: Python $version, $pins (the first time a minute or two
 # From nothing each time, so that what an earlier or an interrupted set-up left cannot take part.
 rm -rf "$folder"
 "$uv" --quiet venv --python "$python" "$folder"
+# Of TFX's neighbours this one alone has no wheel: where it cannot be built, that is known before 4 GB are fetched.
+if compiled=$(grep '^pyfarmhash==' "$pins"); then
+    if ! log=$("$uv" pip install --python "$folder" --no-deps "$compiled" 2>&1); then
+        rm -rf "$folder"
+        echo "$log" | tail -n 5 >&2
+        if c++ --version >/dev/null 2>&1 || g++ --version >/dev/null 2>&1; then exit 1; fi
+        echo "TFX is left out: ${compiled%%=*} has no wheel, and there is no C++ compiler (such as g++) to build it." >&2
+        exit 3
+    fi
+fi
 # Compiled once here: where Python may not write bytecode, TensorFlow takes 10 seconds to import instead of 3.5.
 "$uv" --quiet pip install --python "$folder" --compile-bytecode --requirement "$pins"
 "$uv" --quiet pip install --python "$folder" --no-deps --no-build-isolation --editable .

@@ -10,7 +10,8 @@ PAGE = (TESTS.parent / "docs" / "pitfalls.md").read_text(encoding="utf-8")
 
 
 def test_every_test_that_guards_a_pitfall_exists():
-    rows = [line for line in PAGE.splitlines() if line.startswith("| ") and "---" not in line]
+    tables = PAGE[PAGE.index("| pitfall |") :].splitlines()
+    rows = [line for line in tables if line.startswith("| ") and "---" not in line]
     rows = [row for row in rows if not row.startswith("| pitfall |")]
     assert len(rows) > 40
     for row in rows:

@@ -1,9 +1,9 @@
-"""Every block of YAML in the README and the pages of docs is what it says, as it stands there.
+"""Every block of YAML in the pages of docs is what it says, as it stands there.
 
 What a block is shows in its entries: a catalogue has `experiments`, a schema `domains`, a run's configuration a
 `schema`, a pipeline's the section `pipeline`. Some settings alone are completed: those of a run or of a pipeline by the
-README's run, any other block is a space to search. Rows are made up for every file that a run names, and prepared as it
-says.
+run of docs/start/own_files.md, any other block is a space to search. Rows are made up for every file that a run names,
+and prepared as it says.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from cdrzoo.training.config import RunConfig
 from tfx_pipeline.config import PipelineConfig
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+PAGES = [PROJECT / "docs" / "start" / "own_files.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```ya?ml[^\n]*\n(.*?)^```", re.S | re.M)
-README = BLOCK.findall(PAGES[0].read_text(encoding="utf-8"))
+OWN_FILES = BLOCK.findall(PAGES[0].read_text(encoding="utf-8"))
 
 
 def blocks(page: pathlib.Path) -> list:
@@ -40,7 +40,7 @@ def blocks(page: pathlib.Path) -> list:
     return [pytest.param(block, id=f"{name}:{line}") for block, line in lines]
 
 
-BLOCKS = [block for page in PAGES for block in blocks(page)]
+BLOCKS = [block for page in PAGES[1:] for block in blocks(page)]
 
 
 def fields(cls) -> set[str]:
@@ -48,8 +48,8 @@ def fields(cls) -> set[str]:
 
 
 def named(first: str) -> dict:
-    """The README's block whose first line is this."""
-    return load_yaml(next(text for text in README if text.startswith(f"# {first}\n")), first)
+    """The block of that page whose first line is this."""
+    return load_yaml(next(text for text in OWN_FILES if text.startswith(f"# {first}\n")), first)
 
 
 def column(want, rows: int, random: np.random.Generator):
@@ -70,7 +70,7 @@ def make_up(config: RunConfig) -> None:
         )
         rows[domain.user] = [f"u{i % 20}" for i in range(400)]
         rows[domain.item] = [f"{domain.name}{i}" for i in random.integers(0, 30, 400)]
-        rows[domain.label] = random.integers(1, 6, 400)
+        rows[domain.label] = 5 if source.negatives else random.integers(1, 6, 400)
         rows[domain.time] = np.arange(400)
         for side in source.join:
             (role,) = {f.role for f in domain.features if f.column == side["on"]}
@@ -114,7 +114,7 @@ def check(text: str, folder: pathlib.Path) -> None:
         (folder / "space.yaml").write_text(text)
         assert load_space(folder / "space.yaml")
         return
-    for name in found["data"]:  # a domain that the README's schema has not is the new target
+    for name in found["data"]:  # a domain that the page's schema has not is the new target
         if name not in schema["domains"]:
             schema = {
                 **schema,
@@ -147,7 +147,7 @@ def test_the_block_is_what_it_says(text, tmp_path):
     ],
 )
 def test_a_mistake_in_a_block_is_found(before, after, tmp_path):
-    text = next(text for text in README if text.startswith("# run.yaml"))
+    text = next(text for text in OWN_FILES if text.startswith("# run.yaml"))
     check(text, tmp_path)
     with pytest.raises(InputError):
         check(text.replace(before, after), tmp_path)

@@ -18,9 +18,12 @@ def add(commands: Any) -> None:
 
 
 def _add_schema_check(commands: Any) -> None:
-    schema = commands.add_parser("schema", help="Look at a schema.")
+    schema = commands.add_parser("schema", help="Look at a schema.").add_subparsers(
+        metavar="COMMAND", required=True
+    )
+    _add_schema_json(schema)
     check = command(
-        schema.add_subparsers(metavar="COMMAND", required=True),
+        schema,
         "check",
         _schema_check,
         "Check a schema, and the data against it; show the domains side by side: shared and specific features,\n"
@@ -38,6 +41,27 @@ def _add_schema_check(commands: Any) -> None:
         help="a domain's rows (repeat); a run configuration names its own",
     )
     add_strict(check)
+
+
+def _add_schema_json(commands: Any) -> None:
+    listed = command(
+        commands,
+        "json",
+        _schema_json,
+        "Print the JSON Schema of run.yaml or schema.yaml, by which an editor completes and checks what you type.\n\n"
+        "  cdrzoo schema json run > run.schema.json\n\n"
+        "Editors with the YAML language server then take this first line of run.yaml:\n\n"
+        "  # yaml-language-server: $schema=run.schema.json",
+    )
+    listed.add_argument("of", choices=("run", "schema"), help="which file is meant")
+
+
+def _schema_json(arguments: argparse.Namespace) -> None:
+    import json
+
+    from cdrzoo.training.reference import json_schema
+
+    print(json.dumps(json_schema(arguments.of), indent=2))
 
 
 def _schema_check(arguments: argparse.Namespace) -> None:

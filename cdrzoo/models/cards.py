@@ -79,7 +79,7 @@ def costs() -> dict[str, dict[str, float]]:
 
 
 def table() -> list[tuple[str, ...]]:
-    """The models as rows of text, the names of the columns first: what `cdrzoo models` and the README show."""
+    """The models as rows of text, the names of the columns first: what `cdrzoo models` shows."""
     rows: list[tuple[str, ...]] = [("name", "model", "family", "needs", "parameters", "step", "paper")]
     for one in CARDS:
         cost = costs()[one.name]

@@ -31,7 +31,7 @@ class MiNet(CrossDomainModel):
     candidate; v_u, v_t, v_s: what an interest weighs; q_s, p_s: of a source's row, which has no history; L_t, L_s: mean
     cross-entropies; w_2: 1 unless `loss_weights`, of `compile` or of a run's training, say otherwise. With several
     sources each has its attention, weight and network. Where this differs from the authors' code:
-    docs/models/baselines.md.
+    docs/models/cross_domain.md.
 
     Args:
         schema: the schema; item and user (or context) features in all domains, and histories in the target's rows.

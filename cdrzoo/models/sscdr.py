@@ -38,7 +38,7 @@ class SSCDR(MappedUsers):
     A request holds the raw ids of user and item and the user's history in the source: domains share the vocabulary of
     users, so the id finds his row in the source's table, and the history's ids find the items' rows; the first stage
     keeps which domain has trained which rows and who liked what (they are part of an export). Where this differs from
-    the paper: docs/models/baselines.md.
+    the paper: docs/models/ratings.md.
 
     Args:
         schema: the schema of the first stage; the target's rows list the source's items as a history.

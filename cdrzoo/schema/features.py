@@ -64,8 +64,8 @@ class Table:
     """An embedding table.
 
     Args:
-        name: what features call it.
-        width: columns of the embedding; default 8 (CCTL, section 3.1.3; MKT).
+        name: the name by which features look it up.
+        width: columns of the embedding. Default 8, as in the papers of CCTL (section 3.1.3) and MKT.
         per_domain: `True` gives each domain that uses the table its own copy; ids keep one vocabulary.
         min_count: an id seen fewer times in the training rows is unknown. With 1, the default, no training row has an
             unknown id, and what stands for the new ids of tomorrow is not trained; 2 trains it by the ids seen once.

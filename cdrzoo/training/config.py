@@ -72,12 +72,12 @@ class Training:
 
     Args:
         optimizer: `adam`, `adagrad` or `sgd`, with updates of touched rows only.
-        learning_rate: default 0.001.
+        learning_rate: how far a step goes. Default 0.001; Adagrad wants about 0.1.
         weight_decay: decoupled; on a table it acts on touched rows. Default 0.
         batch_size: rows of the target a step. Default 256.
         source_ratio: rows of each source a step, for each row of the target. Default 1.
-        epochs: at most so many.
-        patience: epochs without a better `monitor` before training stops.
+        epochs: passes over the rows, at most. Default 20.
+        patience: epochs without a better `monitor` before training stops. Default 2.
         monitor: what chooses the epoch, measured on validation rows. Default `val_auc`, for ratings `val_rmse`.
         epoch: `target` (an epoch is one pass over the target; a source is repeated or cut), `longest`, or a number of
             steps.
@@ -145,21 +145,22 @@ class RunConfig:
     """Everything a run is made from.
 
     Args:
-        schema: the schema.
+        schema: the schema: its file, or what such a file holds.
         data: for every domain where its rows are: a path or a mapping (see `cdrzoo.data.prepare`).
         model: name of the model.
-        arguments: of the model's constructor, besides the schema; of a run that is fine-tuned, of `for_new_domain`.
+        arguments: those of the model's constructor, besides the schema; of a run that is fine-tuned, those of
+            `for_new_domain`.
         domains: `all` or `target`: which domains the model trains on. Default: what the model is for.
         split: how rows are split (see `cdrzoo.data.prepare`).
         preparation: further arguments of `cdrzoo.data.prepare`.
         slices: columns of the target's rows by whose values every metric is given as well, such as `[hour, site]`.
         width: width of every table; default: as the schema says.
         training: how it is trained.
-        first: of a model of two stages: settings of the first by their plain names, as `with_changes` takes them.
+        first: of a model of two stages: settings of the first by their plain names.
             What is not named here is as it is for the second.
         finetune: the folder of a finished run whose model is fine-tuned to this schema's target, a domain that it does
             not know yet (see `cdrzoo.models.DACDR.for_new_domain`).
-        seed: of the model's start, its dropout and the order of rows.
+        seed: of the model's start, its dropout and the order of rows. Default 0.
         folder: what relative paths in `data` and `finetune` are relative to.
         files: the files that it was read from.
     """

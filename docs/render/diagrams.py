@@ -1,0 +1,197 @@
+"""The pictures of the four papers' models: boxes on a grid, rows from top to bottom, and arrows between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+COLUMN, ROW, HEIGHT, GAP = 150, 62, 36, 14
+
+STYLE = """<style>
+text { font: 12px system-ui, sans-serif; fill: #24292f }
+.box { fill: #f6f8fa; stroke: #8c959f } .target { fill: #ddf4ff; stroke: #0969da }
+.source { fill: #fff8c5; stroke: #9a6700 } .loss { fill: #ffebe9; stroke: #cf222e }
+.arrow { stroke: #57606a; fill: none; marker-end: url(#head) } .note { font-size: 11px; fill: #57606a }
+#head path { fill: #57606a }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3 } .note { fill: #9198a1 } .arrow { stroke: #9198a1 } #head path { fill: #9198a1 }
+  .box { fill: #21262d; stroke: #6e7681 } .target { fill: #0d2d4d; stroke: #4493f8 }
+  .source { fill: #3b2e0b; stroke: #d29922 } .loss { fill: #4c1519; stroke: #f85149 }
+}
+</style>"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture.
+
+    Args:
+        title: what it shows, for those who do not see it.
+        boxes: by name: row and column on the grid, columns wide, kind, text.
+        arrows: pairs of names.
+        note: a line below it.
+    """
+
+    title: str
+    boxes: dict[str, tuple[float, float, float, str, str]]
+    arrows: tuple[tuple[str, str], ...]
+    note: str = ""
+
+    def svg(self) -> str:
+        rows = max(row for row, *_ in self.boxes.values()) + 1
+        columns = max(column + wide for _, column, wide, *_ in self.boxes.values())
+        width, height = columns * COLUMN + GAP, rows * ROW + GAP + (20 if self.note else 0)
+        lines = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="'
+            f'{self.title}">',
+            STYLE,
+            '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+            'orient="auto"><path d="M0 0 8 4 0 8z"/></marker></defs>',
+        ]
+        for start, end in self.arrows:
+            (x1, y1), (x2, y2) = self._out(start, end), self._in(start, end)
+            lines.append(f'<path class="arrow" d="M{x1:g} {y1:g} L{x2:g} {y2:g}"/>')
+        for name in self.boxes:
+            x, y, wide, kind, text = self._place(name)
+            lines.append(
+                f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{wide:g}" height="{HEIGHT}" rx="6"/>'
+            )
+            lines.append(
+                f'<text x="{x + wide / 2:g}" y="{y + HEIGHT / 2 + 4:g}" text-anchor="middle">{text}</text>'
+            )
+        if self.note:
+            lines.append(f'<text class="note" x="{GAP}" y="{height - 8:g}">{self.note}</text>')
+        return "\n".join([*lines, "</svg>"]) + "\n"
+
+    def _place(self, name: str) -> tuple[float, float, float, str, str]:
+        row, column, wide, kind, text = self.boxes[name]
+        return column * COLUMN + GAP, row * ROW + GAP, wide * COLUMN - GAP, kind, text
+
+    def _middle(self, name: str) -> tuple[float, float, float]:
+        x, y, wide, *_ = self._place(name)
+        return x + wide / 2, y + HEIGHT / 2, wide / 2
+
+    def _level(self, start: str, end: str) -> bool:
+        return self.boxes[start][0] == self.boxes[end][0]
+
+    def _out(self, start: str, end: str) -> tuple[float, float]:
+        (x, y, half), (other, below, _) = self._middle(start), self._middle(end)
+        if self._level(start, end):
+            return (x + half if other > x else x - half), y
+        return min(max(other, x - half + 10), x + half - 10), y + (HEIGHT / 2 if below > y else -HEIGHT / 2)
+
+    def _in(self, start: str, end: str) -> tuple[float, float]:
+        (other, above, _), (x, y, half) = self._middle(start), self._middle(end)
+        if self._level(start, end):
+            return (x - half if other < x else x + half), y
+        return min(max(other, x - half + 10), x + half - 10), y + (-HEIGHT / 2 if above < y else HEIGHT / 2)
+
+
+PICTURES = {
+    "cctl": Picture(
+        "CCTL: source rows go through SAN and the selector into the mixed tower, target rows into both towers",
+        {
+            "source": (0, 0, 1, "source", "source rows"),
+            "target": (0, 2, 1.5, "target", "target rows"),
+            "san": (1, 0, 1, "source", "SAN: align"),
+            "selector": (2, 0, 1, "source", "selector: weight p"),
+            "mixed": (2, 1.25, 1, "box", "mixed tower"),
+            "pure": (2, 2.75, 1, "target", "pure tower"),
+            "ren": (3, 0, 1, "loss", "REN"),
+            "lmixed": (3, 1.25, 1, "loss", "L mixed, L tgt"),
+            "lpure": (3, 2.75, 1, "loss", "L pure"),
+            "reward": (4, 1.25, 2.5, "box", "reward r = L pure - L tgt"),
+        },
+        (
+            ("source", "san"),
+            ("san", "selector"),
+            ("san", "mixed"),
+            ("selector", "mixed"),
+            ("target", "mixed"),
+            ("target", "pure"),
+            ("mixed", "lmixed"),
+            ("pure", "lpure"),
+            ("mixed", "pure"),
+            ("ren", "lmixed"),
+            ("lmixed", "reward"),
+            ("lpure", "reward"),
+        ),
+        "From tower to tower: a copy every sync_every steps. The reward trains the selector. Served: the pure tower.",
+    ),
+    "mkt": Picture(
+        "MKT: a multi-entity model is trained on all domains, the target's model takes four vectors through gates",
+        {
+            "all": (0, 0, 2, "source", "rows of all entities"),
+            "target": (0, 2.5, 1.5, "target", "target rows"),
+            "hfa": (1, 0, 2, "box", "HFA: weigh and align own features"),
+            "com": (2, 0, 1, "box", "common knowledge"),
+            "ind": (2, 1, 1, "box", "independent, each"),
+            "towers": (3, 0, 2, "box", "towers, loss + PDL"),
+            "gates": (2, 2.5, 1.5, "target", "four gates (GLU)"),
+            "tem": (3, 2.5, 1.5, "target", "target entity model"),
+            "out": (4, 2.5, 1.5, "loss", "target loss"),
+        },
+        (
+            ("all", "hfa"),
+            ("hfa", "com"),
+            ("hfa", "ind"),
+            ("com", "towers"),
+            ("ind", "towers"),
+            ("com", "gates"),
+            ("hfa", "gates"),
+            ("target", "gates"),
+            ("gates", "tem"),
+            ("tem", "out"),
+        ),
+        "Left: first stage (MEM), frozen when the right side, the second stage, is trained.",
+    ),
+    "dacdr": Picture(
+        "DACDR: the domain, then the candidate, attends to the behaviours in the source",
+        {
+            "seq": (0, 0, 1.5, "source", "behaviours in the source"),
+            "domain": (0, 1.75, 1, "target", "domain, context"),
+            "item": (0, 3, 1, "target", "candidate"),
+            "da": (1, 0, 2.75, "box", "domain-level attention"),
+            "ia": (2, 0, 4, "box", "item-level attention"),
+            "enc": (3, 0, 2.5, "box", "domain encoder: u"),
+            "head": (4, 0, 4, "target", "head: score"),
+        },
+        (
+            ("seq", "da"),
+            ("domain", "da"),
+            ("da", "ia"),
+            ("item", "ia"),
+            ("ia", "enc"),
+            ("enc", "head"),
+            ("ia", "head"),
+        ),
+        "No user id is read. A new domain trains its own attention and vector, and nothing else.",
+    ),
+    "dadin": Picture(
+        "DADIN: the candidate attends to the histories in every domain, classifiers must not tell the domains apart",
+        {
+            "hs": (0, 0, 1, "source", "history, source"),
+            "ht": (0, 1, 1, "target", "history, target"),
+            "item": (0, 2, 1, "box", "candidate"),
+            "user": (0, 3, 1, "box", "user, context"),
+            "attend": (1, 0, 3, "box", "item attention, a history each"),
+            "weigh": (2, 0, 4, "box", "interest attention: weights v"),
+            "cross": (3, 0, 4, "box", "bi-interaction, MLP: h_spec"),
+            "da": (4, 0, 2, "box", "domain agnostic layer: h_DA"),
+            "class": (5, 0, 2, "loss", "three classifiers, reversed"),
+            "pred": (5, 2.5, 1.5, "target", "predictor"),
+        },
+        (
+            ("hs", "attend"),
+            ("ht", "attend"),
+            ("item", "attend"),
+            ("attend", "weigh"),
+            ("user", "weigh"),
+            ("weigh", "cross"),
+            ("cross", "da"),
+            ("da", "class"),
+            ("da", "pred"),
+            ("cross", "pred"),
+        ),
+        "One network for the rows of all domains. Served: without the classifiers.",
+    ),
+}

@@ -1,0 +1,258 @@
+"""Tables and sentences of the pages, made of the runs in docs/results: pages cannot contradict each other."""
+
+from __future__ import annotations
+
+import functools
+import math
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from cdrzoo.evaluation.statistics import holm
+from cdrzoo.experiments.catalogue import experiments
+from cdrzoo.experiments.comparison import Comparison
+from cdrzoo.experiments.tables import by_label, group_tables
+from cdrzoo.models import card
+
+FOLDER = pathlib.Path(__file__).resolve().parents[1] / "results"
+PAIRS = {
+    "Ciao 01 to 02": "ctr_ciao_01_02",
+    "Ciao 10 to 05": "ctr_ciao_10_05",
+    "Amazon 1 to 2": "ctr_amazon_1_2",
+    "Amazon 2 to 1": "ctr_amazon_2_1",
+    "Food to kitchen": "ctr_food_kitchen",
+}
+PLANTED = {f"transfer {part}": f"planted_transfer/{part}" for part in ("0.9", "0", "-0.9")}
+ABLATIONS = {"Ciao 01 to 02": "ablations_ciao_01_02", "Amazon 1 to 2": "ablations_amazon_1_2"}
+COLD = {
+    "amazon": {"1 to 2": "cold_amazon_1_2", "2 to 1": "cold_amazon_2_1"},
+    "douban": {"book to music": "cold_douban_book_music", "music to book": "cold_douban_music_book"},
+}
+REFERENCE = "DNN, target alone"
+
+
+@functools.cache
+def load(name: str) -> Comparison:
+    return Comparison.load(FOLDER / name)
+
+
+def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heading, ["---"] * len(heading), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def mean(one: Comparison, label: str, metric: str = "auc") -> float:
+    return float(np.mean([run["test"][metric] for run in by_label(one.results)[label].values()]))
+
+
+def cell(values: Sequence[float]) -> str:
+    return f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
+
+
+def scores(one: Comparison, label: str, metric: str) -> list[float]:
+    return [run["test"][metric] for run in by_label(one.results)[label].values()]
+
+
+def corrected(one: Comparison) -> dict[str, float]:
+    """`{label: p}` of the paired tests, after Holm's correction for all of them: the mark of every page."""
+    return dict(zip(one.tests, holm([test.p for test in one.tests.values()])))
+
+
+def mark(one: Comparison, label: str) -> str:
+    if label == one.against:
+        return " ="
+    p = corrected(one).get(label, math.nan)
+    return (" +" if one.tests[label].difference > 0 else " -") if p < 0.05 else ""
+
+
+def whole(names: dict[str, str], order: Sequence[str], floors: bool = True) -> str:
+    """A row a model, a column a pair: AUC, marks, the best of all models in bold; floors first."""
+    found = {title: load(name) for title, name in names.items()}
+    simple = list(next(iter(found.values())).floors) if floors else []
+    rows = [[f"*{f}*", *(f"{one.floors[f]['auc']:.4f}" for one in found.values())] for f in simple]
+    best = {
+        title: max(one.labels, key=lambda label, one=one: mean(one, label)) for title, one in found.items()
+    }
+    for label in order:
+        row = [label]
+        for title, one in found.items():
+            text = cell(scores(one, label, "auc")) + mark(one, label)
+            row.append(f"**{text}**" if best[title] == label else text)
+        rows.append(row)
+    return markdown(["model", *names], rows)
+
+
+def reads_source(label: str) -> bool:
+    """Whether a model trains on more than the target."""
+    changes = next(line["changes"] for line in load("ctr_ciao_01_02").results if line["label"] == label)
+    return changes.get("domains", card(changes["model"]).domains) == "all"
+
+
+@functools.cache
+def ranking() -> tuple[dict[str, object], ...]:
+    """The models, best first: mean rank, and mean lift over the DNN of the target alone with its interval.
+
+    The interval is Student's, over seeds; the pairs are fixed.
+    """
+    found = [load(name) for name in PAIRS.values()]
+    labels = found[0].labels
+    ranks = {
+        label: float(np.mean([1 + sum(mean(one, o) > mean(one, label) for o in labels) for one in found]))
+        for label in labels
+    }
+    rows = []
+    for label in labels:
+        lifts = np.mean(
+            [np.subtract(scores(one, label, "auc"), scores(one, REFERENCE, "auc")) for one in found], axis=0
+        )
+        reach = stats.t.ppf(0.975, len(lifts) - 1) * lifts.std(ddof=1) / math.sqrt(len(lifts))
+        marks = [mark(one, label).strip() for one in found]
+        rows.append(
+            {
+                "model": label,
+                "rank": ranks[label],
+                "lift": float(lifts.mean()),
+                "reach": float(reach),
+                "source": reads_source(label),
+                "better": marks.count("+"),
+                "worse": marks.count("-"),
+            }
+        )
+    return tuple(sorted(rows, key=lambda row: -row["lift"]))
+
+
+def ranking_table() -> str:
+    rows = []
+    for place, row in enumerate(ranking()):
+        name = f"**{row['model']}**" if not place else str(row["model"])
+        lift = "" if row["model"] == REFERENCE else f"{row['lift']:+.4f} ± {row['reach']:.4f}"
+        reads = "source and target" if row["source"] else "target"
+        rows.append([name, reads, f"{row['rank']:.1f}", lift, str(row["better"]), str(row["worse"])])
+    return markdown(
+        ["model", "trains on", "mean rank", "AUC, mean difference", "pairs better", "pairs worse"], rows
+    )
+
+
+def headline() -> str:
+    """The one sentence."""
+    rows = ranking()
+    best, single = rows[0], next(row for row in rows if not row["source"])
+    return (
+        f"**{best['model']} is first: it is {best['lift']:+.3f} AUC above the DNN of the target, averaged over "
+        f"five pairs.**\nThe best model of the target alone is {single['model']} ({single['lift']:+.3f})."
+    )
+
+
+def order() -> list[str]:
+    return [str(row["model"]) for row in sorted(ranking(), key=lambda row: row["rank"])]
+
+
+SHOWN = ("LR", "FiBiNET", REFERENCE, "DIN", "DNN, all domains", "Finetune", "CCTL", "MKT", "DACDR")
+PAPER = {
+    "FiBiNET": (0.7316, 0.7322, 0.7283),
+    "Finetune": (0.7352, 0.7328, 0.7278),
+    "MKT": (0.7379, 0.7354, 0.7310),
+}
+"""MKT's Table 3."""
+
+
+def by_users() -> str:
+    """AUC by the training rows that the target has of a user; groups of few rows are left out."""
+    names = ("0-9", "10-29", "30+")
+    rows = [
+        [("the paper (Xianyu)" if not i else ""), label, *(f"{v:.4f}" for v in values)]
+        for i, (label, values) in enumerate(PAPER.items())
+    ]
+    for title, name in PAIRS.items():
+        one = load(name)
+        sizes = one.about["groups"]
+        table = {row["model"]: row for row in group_tables(one.results, sizes)["AUC"]}
+        rows.append([title, "*test rows*", *(f"{sizes[n]:,}" for n in names)])
+        for label in SHOWN:
+            rows.append(["", label, *(table[label][n] if sizes[n] > 3 else "" for n in names)])
+    return markdown(["", "model", *names], rows)
+
+
+VARIANTS = {
+    "cctl": {"CCTL w/o IFN": "IFN", "CCTL w/o REN": "REN"},
+    "cctl_alpha": {},
+    "dadin": {
+        "DADIN_1": "item attention (DADIN_1)",
+        "DADIN_2": "interest attention (DADIN_2)",
+        "DADIN_3": "bi-interaction (DADIN_3)",
+        "DADIN_4": "DNN (DADIN_4)",
+        "DADIN_5": "bi-interaction, DNN (DADIN_5)",
+        "DADIN_6": "domain agnostic layer (DADIN_6)",
+        "DADIN_7": "global loss (DADIN_7)",
+        "DADIN_8": "losses within classes (DADIN_8)",
+        "DADIN_9": "all adversarial losses (DADIN_9)",
+    },
+    "mkt": {"MKT w/o TEM": "TEM", "MKT w/o PDL": "PDL", "MKT w/o HFA": "HFA"},
+    "dacdr": {"DACDR w/o DA": "DA", "DACDR w/o IA": "IA", "DACDR w/o both": "both"},
+}
+
+
+def ablations() -> str:
+    """What each paper leaves out: the difference to the full model, with the half width of its interval."""
+    rows = []
+    for part, names in VARIANTS.items():
+        found = [load(f"{name}/{part}") for name in ABLATIONS.values()]
+        published = experiments()[ABLATIONS["Ciao 01 to 02"]].parts[part].published or {}
+        full = found[0].against
+        said = {label: published[label]["auc"] for label in published}
+        title = "CCTL, alpha = 1" if part == "cctl_alpha" else str(full).removesuffix("++")
+        paper = f"**{said[full]:.4f}**" if full in said else ""
+        rows.append([f"**{title}**", paper, *(f"**{cell(scores(one, full, 'auc'))}**" for one in found)])
+        for label in found[0].labels:
+            if label == full:
+                continue
+            row = [names.get(label, label), f"{said[label] - said[full]:+.4f}" if label in said else ""]
+            for one in found:
+                test = one.tests[label]
+                reach = 0.0 if math.isnan(test.low) else (test.high - test.low) / 2
+                star = " *" if corrected(one)[label] < 0.05 else ""
+                row.append(f"{test.difference:+.4f} ± {reach:.4f}{star}")
+            rows.append(row)
+    return markdown(["without", "the paper", *ABLATIONS], rows)
+
+
+def cold(data: str) -> str:
+    """MAE / RMSE under cold start; floors first, the lowest RMSE of a column in bold."""
+    columns = {
+        f"{way}, {share}": load(f"{name}/beta{share[2:]}0")
+        for way, name in COLD[data].items()
+        for share in ("0.2", "0.5", "0.8")
+    }
+    first = next(iter(columns.values()))
+    rows = [
+        [f"*{f}*", *(f"{one.floors[f]['mae']:.4f} / {one.floors[f]['rmse']:.4f}" for one in columns.values())]
+        for f in first.floors
+    ]
+    best = [min(one.labels, key=lambda label, one=one: mean(one, label, "rmse")) for one in columns.values()]
+    for label in first.labels:
+        row = [label]
+        for one, lowest in zip(columns.values(), best):
+            text = f"{mean(one, label, 'mae'):.4f} / {mean(one, label, 'rmse'):.4f}"
+            row.append(f"**{text}**" if label == lowest else text)
+        rows.append(row)
+    return markdown(["model", *columns], rows)
+
+
+def of_model(label: str) -> str:
+    """The AUC of one model on every pair, beside the DNN of the target and the best of the pair."""
+    rows = []
+    for title, name in PAIRS.items():
+        one = load(name)
+        best = max(one.labels, key=lambda each, one=one: mean(one, each))
+        shown = [cell(scores(one, each, "auc")) for each in (label, REFERENCE)]
+        rows.append([title, shown[0] + mark(one, label), shown[1], f"{best}, {mean(one, best):.4f}"])
+    place = order().index(label) + 1
+    table = markdown(["pair", label, REFERENCE, "best of the pair"], rows)
+    return f"{table}\n\nBy mean rank {label} is number {place} of {len(order())} ([all models](../results/index.md))."
+
+
+def family(names: str) -> str:
+    """The AUC of some models on every pair."""
+    return whole(PAIRS, [name.strip() for name in names.split(";")], floors=False)
