@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +53,10 @@ class Part:
         """All ids of a row side by side, int32 `[n, W]`, and all its numbers, float32 `[n, M]`, in the order of `x`."""
         ids = [name for name, values in self.x.items() if values.dtype == np.int32]
         return self._pack(ids, np.int32), self._pack([n for n in self.x if n not in ids], np.float32)
+
+    def first(self, count: int) -> dict[str, np.ndarray]:
+        """Its first rows, as a model takes them."""
+        return {name: values[:count] for name, values in self.x.items()}
 
     @classmethod
     def of(
@@ -144,13 +148,22 @@ def training_batches(
     Returns:
         A dataset of known cardinality. `w` is there when any domain has weights; domains without get ones.
     """
-    if epoch not in EPOCHS and not is_whole(epoch, 1):
-        raise DataError(
-            f"`epoch` must be {', '.join(EPOCHS)} or a number of steps. Received: {shown(epoch)}."
+    order = Order(parts, target, batch_size, shuffle=shuffle, seed=seed, epoch=epoch, paired=paired)
+    gather = _gather(parts)
+
+    def one_epoch(number: tf.Tensor) -> tf.data.Dataset:
+        import tensorflow as tf
+
+        found = tf.numpy_function(order, [number], [tf.int64] * len(order.sizes))
+        rows = {
+            name: tf.reshape(of_domain, [order.steps, size])
+            for (name, size), of_domain in zip(order.sizes.items(), found, strict=True)
+        }
+        return tf.data.Dataset.from_tensor_slices(rows).map(
+            gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
-    sizes = _sizes(parts, target, batch_size, paired)
-    plan = _Order(parts, target, sizes, shuffle, seed, epoch, paired)
-    return _epochs(plan, _gather(parts), initial_epoch)
+
+    return epochs(one_epoch, order.steps, initial_epoch)
 
 
 def evaluation_batches(part: Part, domain: str, batch_size: int = 4096) -> tf.data.Dataset:
@@ -167,30 +180,28 @@ def evaluation_batches(part: Part, domain: str, batch_size: int = 4096) -> tf.da
     return batches.prefetch(2)
 
 
-def _epochs(plan: _Order, gather: Any, initial_epoch: int) -> tf.data.Dataset:
-    """The batches of an order: each time round those of the next epoch."""
+def epochs(
+    one_epoch: Callable[[tf.Tensor], tf.data.Dataset], steps: int, initial_epoch: int = 0
+) -> tf.data.Dataset:
+    """A dataset that is another epoch each time round.
+
+    Args:
+        one_epoch: the batches of an epoch by its number, int64 [].
+        steps: how many these are.
+        initial_epoch: the number of the first.
+    """
     import tensorflow as tf
 
     counter = tf.Variable(initial_epoch, dtype=tf.int64, trainable=False, name="epoch")
 
-    def one_epoch(_: Any) -> tf.data.Dataset:
-        orders = tf.numpy_function(plan, [counter.read_value()], [tf.int64] * len(plan.sizes))
-        rows = {
-            name: tf.reshape(order, [plan.steps, size])
-            for (name, size), order in zip(plan.sizes.items(), orders, strict=True)
-        }
-        return tf.data.Dataset.from_tensor_slices(rows).map(
-            gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-
     def tick(step: Any, batch: Any) -> Any:
-        counter.assign_add(tf.cast(step == plan.steps - 1, tf.int64))
+        counter.assign_add(tf.cast(step == steps - 1, tf.int64))
         return batch
 
-    dataset = tf.data.Dataset.range(1).flat_map(one_epoch).prefetch(4)
+    dataset = tf.data.Dataset.range(1).flat_map(lambda _: one_epoch(counter.read_value())).prefetch(4)
     # Behind the prefetch, so that what is counted is what was taken.
     dataset = dataset.enumerate().map(tick, num_parallel_calls=None)
-    return dataset.apply(tf.data.experimental.assert_cardinality(plan.steps))
+    return dataset.apply(tf.data.experimental.assert_cardinality(steps))
 
 
 def _sizes(parts: Mapping[str, Part], target: str, batch_size: Any, paired: bool) -> dict[str, int]:
@@ -214,19 +225,29 @@ def _sizes(parts: Mapping[str, Part], target: str, batch_size: Any, paired: bool
     return {name: sizes[name] for name in parts}
 
 
-class _Order:
-    """The rows of each step of an epoch. Called with the epoch's number; gives [steps * batch size] for each domain."""
+class Order:
+    """Which rows of each domain an epoch takes, and in which order: the arguments are those of `training_batches`.
+
+    Each domain has an endless sequence, all of its rows in a random order, then all in another one, and so on, and
+    every epoch is a `span` of it. Called with the epoch's number it gives these rows, [steps * batch size] a domain.
+    """
 
     def __init__(
         self,
-        parts: Mapping[str, Part],
+        parts: Mapping[str, Any],
         target: str,
-        sizes: dict[str, int],
-        shuffle: bool,
-        seed: int,
-        epoch: str | int,
-        paired: bool,
+        batch_size: int | Mapping[str, int],
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        epoch: str | int = "target",
+        paired: bool = False,
     ):
+        if epoch not in EPOCHS and not is_whole(epoch, 1):
+            raise DataError(
+                f"`epoch` must be {', '.join(EPOCHS)} or a number of steps. Received: {shown(epoch)}."
+            )
+        sizes = _sizes(parts, target, batch_size, paired)
         self.sizes, self.shuffle, self.seed = sizes, shuffle, seed
         self.rows = {name: len(part) for name, part in parts.items()}
         self.target, self.partners = target, None
@@ -253,26 +274,25 @@ class _Order:
             return self._paired(epoch)
         return [self._rows(name, epoch) for name in self.sizes]
 
-    def _random(self, name: str, number: int) -> np.random.Generator:
+    def random(self, name: str, number: int) -> np.random.Generator:
+        """What draws for a domain in the pass of this number."""
         return np.random.Generator(np.random.PCG64([self.seed, zlib.crc32(name.encode()), number]))
 
-    def _permutation(self, name: str, number: int) -> np.ndarray:
-        rows = self.rows[name]
-        return (
-            self._random(name, number).permutation(rows) if self.shuffle else np.arange(rows, dtype=np.int64)
-        )
+    def permutation(self, name: str, number: int, count: int) -> np.ndarray:
+        """An order of `count` things for a domain's pass of this number."""
+        return self.random(name, number).permutation(count) if self.shuffle else np.arange(count)
+
+    def span(self, name: str, epoch: int) -> tuple[int, int]:
+        """Where in a domain's endless sequence an epoch begins and ends."""
+        size = self.steps * self.sizes[name]
+        first = epoch * (self.rows[name] if name == self.leader else size)
+        return first, first + size
 
     def _rows(self, name: str, epoch: int) -> np.ndarray:
-        if name == self.leader:
-            return self._permutation(name, epoch)[: self.steps * self.sizes[name]]
-        return self._endless(name, epoch)
-
-    def _endless(self, name: str, epoch: int) -> np.ndarray:
-        size, rows = self.steps * self.sizes[name], self.rows[name]
-        first, last = epoch * size, (epoch + 1) * size
-        rounds = range(first // rows, -(-last // rows))
-        order = np.concatenate([self._permutation(name, number) for number in rounds])
-        return order[first - rounds[0] * rows :][:size]
+        (first, last), rows = self.span(name, epoch), self.rows[name]
+        passes = range(first // rows, -(-last // rows))
+        order = np.concatenate([self.permutation(name, number, rows) for number in passes])
+        return order[first - passes[0] * rows :][: last - first]
 
     def _paired(self, epoch: int) -> list[np.ndarray]:
         order = self._rows(self.target, epoch)
@@ -282,7 +302,7 @@ class _Order:
                 found.append(target_rows)
                 continue
             sources, starts, counts = self.partners[name]
-            share = self._random(f"partner {name}", epoch).random(len(order))
+            share = self.random(f"partner {name}", epoch).random(len(order))
             found.append(sources[starts[order] + (share * counts[order]).astype(np.int64)])
         return found
 

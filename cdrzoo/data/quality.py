@@ -82,6 +82,8 @@ def examine(
 
 def examine_prepared(prepared: Prepared) -> tuple[str, list[str]]:
     """The same of rows that were split, and the parts of the split."""
+    if (kept := getattr(prepared, "warnings", None)) is not None:  # rows in a folder
+        return f"{as_text(prepared.schema.overview())}\n\n{parts(prepared)}", list(kept)
     schema, logs = prepared.schema, prepared.logs
     found = warnings_of(schema, logs, prepared.split)
     return f"{_side_by_side(schema, logs)}\n\n{parts(prepared)}", found
@@ -103,7 +105,8 @@ def heed(found: Prepared | Sequence[str], strict: bool = False) -> None:
         DataError: there are warnings, and `strict` is set.
     """
     if not isinstance(found, Sequence):
-        found = warnings_of(found.schema, found.logs, found.split)
+        kept = getattr(found, "warnings", None)  # of rows in a folder: what was found when they were prepared
+        found = warnings_of(found.schema, found.logs, found.split) if kept is None else list(kept)
     if strict:
         refuse(found)
     for text in found:

@@ -27,7 +27,7 @@ def floors(prepared: Prepared) -> dict[str, dict[str, float]]:
     clicks.
     """
     target = prepared.schema.target_domain
-    part, test = prepared.parts[target.name]["test"], prepared.frame(target.name, "test")
+    part, test = prepared.parts[target.name]["test"], prepared.keys(target.name, "test")
     labels = part.y[:, 0]
     clip = (0.0, 1.0) if target.task == "click" else (None, None)
     return {
@@ -39,22 +39,22 @@ def floors(prepared: Prepared) -> dict[str, dict[str, float]]:
 def _scores(prepared: Prepared, test: pd.DataFrame) -> dict[str, pd.Series]:
     """What each predictor says of the test rows."""
     target = prepared.schema.target_domain
-    train, labels = prepared.frame(target.name, "train"), prepared.parts[target.name]["train"].y[:, 0]
+    train, labels = prepared.keys(target.name, "train"), prepared.parts[target.name]["train"].y[:, 0]
     scores = {}
     if target.task == "rating":
         scores["target mean"] = pd.Series(float(np.mean(labels)), index=test.index)
     if target.item is None:
         return scores
-    base, items = _item_means(train[target.item], labels)
-    of_items = scores["item mean"] = test[target.item].map(items).fillna(base)
+    base, items = _item_means(train["item"], labels)
+    of_items = scores["item mean"] = test["item"].map(items).fillna(base)
     if target.user is None:
         return scores
-    offsets = _offsets(train[target.user], labels - train[target.item].map(items))
-    own = test[target.user].map(offsets).fillna(0.0)
+    offsets = _offsets(train["user"], labels - train["item"].map(items))
+    own = test["user"].map(offsets).fillna(0.0)
     scores["item + user mean"] = of_items + own
     sources = [source for source in prepared.schema.sources if source.user and source.item]
     if sources:
-        from_source = _from_sources(prepared, sources, test[target.user])
+        from_source = _from_sources(prepared, sources, test["user"])
         scores["item + source user mean"] = of_items + from_source
         scores["item + user + source user mean"] = of_items + own + from_source
     return scores
@@ -64,9 +64,9 @@ def _from_sources(prepared: Prepared, sources: Sequence[Domain], users: pd.Serie
     """The users' offsets in the sources that know them, the mean over these; else 0."""
     sums, counts = 0.0, 0.0
     for source in sources:
-        rows, labels = prepared.frame(source.name, "train"), prepared.parts[source.name]["train"].y[:, 0]
-        _, means = _item_means(rows[source.item], labels)
-        known = users.map(_offsets(rows[source.user], labels - rows[source.item].map(means)))
+        rows, labels = prepared.keys(source.name, "train"), prepared.parts[source.name]["train"].y[:, 0]
+        _, means = _item_means(rows["item"], labels)
+        known = users.map(_offsets(rows["user"], labels - rows["item"].map(means)))
         sums, counts = sums + known.fillna(0.0), counts + known.notna()
     return sums / np.maximum(counts, 1)
 

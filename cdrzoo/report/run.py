@@ -104,7 +104,7 @@ def attention(config: RunConfig, model: Any, prepared: Any) -> list[tuple[str, s
     """What only a model and its rows can tell (interests, attention, gates): title, caption and figure of each."""
     target = config.schema.target_domain
     part = prepared.parts[target.name]["test"]
-    x = {target.name: {name: values[:ROWS] for name, values in part.x.items()}}
+    x = {target.name: part.first(ROWS)}
     clicked = part.y[:ROWS, 0] > 0.5 if target.task == "click" else None
     return [
         (*LOOKS[name], figures.look(dict(flat(getattr(model, name)(x))), name, clicked))

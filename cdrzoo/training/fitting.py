@@ -117,6 +117,7 @@ def check_rows(config: RunConfig, prepared: data.Prepared) -> None:
         check_rows(first, prepared)
     schema, watched = prepared.schema, monitor(config, prepared.schema)
     train, valid = (prepared.parts[schema.target][part] for part in ("train", "valid"))
+    labels = train.y
     if not len(valid):
         raise InputError(
             f"The split leaves {schema.target!r} no validation rows, and they choose the epoch. Give them a share, "
@@ -139,9 +140,9 @@ def check_rows(config: RunConfig, prepared: data.Prepared) -> None:
             f"`{watched}` cannot choose an epoch: among the {len(valid)} validation rows of {schema.target!r} {of} "
             "both clicks and others. Choose another split, or `monitor: val_log_loss`."
         )
-    if watched in ("val_auc", "val_gauc") and len(np.unique(train.y)) < 2:
+    if watched in ("val_auc", "val_gauc") and len(np.unique(labels)) < 2:
         raise InputError(
-            f"The {len(train)} training rows of {schema.target!r} all have the label {train.y[0, 0]:g}, so there is "
+            f"The {len(train)} training rows of {schema.target!r} all have the label {labels[0, 0]:g}, so there is "
             "nothing to rank. Give both clicks and others: choose another split, or draw `negatives` for a log of "
             "clicks alone."
         )
@@ -275,14 +276,14 @@ def fit_first(
 
 def _first_rows(prepared: data.Prepared, schema: Schema) -> dict[str, dict[str, np.ndarray]]:
     """The first training rows of every source, as a model takes them."""
-    parts = {source.name: prepared.parts[source.name]["train"].x for source in schema.sources}
-    return {name: {f: values[:HISTOGRAM_ROWS] for f, values in x.items()} for name, x in parts.items()}
+    parts = {source.name: prepared.parts[source.name]["train"] for source in schema.sources}
+    return {name: part.first(HISTOGRAM_ROWS) for name, part in parts.items()}
 
 
 def _watched_rows(prepared: data.Prepared) -> dict[str, dict[str, np.ndarray]]:
     """The first validation rows of the target, as a model takes them."""
     target = prepared.schema.target
-    return {target: {f: v[:HISTOGRAM_ROWS] for f, v in prepared.parts[target]["valid"].x.items()}}
+    return {target: prepared.parts[target]["valid"].first(HISTOGRAM_ROWS)}
 
 
 @contextlib.contextmanager

@@ -303,6 +303,13 @@ class Prepared:
                 columns.setdefault(column, (values[at], None))
         return columns
 
+    def keys(self, domain: str, part: str) -> pd.DataFrame:
+        """Raw keys of the rows of a part: `user` and `item`, as far as the domain has them."""
+        log, rows = self.logs[domain], self.split.parts[domain][part]
+        keys = {"user": log.user, "item": log.item}
+        found = {name: values[rows] for name, values in keys.items() if values is not None}
+        return pd.DataFrame(found, index=range(len(rows)))
+
     def groups(self, part: str) -> pd.DataFrame:
         """For each of the target's rows: `user`, and how many training rows he has in the target and in the sources.
 

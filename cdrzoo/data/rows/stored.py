@@ -1,0 +1,265 @@
+"""Prepared rows in a folder in the place of rows that were prepared here: held in memory where they fit, else read."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import tempfile
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from cdrzoo.data.batches import Part, evaluation_batches, shapes_of, training_batches
+from cdrzoo.data.encoder import Encoder
+from cdrzoo.data.preparation.prepared import Prepared
+from cdrzoo.data.preparation.splits import Split
+from cdrzoo.data.rows.format import PARTS, SLICE, Rows, ids_of_target, layout
+from cdrzoo.data.rows.reading import StoredPart, stored_batches, stored_rows
+from cdrzoo.errors import DataError
+from cdrzoo.metrics import auc_error
+from cdrzoo.schema.overview import Block
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+HELD_BYTES = 2**31
+"""Encoded rows up to this size are held in memory; the same on every machine, so that the order of rows is, too."""
+
+
+def load_rows(folder: str | pathlib.Path, held: bool | None = None) -> StoredRows:
+    """The prepared rows in a folder, for training and evaluation.
+
+    Rows that are held in memory lie there in the order of the log, so a training on them is, to the bit, the training
+    on what `prepare` gives. Others are read from the folder as they are needed, in several threads, and drawn at random
+    from a pool of 131,072 rows a domain; they need no more memory however many they are.
+
+    ```python
+    rows = cdrzoo.data.load_rows("rows")
+    model = cdrzoo.models.DNN(rows.schema)
+    model.compile(optimizer="adam")
+    model.fit(rows.train(2048))
+    ```
+
+    Args:
+        folder: what `cdrzoo prepare` wrote.
+        held: whether the rows are held in memory. Default: if all of them take no more than 2 GiB.
+
+    Raises:
+        InputError: the folder holds no prepared rows, or damaged ones.
+    """
+    return StoredRows(pathlib.Path(folder), Rows.load(folder), held)
+
+
+class StoredRows(Prepared):
+    """What `Prepared` is, of rows in a folder; raw rows are there as far as the folder keeps them.
+
+    Attributes:
+        held: whether the rows are held in memory.
+        size: bytes that all encoded rows take there.
+        warnings: what is doubtful about the data.
+
+    The others are those of `Prepared`; there are no `logs`, and `split.parts` is empty.
+    """
+
+    def __init__(
+        self, folder: pathlib.Path, rows: Rows, held: bool | None = None, target_alone: bool = False
+    ):
+        every = self._every = Encoder.load(folder / "encoder")
+        self.encoder = Encoder.load(folder / "encoder_target") if target_alone else every
+        self.schema, self.slices, self.warnings = self.encoder.schema, rows.slices, rows.warnings
+        self.folder, self._rows, self._held, self._target_alone = folder, rows, held, target_alone
+        record = rows.split
+        self.split = Split(record["name"], record["arguments"], {}, record["parts"], record["hash"])
+        maps = ids_of_target(every, self.encoder, every.schema) if target_alone else {}
+        of = {domain.name: rows.domains[domain.name] for domain in self.schema.domains}
+        self.size = sum(
+            4 * (found.width + len(found.numbers) + 1 + found.weighted) * part.rows
+            for found in of.values()
+            for part in found.parts.values()
+        )
+        self.held = self.size <= HELD_BYTES if held is None else held
+        self.stored = {name: {part: self._stored(name, part, maps) for part in PARTS} for name in of}
+
+    def _stored(self, domain: str, part: str, maps: Mapping[str, np.ndarray | None]) -> StoredPart:
+        found, of = self._rows.domains[domain], self.schema.domain(domain)
+        (ids, numbers), stops = layout(of), np.cumsum([width for _, width in found.ids]).tolist()
+        places = {
+            name: range(stop - width, stop) for (name, width), stop in zip(found.ids, stops, strict=True)
+        }
+        tables, changed, start = {f.name: f.table for f in of.features}, [], 0
+        for name, width in ids:
+            numbered = maps.get(tables[name])
+            if numbered is not None:
+                changed.append((slice(start, start + width), numbered))
+            start += width
+        return StoredPart(
+            self.folder,
+            found.parts[part],
+            shapes_of(of),
+            found.weighted,
+            bool(of.user),
+            None if ids == found.ids else np.array([at for name, _ in ids for at in places[name]], np.intp),
+            None
+            if numbers == found.numbers
+            else np.array([found.numbers.index(n) for n in numbers], np.intp),
+            changed,
+        )
+
+    @functools.cached_property
+    def parts(self) -> dict[str, dict[str, Any]]:  # type: ignore[override]
+        """`parts[domain][part]`: a `Part`, or, of rows that are not held, a `StoredPart`."""
+        if not self.held:
+            return self.stored
+        return {
+            domain: {part: rows.load() for part, rows in found.items()}
+            for domain, found in self.stored.items()
+        }
+
+    def only(self, *domains: str) -> StoredRows:
+        """The same rows of the target alone, encoded by what its own training rows show."""
+        if domains == tuple(domain.name for domain in self.schema.domains):
+            return self
+        if domains != (self.schema.target,):
+            raise DataError(
+                f"{self.folder} has the rows of all domains or of the target alone. Received: {', '.join(domains)}."
+            )
+        return self._alone
+
+    @functools.cached_property
+    def _alone(self) -> StoredRows:
+        return StoredRows(self.folder, self._rows, self._held, target_alone=True)
+
+    def train(
+        self,
+        batch_size: int | Mapping[str, int] = 256,
+        *,
+        domains: tuple[str, ...] | None = None,
+        seed: int = 0,
+        epoch: str | int = "target",
+        paired: bool = False,
+        initial_epoch: int = 0,
+        shuffle: bool = True,
+    ) -> tf.data.Dataset:
+        """As `Prepared.train`. Pairs of rows that are not held are read from a copy on disk, a temporary one."""
+        for domain in domains or ():
+            self.schema.domain(domain)
+        names = [name for name in self.stored if domains is None or name in domains]
+        target = self.schema.target if self.schema.target in names else names[0]
+        how: dict[str, Any] = {
+            "seed": seed,
+            "epoch": epoch,
+            "initial_epoch": initial_epoch,
+            "shuffle": shuffle,
+        }
+        if not (self.held or paired):
+            return stored_batches({n: self.stored[n]["train"] for n in names}, target, batch_size, **how)
+        parts = {n: self.parts[n]["train"] if self.held else self._mapped[n] for n in names}
+        return training_batches(parts, target, batch_size, paired=paired, **how)
+
+    @functools.cached_property
+    def _mapped(self) -> dict[str, Part]:
+        """Training rows in files that are mapped to memory, from which any row can be read."""
+        self._spool = tempfile.TemporaryDirectory(prefix="cdrzoo_rows_")  # goes with these rows
+        found = {}
+        for name, parts in self.stored.items():
+            folder = pathlib.Path(self._spool.name, name)
+            folder.mkdir()
+            found[name] = parts["train"].load(folder)
+        return found
+
+    def valid(self, batch_size: int = 4096) -> tf.data.Dataset:
+        """The target's validation rows, in order, none dropped."""
+        return self._evaluated("valid", batch_size)
+
+    def test(self, batch_size: int = 4096) -> tf.data.Dataset:
+        """The target's test rows, in order, none dropped."""
+        return self._evaluated("test", batch_size)
+
+    def _evaluated(self, part: str, batch_size: int) -> tf.data.Dataset:
+        rows, target = self.parts[self.schema.target][part], self.schema.target
+        return (evaluation_batches if self.held else stored_rows)(rows, target, batch_size)
+
+    def overview(self) -> list[Block]:
+        """As `Prepared.overview`."""
+        heading, cells = ["domain", "part", "rows", "labels", "AUC error", "users", "items"], []
+        for domain in self.schema.domains:
+            for part, found in self._rows.domains[domain.name].parts.items():
+                if not found.rows:
+                    continue
+                mean, error = found.labels / found.rows, "-"
+                labels = f"mean {mean:.4g}"
+                if domain.task == "click":
+                    labels = f"{int(found.labels):,} clicks ({mean:.1%})"
+                    if part != "train":
+                        error = f"{auc_error(int(found.labels), found.rows - int(found.labels)):.3f}"
+                keys = ("-" if count is None else f"{count:,}" for count in (found.users, found.items))
+                cells.append([domain.name, part, f"{found.rows:,}", labels, error, *keys])
+        where = "in memory" if self.held else f"read from {self.folder}"
+        title = f"split {self.split.name}; {self.size / 1e9:.2f} GB of encoded rows, {where}"
+        tables = [[table.name, str(table.width), f"{table.rows:,}"] for table in self.schema.tables]
+        return [Block(title, heading, cells), Block("tables", ["table", "width", "rows"], tables)]
+
+    def frame(self, domain: str, part: str, rows: int | None = None) -> pd.DataFrame:
+        """The first raw rows of a part, of which the folder keeps some (1,024).
+
+        Raises:
+            DataError: more are wanted.
+        """
+        kept = pd.read_parquet(self.folder / "examples" / domain / f"{part}.parquet")
+        wanted = len(self.stored[domain][part]) if rows is None else min(rows, len(self.stored[domain][part]))
+        if wanted > len(kept):
+            raise DataError(
+                f"{self.folder} keeps the first {len(kept)} raw rows of {part} of {domain!r}. Received: {wanted} rows "
+                "wanted. Take them from `cdrzoo.data.prepare`, which reads the logs."
+            )
+        gone = {f.column for f in self._every.schema.domain(domain).features}
+        gone -= {f.column for f in self.schema.domain(domain).features}
+        of = self.schema.domain(domain)
+        return kept[:wanted].drop(columns=gone - {of.label, of.user, of.item, of.time})
+
+    def keys(self, domain: str, part: str) -> pd.DataFrame:
+        """As `Prepared.keys`."""
+        has = self.schema.domain(domain)
+        names = [name for name in ("user", "item") if getattr(has, name)]
+        found = {name: self._column(domain, part, name) for name in names}
+        return pd.DataFrame(found, index=range(len(self.stored[domain][part])))
+
+    def groups(self, part: str) -> pd.DataFrame:
+        """As `Prepared.groups`."""
+        target = self.schema.target_domain
+        if not target.user:
+            raise DataError(
+                f"Groups are by user, but domain {target.name!r} has none. Set `user: COLUMN` in the schema."
+            )
+        names = ["target_rows", "source_rows", *(["item_rows"] if target.item else [])]
+        counts = {name: self._column(target.name, part, name).astype(np.int64) for name in names}
+        found = pd.DataFrame({"user": self._column(target.name, part, "user"), **counts})
+        return found.assign(source_rows=0) if self._target_alone else found
+
+    def values(self, column: str, part: str) -> np.ndarray:
+        """As `Prepared.values`, of the columns that the rows were prepared with."""
+        if column not in self.slices:
+            raise DataError(
+                f"{self.folder} was prepared with slices by: {', '.join(self.slices) or 'none'}. Received: "
+                f"{column!r}. Prepare the rows with `slices` that name it."
+            )
+        return self._column(self.schema.target, part, SLICE + column)
+
+    def _column(self, domain: str, part: str, name: str) -> np.ndarray:
+        """A column in the order of the rows as they are given."""
+        stored = self.stored[domain][part]
+        found = stored.column(name)
+        if part == "train" and self.held:
+            found = found[np.argsort(stored.column("row"), kind="stable")]
+        return found
+
+    def tables(self, domain: str, part: str) -> Any:
+        """Not of rows in a folder."""
+        raise DataError(f"{self.folder} keeps encoded rows. Raw ones are written from `cdrzoo.data.prepare`.")
+
+
+def is_stored(folder: str | pathlib.Path) -> bool:
+    """Whether a folder holds prepared rows, whole or damaged."""
+    return pathlib.Path(folder).is_dir() and (pathlib.Path(folder) / "prepared.json").exists()

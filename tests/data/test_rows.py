@@ -1,0 +1,183 @@
+"""Prepared rows in a folder against the same rows in memory."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from cdrzoo.data import Part, load_rows, prepare, synthetic, write_rows
+from cdrzoo.data.rows import reading, saving
+from cdrzoo.errors import DataError, InputError
+
+MADE = synthetic.synthesize(
+    0.5, users=120, source_rows=1500, target_rows=600, source_items=40, target_items=30
+)
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    books = MADE.frames["books"].assign(w=1.0 + np.arange(len(MADE.frames["books"])) % 3)
+    sources = {"books": {"data": books, "weight": "w"}, "films": MADE.frames["films"]}
+    return prepare(MADE.schema, sources, slices=("device",))
+
+
+@pytest.fixture(scope="module")
+def folder(prepared, tmp_path_factory):
+    """Shards of 200 rows, row groups of 32."""
+    path = tmp_path_factory.mktemp("rows")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saving, "GROUP_ROWS", 32)
+        write_rows(prepared, path, shard_rows=200)
+    return path
+
+
+def flat(batches, domain: str) -> dict[str, np.ndarray]:
+    found = [{**x[domain], "@y": y[domain][:, 0], "@w": w[0][domain]} for x, y, *w in batches]
+    return {name: np.concatenate([np.asarray(batch[name]) for batch in found]) for name in found[0]}
+
+
+def tell(rows: dict[str, np.ndarray]) -> list[tuple]:
+    """Rows as tuples, to be compared in any order."""
+    columns = [v.reshape(len(v), -1) for _, v in sorted(rows.items())]
+    return sorted(map(tuple, np.concatenate(columns, 1).tolist()))
+
+
+def test_in_memory_they_are_what_was_prepared(prepared, folder):
+    for one, two in (
+        (prepared, load_rows(folder)),
+        (prepared.only("films"), load_rows(folder).only("films")),
+    ):
+        assert two.held and two.schema == one.schema and two.split.to_dict() == one.split.to_dict()
+        for domain, parts in one.parts.items():
+            for part, rows in parts.items():
+                same = two.parts[domain][part]
+                np.testing.assert_array_equal(same.y, rows.y)
+                np.testing.assert_array_equal(same.user, rows.user)
+                assert (same.weight is None) == (rows.weight is None)
+                if rows.weight is not None:
+                    np.testing.assert_array_equal(same.weight, rows.weight)
+                for name, values in rows.x.items():
+                    np.testing.assert_array_equal(same.x[name], values, err_msg=f"{domain} {part} {name}")
+                assert two.keys(domain, part).equals(one.keys(domain, part))
+        for part in ("train", "valid", "test"):
+            assert two.groups(part).equals(one.groups(part))
+            assert two.values("device", part).tolist() == one.values("device", part).tolist()
+            assert two.frame("films", part).equals(one.frame("films", part))
+        assert [b.rows for b in two.overview()] == [b.rows for b in one.overview()]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_read_from_the_folder_an_epoch_holds_each_row_once(prepared, folder, alone):
+    stored = load_rows(folder, held=False)
+    one, two = (prepared.only("films"), stored.only("films")) if alone else (prepared, stored)
+    data = two.train({"books": 64, "films": 32}, seed=3)
+    assert data.element_spec == one.train({"books": 64, "films": 32}).element_spec
+    size = len(one.parts["films"]["train"])
+    every = tell({**one.parts["films"]["train"].x, "@y": one.parts["films"]["train"].y[:, 0]})
+    orders = []
+    for _ in range(2):
+        batches = [batch[:2] + ((batch[2],) if not alone else ()) for batch in data]
+        assert len(batches) == size // 32 == data.cardinality()
+        found = [{**x["films"], "@y": y["films"][:, 0]} for x, y, *_ in batches]
+        found = {name: np.concatenate([np.asarray(b[name]) for b in found]) for name in found[0]}
+        left = list(every)
+        for row in tell(found):
+            left.remove(row)
+        assert len(left) == size % 32
+        orders.append(found["item"])
+    assert (orders[0] != orders[1]).any()
+    for part in ("valid", "test"):
+        wanted, found = getattr(one, part)(50), getattr(two, part)(50)
+        for (x, y), (x2, y2) in zip(wanted, found, strict=True):
+            np.testing.assert_array_equal(y["films"], y2["films"])
+            for name in x["films"]:
+                np.testing.assert_array_equal(x["films"][name], x2["films"][name])
+    first = two.parts["films"]["valid"].first(7)
+    for name, values in one.parts["films"]["valid"].first(7).items():
+        np.testing.assert_array_equal(first[name], values)
+
+
+@pytest.mark.parametrize("epoch", ["target", "longest", 7])
+def test_it_goes_on_in_the_middle_of_a_training_to_the_bit(folder, epoch):
+    how = {"batch_size": {"books": 128, "films": 32}, "seed": 4, "epoch": epoch}
+    whole = load_rows(folder, held=False).train(**how)
+    next(iter(whole))  # a look is no epoch
+    epochs = [list(whole) for _ in range(3)]
+    resumed = list(load_rows(folder, held=False).train(**how, initial_epoch=2).skip(2))
+    assert len(resumed) == len(epochs[2]) - 2 > 0
+    for domain in ("books", "films"):
+        one, two = flat(epochs[2][2:], domain), flat(resumed, domain)
+        for name in one:
+            np.testing.assert_array_equal(one[name], two[name])
+
+
+def test_the_other_domain_runs_on_through_its_rows(prepared, folder):
+    stored = load_rows(folder, held=False)
+    size = len(prepared.parts["books"]["train"])
+    steps = 5
+    data = stored.train({"books": size // steps // 3, "films": 8}, epoch=steps, seed=1)
+    seen = sum((tell(flat(data, "books")) for _ in range(3)), [])
+    books = prepared.parts["books"]["train"]
+    left = tell({**books.x, "@y": books.y[:, 0], "@w": books.weight})
+    for row in seen:
+        left.remove(row)
+    assert len(left) == size - 3 * steps * (size // steps // 3)  # three epochs: one pass, no row twice
+
+
+def test_unshuffled_it_keeps_the_order(folder):
+    stored = load_rows(folder, held=False)
+    found = flat(stored.train({"books": 10, "films": 10}, shuffle=False), "films")
+    wanted = stored.stored["films"]["train"].first(10**6)
+    np.testing.assert_array_equal(found["item"], wanted["item"][: len(found["item"])])
+
+
+def test_pairs_are_those_of_memory(prepared, folder):
+    one, two = (
+        prepared.train(16, paired=True, seed=5),
+        load_rows(folder, held=False).train(16, paired=True, seed=5),
+    )
+    for domain in ("books", "films"):
+        here, there = flat(one, domain), flat(two, domain)
+        for name in here:
+            np.testing.assert_array_equal(here[name], there[name])
+
+
+def test_batches_spread_as_in_a_perfect_shuffle():
+    """The pool neither undoes the order in which rows were written, nor is it emptied."""
+    rows, size, group = 1 << 19, 2048, 8192
+
+    def batches(values):
+        empty = np.zeros((group, 0), np.int32)
+        groups = np.split(values[:, None], rows // group)
+        blocks = ((empty, values, values) for values in groups)
+        return [found for _, found, _ in reading._mixed(blocks, size, np.random.default_rng(1), 1 << 17)]
+
+    value = np.random.default_rng(0).permutation(rows).astype(np.float32) / rows
+    found = batches(value)
+    assert len(found) == rows // size and np.unique(np.concatenate(found)).size == rows
+    assert np.std([batch.mean() for batch in found]) == pytest.approx(1 / np.sqrt(12 * size), rel=0.1)
+    # Of rows in order a batch is drawn from a pool's worth at least, not from what was read last.
+    assert min(batch.std() for batch in batches(np.sort(value))) > 0.9 * (1 << 17) / rows / np.sqrt(12)
+
+
+def test_mistakes_are_said(prepared, folder, tmp_path):
+    with pytest.raises(InputError, match="prepared.json is missing"):
+        load_rows(tmp_path)
+    with pytest.raises(DataError, match="not empty"):
+        write_rows(prepared, folder)
+    stored = load_rows(folder)
+    with pytest.raises(DataError, match="slices by: device. Received: 'hour'"):
+        stored.values("hour", "test")
+    with pytest.raises(DataError, match="all domains or of the target alone. Received: books"):
+        stored.only("books")
+    write_rows(prepared, tmp_path / "rows")
+    (tmp_path / "rows" / "parts" / "films" / "train" / "00000.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"00000.parquet is damaged .* Prepare the rows again"):
+        load_rows(tmp_path / "rows", held=False).train(8)
+    record = json.loads((tmp_path / "rows" / "prepared.json").read_text())
+    (tmp_path / "rows" / "prepared.json").write_text(json.dumps({**record, "format": 99}))
+    with pytest.raises(DataError, match="another format"):
+        load_rows(tmp_path / "rows")
+    assert isinstance(stored.parts["films"]["train"], Part)
