@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cdrzoo import metrics
-from cdrzoo.data.preparation.logs import Log, add_histories, read_logs
+from cdrzoo.data.preparation.logs import Log, add_histories
+from cdrzoo.data.preparation.reading import read_logs
 from cdrzoo.data.preparation.sources import wanted
 from cdrzoo.data.preparation.splits import Split
 from cdrzoo.data.ragged import Ragged

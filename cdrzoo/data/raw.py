@@ -30,3 +30,9 @@ def factorize(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     distinct = np.empty(len(seen), object)
     distinct[:] = list(seen)
     return codes, distinct
+
+
+def occurrences(keys: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """int64 [n]: how often each value of `of` stands among `keys`; a missing one never does."""
+    seen = pd.Series(keys).value_counts().drop(list(MISSING.values()), errors="ignore")
+    return seen.reindex(of, fill_value=0).to_numpy(np.int64)

@@ -11,7 +11,7 @@ import numpy as np
 from cdrzoo.data import readers
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation.labels import labels
-from cdrzoo.data.preparation.logs import Source, wanted
+from cdrzoo.data.preparation.sources import Source, wanted
 from cdrzoo.data.readers import Columns, Wanted
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Domain, Feature, Schema

@@ -8,7 +8,7 @@ import pytest
 
 from cdrzoo.data import datasets, prepare
 from cdrzoo.data.preparation.assignment import assign
-from cdrzoo.data.preparation.logs import read_logs
+from cdrzoo.data.preparation.reading import read_logs
 from cdrzoo.metrics import auc
 
 

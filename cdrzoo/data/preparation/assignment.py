@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from cdrzoo.data.preparation.keys import drawn
 from cdrzoo.data.preparation.logs import Log, user_codes
@@ -52,6 +53,7 @@ def assign(
         The split's name, its arguments and, by domain, int8 codes [n].
     """
     by, arguments = settle(how, seed)
+    need_times({name: log.time is not None for name, log in logs.items()}, by)
     facts = Facts.of(
         by, arguments, [ordered(schema, logs, by, arguments)], [ranked(schema, logs, by, arguments)]
     )
@@ -95,11 +97,23 @@ class Facts:
         return cls(bounds, sum(counts[:at]), sum(counts))
 
 
+def need_times(timed: Mapping[str, bool], by: str) -> None:
+    """Raises where a split needs times and a domain has none."""
+    for name, has in timed.items():
+        if by in _TIMED and not has:
+            raise DataError(
+                f"A split by {_TIMED[by]} needs times, but domain {name!r} has none. Set `time: COLUMN` in the "
+                "schema, or split at random, by users, or by a given column."
+            )
+
+
+_TIMED = {"time": "time", "last": "last event", "resample": "resampling"}
+
+
 def ordered(schema: Schema, logs: Mapping[str, Log], by: str, arguments: Mapping[str, Any]) -> Ordered | None:
     """The target's rows in the order that a split by fractions cuts, by `time` or at `random`; else `None`."""
     target = logs[schema.target]
     if by == "time" and "cuts" not in arguments:
-        _need_times(logs, "time")
         return Ordered.of(target.time, target.row)
     return Ordered.of(drawn(target.key_columns(), arguments["seed"]), target.row) if by == "random" else None
 
@@ -151,22 +165,11 @@ def name_of(by: str, arguments: Mapping[str, Any]) -> str:
 def _by_time(
     schema: Schema, logs: Mapping[str, Log], facts: Facts, fractions: Sequence[float] = ()
 ) -> dict[str, np.ndarray]:
-    _need_times(logs, "time")
     valid, test = facts.bounds
     return {name: ((log.time >= valid).astype(np.int8) + (log.time >= test)) for name, log in logs.items()}
 
 
-def _need_times(logs: Mapping[str, Log], by: str) -> None:
-    for name, log in logs.items():
-        if log.time is None:
-            raise DataError(
-                f"A split by {by} needs times, but domain {name!r} has none. Set `time: COLUMN` in the schema, "
-                "or split at random, by users, or by a given column."
-            )
-
-
 def _by_last(schema: Schema, logs: Mapping[str, Log], facts: Facts) -> dict[str, np.ndarray]:
-    _need_times(logs, "last event")
     codes = user_codes(logs)
     target = logs[schema.target]
     users = codes[schema.target]
@@ -232,7 +235,6 @@ def _resampled(
     day: float = 86400,
     literal: bool = False,
 ) -> dict[str, np.ndarray]:
-    _need_times(logs, "resampling")
     codes = user_codes(logs)
     target, own = logs[schema.target], codes[schema.target]
     size = int(max((c.max(initial=-1) for c in codes.values()), default=-1)) + 1
@@ -283,3 +285,29 @@ _FUNCTIONS: dict[str, Any] = {
     "resample": _resampled,
     "given": _given,
 }
+
+
+def only_training(
+    by: str, logs: Mapping[str, Log], codes: Mapping[str, np.ndarray], include_ties: bool
+) -> bool:
+    """Whether histories list training events alone, lest a training row is shown a held-out one."""
+    return by in ("users", "random", "resample") or (
+        by in ("last", "given") and _shown(logs, codes, include_ties)
+    )
+
+
+def _shown(logs: Mapping[str, Log], codes: Mapping[str, np.ndarray], include_ties: bool) -> bool:
+    """Whether the history of some training row would list a held-out event of its user."""
+    users = user_codes(logs)
+    times: dict[bool, list[pd.Series]] = {True: [], False: []}
+    for domain, log in logs.items():
+        if log.time is None:
+            continue
+        for held_out in times:
+            rows = (users[domain] >= 0) & ((codes[domain] > 0) if held_out else (codes[domain] == 0))
+            times[held_out].append(pd.Series(log.time[rows], users[domain][rows]))
+    if not times[True]:
+        return False
+    earliest = pd.concat(times[True]).groupby(level=0).min()
+    latest = pd.concat(times[False]).groupby(level=0).max().reindex(earliest.index)
+    return bool(((earliest <= latest) if include_ties else (earliest < latest)).any())

@@ -14,12 +14,13 @@ import pyarrow as pa
 
 from cdrzoo.data.batches import Part, evaluation_batches, training_batches
 from cdrzoo.data.encoder import Encoder
-from cdrzoo.data.preparation import logs as _logs
-from cdrzoo.data.preparation.assignment import assign
+from cdrzoo.data.preparation.assignment import assign, only_training
+from cdrzoo.data.preparation.examples import arrow, as_frame, raw_columns
+from cdrzoo.data.preparation.logs import Log, add_histories
 from cdrzoo.data.preparation.negatives import add_negatives, catalogues, check_positives, values_of_items
+from cdrzoo.data.preparation.reading import read_logs
 from cdrzoo.data.preparation.splits import PARTS, Split, settle
-from cdrzoo.data.ragged import Ragged
-from cdrzoo.data.raw import MISSING, factorize
+from cdrzoo.data.raw import factorize, occurrences
 from cdrzoo.errors import DataError, is_whole, shown
 from cdrzoo.metrics import auc_error
 from cdrzoo.schema import Schema
@@ -76,14 +77,14 @@ def prepare(
     Raises:
         DataError: on whatever is wrong with the data, before anything is trained.
     """
-    _check_arguments(schema, split, include_ties, history, seed, slices)
+    check_arguments(schema, split, include_ties, history, seed, slices)
     how = {"by": split} if isinstance(split, str) else dict(split)
     part_column = how.get("column", "split") if how.get("by") == "given" else None
-    rows = _logs.read_logs(schema, sources, folder, part_column, slices)
+    rows = read_logs(schema, sources, folder, part_column, slices)
     name, arguments, codes = assign(schema, rows, how, seed)
     arguments = arguments | _add_negatives(rows, codes, seed)
-    only_training = _only_training(arguments["by"], rows, codes, include_ties)
-    _logs.add_histories(schema, rows, codes, include_ties, history, only_training)
+    only = only_training(arguments["by"], rows, codes, include_ties)
+    add_histories(schema, rows, codes, include_ties, history, only)
     made = Split.of(name, arguments, rows, codes)
     for domain, log in rows.items():
         made.check_weights(domain, schema.target, log.source, log.where)
@@ -94,7 +95,7 @@ def prepare(
     return Prepared(encoder, made, rows, tuple(slices))
 
 
-def _check_arguments(
+def check_arguments(
     schema: Schema, split: Any, include_ties: Any, history: Any, seed: Any, slices: Sequence[str]
 ) -> None:
     """Mistakes that are found before the rows are read."""
@@ -112,7 +113,7 @@ def _check_arguments(
 
 
 def _add_negatives(
-    logs: dict[str, _logs.Log], codes: dict[str, np.ndarray], seed: int
+    logs: dict[str, Log], codes: dict[str, np.ndarray], seed: int
 ) -> dict[str, Mapping[str, Any]]:
     """Puts each log with its drawn negatives in its place, and their parts; what was drawn, for the split's record."""
     drawn: dict[str, Mapping[str, Any]] = {}
@@ -124,32 +125,6 @@ def _add_negatives(
             codes[domain] = codes[domain][logs[domain].event]  # a negative goes where its positive goes
             drawn[f"negatives of {domain}"] = {**log.source.negatives, "seed": seed}
     return drawn
-
-
-def _only_training(
-    by: str, logs: Mapping[str, _logs.Log], codes: Mapping[str, np.ndarray], include_ties: bool
-) -> bool:
-    """Whether histories list training events alone, lest a training row is shown a held-out one."""
-    return by in ("users", "random", "resample") or (
-        by in ("last", "given") and _shown(logs, codes, include_ties)
-    )
-
-
-def _shown(logs: Mapping[str, _logs.Log], codes: Mapping[str, np.ndarray], include_ties: bool) -> bool:
-    """Whether the history of some training row would list a held-out event of its user."""
-    users = _logs.user_codes(logs)
-    times: dict[bool, list[pd.Series]] = {True: [], False: []}
-    for domain, log in logs.items():
-        if log.time is None:
-            continue
-        for held_out in times:
-            rows = (users[domain] >= 0) & ((codes[domain] > 0) if held_out else (codes[domain] == 0))
-            times[held_out].append(pd.Series(log.time[rows], users[domain][rows]))
-    if not times[True]:
-        return False
-    earliest = pd.concat(times[True]).groupby(level=0).min()
-    latest = pd.concat(times[False]).groupby(level=0).max().reindex(earliest.index)
-    return bool(((earliest <= latest) if include_ties else (earliest < latest)).any())
 
 
 class Prepared:
@@ -164,9 +139,7 @@ class Prepared:
         logs: the raw rows of every domain, drawn negatives behind the events.
     """
 
-    def __init__(
-        self, encoder: Encoder, split: Split, logs: Mapping[str, _logs.Log], slices: tuple[str, ...] = ()
-    ):
+    def __init__(self, encoder: Encoder, split: Split, logs: Mapping[str, Log], slices: tuple[str, ...] = ()):
         means = {
             d.name: split.tallies[d.name]["train"].mean() for d in encoder.schema.domains if d.mean is None
         }
@@ -275,33 +248,10 @@ class Prepared:
 
         Every feature by its column (sequences as lists, cut to their length), then the raw label, time and keys.
         """
-        return pd.DataFrame(
-            {
-                column: values if length is None else values.to_lists(length)
-                for column, (values, length) in self._raw(
-                    domain, self.split.parts[domain][part][:rows]
-                ).items()
-            }
-        )
+        return as_frame(self._raw(domain, self.split.parts[domain][part][:rows]))
 
     def _raw(self, domain: str, at: np.ndarray) -> dict[str, tuple[Any, int | None]]:
-        """Raw columns at these rows; of a sequence also the length it is cut to."""
-        log = self.logs[domain]
-        columns: dict[str, tuple[Any, int | None]] = {}
-        for feature in self.schema.domain(domain).features:
-            values = log.columns[feature.column]
-            if isinstance(values, Ragged):
-                columns[feature.column] = values.take(at), feature.length
-            elif feature.kind == "number" and feature.dtype == "int64" and (values[at] == -1).any():
-                # No -1, which read again would be refused: nothing stands where nothing stood.
-                columns[feature.column] = pd.arrays.IntegerArray(values[at], values[at] == -1), None
-            else:
-                columns[feature.column] = values[at], None
-        keys = [(log.domain.label, log.raw), (log.domain.time, log.time), (log.domain.user, log.user)]
-        for column, values in [*keys, (log.domain.item, log.item), (log.source.weight, log.weight)]:
-            if column is not None and values is not None:
-                columns.setdefault(column, (values[at], None))
-        return columns
+        return raw_columns(self.schema.domain(domain), self.logs[domain], at)
 
     def keys(self, domain: str, part: str) -> pd.DataFrame:
         """Raw keys of the rows of a part: `user` and `item`, as far as the domain has them."""
@@ -332,13 +282,7 @@ class Prepared:
 
     def values(self, column: str, part: str) -> np.ndarray:
         """The target's values of a column of `slices`, or of a feature of one value, in a part; ids are text."""
-        log = self.logs[self.schema.target]
-        found = log.extra[column] if column in log.extra else log.columns[column]
-        found = found[self.split.parts[self.schema.target][part]]
-        ids = any(f.column == column and f.kind == "id" for f in self.schema.target_domain.features)
-        if not ids or found.dtype == object:
-            return found
-        return np.where(found == MISSING["int64"], "", found.astype(str)).astype(object)
+        return self.logs[self.schema.target].values(column)[self.split.parts[self.schema.target][part]]
 
     def _count(self, domain: str, keys: np.ndarray | None, of: np.ndarray) -> np.ndarray:
         """int64 [n]: in how many training events of a domain each of these keys stands."""
@@ -346,14 +290,13 @@ class Prepared:
             return np.zeros(len(of), np.int64)
         trained = self.split.parts[domain]["train"]
         trained = trained[self.logs[domain].event[trained] == trained]
-        seen = pd.Series(keys[trained]).value_counts().drop(list(MISSING.values()), errors="ignore")
-        return seen.reindex(of, fill_value=0).to_numpy(np.int64)
+        return occurrences(keys[trained], of)
 
     def tables(self, domain: str, part: str) -> Iterator[pa.Table]:
         """Raw rows of a part as `frame` gives them, as Arrow tables of some ten thousand rows, in order."""
         rows = self.split.parts[domain][part]
         for low in range(0, len(rows), _TABLE_ROWS):
-            yield _arrow(self._raw(domain, rows[low : low + _TABLE_ROWS]))
+            yield arrow(self._raw(domain, rows[low : low + _TABLE_ROWS]))
 
     def write(self, folder: str | pathlib.Path) -> None:
         """Writes every part to `DOMAIN/PART.parquet` as examples, drawn negatives included, and `split.json`.
@@ -382,22 +325,3 @@ class Prepared:
         (folder / "split.json").write_text(
             json.dumps(self.split.to_dict(), indent=2) + "\n", encoding="utf-8"
         )
-
-
-def _arrow(columns: Mapping[str, tuple[Any, int | None]]) -> pa.Table:
-    arrays = {}
-    for column, (values, length) in columns.items():
-        if length is None:
-            arrays[column] = _array(values)
-        else:
-            flat, lengths = values.flat(length)
-            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-            arrays[column] = pa.ListArray.from_arrays(pa.array(offsets), _array(flat))
-    return pa.table(arrays)
-
-
-def _array(values: np.ndarray) -> pa.Array:
-    if values.dtype != object:
-        return pa.array(values)
-    codes, distinct = factorize(values)
-    return pa.array(distinct, pa.string()).take(pa.array(codes))

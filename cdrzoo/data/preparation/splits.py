@@ -205,12 +205,14 @@ def _fractions(given: Any) -> list[float]:
     return [float(f) for f in given]
 
 
-def codes_of(given: np.ndarray, column: str, where: str) -> np.ndarray:
+def codes_of(given: np.ndarray, column: str, where: str, before: int = 0) -> np.ndarray:
+    """The codes, int8 [n], of a column of parts; `before` rows stand before these in what they were read from."""
     found = np.select([given == part for part in PARTS], [0, 1, 2], UNUSED).astype(np.int8)
     if (found == UNUSED).any():
         at = int(np.argmax(found == UNUSED))
         raise DataError(
-            f"{where}, column {column!r}, row {at + 1}: one of {', '.join(PARTS)} wanted. Received: {shown(given[at])}."
+            f"{where}, column {column!r}, row {before + at + 1}: one of {', '.join(PARTS)} wanted. Received: "
+            f"{shown(given[at])}."
         )
     return found
 

@@ -39,6 +39,14 @@ def read(
         row += len(batch)
 
 
+def group_rows(file: pathlib.Path) -> list[int]:
+    """The rows of each of its row groups."""
+    from pyarrow import parquet
+
+    metadata = parquet.ParquetFile(str(file)).metadata
+    return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+
 def row_groups(file: pathlib.Path) -> list[int]:
     """The numbers of its row groups."""
     from pyarrow import parquet

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from cdrzoo.data.preparation.histories import windows
-from cdrzoo.data.preparation.logs import add_histories, read_logs
+from cdrzoo.data.preparation.logs import add_histories
 from cdrzoo.data.preparation.negatives import add_negatives, catalogues
+from cdrzoo.data.preparation.reading import read_logs
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Domain, Feature, Schema, Table
 

@@ -8,7 +8,7 @@ import pytest
 
 from cdrzoo.data.preparation.assignment import assign
 from cdrzoo.data.preparation.keys import fingerprints
-from cdrzoo.data.preparation.logs import read_logs
+from cdrzoo.data.preparation.reading import read_logs
 from cdrzoo.data.preparation.splits import Split, same
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Domain, Feature, Schema, Table

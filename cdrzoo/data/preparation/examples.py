@@ -1,0 +1,74 @@
+"""Raw rows as a file of examples holds them: every feature by its column, then label, time and keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from cdrzoo.data.preparation.logs import Log
+from cdrzoo.data.ragged import Ragged
+from cdrzoo.data.raw import factorize
+from cdrzoo.schema import Domain
+
+Raw = Mapping[str, tuple[Any, "int | None"]]
+"""Column to its values, and of a sequence the length it is cut to."""
+
+
+def raw_columns(domain: Domain, log: Log, at: np.ndarray) -> dict[str, tuple[Any, int | None]]:
+    """The columns of a log at these rows.
+
+    Args:
+        domain: its features are wanted.
+        log: rows of the domain, which may have more columns.
+        at: int64 [n].
+    """
+    columns: dict[str, tuple[Any, int | None]] = {}
+    for feature in domain.features:
+        values = log.columns[feature.column]
+        if isinstance(values, Ragged):
+            columns[feature.column] = values.take(at), feature.length
+        elif feature.kind == "number" and feature.dtype == "int64" and (values[at] == -1).any():
+            # No -1, which read again would be refused: nothing stands where nothing stood.
+            columns[feature.column] = pd.arrays.IntegerArray(values[at], values[at] == -1), None
+        else:
+            columns[feature.column] = values[at], None
+    keys = [(log.domain.label, log.raw), (log.domain.time, log.time), (log.domain.user, log.user)]
+    for column, values in [*keys, (log.domain.item, log.item), (log.source.weight, log.weight)]:
+        if column is not None and values is not None:
+            columns.setdefault(column, (values[at], None))
+    return columns
+
+
+def as_frame(columns: Raw) -> pd.DataFrame:
+    """The columns as a DataFrame, sequences as lists."""
+    return pd.DataFrame(
+        {
+            column: values if length is None else values.to_lists(length)
+            for column, (values, length) in columns.items()
+        }
+    )
+
+
+def arrow(columns: Raw) -> pa.Table:
+    """The columns as an Arrow table."""
+    arrays = {}
+    for column, (values, length) in columns.items():
+        if length is None:
+            arrays[column] = array(values)
+        else:
+            flat, lengths = values.flat(length)
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+            arrays[column] = pa.ListArray.from_arrays(pa.array(offsets), array(flat))
+    return pa.table(arrays)
+
+
+def array(values: np.ndarray) -> pa.Array:
+    """Values of one column, text or numbers, as an Arrow array."""
+    if values.dtype != object:
+        return pa.array(values)
+    codes, distinct = factorize(values)
+    return pa.array(distinct, pa.string()).take(pa.array(codes))

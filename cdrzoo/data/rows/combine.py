@@ -1,0 +1,176 @@
+"""Between two stages: what the tasks of one found, put together for the next."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from cdrzoo.data.encoder import Encoder
+from cdrzoo.data.preparation.assignment import Facts, check_parts, name_of
+from cdrzoo.data.preparation.negatives import Catalogue, of_one_value
+from cdrzoo.data.preparation.reading import Times, check_units
+from cdrzoo.data.preparation.selection import Ordered, nth
+from cdrzoo.data.preparation.sources import place
+from cdrzoo.data.preparation.splits import Split
+from cdrzoo.data.preparation.tallies import Tally
+from cdrzoo.data.raw import MISSING
+from cdrzoo.data.rows.format import EXAMPLES, PARTS, SHARD_ROWS
+from cdrzoo.data.rows.state import Chunk, State
+from cdrzoo.data.rows.tasks import Counted, Items, Read, Users
+from cdrzoo.data.statistics import Counts, Statistics
+
+
+def after_read(state: State) -> None:
+    """Places of files in the log, cuts, partitions."""
+    known, pieces = state.known, state.work.pieces
+    found: list[Read] = [state.result("read", number) for number in range(len(pieces))]
+    orders: list[Ordered | None] = []
+    times: dict[str, list[np.ndarray]] = {}
+    for name in state.work.plans:
+        own = [number for number, piece in enumerate(pieces) if piece.domain == name]
+        of_files = np.zeros(1 + max(pieces[number].file for number in own), np.int64)
+        for number in own:
+            of_files[pieces[number].file] += found[number].rows
+        before = np.cumsum(of_files) - of_files
+        known.sizes[name] = int(of_files.sum())
+        known.joins[name] = functools.reduce(
+            lambda one, other: tuple(map(operator.add, one, other)), (found[number].joins for number in own)
+        )
+        known.chunks[name] = [
+            Chunk(f"read/{number:05d}/{at:05d}.arrow", rows, int(before[pieces[number].file]))
+            for number in own
+            for at, rows in enumerate(found[number].slots)
+        ]
+        for number in own:
+            folder, first = state.place("read", number), int(before[pieces[number].file])
+            if (folder / "values.npy").exists():
+                values, rows = (np.load(folder / f"{each}.npy", mmap_mode="r") for each in ("values", "rows"))
+                orders.append(Ordered(values, rows, first))
+            if (folder / "times.npy").exists():
+                times.setdefault(name, []).append(np.load(folder / "times.npy", mmap_mode="r"))
+    check_units({name: _times(arrays) for name, arrays in times.items()})
+    known.partitions = _partitions(state, np.sum([rows for read in found for rows in read.slots], axis=0))
+    bounds = Facts.of(state.by, state.arguments, orders, []).bounds
+    known.facts = [Facts(bounds)] * len(known.partitions)
+    known.only_training = state.by in ("users", "random", "resample")
+
+
+def _times(arrays: Sequence[np.ndarray]) -> Times:
+    last = sum(map(len, arrays)) - 1
+    places = [round(share * last) for share in (0.05, 0.5, 0.95, 0, 1)]
+    return Times.of(nth(arrays, places))
+
+
+def _partitions(state: State, rows: np.ndarray) -> list[range]:
+    """Slots that lie together: as many rows as a partition may have, or a number of partitions."""
+    work = state.work
+    upto = np.cumsum(rows)
+    wanted = work.partitions or max(1, -(-int(upto[-1]) // work.partition_rows))
+    ends = np.searchsorted(upto, np.arange(1, wanted) * (upto[-1] / wanted), side="left") + 1
+    ends = [0, *np.minimum(ends, work.slots).tolist(), work.slots]
+    return [range(low, high) for low, high in zip(ends[:-1], ends[1:]) if low < high]
+
+
+def after_users(state: State) -> None:
+    """Ranks of users, and what histories may list."""
+    known = state.known
+    found: list[Users] = [state.result("users", number) for number in range(len(known.partitions))]
+    before, total = 0, sum(each.ranked for each in found)
+    for at, each in enumerate(found):
+        known.facts[at] = Facts((), before, total)
+        before += each.ranked
+    known.only_training = any(each.only_training for each in found)
+
+
+def after_items(state: State) -> None:
+    """What negatives are drawn from."""
+    known = state.known
+    found: list[Items] = [state.result("items", number) for number in range(len(known.partitions))]
+    for name in found[0].catalogues:
+        of_parts = zip(*(each.catalogues[name] for each in found))
+        known.catalogues[name] = [Catalogue.merged(pieces) for pieces in of_parts]
+        known.of_item[name] = [
+            column
+            for column in found[0].values[name]
+            if of_one_value([each.values[name][column] for each in found]) is not None
+        ]
+
+
+def after_count(
+    state: State, out: pathlib.Path, encoder: Encoder | None
+) -> tuple[Split, Encoder, dict[tuple[str, str], int]]:
+    """Split, encoder and shards; gives the former two, and distinct items by domain and part.
+
+    Args:
+        state: of the work.
+        out: where the encoders are written.
+        encoder: one that was adapted before.
+    """
+    known = state.known
+    tallied: dict[str, list[Tally]] = {}
+    statistics = {name: Statistics() for name in state.work.plans}
+    items: dict[tuple[str, str], Counts] = {}
+    first: dict[tuple[str, str], np.ndarray] = {}
+    events = Counts()
+    for number in range(len(known.partitions)):
+        found: Counted = state.result("count", number)
+        for name, of_parts in found.tallies.items():
+            tallied[name] = [a + b for a, b in zip(tallied[name], of_parts)] if name in tallied else of_parts
+            statistics[name].merge(found.statistics[name])
+        for key, rows in found.first.items():
+            first[key] = np.sort(np.concatenate([first.get(key, rows[:0]), rows]))[:EXAMPLES]
+        for key, distinct in found.items.items():
+            items.setdefault(key, Counts()).add(distinct)
+        events.merge(found.events)
+    split = _split(state, tallied)
+    encoder = _encoders(state, split, statistics, out, encoder)
+    known.events = _series(events)
+    for at, name in enumerate(state.work.plans):
+        for part in PARTS:
+            arrays = [
+                np.load(state.place("count", number) / f"{at}-{part}.npy", mmap_mode="r")
+                for number in range(len(known.partitions))
+            ]
+            places = np.arange(SHARD_ROWS, sum(map(len, arrays)), SHARD_ROWS).tolist()
+            known.bounds[name, part] = nth(arrays, places)
+            known.examples[name, part] = int(first[name, part].max(initial=-1))
+    known.encoder = str(out / "encoder")
+    return split, encoder, {key: len(_series(counts)) for key, counts in items.items()}
+
+
+def _split(state: State, tallied: dict[str, list[Tally]]) -> Split:
+    check_parts(state.schema, state.by, [tally.rows for tally in tallied[state.schema.target]])
+    arguments = {"by": state.by, **state.arguments}
+    for name, plan in state.work.plans.items():
+        if plan.source.negatives is not None:
+            arguments[f"negatives of {name}"] = {**plan.source.negatives, "seed": state.work.settings.seed}
+    split = Split.named(name_of(state.by, state.arguments), arguments, {}, tallied)
+    for name, plan in state.work.plans.items():
+        split.check_weights(name, state.schema.target, plan.source, place(plan.domain, plan.source))
+    return split
+
+
+def _encoders(
+    state: State, split: Split, statistics: dict[str, Statistics], out: pathlib.Path, encoder: Encoder | None
+) -> Encoder:
+    """Writes the encoder of all domains, and that of the target alone."""
+    encoder = Encoder(state.schema).learn(statistics) if encoder is None else encoder
+    means = {d.name: split.tallies[d.name]["train"].mean() for d in encoder.schema.domains if d.mean is None}
+    encoder.schema = encoder.schema.with_means(means)
+    encoder.save(out / "encoder")
+    target = state.schema.target
+    alone = Encoder(encoder.schema.only(target)).learn({target: statistics[target]})
+    alone.save(out / "encoder_target")
+    return encoder
+
+
+def _series(counts: Counts) -> pd.Series:
+    """By id how often it was seen; the missing one left out."""
+    ids, seen = counts.merged()
+    known = np.asarray(ids != MISSING["string" if ids.dtype == object else "int64"], bool)
+    return pd.Series(seen[known], pd.Index(ids[known], dtype=ids.dtype))

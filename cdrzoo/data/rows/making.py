@@ -1,0 +1,201 @@
+"""Rows prepared to a folder, stage by stage; whatever a stage has done is not done again."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+from collections.abc import Callable
+
+import numpy as np
+
+from cdrzoo import files
+from cdrzoo.data.encoder import Encoder
+from cdrzoo.data.preparation.assignment import need_times
+from cdrzoo.data.preparation.prepared import check_arguments
+from cdrzoo.data.preparation.splits import settle
+from cdrzoo.data.rows import combine, tasks
+from cdrzoo.data.rows.executors import Executor, processes
+from cdrzoo.data.rows.format import FILE, PARTS, DomainRows, PartRows, Rows, layout
+from cdrzoo.data.rows.plan import Settings, Work, difference, work
+from cdrzoo.data.rows.progress import Progress
+from cdrzoo.data.rows.state import WORK, Known, State, load, save
+from cdrzoo.errors import DataError
+
+MEMORY = 4 << 30
+"""Bytes for all processes together."""
+
+
+def prepare_to(
+    out: str | pathlib.Path,
+    settings: Settings,
+    *,
+    memory: int = MEMORY,
+    jobs: int = 1,
+    partitions: int | None = None,
+    executor: Executor | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    encoder: Encoder | None = None,
+) -> Rows:
+    """Prepares rows to a folder; one that was begun and broken off goes on where it was.
+
+    Users are divided into partitions by a hash; each is prepared by itself, by the functions that `prepare` takes for
+    all of them, so that the rows are the same to the bit. Between the stages stands on the disk what one found.
+
+    Args:
+        out: the folder.
+        settings: what is prepared.
+        memory: bytes for all processes together; partitions are made so small.
+        jobs: processes.
+        partitions: so many, whatever the memory.
+        executor: who does the tasks; default: so many processes.
+        say: is told how far it is.
+        encoder: one that was adapted before.
+
+    Returns:
+        What `prepared.json` says. Where it is there already, of the same data and settings, nothing is done.
+
+    Raises:
+        DataError: on whatever is wrong with the data, or the folder holds other rows.
+    """
+    out = pathlib.Path(out)
+    check_arguments(
+        settings.schema,
+        settings.split,
+        settings.include_ties,
+        settings.history,
+        settings.seed,
+        settings.slices,
+    )
+    plan = work(settings, memory, jobs, partitions)
+    need_times(
+        {name: "@time" in each.own for name, each in plan.plans.items()},
+        settle(settings.split, settings.seed)[0],
+    )
+    if (out / FILE).exists():
+        return _there(out, plan, say)
+    out.mkdir(parents=True, exist_ok=True)
+    with files.lock(out), files.writing(f"Free space on the disk of {out}, then start it again: it goes on."):
+        folder = _begun(out, plan, say)
+        made = _made(out, folder, executor or processes(jobs), say, encoder)
+        shutil.rmtree(folder)
+    return made
+
+
+def _there(out: pathlib.Path, plan: Work, say: Callable[[str], None]) -> Rows:
+    """What was prepared before, if it is what is wanted."""
+    found = Rows.load(out)
+    if found.key != plan.key:
+        raise DataError(
+            f"{out} holds rows that were prepared of something else: {difference(found.made_of, plan.made_of)} "
+            "differs. Choose a new folder, or remove this one."
+        )
+    say(f"{out} holds these rows already.")
+    return found
+
+
+def _begun(out: pathlib.Path, plan: Work, say: Callable[[str], None]) -> pathlib.Path:
+    """The folder of the work: that of an attempt before, or a new one."""
+    folder = out / WORK
+    if (folder / "plan.pkl").exists():
+        before: Work = load(folder / "plan.pkl")
+        if before.key == plan.key:
+            say("Goes on where it was broken off.")
+            return folder
+        say(f"Starts anew: {difference(before.made_of, plan.made_of)} has changed since it was broken off.")
+    others = [path.name for path in out.iterdir() if path.name not in (WORK, files.LOCK)]
+    if others and not folder.exists():
+        raise DataError(
+            f"{out} holds {others[0]!r} and no prepared rows. Choose a new folder, or empty this one."
+        )
+    for path in out.iterdir():
+        if path.name != files.LOCK:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    folder.mkdir()
+    save(folder / "plan.pkl", plan)
+    return folder
+
+
+def _made(
+    out: pathlib.Path,
+    folder: pathlib.Path,
+    executor: Executor,
+    say: Callable[[str], None],
+    encoder: Encoder | None,
+) -> Rows:
+    """All stages, one after the other."""
+    state = State(folder)
+    state.known = Known()
+    progress = Progress(say)
+
+    def stage(name: str, count: int) -> None:
+        save(folder / "known.pkl", state.known)
+        todo = [
+            (str(folder), name, number) for number in range(count) if not state.place(name, number).exists()
+        ]
+        tasks.forget()
+        progress.begin(name, count, len(todo), state.known)
+        for done in executor(tasks.run, todo) if todo else ():
+            progress.done(done)
+
+    stage("read", len(state.work.pieces))
+    combine.after_read(state)
+    size = len(state.known.partitions)
+    if state.by in ("users", "resample", "last", "given"):
+        stage("users", size)
+        combine.after_users(state)
+    if any(plan.source.negatives is not None for plan in state.work.plans.values()):
+        stage("items", size)
+        combine.after_items(state)
+    stage("count", size)
+    split, encoder, items = combine.after_count(state, out, encoder)
+    stage("encode", size)
+    stage("write", len(tasks.shards(state)))
+    encoder.schema.save(out / "schema.yaml")
+    (out / "split.json").write_text(json.dumps(split.to_dict(), indent=2) + "\n", encoding="utf-8")
+    _examples(out, state)
+    rows = _rows(state, split, items)
+    rows.save(out)
+    return rows
+
+
+def _rows(state: State, split: combine.Split, items: dict[tuple[str, str], int]) -> Rows:
+    """What `prepared.json` says."""
+    shards: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    for number, (domain, part, shard) in enumerate(tasks.shards(state)):
+        rows = state.result("write", number)
+        shards.setdefault((domain, part), []).append((tasks.shard_path(domain, part, shard), rows))
+    domains = {}
+    for name, plan in state.work.plans.items():
+        parts = {
+            part: PartRows(
+                rows=tally.rows,
+                shards=tuple(shards.get((name, part), ())),
+                labels=float(tally.labels),
+                users=tally.users,
+                items=items.get((name, part)),
+            )
+            for part, tally in split.tallies[name].items()
+        }
+        ids, numbers = layout(plan.domain)
+        domains[name] = DomainRows(ids, numbers, plan.source.weight is not None, parts)
+    settings = state.work.settings
+    return Rows(state.work.key, state.work.made_of, split.to_dict(), tuple(settings.slices), domains)
+
+
+def _examples(out: pathlib.Path, state: State) -> None:
+    """Writes the first raw rows of each part."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    for at, name in enumerate(state.work.plans):
+        (out / "examples" / name).mkdir(parents=True, exist_ok=True)
+        for part in PARTS:
+            pieces = []
+            for partition in range(len(state.known.partitions)):
+                path = state.place("encode", partition) / f"{at}-{part}-raw.arrow"
+                with pa.memory_map(str(path)) as file:
+                    pieces.append(pa.ipc.open_file(file).read_all())
+            table = pa.concat_tables(pieces)
+            table = table.take(pa.array(np.argsort(np.asarray(table["@row"])))).drop(["@row"])
+            parquet.write_table(table, str(out / "examples" / name / f"{part}.parquet"))

@@ -1,0 +1,211 @@
+"""What rows are to be prepared of, in which pieces they are read, and whether they are what was prepared before."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cdrzoo.data import readers
+from cdrzoo.data.preparation import reading
+from cdrzoo.data.preparation.splits import settle
+from cdrzoo.data.rows.format import FORMAT
+from cdrzoo.errors import DataError
+from cdrzoo.schema import Schema
+
+PIECE_ROWS = 1 << 20
+"""Rows of a Parquet file that one task reads, whole row groups."""
+PARTITION_ROWS = 1 << 19
+"""Rows of a partition at most, where memory would hold more: a kill costs no more than that."""
+BASE = 450 << 20
+"""Bytes of a process that holds no rows."""
+OVERHEAD = 3.0
+"""Bytes of memory for each byte of a partition's columns, raw and encoded."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What rows are made of, as `prepare` takes it."""
+
+    schema: Schema
+    data: Mapping[str, Any]
+    split: str | Mapping[str, Any] = "time"
+    include_ties: bool = False
+    history: str = "before"
+    seed: int = 0
+    slices: tuple[str, ...] = ()
+    folder: str = "."
+
+    @property
+    def part_column(self) -> str | None:
+        """The column of a split that is given."""
+        by, arguments = settle(self.split, self.seed)
+        return arguments.get("column", "split") if by == "given" else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """Rows that one task reads.
+
+    Args:
+        domain: theirs.
+        file: the number of their file among those of the domain.
+        path: the file.
+        groups: row groups of a Parquet file, or `None`: the whole file.
+        first: rows of the file before them.
+        stamp: size and time of the file when the plan was made.
+    """
+
+    domain: str
+    file: int
+    path: str
+    groups: tuple[int, ...] | None
+    first: int
+    stamp: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """The whole plan.
+
+    Args:
+        settings: what is prepared.
+        made_of: the same as JSON, with the stamps of all files.
+        plans: what to read of every domain.
+        pieces: of all domains.
+        slots: users are kept in so many slots, by hash; a partition is some of them.
+        partition_rows: rows of a partition at most.
+        partitions: how many are wanted; `None`: as `partition_rows` says.
+    """
+
+    settings: Settings
+    made_of: dict[str, Any]
+    plans: dict[str, reading.Plan]
+    pieces: tuple[Piece, ...]
+    slots: int
+    partition_rows: int
+    partitions: int | None
+
+    @property
+    def key(self) -> str:
+        """Hash of what is prepared."""
+        return hashlib.sha256(json.dumps(self.made_of, sort_keys=True).encode()).hexdigest()
+
+
+def work(settings: Settings, memory: int, jobs: int, partitions: int | None = None) -> Work:
+    """Looks at the files, of which a piece at a time is read later.
+
+    Args:
+        settings: what is prepared.
+        memory: bytes for all processes together.
+        jobs: processes.
+        partitions: so many; default: as memory allows.
+
+    Raises:
+        DataError: the data is not in files, or a file lacks what is wanted.
+    """
+    schema = settings.schema
+    plans = reading.plans(schema, settings.data, settings.folder, settings.part_column, settings.slices)
+    files: dict[str, list[list[Any]]] = {}
+    pieces: list[Piece] = []
+    for name, plan in plans.items():
+        for source in (
+            plan.source,
+            *(dataclasses.replace(plan.source, path=join.other) for join in plan.joins),
+        ):
+            if source.data is not None or not isinstance(source.path, (str, pathlib.Path, list, tuple)):
+                raise DataError(
+                    f"The data of domain {name!r} is a DataFrame. Rows are prepared to a folder from files: write it "
+                    "to one (`frame.to_parquet`), or call `prepare`, which holds all rows in memory."
+                )
+        own = readers.files(plan.source.path)
+        files[name] = [_stamped(file) for file in own]
+        files[name] += [_stamped(file) for join in plan.joins for file in readers.files(join.other)]
+        for number, file in enumerate(own):
+            pieces += _pieces(name, number, file)
+    row = max(_row_bytes(schema, plan) for plan in plans.values())
+    room = max((memory / jobs - BASE) / (row * OVERHEAD), 4096)
+    rows = int(min(PARTITION_ROWS, room))
+    total = sum(size for of_domain in files.values() for _, size, _ in of_domain) / 20
+    wanted = partitions or total / rows
+    slots = 1 << min(max(int(wanted * 4).bit_length(), 4), 11)
+    return Work(settings, _made_of(settings, plans, files), plans, tuple(pieces), slots, rows, partitions)
+
+
+def _stamped(file: pathlib.Path) -> list[Any]:
+    return [str(file), *stamp(file)]
+
+
+def stamp(file: str | pathlib.Path) -> tuple[int, int]:
+    """Size and time of a file: what is compared to notice that it has changed."""
+    found = os.stat(file)
+    return found.st_size, found.st_mtime_ns
+
+
+def _pieces(domain: str, number: int, file: pathlib.Path) -> list[Piece]:
+    """The pieces of a file: row groups of Parquet, any other file is one."""
+    of_file = (domain, number, str(file))
+    groups = readers.row_groups(file)
+    if groups == [None]:
+        return [Piece(*of_file, None, 0, stamp(file))]
+    sizes = readers.parquet.group_rows(file)
+    found: list[Piece] = []
+    taken: list[int] = []
+    first = rows = 0
+    for group, size in zip(groups, sizes, strict=True):
+        if taken and rows + size > PIECE_ROWS:
+            found.append(Piece(*of_file, tuple(taken), first, stamp(file)))
+            taken, first, rows = [], first + rows, 0
+        taken.append(group)
+        rows += size
+    return [*found, Piece(*of_file, tuple(taken), first, stamp(file))]
+
+
+def _row_bytes(schema: Schema, plan: reading.Plan) -> float:
+    """Bytes of a row of a domain in memory: raw columns, windows, encoded ids and the copy that is written."""
+    encoded = sum(4 * (f.length if f.kind == "ids" else 1) for f in plan.domain.features)
+    return 24 * len(plan.own) + 32 * len(plan.domain.histories()) + 2 * encoded
+
+
+def _made_of(
+    settings: Settings, plans: Mapping[str, reading.Plan], files: Mapping[str, Sequence[list[Any]]]
+) -> dict[str, Any]:
+    by, arguments = settle(settings.split, settings.seed)
+    data = {}
+    for name, plan in plans.items():
+        source = {f.name: getattr(plan.source, f.name) for f in dataclasses.fields(plan.source)}
+        joins = [{"on": join.key.column, "delimiter": join.delimiter} for join in plan.joins]
+        data[name] = {**source, "path": None, "join": joins, "files": files[name]}
+    settled = {
+        "schema": settings.schema.to_dict(),
+        "data": data,
+        "split": {"by": by, **arguments},
+        "include_ties": settings.include_ties,
+        "history": settings.history,
+        "seed": settings.seed,
+        "slices": list(settings.slices),
+        "format": FORMAT,
+    }
+    return json.loads(json.dumps(settled))
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first things in which two `made_of` differ, for messages; nothing where they are alike."""
+    found = []
+    for entry in now:
+        if before.get(entry) == now[entry]:
+            continue
+        if entry != "data":
+            found.append(f"`{entry}`")
+            continue
+        for domain, source in now["data"].items():
+            old = before.get("data", {}).get(domain, {})
+            files = {path: stamps for path, *stamps in old.get("files", [])}
+            new = {path: stamps for path, *stamps in source["files"]}
+            changed = [path for path in {**files, **new} if files.get(path) != new.get(path)]
+            found += changed[:3] if changed else [f"`data` of {domain!r}"] if old != source else []
+    return ", ".join(found)

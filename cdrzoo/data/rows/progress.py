@@ -1,0 +1,55 @@
+"""How far a preparation is, and how long it will take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from cdrzoo.data.rows.state import Known
+from cdrzoo.data.rows.tasks import Done
+
+SHARES = {"read": 3.0, "users": 0.5, "items": 1.5, "count": 4.0, "encode": 6.0, "write": 3.0}
+"""What a row costs in each stage, compared with the others."""
+EVERY = 5.0
+"""Seconds between two lines, at least."""
+
+
+class Progress:
+    """Says, at most every `EVERY` seconds, which stage it is at, and how long the rest will take.
+
+    Args:
+        say: is given the lines.
+    """
+
+    def __init__(self, say: Callable[[str], None]):
+        self.say, self.started, self.spoke = say, time.monotonic(), time.monotonic()
+        self.stage, self.count, self.left, self.rows = "", 0, 0, 0
+        self.worked, self.spent = 0.0, 0.0
+
+    def begin(self, stage: str, count: int, left: int, known: Known) -> None:
+        """A stage of `count` tasks, of which `left` are to be done."""
+        self.stage, self.count, self.left, self.rows = stage, count, left, 0
+        self.total = sum(known.sizes.values())
+        if count > left:
+            self.say(f"{stage}: {count - left} of {count} are done already")
+        self.since = time.monotonic()
+
+    def done(self, done: Done) -> None:
+        """A task is done."""
+        self.left -= 1
+        self.rows += done.rows
+        now = time.monotonic()
+        if now - self.spoke < EVERY and self.left:
+            return
+        self.spoke = now
+        spent = now - self.since
+        finished = self.count - self.left
+        # This stage as it goes, those behind it by what they usually cost beside it.
+        order = list(SHARES)
+        behind = sum(SHARES[name] for name in order[order.index(self.stage) + 1 :]) / SHARES[self.stage]
+        whole = spent / max(finished, 1) * self.count
+        rest = whole - spent + behind * whole
+        self.say(
+            f"{self.stage}: {finished} of {self.count}, {self.rows:,} rows, {now - self.started:,.0f} s; "
+            f"about {max(rest, 0):,.0f} s to go"
+        )

@@ -1,0 +1,141 @@
+"""Rows on the disk between two stages: files of Arrow, cut into pieces that are read one by one."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from cdrzoo.data.preparation.examples import array
+from cdrzoo.data.preparation.labels import labels
+from cdrzoo.data.preparation.logs import Log
+from cdrzoo.data.preparation.reading import Plan
+from cdrzoo.data.ragged import Ragged
+from cdrzoo.data.readers import Columns
+
+_COLUMN, _EXTRA = "column ", "extra "
+
+
+def write(path: pathlib.Path, table: pa.Table, ends: np.ndarray) -> np.ndarray:
+    """Writes a table in pieces; gives the rows of each.
+
+    Args:
+        path: a new file.
+        table: the rows, those of a piece together.
+        ends: int64 [pieces], where each ends.
+    """
+    rows = np.diff(ends, prepend=0)
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema, options=options) as writer:
+        table = table.combine_chunks()
+        for end, size in zip(ends.tolist(), rows.tolist(), strict=True):
+            if size:
+                writer.write_table(table.slice(end - size, size).combine_chunks(), max_chunksize=size)
+    return rows
+
+
+def read(
+    path: pathlib.Path, rows: np.ndarray, pieces: range, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Some pieces that lie together of a file of `write`.
+
+    Args:
+        path: the file.
+        rows: what `write` gave.
+        pieces: which.
+        columns: which columns; default all.
+    """
+    batches = np.concatenate([[0], np.cumsum(rows > 0)])
+    with pa.memory_map(str(path)) as file:
+        schema = pa.ipc.open_file(file).schema
+        fields = None if columns is None else [schema.get_field_index(name) for name in columns]
+        options = pa.ipc.IpcReadOptions(included_fields=fields)
+        reader = pa.ipc.open_file(file, options=options)
+        found = [reader.get_batch(at) for at in range(batches[pieces.start], batches[pieces.stop])]
+        return pa.Table.from_batches(found, reader.schema)
+
+
+def names(plan: Plan) -> list[str]:
+    """The columns of `table_of` that users and their times are read off."""
+    found = ["row", "raw", *(name for name in ("time", "part") if f"@{name}" in plan.own)]
+    return [*found, *([_COLUMN + plan.domain.user] if plan.domain.user is not None else [])]
+
+
+def table_of(log: Log) -> pa.Table:
+    """The events of a log, as they were read."""
+    arrays = {"row": pa.array(log.row), "raw": pa.array(log.raw)}
+    for name in ("time", "weight", "part"):
+        values = getattr(log, name)
+        if values is not None:
+            arrays[name] = array(values)
+    arrays |= {_COLUMN + name: _arrow(values) for name, values in log.columns.items()}
+    arrays |= {_EXTRA + name: _arrow(values) for name, values in log.extra.items()}
+    return pa.table(arrays)
+
+
+def log_of(plan: Plan, tables: Iterable[tuple[pa.Table, int]], where: str, size: int) -> Log:
+    """The log of events that were written, in the order of their numbers.
+
+    Args:
+        plan: of the domain.
+        tables: pieces, and the number of the first row of the file that each was read from.
+        where: what the rows were read from.
+        size: rows of the whole log.
+    """
+    parts = [
+        table.set_column(0, "row", pa.array(np.asarray(table["row"]) + before)) for table, before in tables
+    ]
+    table = pa.concat_tables(parts)
+    rows = np.asarray(table["row"])
+    order = np.argsort(rows, kind="stable")
+    table = table.take(pa.array(order)) if (np.diff(rows) < 0).any() else table
+    found = {name: _values(table[name]) for name in table.column_names}
+    domain = plan.domain
+    columns: Columns = {
+        name[len(_COLUMN) :]: values for name, values in found.items() if name.startswith(_COLUMN)
+    }
+    return Log(
+        domain=domain,
+        source=plan.source,
+        columns=columns,
+        raw=found["raw"],
+        y=labels(domain, found["raw"], where),
+        time=found.get("time"),
+        user=None if domain.user is None else columns[domain.user],
+        item=None if domain.item is None else columns.get(domain.item),
+        weight=found.get("weight"),
+        part=found.get("part"),
+        event=np.arange(len(table)),
+        row=found["row"],
+        size=size,
+        extra={name[len(_EXTRA) :]: values for name, values in found.items() if name.startswith(_EXTRA)},
+    )
+
+
+def _arrow(values: Any) -> pa.Array:
+    if not isinstance(values, Ragged):
+        return array(values)
+    lengths = values.stops - values.starts
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    at = np.arange(offsets[-1]) + np.repeat(values.starts - offsets[:-1], lengths)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), array(values.values[at]))
+
+
+def _values(column: pa.ChunkedArray) -> Any:
+    """What was written: numbers, texts that share a string where they are equal, or sequences."""
+    if pa.types.is_large_list(column.type):
+        chunks = [chunk for chunk in column.chunks if len(chunk)]
+        lengths = [np.diff(np.asarray(chunk.offsets)) for chunk in chunks] or [np.zeros(0, np.int64)]
+        stops = np.cumsum(np.concatenate(lengths))
+        flat = pa.chunked_array([chunk.flatten() for chunk in chunks], column.type.value_type)
+        return Ragged(_values(flat), stops - np.concatenate(lengths), stops)
+    if not pa.types.is_string(column.type):
+        return np.array(column.to_numpy())
+    if not len(column):
+        return np.array([], object)
+    encoded = column.dictionary_encode().unify_dictionaries()
+    distinct = np.asarray(encoded.chunk(0).dictionary.to_numpy(zero_copy_only=False), object)
+    return distinct[np.concatenate([np.asarray(chunk.indices) for chunk in encoded.chunks])]

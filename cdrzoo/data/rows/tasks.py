@@ -1,0 +1,409 @@
+"""What is done to a piece of a log, to a partition of its users, or to a shard: pure functions, on whatever machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import pathlib
+import shutil
+import time
+import uuid
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from cdrzoo.data import readers
+from cdrzoo.data.encoder import Encoder
+from cdrzoo.data.preparation.assignment import Facts, only_training, ordered, parts_of, ranked
+from cdrzoo.data.preparation.examples import array, arrow, raw_columns
+from cdrzoo.data.preparation.joins import Joined
+from cdrzoo.data.preparation.keys import counted, drawn
+from cdrzoo.data.preparation.logs import Log, add_histories
+from cdrzoo.data.preparation.negatives import (
+    Catalogue,
+    add_negatives,
+    catalogues,
+    check_positives,
+    values_of_items,
+)
+from cdrzoo.data.preparation.reading import log_of
+from cdrzoo.data.preparation.selection import Ordered
+from cdrzoo.data.preparation.splits import codes_of
+from cdrzoo.data.preparation.tallies import Tally, tallies
+from cdrzoo.data.raw import MISSING, factorize, occurrences
+from cdrzoo.data.rows import spill
+from cdrzoo.data.rows.format import EXAMPLES, GROUP_ROWS, PARTS, SLICE, fixed, layout
+from cdrzoo.data.rows.plan import Piece, stamp
+from cdrzoo.data.rows.state import State, save
+from cdrzoo.data.statistics import Counts, Statistics
+from cdrzoo.errors import DataError
+
+_CHUNK_ROWS = 1 << 18
+
+
+@dataclasses.dataclass
+class Done:
+    """What is said of a task: its number, the rows that it read, and the seconds that it took."""
+
+    number: int
+    rows: int
+    seconds: float
+
+
+def run(task: tuple[str, str, int]) -> Done:
+    """Does a task, once: a folder of its own, with `result.pkl` in it, says that it is done.
+
+    Args:
+        task: the folder of the work, the stage and the number of the task.
+    """
+    folder, stage, number = task
+    start = time.monotonic()
+    state = _state(folder, stage)
+    place = state.place(stage, number)
+    rows = 0
+    if not place.exists():
+        scratch = place.with_name(f"{place.name}.{uuid.uuid4().hex}")
+        scratch.mkdir(parents=True)
+        result, rows = STAGES[stage](state, number, scratch)
+        save(scratch / "result.pkl", result)
+        try:
+            os.replace(scratch, place)
+        except OSError:  # another attempt was faster
+            if not place.exists():
+                raise
+            shutil.rmtree(scratch)
+    return Done(number, rows, time.monotonic() - start)
+
+
+@functools.lru_cache(maxsize=1)
+def _state(folder: str, stage: str) -> State:
+    """Read once a process and stage."""
+    return State(pathlib.Path(folder))
+
+
+def forget() -> None:
+    """What was known in this process: it may not be so any more."""
+    _state.cache_clear()
+    _rows_of.cache_clear()
+
+
+# Reading --------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Read:
+    """What the reading of a piece found.
+
+    Args:
+        rows: how many.
+        slots: of each file of rows those of each slot.
+        joins: what each join found.
+    """
+
+    rows: int
+    slots: list[np.ndarray]
+    joins: tuple[Joined, ...]
+
+
+def read(state: State, number: int, scratch: pathlib.Path) -> tuple[Read, int]:
+    """Reads and checks a piece, and writes its rows, those of a slot together."""
+    piece = state.work.pieces[number]
+    if stamp(piece.path) != piece.stamp:
+        raise DataError(f"{piece.path} has changed since the preparation was begun. Start it anew.")
+    found: list[np.ndarray] = []
+    joins: tuple[Joined, ...] | None = None
+    orders: list[Any] = []
+    times: list[np.ndarray] = []
+    for log in _chunks(state, piece):
+        keys = _slots(state, log)
+        order = np.argsort(keys, kind="stable")
+        ends = np.searchsorted(keys[order], np.arange(state.work.slots), side="right")
+        table = spill.table_of(log).take(pa.array(order))
+        found.append(spill.write(scratch / f"{len(found):05d}.arrow", table, ends))
+        joins = log.joins if joins is None else tuple(a + b for a, b in zip(joins, log.joins))
+        if piece.domain == state.schema.target:
+            orders.append(ordered(state.schema, {piece.domain: log}, state.by, state.arguments))
+        if log.time is not None:
+            times.append(log.time)
+    rows = int(sum(map(np.sum, found)))
+    if not rows:
+        raise DataError(f"{piece.path} has no rows. At least one is needed; check how it was written.")
+    if orders and orders[0] is not None:
+        one = Ordered.of(
+            *(np.concatenate([getattr(o, name) for o in _by_row(orders)]) for name in ("values", "rows"))
+        )
+        np.save(scratch / "values.npy", one.values)
+        np.save(scratch / "rows.npy", one.rows)
+    if times:
+        np.save(scratch / "times.npy", np.sort(np.concatenate(times)))
+    return Read(rows, found, joins or ()), rows
+
+
+def _by_row(orders: Sequence[Ordered]) -> list[Ordered]:
+    """Each in the order of its rows."""
+    return [Ordered(o.values[at], o.rows[at]) for o in orders for at in [np.argsort(o.rows)]]
+
+
+def _chunks(state: State, piece: Piece) -> Any:
+    """The logs of the chunks of a piece; rows are numbered from the start of the file."""
+    plan, before = state.work.plans[piece.domain], piece.first
+    for group in piece.groups or (None,):
+        for columns in readers.file_chunks(
+            pathlib.Path(piece.path), plan.own, _CHUNK_ROWS, group, plan.source.delimiter
+        ):
+            log = log_of(plan, columns, state.sides(piece.domain), piece.path, before)
+            if plan.source.negatives is not None:
+                check_positives(log)
+            if state.by == "given" and log.part is not None:
+                codes_of(log.part, state.arguments.get("column", "split"), piece.path, before)
+            before += len(log)
+            yield log
+
+
+def _slots(state: State, log: Log) -> np.ndarray:
+    """int64 [n]: the slot of each row, by its user; that of a row without one by its number.
+
+    Users lie in the order of the hashes by which a split ranks them.
+    """
+    keys = counted([1], log.row)
+    if log.user is not None:
+        known = np.asarray(log.user != MISSING["string" if log.user.dtype == object else "int64"], bool)
+        seed = state.arguments["seed"] if state.by in ("users", "resample") else 0
+        keys[known] = drawn([log.user[known]], seed)
+    return (keys >> np.uint64(65 - state.work.slots.bit_length())).astype(np.int64)
+
+
+# Partitions -----------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Users:
+    """Of a partition: users that a split ranks, and whether a training row would be shown what is held out."""
+
+    ranked: int
+    only_training: bool
+
+
+def users(state: State, number: int, scratch: pathlib.Path) -> tuple[Users, int]:
+    """Looks at users and times alone."""
+    logs = state.logs(number, keys=True)
+    if state.by in ("last", "given"):
+        codes = parts_of(state.schema, logs, state.by, state.arguments, Facts())
+        found = Users(0, only_training(state.by, logs, codes, state.work.settings.include_ties))
+    else:
+        found = Users(len(ranked(state.schema, logs, state.by, state.arguments)), True)
+    return found, sum(map(len, logs.values()))
+
+
+@dataclasses.dataclass
+class Items:
+    """Of the items of a partition, by domain: what negatives are drawn from, and the values of further columns."""
+
+    catalogues: dict[str, list[Catalogue]]
+    values: dict[str, dict[str, pd.DataFrame | None]]
+
+
+def items(state: State, number: int, scratch: pathlib.Path) -> tuple[Items, int]:
+    """Looks at the items that stand in the events of a partition."""
+    logs = state.logs(number)
+    codes = parts_of(state.schema, logs, state.by, state.arguments, state.known.facts[number])
+    found = Items({}, {})
+    for name, log in logs.items():
+        if log.source.negatives is not None:
+            found.catalogues[name] = catalogues(log, codes[name])
+            found.values[name] = values_of_items(log)
+    return found, sum(map(len, logs.values()))
+
+
+def built(state: State, number: int) -> tuple[dict[str, Log], dict[str, np.ndarray]]:
+    """The rows of a partition, with negatives and histories, and their parts: what `prepare` makes of all rows."""
+    settings, known = state.work.settings, state.known
+    logs = state.logs(number)
+    codes = parts_of(state.schema, logs, state.by, state.arguments, known.facts[number])
+    for name, log in logs.items():
+        if log.source.negatives is not None:
+            logs[name] = add_negatives(
+                log, codes[name], settings.seed, known.catalogues[name], known.of_item[name]
+            )
+            codes[name] = codes[name][logs[name].event]
+    add_histories(state.schema, logs, codes, settings.include_ties, settings.history, known.only_training)
+    return logs, codes
+
+
+@dataclasses.dataclass
+class Counted:
+    """What the rows of a partition add up to.
+
+    Args:
+        tallies: of each domain's parts.
+        statistics: of each domain's training rows.
+        items: by domain and part the items of the rows.
+        events: the items of the target's training events.
+        first: by domain and part the numbers of the first rows.
+    """
+
+    tallies: dict[str, list[Tally]]
+    statistics: dict[str, Statistics]
+    items: dict[tuple[str, str], np.ndarray]
+    events: Counts
+    first: dict[tuple[str, str], np.ndarray]
+
+
+def keys_of(domain: str, part: str, rows: np.ndarray) -> np.ndarray:
+    """uint64 [n], by which the rows of a part are ordered: training rows at random, others by their numbers."""
+    return counted([zlib.crc32(domain.encode())], rows) if part == "train" else rows.astype(np.uint64)
+
+
+def count(state: State, number: int, scratch: pathlib.Path) -> tuple[Counted, int]:
+    """What split, encoder and shards are made of."""
+    logs, codes = built(state, number)
+    learning, found = Encoder(state.schema), Counted({}, {}, {}, Counts(), {})
+    for at, (name, log) in enumerate(logs.items()):
+        found.tallies[name] = tallies(log, codes[name], len(PARTS))
+        trained = np.flatnonzero(codes[name] == 0)
+        found.statistics[name] = learning.statistics(name, log.take(trained))
+        for code, part in enumerate(PARTS):
+            rows = np.flatnonzero(codes[name] == code)
+            np.save(scratch / f"{at}-{part}.npy", np.sort(keys_of(name, part, log.row[rows])))
+            found.first[name, part] = np.sort(log.row[rows])[:EXAMPLES]
+            if log.item is not None:
+                found.items[name, part] = factorize(log.item[rows])[1]
+        if name == state.schema.target and log.item is not None:
+            found.events.add(log.item[trained[log.event[trained] == trained]])
+    return found, sum(map(len, logs.values()))
+
+
+@dataclasses.dataclass
+class Encoded:
+    """The rows of each shard, by domain and part, and the files of raw rows."""
+
+    rows: dict[tuple[str, str], np.ndarray]
+
+
+def encode(state: State, number: int, scratch: pathlib.Path) -> tuple[Encoded, int]:
+    """Encodes the rows of a partition and writes them, those of a shard together."""
+    logs, codes = built(state, number)
+    found = Encoded({})
+    for at, (name, log) in enumerate(logs.items()):
+        groups = _groups(state, logs, codes) if name == state.schema.target else {}
+        for code, part in enumerate(PARTS):
+            rows = np.flatnonzero(codes[name] == code)
+            keys = keys_of(name, part, log.row[rows])
+            order = np.argsort(keys)
+            rows, keys = rows[order], keys[order]
+            table = _encoded(state, log, rows).append_column("key", pa.array(keys))
+            for column, values in groups.items():
+                table = table.append_column(column, array(values[rows]))
+            ends = np.append(np.searchsorted(keys, state.known.bounds[name, part]), len(keys))
+            found.rows[name, part] = spill.write(scratch / f"{at}-{part}.arrow", table, ends)
+            raw = rows[log.row[rows] <= state.known.examples[name, part]]
+            raw = raw[np.argsort(log.row[raw])]
+            examples = arrow(raw_columns(log.domain, log, raw))
+            spill.write(
+                scratch / f"{at}-{part}-raw.arrow",
+                examples.append_column("@row", pa.array(log.row[raw])),
+                np.array([len(raw)]),
+            )
+    return found, sum(map(len, logs.values()))
+
+
+def _encoded(state: State, log: Log, rows: np.ndarray) -> pa.Table:
+    """The columns of a shard at these rows."""
+    x = state.encoder.encode(log.domain.name, log.take(rows))
+    widths = dict(layout(log.domain)[0])
+    ids = [x[name].reshape(len(rows), width) for name, width in widths.items()]
+    numbers = [x[f.name][:, None] for f in log.domain.features if f.kind == "number"]
+    columns: dict[str, pa.Array] = {}
+    if ids:
+        columns["ids"] = fixed(np.concatenate(ids, 1))
+    if numbers:
+        columns["numbers"] = fixed(np.concatenate(numbers, 1))
+    columns["label"] = pa.array(log.y[rows])
+    if log.weight is not None:
+        columns["weight"] = pa.array(log.weight[rows].astype(np.float32))
+    for name in ("user", "item"):
+        values = getattr(log, name)
+        if values is not None:
+            columns[name] = array(values[rows])
+    columns["row"] = pa.array(log.row[rows])
+    return pa.table(columns)
+
+
+def _groups(state: State, logs: dict[str, Log], codes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Further columns of the target: training events of each row's user and item, and what is grouped by."""
+    target = logs[state.schema.target]
+    found: dict[str, np.ndarray] = {}
+    none = np.zeros(len(target), np.int64)
+    if target.user is not None:
+        seen = {}
+        for name, log in logs.items():
+            trained = np.flatnonzero(codes[name] == 0)
+            trained = trained[log.event[trained] == trained]
+            seen[name] = none if log.user is None else occurrences(log.user[trained], target.user)
+        found["target_rows"] = seen.pop(state.schema.target).astype(np.int32)
+        found["source_rows"] = sum(seen.values(), none).astype(np.int32)
+    if target.item is not None and state.known.events is not None:
+        found["item_rows"] = state.known.events.reindex(target.item, fill_value=0).to_numpy(np.int32)
+    return found | {SLICE + column: target.values(column) for column in state.work.settings.slices}
+
+
+# Shards ---------------------------------------------------------------------------------------------------------
+
+
+def shards(state: State) -> list[tuple[str, str, int]]:
+    """Domain, part and number of every shard."""
+    return [
+        (domain, part, shard)
+        for (domain, part), bounds in state.known.bounds.items()
+        if state.known.examples[domain, part] >= 0
+        for shard in range(len(bounds) + 1)
+    ]
+
+
+def shard_path(domain: str, part: str, shard: int) -> str:
+    """The file of a shard in the folder of the rows."""
+    return f"parts/{domain}/{part}/{shard:05d}.parquet"
+
+
+def write(state: State, number: int, scratch: pathlib.Path) -> tuple[int, int]:
+    """Gathers the rows of a shard, and writes them in their order."""
+    from pyarrow import parquet
+
+    domain, part, shard = shards(state)[number]
+    at = list(state.work.plans).index(domain)
+    tables = []
+    for partition in range(len(state.known.partitions)):
+        rows = _rows_of(state, partition).rows[domain, part]
+        path = state.place("encode", partition) / f"{at}-{part}.arrow"
+        tables.append(spill.read(path, rows, range(shard, shard + 1)))
+    table = pa.concat_tables(tables)
+    table = table.take(pa.array(np.argsort(np.asarray(table["key"])))).drop(["key"])
+    path = state.folder.parent / shard_path(domain, part, shard)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = [name for name in table.column_names if pa.types.is_string(table.schema.field(name).type)]
+    parquet.write_table(
+        table, str(scratch / "rows"), row_group_size=GROUP_ROWS, compression="zstd", use_dictionary=text
+    )
+    os.replace(scratch / "rows", path)
+    return len(table), len(table)
+
+
+@functools.lru_cache(maxsize=4096)
+def _rows_of(state: State, partition: int) -> Encoded:
+    return state.result("encode", partition)
+
+
+STAGES: dict[str, Callable[[State, int, pathlib.Path], tuple[Any, int]]] = {
+    "read": read,
+    "users": users,
+    "items": items,
+    "count": count,
+    "encode": encode,
+    "write": write,
+}
+"""By name, in their order."""
