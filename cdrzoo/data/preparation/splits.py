@@ -51,7 +51,7 @@ class Split:
     parts: dict[str, dict[str, np.ndarray]]
     summary: dict[str, dict[str, dict[str, Any]]]
     hash: str
-    tallies: dict[str, dict[str, Tally]]
+    tallies: dict[str, dict[str, Tally]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(
