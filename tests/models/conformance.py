@@ -21,12 +21,12 @@ SERVING = ("serve", "served", "serving_features", "prepare_export")
 ROWS = {"books": 24, "films": 16}
 
 
-def each_case(own: tuple[str, ...] | None = None, quick: bool = True, soon: tuple[str, ...] = ()):
+def each_case(own: tuple[str, ...] | None = LOSSES + SERVING, quick: bool = True, soon: tuple[str, ...] = ()):
     """Runs a test on every model: the representatives at once, those that are likely to differ next, the others last.
 
     Args:
         own: `make test` runs the test on the models that have one of these methods of the base class of their own,
-            `make test-all` on the others. Default: `make test` runs it on all.
+            `make test-all` on the others. `None`: `make test` runs it on all.
         soon: further models that `make test` runs it on.
         quick: whether `make check` runs it on the representatives; if not, `make test` does.
     """

@@ -57,7 +57,7 @@ def test_the_table_of_changes_covers_the_signature(case):
 # Configuration ------------------------------------------------------------------------------------------------------
 
 
-@each_case()
+@each_case(own=None)
 def test_configuration_holds_what_was_given(case):
     cls, schema = card(case.name).load(), case.schema()
     for changes in ({}, {k: v for k, v in case.changes.items() if not isinstance(v, Elsewhere)}):
@@ -139,7 +139,7 @@ def test_a_file_is_loaded_under_the_policy_it_was_saved_under(case, tmp_path):
         np.testing.assert_array_equal(score, expected[name])
 
 
-@each_case()
+@each_case(own=None)
 def test_histories_that_a_model_cannot_read_are_named(case):
     assert ("the same histories in all" in card(case.name).needs) == (case.uneven == SLOTS)
     if case.uneven is None:
@@ -149,7 +149,7 @@ def test_histories_that_a_model_cannot_read_are_named(case):
             case.build(three_schema())
 
 
-@each_case()
+@each_case(own=None)
 def test_one_head_for_clicks_and_ratings_is_refused(case):
     schema = case.schema()
     odd = "click" if schema.target_domain.task == "rating" else "rating"

@@ -99,7 +99,7 @@ def test_serving_gives_the_targets_scores(trained, copy):
 
 
 @pytest.mark.once
-@each_case()
+@each_case(own=None)
 def test_what_stands_in_padded_steps_does_not_matter(case):
     model = oracle.built(case.build())  # not trained: scores near 0 and 1 would hide what little changes
     x, _ = both(model, missing=False)  # only sequences hold the padding row
@@ -300,7 +300,7 @@ def test_mixed_precision_keeps_tables_and_scores_in_float32(case):
 
 
 @pytest.mark.once
-@each_case(own=LOSSES, quick=False)
+@each_case(own=None, quick=False)
 def test_three_domains_are_trained_and_kept(case, tmp_path):
     model = case.build(three_schema() if case.uneven is None else alike_schema())
     model.compile(Adam(0.02))

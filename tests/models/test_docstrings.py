@@ -35,7 +35,7 @@ def test_of_a_model(case, monkeypatch):
 PARTS = ("Args:", "Call arguments", "Returns:", "Logged", "Reference:", "Example:")
 
 
-@each_case()
+@each_case(own=None)
 def test_a_models_docstring_has_its_parts_in_order(case):
     text = inspect.getdoc(models.card(case.name).load())
     found = [part for line in text.splitlines() for part in PARTS if line.startswith(part)]
