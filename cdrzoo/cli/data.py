@@ -6,7 +6,19 @@ import argparse
 import pathlib
 from typing import Any
 
-from cdrzoo.cli.common import add_strict, changes, command, new_folder, number, pairs, path, whole
+from cdrzoo.cli.common import (
+    add_slices,
+    add_strict,
+    changes,
+    check_config,
+    command,
+    count,
+    new_folder,
+    number,
+    pairs,
+    path,
+    whole,
+)
 from cdrzoo.errors import InputError
 
 
@@ -15,6 +27,7 @@ def add(commands: Any) -> None:
     _add_schema_check(commands)
     _add_synthesize(commands)
     _add_dataset(commands)
+    _add_prepare(commands)
 
 
 def _add_schema_check(commands: Any) -> None:
@@ -187,3 +200,70 @@ def _write_run(folder: pathlib.Path, sources: dict[str, Any], split: Any, **sett
 
     config = {"schema": "schema.yaml", "data": sources, "split": split, "model": "cctl", **settings}
     (folder / "run.yaml").write_text(dump_yaml(config), encoding="utf-8")
+
+
+def _add_prepare(commands: Any) -> None:
+    prepare = command(
+        commands,
+        "prepare",
+        _prepare,
+        "Prepare the rows of a run configuration to a folder, once and in bounded memory.\n\n"
+        "  cdrzoo prepare demo/run.yaml --out rows --memory 4 --jobs 8\n"
+        "  cdrzoo prepare demo/run.yaml --out rows --executor beam --beam runner=FlinkRunner --beam flink_master=HOST\n"
+        "  cdrzoo prepare demo/run.yaml --out rows --executor spark --address spark://HOST:7077\n\n"
+        "They are, to the bit, the rows that `train` prepares in memory, whoever does the work. A preparation that\n"
+        "was stopped goes on where it was when it is started again; one whose data has changed starts anew.\n"
+        "On a cluster every machine must see the data and the folder under these paths.",
+    )
+    prepare.add_argument("config", type=path, help="run configuration (YAML)")
+    prepare.add_argument("--out", type=path, required=True, help="folder to write to")
+    prepare.add_argument(
+        "--memory", type=number(above=0), default=4.0, help="gigabytes for all processes together; default 4"
+    )
+    prepare.add_argument("--jobs", type=count("jobs"), help="processes; default: one a core")
+    prepare.add_argument(
+        "--executor",
+        choices=("processes", "beam", "dask", "spark"),
+        default="processes",
+        help="who does the work; default: processes of this machine",
+    )
+    prepare.add_argument(
+        "--beam",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a flag of Beam, such as runner=FlinkRunner; default: processes of this machine (repeat)",
+    )
+    prepare.add_argument(
+        "--address",
+        help="of Dask's scheduler or Spark's master; default: one on this machine, with --jobs workers",
+    )
+    add_slices(prepare)
+    add_strict(prepare)
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    import os
+    import sys
+
+    from cdrzoo.data import quality
+    from cdrzoo.data.rows.executors import executor
+
+    changed = {"slices": arguments.slices} if arguments.slices else {}
+    config, jobs = check_config(arguments.config, changed), arguments.jobs or os.cpu_count() or 1
+    extends = None
+    if config.finetune:
+        from cdrzoo.training.folders import finetuned, read_encoder
+
+        extends = read_encoder(finetuned(config))
+    rows = config.prepare_to(
+        arguments.out,
+        memory=int(arguments.memory * 2**30),
+        jobs=jobs,
+        executor=executor(arguments.executor, jobs, arguments.address, arguments.beam),
+        say=lambda text: print(text, file=sys.stderr, flush=True),
+        extends=extends,
+    )
+    quality.heed(rows.warnings, arguments.strict)
+    total = sum(part.rows for domain in rows.domains.values() for part in domain.parts.values())
+    print(f"{arguments.out} holds {total:,} rows; split {rows.split['name']} {rows.split['hash'][:16]}.")

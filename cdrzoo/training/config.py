@@ -298,6 +298,19 @@ class RunConfig:
         how = {"split": self.split, "slices": self.slices, "folder": self.folder, **self.preparation}
         return data.prepare(self.schema, self.data, encoder=encoder, **how)
 
+    def prepare_to(self, out: str | pathlib.Path, **how: Any) -> Any:
+        """The same rows prepared to a folder, as `cdrzoo.data.prepare_to` does it; `finetune` is not looked at.
+
+        Args:
+            out: the folder.
+            how: its further arguments.
+        """
+        from cdrzoo.data.rows.making import prepare_to
+        from cdrzoo.data.rows.plan import Settings
+
+        plain = {"split": self.split, "slices": tuple(self.slices), "folder": self.folder, **self.preparation}
+        return prepare_to(out, Settings(self.schema, self.data, **plain), **how)
+
     def paths(self) -> list[pathlib.Path]:
         """All that it names or was read from: its file, its schema's, the rows, the run that is fine-tuned."""
         named: list[str | pathlib.Path] = [*self.files]

@@ -12,6 +12,7 @@ import pandas as pd
 
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation.assignment import Facts, check_parts, name_of
+from cdrzoo.data.preparation.extension import extend
 from cdrzoo.data.preparation.negatives import Catalogue, of_one_value
 from cdrzoo.data.preparation.reading import Times, check_units
 from cdrzoo.data.preparation.selection import Ordered, nth
@@ -102,14 +103,14 @@ def after_items(state: State) -> None:
 
 
 def after_count(
-    state: State, out: pathlib.Path, encoder: Encoder | None
+    state: State, out: pathlib.Path, extends: Encoder | None
 ) -> tuple[Split, Encoder, dict[tuple[str, str], int]]:
     """Split, encoder and shards; gives the former two, and distinct items by domain and part.
 
     Args:
         state: of the work.
         out: where the encoders are written.
-        encoder: one that was adapted before.
+        extends: an encoder that the new one extends.
     """
     known = state.known
     tallied: dict[str, list[Tally]] = {}
@@ -128,7 +129,7 @@ def after_count(
             items.setdefault(key, Counts()).add(distinct)
         events.merge(found.events)
     split = _split(state, tallied)
-    encoder = _encoders(state, split, statistics, out, encoder)
+    encoder = _encoders(state, split, statistics, out, extends)
     known.events = _series(events)
     for at, name in enumerate(state.work.plans):
         for part in PARTS:
@@ -156,10 +157,11 @@ def _split(state: State, tallied: dict[str, list[Tally]]) -> Split:
 
 
 def _encoders(
-    state: State, split: Split, statistics: dict[str, Statistics], out: pathlib.Path, encoder: Encoder | None
+    state: State, split: Split, statistics: dict[str, Statistics], out: pathlib.Path, extends: Encoder | None
 ) -> Encoder:
     """Writes the encoder of all domains, and that of the target alone."""
-    encoder = Encoder(state.schema).learn(statistics) if encoder is None else encoder
+    encoder = Encoder(state.schema).learn(statistics)
+    encoder = encoder if extends is None else extend(extends, encoder)
     means = {d.name: split.tallies[d.name]["train"].mean() for d in encoder.schema.domains if d.mean is None}
     encoder.schema = encoder.schema.with_means(means)
     encoder.save(out / "encoder")

@@ -15,7 +15,7 @@ from cdrzoo.data.preparation.assignment import need_times
 from cdrzoo.data.preparation.prepared import check_arguments
 from cdrzoo.data.preparation.splits import settle
 from cdrzoo.data.rows import combine, tasks
-from cdrzoo.data.rows.executors import Executor, processes
+from cdrzoo.data.rows.executors import Executor, Run, processes
 from cdrzoo.data.rows.format import FILE, PARTS, DomainRows, PartRows, Rows, layout
 from cdrzoo.data.rows.plan import Settings, Work, difference, work
 from cdrzoo.data.rows.progress import Progress
@@ -35,7 +35,7 @@ def prepare_to(
     partitions: int | None = None,
     executor: Executor | None = None,
     say: Callable[[str], None] = lambda text: None,
-    encoder: Encoder | None = None,
+    extends: Encoder | None = None,
 ) -> Rows:
     """Prepares rows to a folder; one that was begun and broken off goes on where it was.
 
@@ -48,9 +48,9 @@ def prepare_to(
         memory: bytes for all processes together; partitions are made so small.
         jobs: processes.
         partitions: so many, whatever the memory.
-        executor: who does the tasks; default: so many processes.
+        executor: who does the tasks (`executors`); default: so many processes.
         say: is told how far it is.
-        encoder: one that was adapted before.
+        extends: the encoder of a trained model that takes on a new domain (`extend`).
 
     Returns:
         What `prepared.json` says. Where it is there already, of the same data and settings, nothing is done.
@@ -67,7 +67,7 @@ def prepare_to(
         settings.seed,
         settings.slices,
     )
-    plan = work(settings, memory, jobs, partitions)
+    plan = work(settings, memory, jobs, partitions, extends)
     need_times(
         {name: "@time" in each.own for name, each in plan.plans.items()},
         settle(settings.split, settings.seed)[0],
@@ -77,7 +77,8 @@ def prepare_to(
     out.mkdir(parents=True, exist_ok=True)
     with files.lock(out), files.writing(f"Free space on the disk of {out}, then start it again: it goes on."):
         folder = _begun(out, plan, say)
-        made = _made(out, folder, executor or processes(jobs), say, encoder)
+        with executor or processes(jobs) as run:
+            made = _made(out, folder, run, say, extends)
         shutil.rmtree(folder)
     return made
 
@@ -119,9 +120,9 @@ def _begun(out: pathlib.Path, plan: Work, say: Callable[[str], None]) -> pathlib
 def _made(
     out: pathlib.Path,
     folder: pathlib.Path,
-    executor: Executor,
+    run: Run,
     say: Callable[[str], None],
-    encoder: Encoder | None,
+    extends: Encoder | None,
 ) -> Rows:
     """All stages, one after the other."""
     state = State(folder)
@@ -135,7 +136,7 @@ def _made(
         ]
         tasks.forget()
         progress.begin(name, count, len(todo), state.known)
-        for done in executor(tasks.run, todo) if todo else ():
+        for done in run(tasks.run, todo) if todo else ():
             progress.done(done)
 
     stage("read", len(state.work.pieces))
@@ -148,7 +149,7 @@ def _made(
         stage("items", size)
         combine.after_items(state)
     stage("count", size)
-    split, encoder, items = combine.after_count(state, out, encoder)
+    split, encoder, items = combine.after_count(state, out, extends)
     stage("encode", size)
     stage("write", len(tasks.shards(state)))
     encoder.schema.save(out / "schema.yaml")

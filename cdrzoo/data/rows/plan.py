@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cdrzoo.data import readers
+from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation import reading
 from cdrzoo.data.preparation.splits import settle
 from cdrzoo.data.rows.format import FORMAT
@@ -96,7 +97,9 @@ class Work:
         return hashlib.sha256(json.dumps(self.made_of, sort_keys=True).encode()).hexdigest()
 
 
-def work(settings: Settings, memory: int, jobs: int, partitions: int | None = None) -> Work:
+def work(
+    settings: Settings, memory: int, jobs: int, partitions: int | None = None, extends: Encoder | None = None
+) -> Work:
     """Looks at the files, of which a piece at a time is read later.
 
     Args:
@@ -104,6 +107,7 @@ def work(settings: Settings, memory: int, jobs: int, partitions: int | None = No
         memory: bytes for all processes together.
         jobs: processes.
         partitions: so many; default: as memory allows.
+        extends: an encoder that the new one extends.
 
     Raises:
         DataError: the data is not in files, or a file lacks what is wanted.
@@ -133,7 +137,11 @@ def work(settings: Settings, memory: int, jobs: int, partitions: int | None = No
     total = sum(size for of_domain in files.values() for _, size, _ in of_domain) / 20
     wanted = partitions or total / rows
     slots = 1 << min(max(int(wanted * 4).bit_length(), 4), 11)
-    return Work(settings, _made_of(settings, plans, files), plans, tuple(pieces), slots, rows, partitions)
+    made_of = _made_of(settings, plans, files)
+    if extends is not None:
+        made_of["extends"] = {"numbers": extends.numbers, "schema": extends.schema.to_dict()}
+    made_of = json.loads(json.dumps(made_of))
+    return Work(settings, made_of, plans, tuple(pieces), slots, rows, partitions)
 
 
 def _stamped(file: pathlib.Path) -> list[Any]:
@@ -180,7 +188,7 @@ def _made_of(
         source = {f.name: getattr(plan.source, f.name) for f in dataclasses.fields(plan.source)}
         joins = [{"on": join.key.column, "delimiter": join.delimiter} for join in plan.joins]
         data[name] = {**source, "path": None, "join": joins, "files": files[name]}
-    settled = {
+    return {
         "schema": settings.schema.to_dict(),
         "data": data,
         "split": {"by": by, **arguments},
@@ -190,7 +198,6 @@ def _made_of(
         "slices": list(settings.slices),
         "format": FORMAT,
     }
-    return json.loads(json.dumps(settled))
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

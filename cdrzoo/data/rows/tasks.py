@@ -39,7 +39,7 @@ from cdrzoo.data.raw import MISSING, factorize, occurrences
 from cdrzoo.data.rows import spill
 from cdrzoo.data.rows.format import EXAMPLES, GROUP_ROWS, PARTS, SLICE, fixed, layout
 from cdrzoo.data.rows.plan import Piece, stamp
-from cdrzoo.data.rows.state import State, save
+from cdrzoo.data.rows.state import State, load, save
 from cdrzoo.data.statistics import Counts, Statistics
 from cdrzoo.errors import DataError
 
@@ -65,19 +65,19 @@ def run(task: tuple[str, str, int]) -> Done:
     start = time.monotonic()
     state = _state(folder, stage)
     place = state.place(stage, number)
-    rows = 0
     if not place.exists():
         scratch = place.with_name(f"{place.name}.{uuid.uuid4().hex}")
         scratch.mkdir(parents=True)
         result, rows = STAGES[stage](state, number, scratch)
         save(scratch / "result.pkl", result)
+        save(scratch / "rows.pkl", rows)
         try:
             os.replace(scratch, place)
         except OSError:  # another attempt was faster
             if not place.exists():
                 raise
             shutil.rmtree(scratch)
-    return Done(number, rows, time.monotonic() - start)
+    return Done(number, load(place / "rows.pkl"), time.monotonic() - start)
 
 
 @functools.lru_cache(maxsize=1)
