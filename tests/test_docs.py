@@ -60,6 +60,19 @@ def anchors(page: pathlib.Path) -> set[str]:
     return {slug(heading) for heading in re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)}
 
 
+def test_the_messages_of_the_page_on_trouble_are_those_of_the_code():
+    files = [path for name in ("cdrzoo", "tfx_pipeline") for path in (PROJECT / name).rglob("*.py")]
+    code = "".join(path.read_text(encoding="utf-8") for path in files)
+    code = re.sub(r"\"\s*\n\s*f?\"", "", code)
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    quoted = [text for text in re.findall(r"^\| `([^`]+)`", page, re.M) if " " in text]
+    assert len(quoted) > 10
+    for text in quoted:
+        for part in text.split("..."):
+            if len(part.strip()) > 9 and " N " not in part:
+                assert part.strip() in code, part
+
+
 @pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("name", RUN)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import math
 import os
 import pathlib
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cdrzoo.errors import COUNTS, InputError, check_number, check_whole, shown
@@ -81,25 +83,44 @@ def path(text: str) -> pathlib.Path:
     return home(text)
 
 
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Text as it stands, and of every option its default."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        said = action.help or ""
+        if (
+            not action.option_strings
+            or action.default in (None, False, [], argparse.SUPPRESS)
+            or "efault" in said
+        ):
+            return said
+        return f"{said} Default: %(default)s."
+
+
 def command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
-    """Adds the command `name`: `run` does it, the first line of `text` stands in the list of all commands."""
-    raw = argparse.RawDescriptionHelpFormatter
-    added = commands.add_parser(name, help=text.splitlines()[0], description=text, formatter_class=raw)
+    """Adds the command `name`: `run` does it, the first sentence of `text` stands in the list of all commands."""
+    first = " ".join(text.split("\n\n")[0].split()).partition(". ")[0].rstrip(".") + "."
+    added = commands.add_parser(name, help=first, description=text, formatter_class=Help)
     added.set_defaults(run=run)
     return added
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds `--json`."""
+    parser.add_argument("--json", action="store_true", help="Print the result as JSON, and nothing else.")
 
 
 def add_settings(parser: argparse.ArgumentParser, model: bool = True) -> None:
     """Adds `--set` and, of a command for one model, `--model`."""
     if model:
-        parser.add_argument("--model", help="name of the model; default: as the configuration says")
+        parser.add_argument("--model", help="The name of the model. Default: as the configuration says.")
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of training (learning_rate, epochs, ...), of the run (width, seed) or of the model; "
-        "first.NAME sets the first of two stages (repeat)",
+        help="A setting of the training (learning_rate, epochs, ...), of the run (width, seed) or of the model. "
+        "first.NAME sets the first of two stages. May be repeated.",
     )
     add_slices(parser)
 
@@ -111,13 +132,13 @@ def add_slices(parser: argparse.ArgumentParser) -> None:
         type=lambda text: [name for name in text.split(",") if name],
         default=[],
         metavar="COLUMN,...",
-        help="columns of the target by whose values metrics are given, too, such as hour,site",
+        help="Columns of the target by whose values metrics are given as well, such as hour,site.",
     )
 
 
 def add_strict(parser: argparse.ArgumentParser) -> None:
     """Adds `--strict`."""
-    parser.add_argument("--strict", action="store_true", help="a warning about the data is an error")
+    parser.add_argument("--strict", action="store_true", help="Treat a warning about the data as an error.")
 
 
 def changes(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -202,8 +223,32 @@ def check_config(file: pathlib.Path, changed: Mapping[str, Any] | None = None) -
     return config
 
 
-def progress(items: Any, total: int, title: str) -> Any:
-    """The items, with a bar that shows how many of them are done."""
-    from rich.progress import track
+def progress(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
+    """The lines of runs as they end, each told: model, seed, what its epoch reached, the best so far, the time left.
 
-    return track(items, description=title, total=total)
+    Plain lines, so a log file holds the same as a screen.
+    """
+    from cdrzoo.metrics import better
+
+    print(f"{title}: {total} runs", flush=True)
+    best, fresh, begun = math.nan, 0, time.monotonic()
+    last = begun
+    for done, line in enumerate(items, 1):
+        fresh, last = (
+            fresh + (time.monotonic() - last > 0.1),
+            time.monotonic(),
+        )  # what is kept is read in no time
+        metric, value = next(iter(line["result"]["validation"].items()))
+        if not (value <= best if better(metric) == "max" else value >= best):
+            best = value
+        left = _minutes((last - begun) / fresh * (total - done) if fresh else 0)
+        print(
+            f"{title} {done}/{total}  {line['label']}  seed {line['changes']['seed']}  epoch "
+            f"{line['result'].get('best_epoch', '-')}  val_{metric} {value:.4f}  best {best:.4f}  {left} left",
+            flush=True,
+        )
+        yield line
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -31,27 +31,29 @@ def add(commands: Any) -> None:
 
 
 def _add_schema_check(commands: Any) -> None:
-    schema = commands.add_parser("schema", help="Look at a schema.").add_subparsers(
-        metavar="COMMAND", required=True
-    )
+    schema = commands.add_parser(
+        "schema",
+        help="Check a schema, and the data against it, or print its JSON Schema: schema check, schema json.",
+    ).add_subparsers(metavar="COMMAND", required=True)
     _add_schema_json(schema)
     check = command(
         schema,
         "check",
         _schema_check,
-        "Check a schema, and the data against it; show the domains side by side: shared and specific features,\n"
-        "tables, and with data the overlap of ids, the share of missing values, and warnings.\n\n"
+        "Check a schema, and the data against it.\n\n"
+        "The domains are shown side by side: shared and specific features, tables, and with data the overlap of ids,\n"
+        "the share of missing values, and warnings.\n\n"
         "  cdrzoo schema check demo/schema.yaml --data books=demo/books.csv --data films=demo/films.csv\n"
-        "  cdrzoo schema check demo/run.yaml          joins, negatives and the split included\n\n"
+        "  cdrzoo schema check demo/run.yaml          with joins, negatives and the split\n\n"
         "The same warnings stand at the start of train, compare, tune, transfer and reproduce.",
     )
-    check.add_argument("schema", type=path, help="schema, or run configuration (YAML or JSON)")
+    check.add_argument("schema", type=path, help="The schema, or a run configuration (YAML or JSON).")
     check.add_argument(
         "--data",
         action="append",
         default=[],
         metavar="DOMAIN=FILE",
-        help="a domain's rows (repeat); a run configuration names its own",
+        help="The rows of a domain. May be repeated. A run configuration names its own.",
     )
     add_strict(check)
 
@@ -66,7 +68,7 @@ def _add_schema_json(commands: Any) -> None:
         "Editors with the YAML language server then take this first line of run.yaml:\n\n"
         "  # yaml-language-server: $schema=run.schema.json",
     )
-    listed.add_argument("of", choices=("run", "schema"), help="which file is meant")
+    listed.add_argument("of", choices=("run", "schema"), help="Which file is meant.")
 
 
 def _schema_json(arguments: argparse.Namespace) -> None:
@@ -107,17 +109,19 @@ def _add_synthesize(commands: Any) -> None:
         commands,
         "synthesize",
         _synthesize,
-        "Write the logs of two made-up domains whose transferable signal is known, a schema, a run configuration\n"
-        "and a few requests to predict.",
+        "Write the logs of two made-up domains, their schema, a run configuration and some requests to predict.\n\n"
+        "  cdrzoo synthesize demo\n"
+        "  cdrzoo synthesize nothing --transfer 0\n\n"
+        "How much the one domain says about the other is known.",
     )
-    make.add_argument("folder", type=path, help="folder to write to; it must be new or empty")
+    make.add_argument("folder", type=path, help="The folder to write to. It must be new or empty.")
     make.add_argument(
         "--transfer",
         type=number(-1, 1),
         default=0.8,
-        help="1: tastes carry over, 0: not, -1: they are opposite",
+        help="How tastes carry over: 1 fully, 0 not at all, -1 they are opposite.",
     )
-    make.add_argument("--seed", type=whole(0, 2**32 - 1), default=0)
+    make.add_argument("--seed", type=whole(0, 2**32 - 1), default=0, help="Another seed gives other logs.")
 
 
 def _synthesize(arguments: argparse.Namespace) -> None:
@@ -131,7 +135,7 @@ def _synthesize(arguments: argparse.Namespace) -> None:
         {domain: f"{domain}.csv" for domain in made.frames},
         "time",
         # Few rows an epoch: the towers meet often, and each step shows the rich source four times the rows.
-        arguments={"sync_every": 20},
+        arguments={"sync_every": 20, "pooling": "mean"},  # attention takes three times as long
         training={"batch_size": 128, "source_ratio": 4.0, "patience": 3},
     )
     requests = readers.joined(prepare(made.schema, made.sources).frame(made.schema.target, "test", 5))
@@ -151,27 +155,29 @@ def _add_dataset(commands: Any) -> None:
         "  cdrzoo dataset amazon data/amazon --source Books --target Digital_Music --set edition=2018 --out runs/am\n\n"
         "Large files are turned into Parquet once, a piece at a time, in the folder rows/.",
     )
-    dataset.add_argument("name", help="ali_ccp, amazon, ciao, douban, ...: docs/datasets.md lists them")
-    dataset.add_argument("data", type=path, help="folder with the dataset's files")
-    dataset.add_argument("--source", help="source domain, where the dataset has several")
-    dataset.add_argument("--target", help="target domain, where the dataset has several")
     dataset.add_argument(
-        "--task", choices=("click", "rating"), help="what is predicted, where there are ratings"
+        "name", help="The dataset: ali_ccp, amazon, ciao, douban, ... docs/datasets.md lists them."
+    )
+    dataset.add_argument("data", type=path, help="The folder with the dataset's files.")
+    dataset.add_argument("--source", help="The source domain, where the dataset has several.")
+    dataset.add_argument("--target", help="The target domain, where the dataset has several.")
+    dataset.add_argument(
+        "--task", choices=("click", "rating"), help="What is predicted, where there are ratings."
     )
     dataset.add_argument(
         "--cold-start",
         type=number(above=0, most=1),
         metavar="BETA",
-        help="hide this share of the shared users in the target; they are the test (see cdrzoo.data.cold_start)",
+        help="Hide this share of the shared users in the target. They are the test.",
     )
     dataset.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="another argument of the dataset (repeat)",
+        help="Another argument of the dataset. May be repeated.",
     )
-    dataset.add_argument("--out", type=path, required=True, help="folder to write to")
+    dataset.add_argument("--out", type=path, required=True, help="The folder to write to.")
 
 
 def _dataset(arguments: argparse.Namespace) -> None:
@@ -215,28 +221,28 @@ def _add_prepare(commands: Any) -> None:
         "was stopped goes on where it was when it is started again; one whose data has changed starts anew.\n"
         "On a cluster every machine must see the data and the folder under these paths.",
     )
-    prepare.add_argument("config", type=path, help="run configuration (YAML)")
-    prepare.add_argument("--out", type=path, required=True, help="folder to write to")
+    prepare.add_argument("config", type=path, help="The run configuration (YAML).")
+    prepare.add_argument("--out", type=path, required=True, help="The folder to write to.")
     prepare.add_argument(
-        "--memory", type=number(above=0), default=4.0, help="gigabytes for all processes together; default 4"
+        "--memory", type=number(above=0), default=4.0, help="Gigabytes for all processes together."
     )
-    prepare.add_argument("--jobs", type=count("jobs"), help="processes; default: one a core")
+    prepare.add_argument("--jobs", type=count("jobs"), help="Processes. Default: one per core.")
     prepare.add_argument(
         "--executor",
         choices=("processes", "beam", "dask", "spark"),
         default="processes",
-        help="who does the work; default: processes of this machine",
+        help="Who does the work: processes of this machine, or Beam, Dask or Spark.",
     )
     prepare.add_argument(
         "--beam",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a flag of Beam, such as runner=FlinkRunner; default: processes of this machine (repeat)",
+        help="A flag of Beam, such as runner=FlinkRunner. May be repeated. Default: processes of this machine.",
     )
     prepare.add_argument(
         "--address",
-        help="of Dask's scheduler or Spark's master; default: one on this machine, with --jobs workers",
+        help="The address of Dask's scheduler or Spark's master. Default: one on this machine, with --jobs workers.",
     )
     add_slices(prepare)
     add_strict(prepare)

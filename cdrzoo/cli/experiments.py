@@ -8,6 +8,7 @@ import importlib.util
 from typing import Any
 
 from cdrzoo.cli.common import (
+    add_json,
     add_settings,
     add_strict,
     changes,
@@ -34,36 +35,39 @@ def _add_compare(commands: Any) -> None:
         commands,
         "compare",
         _compare,
-        "Train several models on one split over several seeds; print mean and standard deviation on the test rows,\n"
-        "and a paired t-test against one of them. Epochs and settings are chosen on validation rows only.\n\n"
+        "Train several models on one split over several seeds, and test them against one of them.\n\n"
+        "The table has mean and standard deviation on the test rows, and a paired t-test. Epochs and settings are\n"
+        "chosen on validation rows only.\n\n"
         "  cdrzoo compare demo/run.yaml --models lr,dnn,dnn:domains=all,cctl,cctl:ren_weight=0 --out runs/c\n\n"
         "A model is written name[:setting=value...]. Started again, it goes on where it stopped.",
     )
-    compare.add_argument("config", type=path, help="run configuration (YAML)")
+    compare.add_argument("config", type=path, help="The run configuration (YAML).")
     compare.add_argument(
-        "--models", required=True, help="comma-separated models, each name[:setting=value...]"
+        "--models", required=True, help="Models with commas between, each name[:setting=value...]."
     )
-    compare.add_argument("--out", type=path, required=True, help="folder for results.jsonl and table.md")
-    compare.add_argument("--seeds", type=count("seeds"), default=5)
+    compare.add_argument("--out", type=path, required=True, help="The folder for results.jsonl and table.md.")
+    compare.add_argument("--seeds", type=count("seeds"), default=5, help="Trainings of each model.")
     compare.add_argument(
         "--search",
         type=count("search"),
         default=0,
         metavar="N",
-        help="first N trials of settings for each model",
+        help="First try N settings of each model.",
     )
-    compare.add_argument("--jobs", type=count("jobs"), default=1, help="processes")
+    compare.add_argument("--jobs", type=count("jobs"), default=1, help="Runs side by side.")
     compare.add_argument(
-        "--against", help="model of the paired test (default: dnn, else the first on the target alone)"
+        "--against",
+        help="The model to test the others against. Default: dnn, else the first of the target alone.",
     )
     add_settings(compare, model=False)
     add_strict(compare)
+    add_json(compare)
 
 
 def _compare(arguments: argparse.Namespace) -> None:
     check_config(arguments.config)
     start_tensorflow()
-    from cdrzoo.experiments.compare import compare
+    from cdrzoo.experiments.compare import compare, silent
 
     found = compare(
         arguments.config,
@@ -75,10 +79,13 @@ def _compare(arguments: argparse.Namespace) -> None:
         settings=changes(arguments),
         strict=arguments.strict,
         jobs=arguments.jobs,
-        progress=progress,
-        tell=print,
+        progress=silent if arguments.json else progress,
+        tell=(lambda text: None) if arguments.json else print,
     )
-    print((found.folder / "table.md").read_text(encoding="utf-8"))
+    if arguments.json:
+        print(found.table.reset_index().to_json(orient="records"))
+    else:
+        print((found.folder / "table.md").read_text(encoding="utf-8"))
 
 
 def _add_tune(commands: Any) -> None:
@@ -86,23 +93,27 @@ def _add_tune(commands: Any) -> None:
         commands,
         "tune",
         _tune,
-        "Search for the settings of models with keras-tuner, the same number of trials for each, chosen on validation\n"
-        "rows; write the best run configurations. Started again, it goes on where it stopped.\n\n"
+        "Search for the settings of models with keras-tuner, and write the best run configurations.\n\n"
+        "Each model has the same number of trials, and validation rows choose. Started again, it goes on where it\n"
+        "stopped.\n\n"
         "  cdrzoo tune demo/run.yaml --models dnn,cctl --trials 20 --how bayesian --out runs/tuned\n"
         "  cdrzoo train runs/tuned/cctl.yaml --out runs/cctl",
     )
-    tune.add_argument("config", type=path, help="run configuration (YAML)")
+    tune.add_argument("config", type=path, help="The run configuration (YAML).")
     tune.add_argument(
-        "--models", help="comma-separated models, each name[:setting=value...]; default: the configuration's"
+        "--models",
+        help="Models with commas between, each name[:setting=value...]. Default: the configuration's.",
     )
     tune.add_argument(
         "--space",
         type=path,
-        help="YAML: name: [values] or name: {min:, max:, step:, sampling: log}; default: that of compare",
+        help="The space (YAML): name: [values] or name: {min:, max:, step:, sampling: log}. Default: that of compare.",
     )
-    tune.add_argument("--trials", type=count("trials"), default=20, help="of each model")
-    tune.add_argument("--how", choices=("random", "bayesian", "hyperband"), default="random")
-    tune.add_argument("--out", type=path, required=True, help="folder for trials and configurations")
+    tune.add_argument("--trials", type=count("trials"), default=20, help="Trials of each model.")
+    tune.add_argument(
+        "--how", choices=("random", "bayesian", "hyperband"), default="random", help="How settings are drawn."
+    )
+    tune.add_argument("--out", type=path, required=True, help="The folder for trials and configurations.")
     add_settings(tune, model=False)
     add_strict(tune)
 
@@ -138,30 +149,37 @@ def _add_reproduce(commands: Any) -> None:
         commands,
         "reproduce",
         _reproduce,
-        "Run a named experiment: its dataset, split, models, settings and seeds are in the catalogue. The page shows\n"
-        "the paper's numbers beside ours. Started again, it goes on where it stopped, on another machine, too.\n\n"
+        "Run a named experiment of the catalogue.\n\n"
+        "The catalogue has its dataset, split, models, settings and seeds. The page shows the paper's numbers next to\n"
+        "ours. Started again, it goes on where it stopped, on another machine, too.\n\n"
         "  cdrzoo reproduce --list\n"
         "  cdrzoo reproduce planted_transfer --out results\n"
         "  cdrzoo reproduce ctr_ciao_01_02 --data data --out results --jobs 2\n"
         "  cdrzoo reproduce dacdr_table3/books_to_cds_beta20 --data data --out results\n"
         "  cdrzoo reproduce mine --catalogue experiments.yaml --out results",
     )
-    reproduce.add_argument("name", nargs="?", help="experiment, or experiment/part")
-    reproduce.add_argument("--list", action="store_true", help="the experiments, their datasets and parts")
+    reproduce.add_argument("name", nargs="?", help="The experiment, or experiment/part.")
+    reproduce.add_argument(
+        "--list", action="store_true", help="List the experiments, their datasets and parts."
+    )
     reproduce.add_argument(
         "--catalogue",
         type=path,
-        help="file of experiments of your own (YAML), in place of the catalogue",
+        help="A file of experiments of your own (YAML), in place of the catalogue.",
     )
     reproduce.add_argument(
         "--data",
         type=path,
-        help="folder of all data, a folder for each dataset in it; built-in logs want none",
+        help="The folder of all data, with a folder for each dataset. Built-in logs want none.",
     )
-    reproduce.add_argument("--out", type=path, help="folder for results and pages")
-    reproduce.add_argument("--jobs", type=count("jobs"), default=1, help="processes")
-    reproduce.add_argument("--seeds", type=count("seeds"), help="in place of the experiment's")
-    reproduce.add_argument("--search", type=count("search"), metavar="N", help="in place of the experiment's")
+    reproduce.add_argument("--out", type=path, help="The folder for results and pages.")
+    reproduce.add_argument("--jobs", type=count("jobs"), default=1, help="Runs side by side.")
+    reproduce.add_argument(
+        "--seeds", type=count("seeds"), help="Trainings of each model. Default: the experiment's."
+    )
+    reproduce.add_argument(
+        "--search", type=count("search"), metavar="N", help="Trials of each model. Default: the experiment's."
+    )
     add_settings(reproduce, model=False)
     add_strict(reproduce)
 

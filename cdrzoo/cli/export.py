@@ -22,12 +22,15 @@ def _add_export(commands: Any) -> None:
         commands,
         "export",
         _export,
-        "Export the model of a run as a SavedModel that takes the target's raw features.",
+        "Export the model of a run as a SavedModel that takes the target's raw features.\n\n"
+        "  cdrzoo export runs/cctl --to saved_models/films",
     )
-    export.add_argument("folder", type=path, help="run folder")
-    export.add_argument("--to", type=path, required=True, help="model folder; the export is a version in it")
+    export.add_argument("folder", type=path, help="The run folder.")
     export.add_argument(
-        "--version", type=whole(0, MAX_VERSION), help="number of the version; default: the next"
+        "--to", type=path, required=True, help="The folder of the model: the export is a version in it."
+    )
+    export.add_argument(
+        "--version", type=whole(0, MAX_VERSION), help="The number of the version. Default: the next."
     )
 
 
@@ -43,11 +46,12 @@ def _add_verify(commands: Any) -> None:
         commands,
         "verify",
         _verify,
-        "Prove that an exported model scores as the trained one, row by row, and holds only what the target needs.",
+        "Prove that an exported model scores as the trained one, row by row, and holds only what the target needs.\n\n"
+        "  cdrzoo verify saved_models/films/1 --run runs/cctl",
     )
-    verify.add_argument("path", type=path, help="version folder, for example saved_models/films/1")
+    verify.add_argument("path", type=path, help="The version folder, for example saved_models/films/1.")
     verify.add_argument(
-        "--run", dest="folder", type=path, help="run folder to compare with, beside the recorded rows"
+        "--run", dest="folder", type=path, help="The run folder to compare with, besides the recorded rows."
     )
 
 
@@ -68,26 +72,29 @@ def _add_predict(commands: Any) -> None:
         commands,
         "predict",
         _predict,
-        "Score the rows of a file with an exported model, or with one that is served. All columns of the file stay;\n"
-        "the score comes behind them, click or rating (click_score, rating_score beside a column of that name).\n\n"
+        "Score the rows of a file with an exported model, or with one that is served.\n\n"
+        "All columns of the file stay. The score is a column behind them, click or rating. If the file has a column\n"
+        "of that name, it is click_score or rating_score.\n\n"
         "  cdrzoo predict saved_models/films/1 --input demo/requests.csv\n"
         "  cdrzoo predict films --server http://127.0.0.1:8501 --input demo/requests.csv",
     )
-    predict.add_argument("model", help="version folder; with --server the name of the model")
+    predict.add_argument("model", help="The version folder, or with --server the name of the model.")
     predict.add_argument(
         "--server",
         metavar="ADDRESS",
-        help="HOST:PORT for gRPC, http://HOST:PORT for REST (needs the extra serving)",
+        help="The server: HOST:PORT for gRPC, http://HOST:PORT for REST. It needs the extra serving.",
     )
-    predict.add_argument("--input", type=path, required=True, help="rows with the target's raw features")
     predict.add_argument(
-        "--separator", help="what joins the ids of a sequence in a cell; default: as in the training"
+        "--input", type=path, required=True, help="The rows, with the target's raw features."
+    )
+    predict.add_argument(
+        "--separator", help="What joins the ids of a sequence in a cell. Default: as in the training."
     )
     predict.add_argument(
         "--delimiter",
-        help="what stands between the cells of the input, such as ';'; default: as in the training",
+        help="What stands between the cells of the input, such as ';'. Default: as in the training.",
     )
-    predict.add_argument("--output", type=path, help="CSV to write; default: print the first rows")
+    predict.add_argument("--output", type=path, help="The CSV file to write. Default: print the first rows.")
 
 
 def _predict(arguments: argparse.Namespace) -> None:

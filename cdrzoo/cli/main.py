@@ -7,13 +7,22 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 
 import cdrzoo
 from cdrzoo import files
 from cdrzoo.cli import data, experiments, export, models, reports, serving, training
-from cdrzoo.cli.common import Parser
+from cdrzoo.cli.common import Help, Parser
 from cdrzoo.errors import InputError, printed, shown
+
+GROUPS = {
+    "data": ("synthesize", "schema", "dataset", "prepare"),
+    "train": ("models", "train", "evaluate"),
+    "measure": ("compare", "tune", "transfer", "reproduce", "report"),
+    "serve": ("export", "verify", "predict", "serve", "label"),
+}
+"""Every command, in the order of a session."""
 
 DESCRIPTION = """\
 cdrzoo trains click and rating models of a target domain with the help of other domains, and exports them for serving.
@@ -21,7 +30,7 @@ cdrzoo trains click and rating models of a target domain with the help of other 
 A first session, on logs that it makes itself:
 
   cdrzoo synthesize demo                          two domains' logs, a schema, a run configuration
-  cdrzoo schema check demo/schema.yaml --data books=demo/books.csv --data films=demo/films.csv
+  cdrzoo schema check demo/run.yaml
   cdrzoo train demo/run.yaml --model cctl --out runs/cctl
   cdrzoo compare demo/run.yaml --models dnn,cctl --seeds 3 --out runs/compare
   cdrzoo transfer runs/cctl --out runs/transfer   did the source help?
@@ -30,6 +39,8 @@ A first session, on logs that it makes itself:
   cdrzoo predict saved_models/films/1 --input demo/requests.csv
   cdrzoo serve saved_models                       gRPC and REST, for development; in another terminal:
   cdrzoo predict films --server 127.0.0.1:8500 --input demo/requests.csv
+
+`cdrzoo COMMAND --help` says more of each, with an example.
 """
 
 
@@ -109,11 +120,23 @@ def _pass_output_over() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="cdrzoo", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="cdrzoo", description=DESCRIPTION, formatter_class=Help, usage="cdrzoo COMMAND ...")
     parser.add_argument("--version", action="version", version=f"cdrzoo {cdrzoo.__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, help=argparse.SUPPRESS)
     for group in (models, data, training, experiments, reports, export, serving):
         group.add(commands)
+    parser.epilog = _listed({action.dest: action.help or "" for action in commands._choices_actions})
+    commands._choices_actions.clear()  # they stand below, in groups
     return parser
+
+
+def _listed(commands: Mapping[str, str]) -> str:
+    """The commands in their groups, each with what it does."""
+    lines = []
+    for group, names in GROUPS.items():
+        lines.append(f"{group}:")
+        for name in names:
+            lines += textwrap.wrap(
+                f"{name:<12}{commands[name]}", 100, initial_indent="  ", subsequent_indent=" " * 14
+            )
+    return "\n".join(lines)

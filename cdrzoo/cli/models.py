@@ -18,10 +18,11 @@ def _add_models(commands: Any) -> None:
         commands,
         "models",
         _models,
-        "List the models: name, family, what each needs, its cost and its paper.\n"
+        "List the models: name, family, what each needs, its cost and its paper.\n\n"
+        "  cdrzoo models\n\n"
         "Parameters and the time of a training step are in units of dnn's, on the target alone.",
     )
-    listed.add_argument("--markdown", action="store_true", help="as a table of Markdown")
+    listed.add_argument("--markdown", action="store_true", help="Print a table of Markdown.")
 
 
 def _models(arguments: argparse.Namespace) -> None:

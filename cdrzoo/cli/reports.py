@@ -20,22 +20,25 @@ def _add_transfer(commands: Any) -> None:
         commands,
         "transfer",
         _transfer,
-        "Measure what the sources gave a run, against its twin trained on the target alone; lift in total and by\n"
-        "group, and a verdict: helps, no difference, harms. Trains the twin, and further seeds of both.\n\n"
+        "Measure what the sources gave a run, against its twin, the same training on the target alone.\n\n"
+        "It trains the twin, and further seeds of both. It gives the lift in total and by group, and a verdict:\n"
+        "helps, no difference, harms.\n\n"
         "  cdrzoo transfer runs/cctl --out runs/cctl_transfer\n\n"
         "The folder holds report.html, transfer.json, scores.parquet (test rows and scores) and runs/. A stopped\n"
         "report goes on where it stopped.",
     )
-    transfer.add_argument("folder", type=path, help="folder of a run that saw a source")
-    transfer.add_argument("--twin", type=path, help="run of the target alone; default: trained")
-    transfer.add_argument("--out", type=path, required=True, help="folder of the report")
+    transfer.add_argument("folder", type=path, help="The folder of a run that saw a source.")
+    transfer.add_argument("--twin", type=path, help="A run of the target alone. Default: one is trained.")
+    transfer.add_argument("--out", type=path, required=True, help="The folder of the report.")
     transfer.add_argument(
         "--seeds",
         type=count("seeds"),
         default=3,
-        help="trainings of each model; 1: a verdict on these two alone",
+        help="Trainings of each model. With 1 the verdict is on these two only.",
     )
-    transfer.add_argument("--by", action="append", default=[], metavar="COLUMN", help="as --slices (repeat)")
+    transfer.add_argument(
+        "--by", action="append", default=[], metavar="COLUMN", help="As --slices. May be repeated."
+    )
     add_slices(transfer)
     add_strict(transfer)
 
@@ -65,12 +68,16 @@ def _add_report(commands: Any) -> None:
         commands,
         "report",
         _report,
-        "Write one HTML page of a run, a transfer report, a comparison, or several of these in one folder, as\n"
-        "`cdrzoo reproduce` makes them: curves, tables, calibration, what the model attends to. Figures are inline;\n"
-        "it is read without a network (needs: pip install 'cdrzoo[report]').",
+        "Write one HTML page of a run, a transfer report, a comparison, or of a folder of several.\n\n"
+        "  cdrzoo report runs/cctl\n"
+        "  cdrzoo report results                      all that `cdrzoo reproduce` left there\n\n"
+        "It shows curves, tables, calibration, and what the model attends to. Figures are inline, so it is read\n"
+        "without a network. It needs the extra report.",
     )
-    report.add_argument("folder", type=path, help="folder of cdrzoo train, compare, transfer or reproduce")
-    report.add_argument("--out", type=path, help="file to write; default: report.html in the folder")
+    report.add_argument(
+        "folder", type=path, help="The folder of cdrzoo train, compare, transfer or reproduce."
+    )
+    report.add_argument("--out", type=path, help="The file to write. Default: report.html in the folder.")
 
 
 def _report(arguments: argparse.Namespace) -> None:

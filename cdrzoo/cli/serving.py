@@ -34,18 +34,18 @@ def _add_serve(commands: Any) -> None:
         "takes over; no request is dropped. models.config in the folder (see `cdrzoo label`) chooses versions and\n"
         "gives them labels. Ctrl-C ends it once the requests that it has taken are answered.",
     )
-    serve.add_argument("folder", type=path, help="folder of models, each a folder of versions")
+    serve.add_argument("folder", type=path, help="The folder of models, each a folder of versions.")
     serve.add_argument(
-        "--port", type=whole(0, 65535), default=8500, help="of gRPC; default 8500; 0: any free one"
+        "--port", type=whole(0, 65535), default=8500, help="The port of gRPC. 0 takes any free one."
     )
     serve.add_argument(
-        "--rest-port", type=whole(0, 65535), default=8501, help="of REST; default 8501; 0: any free one"
+        "--rest-port", type=whole(0, 65535), default=8501, help="The port of REST. 0 takes any free one."
     )
     serve.add_argument(
         "--seconds",
         type=number(above=0, most=86400),
         default=1.0,
-        help="between two looks for new versions; default 1",
+        help="Seconds between two looks for new versions.",
     )
 
 
@@ -81,11 +81,13 @@ def _add_label(commands: Any) -> None:
         "models.config lists every model. A model with labels serves the labelled versions and no others; the labels\n"
         "given replace those it had. batching.config and compose.yaml are written where they are not there yet.",
     )
-    label.add_argument("folder", type=path, help="folder of models, each a folder of versions")
+    label.add_argument("folder", type=path, help="The folder of models, each a folder of versions.")
     label.add_argument(
-        "model", nargs="?", help="model to label; default: none, all keep the labels they have"
+        "model", nargs="?", help="The model to label. Default: none, and all keep the labels they have."
     )
-    label.add_argument("labels", nargs="*", metavar="LABEL=VERSION", help="its labels; none: it loses them")
+    label.add_argument(
+        "labels", nargs="*", metavar="LABEL=VERSION", help="Its labels; without any it loses its own."
+    )
 
 
 def _label(arguments: argparse.Namespace) -> None:

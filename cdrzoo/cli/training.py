@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from typing import Any
 
 from cdrzoo.cli.common import (
+    add_json,
     add_settings,
     add_slices,
     add_strict,
@@ -34,16 +36,19 @@ def _add_train(commands: Any) -> None:
         "Train a model and evaluate it; everything about it goes to a run folder.\n\n"
         "  cdrzoo train demo/run.yaml --model cctl --set learning_rate=0.003 --set sync_every=100 --out runs/cctl\n\n"
         "The folder holds config.yaml, schema.yaml, encoder/ (vocabularies), model.keras, metrics.json, history.csv\n"
-        "logs/ (TensorBoard). A stopped run is continued with --resume and ends as if it had not been stopped.\n\n"
+        "and logs/ (TensorBoard). A stopped run is continued with --resume and ends as if it had not been stopped.\n\n"
         "A model of two stages trains both, the first in the folder first/; --set first.NAME=VALUE sets the first.\n"
         "A configuration with `finetune: RUN` adds its target, a new domain, to the model of that run.",
     )
-    train.add_argument("config", type=path, nargs="?", help="run configuration (YAML); not with --resume")
-    train.add_argument("--out", type=path, required=True, help="run folder")
-    train.add_argument("--resume", action="store_true", help="continue the stopped run in the folder")
-    train.add_argument("--overwrite", action="store_true", help="discard the run in the folder")
+    train.add_argument(
+        "config", type=path, nargs="?", help="The run configuration (YAML). Not with --resume."
+    )
+    train.add_argument("--out", type=path, required=True, help="The run folder.")
+    train.add_argument("--resume", action="store_true", help="Continue the stopped run in the folder.")
+    train.add_argument("--overwrite", action="store_true", help="Discard the run in the folder.")
     add_settings(train)
     add_strict(train)
+    add_json(train)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -66,8 +71,11 @@ def _train(arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
         overwrite=arguments.overwrite,
         strict=arguments.strict,
-        verbose=1 if sys.stdout.isatty() else 2,
+        verbose=0 if arguments.json else 1 if sys.stdout.isatty() else 2,
     )
+    if arguments.json:
+        print(json.dumps({"folder": str(run.folder), **run.metrics}))
+        return
     _print_training(run.metrics)
     print_metrics(
         run.metrics["test"], f"test rows of {run.config.schema.target}, epoch {run.metrics['best_epoch']}"
@@ -92,11 +100,15 @@ def _add_evaluate(commands: Any) -> None:
         commands,
         "evaluate",
         _evaluate,
-        "Measure a trained model on the test rows of its run, in total and by group.",
+        "Measure a trained model on the test rows of its run, in total and by group.\n\n"
+        "  cdrzoo evaluate runs/cctl --slices device",
     )
-    evaluate.add_argument("folder", type=path, help="run folder")
-    evaluate.add_argument("--part", choices=("test", "valid"), default="test")
+    evaluate.add_argument("folder", type=path, help="The run folder.")
+    evaluate.add_argument(
+        "--part", choices=("test", "valid"), default="test", help="Which rows of the target."
+    )
     add_slices(evaluate)
+    add_json(evaluate)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -104,4 +116,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from cdrzoo.training.run import load_run
 
     run = load_run(arguments.folder, arguments.slices)
-    print_metrics(run.evaluate(arguments.part), f"{arguments.part} rows of {run.config.schema.target}")
+    metrics = run.evaluate(arguments.part)
+    if arguments.json:
+        print(json.dumps(metrics))
+        return
+    print_metrics(metrics, f"{arguments.part} rows of {run.config.schema.target}")

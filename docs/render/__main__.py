@@ -25,6 +25,7 @@ MADE: dict[str, Callable[..., str]] = {
     "cold": results.cold,
     "of_model": results.of_model,
     "family": results.family,
+    "chosen": results.chosen,
     "models": reference.models,
     "entries": reference.table,
     "api": reference.api,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 COLUMN, ROW, HEIGHT, GAP = 150, 62, 36, 14
@@ -39,7 +40,9 @@ class Picture:
     def svg(self) -> str:
         rows = max(row for row, *_ in self.boxes.values()) + 1
         columns = max(column + wide for _, column, wide, *_ in self.boxes.values())
-        width, height = columns * COLUMN + GAP, rows * ROW + GAP + (20 if self.note else 0)
+        width = columns * COLUMN + GAP
+        notes = textwrap.wrap(self.note, int(width / 6.5))
+        height = rows * ROW + GAP + 15 * len(notes)
         lines = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="'
             f'{self.title}">',
@@ -58,8 +61,8 @@ class Picture:
             lines.append(
                 f'<text x="{x + wide / 2:g}" y="{y + HEIGHT / 2 + 4:g}" text-anchor="middle">{text}</text>'
             )
-        if self.note:
-            lines.append(f'<text class="note" x="{GAP}" y="{height - 8:g}">{self.note}</text>')
+        for place, note in enumerate(notes):
+            lines.append(f'<text class="note" x="{GAP}" y="{rows * ROW + GAP + 15 * place:g}">{note}</text>')
         return "\n".join([*lines, "</svg>"]) + "\n"
 
     def _place(self, name: str) -> tuple[float, float, float, str, str]:
@@ -123,8 +126,8 @@ PICTURES = {
             "all": (0, 0, 2, "source", "rows of all entities"),
             "target": (0, 2.5, 1.5, "target", "target rows"),
             "hfa": (1, 0, 2, "box", "HFA: weigh and align own features"),
-            "com": (2, 0, 1, "box", "common knowledge"),
-            "ind": (2, 1, 1, "box", "independent, each"),
+            "com": (2, 1, 1, "box", "common knowledge"),
+            "ind": (2, 0, 1, "box", "independent, each"),
             "towers": (3, 0, 2, "box", "towers, loss + PDL"),
             "gates": (2, 2.5, 1.5, "target", "four gates (GLU)"),
             "tem": (3, 2.5, 1.5, "target", "target entity model"),

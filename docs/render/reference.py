@@ -178,12 +178,13 @@ def public(package: str) -> dict[str, str]:
             found[node.name] = f"{package}.{node.name}"
     offered = re.compile(r"__all__ = \[(.*?)\]", re.S).search(file.read_text(encoding="utf-8"))
     names = set(ast.literal_eval(f"[{offered[1]}]")) if offered else set(found)
-    return {
-        name: home
-        for name, home in found.items()
-        if name in names and not name.isupper() and not _package(home)
-    }
+    return {name: home for name, home in found.items() if name in names and _shown(home)}
 
 
-def _package(home: str) -> bool:
-    return PROJECT.joinpath(*home.split("."), "__init__.py").exists()
+def _shown(home: str) -> bool:
+    """Whether it is a class, a function or a module; a constant says little, and a package has a page of its own."""
+    path = PROJECT.joinpath(*home.split("."))
+    if path.is_dir() or path.with_suffix(".py").exists():
+        return path.with_suffix(".py").exists()
+    file = path.parent / "__init__.py" if path.parent.is_dir() else path.parent.with_suffix(".py")
+    return bool(re.search(rf"^(?:class|def) {path.name}\b", file.read_text(encoding="utf-8"), re.M))

@@ -256,3 +256,15 @@ def of_model(label: str) -> str:
 def family(names: str) -> str:
     """The AUC of some models on every pair."""
     return whole(PAIRS, [name.strip() for name in names.split(";")], floors=False)
+
+
+def chosen() -> str:
+    """How often a search took Adagrad, or the strong decay, on each pair."""
+    rows = []
+    for title, name in PAIRS.items():
+        one = load(name)
+        settings = {line["label"]: line["changes"] for line in one.results}
+        adagrad = sum(found.get("optimizer") == "adagrad" for found in settings.values())
+        decay = sum(found.get("weight_decay", 0) >= 10 for found in settings.values())
+        rows.append([title, str(adagrad), str(decay), str(len(settings))])
+    return markdown(["validation rows chose", "Adagrad at 0.1", "the strong decay", "of models"], rows)

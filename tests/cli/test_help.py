@@ -1,0 +1,64 @@
+"""`--help`: every command in its group, whole sentences, every default, an example each."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+import pytest
+
+from cdrzoo.cli.main import GROUPS, _parser
+
+
+def leaves(parser: argparse.ArgumentParser, name: str = ""):
+    """`(name, parser)` of every command that does something."""
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for action in below:
+        for part, found in action.choices.items():
+            yield from leaves(found, f"{name} {part}".strip())
+    if not below:
+        yield name, parser
+
+
+PARSERS = dict(leaves(_parser()))
+commands = pytest.mark.parametrize("name", PARSERS)
+
+
+def test_every_command_stands_in_a_group_with_a_whole_sentence():
+    listed = [name for names in GROUPS.values() for name in names]
+    assert sorted(listed) == sorted({name.split()[0] for name in PARSERS})
+    text = _parser().format_help()
+    for group, names in GROUPS.items():
+        assert f"\n{group}:\n" in text
+        for name in names:
+            said = re.search(rf"^  {name} +(\S.*(?:\n {{14}}.*)*)", text, re.M)
+            assert said and re.fullmatch(r"[A-Z][^.].*\.", " ".join(said[1].split())), name
+    assert max(map(len, text.splitlines())) <= 120
+
+
+@commands
+def test_a_command_has_an_example_and_says_each_option_and_default(name):
+    parser = PARSERS[name]
+    assert f"\n  cdrzoo {name}" in parser.description
+    text = " ".join(parser.format_help().split())
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction):
+            continue
+        assert action.help and action.help[0].isupper() and action.help.endswith("."), action.dest
+        if action.option_strings and action.default not in (None, False, []):
+            shown = f"Default: {action.default}." if "efault" not in action.help else action.help
+            assert " ".join(shown.split()) in text, action.dest
+
+
+def test_progress_says_model_seed_epoch_best_and_time_left(capsys):
+    from cdrzoo.cli.common import progress
+
+    def line(label, seed, auc):
+        result = {"validation": {"auc": auc}, "best_epoch": 3}
+        return {"label": label, "changes": {"seed": seed}, "result": result}
+
+    lines = [line("dnn", 0, 0.61), line("cctl", 0, 0.64), line("cctl", 1, 0.63)]
+    assert list(progress(iter(lines), 3, "training")) == lines
+    first, *said = capsys.readouterr().out.splitlines()
+    assert first == "training: 3 runs" and len(said) == 3
+    assert said[2].startswith("training 3/3  cctl  seed 1  epoch 3  val_auc 0.6300  best 0.6400  0 s left")
