@@ -18,10 +18,7 @@ from cdrzoo.data.graph import EncoderGraph
 from cdrzoo.data.raw import MISSING, as_numbers
 from cdrzoo.schema import Feature, Schema
 from tfx_pipeline._tfx import tft
-from tfx_pipeline.rows import LABEL, USER, WEIGHT, raw_name
-
-NUMBERS = "row.numbers"
-"""In transformed examples: mean and deviation of every number, each a float64 in the bits of an int64."""
+from tfx_pipeline.rows import LABEL, NUMBERS, USER, WEIGHT, raw_name
 
 _NO_TOKENS = "49d0cd50-04bb-48c0-bc6f-5b575dce351a"
 """What Transform writes into a vocabulary that would be empty."""

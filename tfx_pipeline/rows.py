@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from cdrzoo.data import Part, Prepared
 
 LABEL, WEIGHT, USER, USERS = "row.label", "row.weight", "row.user", "row.users"
+NUMBERS = "row.numbers"
+"""In transformed examples: mean and deviation of every number, each a float64 in the bits of an int64."""
 
 _TYPES = {"string": pa.large_binary(), "int64": pa.int64(), "float32": pa.float32()}
 _BATCH_ROWS = 4096
@@ -163,4 +165,4 @@ def numbers(files: Sequence[str], spec: Any) -> np.ndarray:
     import tensorflow as tf
 
     first = tf.data.TFRecordDataset(list(files), compression_type="GZIP").take(1).as_numpy_iterator()
-    return tf.io.parse_single_example(next(first), {"": spec})[""].numpy()
+    return tf.io.parse_single_example(next(first), {NUMBERS: spec})[NUMBERS].numpy()

@@ -14,51 +14,16 @@ import yaml
 
 from cdrzoo import cli, load_run
 from cdrzoo.experiments.comparison import Comparison
+from tests.without_users import write
 
 SETTINGS = ["--set", "epochs=1", "--set", "batch_size=256", "--set", "learning_rate=0.01"]
-FEATURES = [
-    {"name": "site_category", "kind": "id", "role": "context", "table": "site_category"},
-    {"name": "age", "kind": "id", "role": "user", "table": "age"},
-    {"name": "ad", "kind": "id", "role": "item", "table": "ad"},
-    {"name": "price", "kind": "number", "role": "item"},
-]
 SLICES = {"site_category=news", "site_category=shop", "hour=7", "hour=0"}
-
-
-def log(rows: int, seed: int) -> pd.DataFrame:
-    """Clicks that depend on the category, and an `hour` that is no feature."""
-    draw = np.random.default_rng(seed)
-    made = pd.DataFrame(
-        {
-            "hour": draw.choice(np.arange(12), rows, p=[0.05] * 7 + [0.25] + [0.1] * 4),
-            "site_category": draw.choice(["news", "shop"], rows),
-            "age": draw.choice(["young", "old", "none of your business"], rows),
-            "ad": [f"a{n}" for n in draw.integers(0, 30, rows)],
-            "price": draw.random(rows).round(3),
-        }
-    )
-    chance = 0.2 + 0.5 * (made["site_category"] == "news")
-    return made.assign(click=(draw.random(rows) < chance).astype(int))
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    for seed, name in enumerate(("web", "app")):
-        log(3000, seed).to_csv(folder / f"{name}.csv", index=False)
-    schema = {
-        "target": "app",
-        "tables": {name: {} for name in ("site_category", "age", "ad")},
-        "domains": {name: {"label": "click", "features": FEATURES} for name in ("web", "app")},
-    }
-    run = {
-        "schema": schema,
-        "data": {"web": "web.csv", "app": "app.csv"},
-        "split": {"by": "random", "fractions": [0.6, 0.2, 0.2]},
-        "slices": ["site_category"],
-        "model": "shared_bottom",
-    }
-    (folder / "run.yaml").write_text(yaml.safe_dump(run))
+    write(folder)
     return folder
 
 
@@ -142,6 +107,32 @@ def test_compare_and_its_page(demo, tmp_path, capsys):
     assert cli.main(["report", str(out)]) == 0
     page = (out / "report.html").read_text()
     assert "hour=7" in page and "COLUMN=VALUE" in page and "cold" not in page and "GAUC" not in page
+
+
+@pytest.mark.slow
+def test_serving_scores_and_ranks(run, demo, tmp_path):
+    pytest.importorskip("grpc", reason="needs the extra `serving`")
+    pytest.importorskip("tensorflow_serving", reason="needs the extra `serving`")
+    from cdrzoo.serving import Client, Server
+
+    load_run(run).export(tmp_path / "models" / "app")
+    rows = pd.read_csv(demo / "app.csv").head(40)
+    expected = load_run(run).predict(rows)["click_score"].to_numpy()
+    with Server(tmp_path / "models", port=0, rest_port=0) as server:
+        for address in (server.address, server.rest_address):
+            with Client(address, "app") as client:
+                np.testing.assert_allclose(client.predict(rows), expected, atol=1e-6)
+                # What is not of the ad is the same for all candidates: the page and what is known of who sees it.
+                ads = rows[["ad", "price"]].drop_duplicates("ad")
+                seen = {"site_category": "news", "age": "young"}
+                best = client.rank(seen, ads, k=5)
+                scores = client.predict(ads.assign(**seen))
+                np.testing.assert_allclose(best["click"], np.sort(scores)[::-1][:5], atol=1e-6)
+        for address in (server.address, server.rest_address):
+            command = ["predict", "app", "--server", address, "--input", str(demo / "app.csv")]
+            to = tmp_path / f"{address.rpartition(':')[2]}.csv"
+            assert cli.main([*command, "--output", str(to)]) == 0
+            assert np.isfinite(pd.read_csv(to)["click_score"]).all()
 
 
 @pytest.mark.slow
