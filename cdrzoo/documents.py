@@ -37,7 +37,9 @@ def load_mapping(path: str | pathlib.Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SchemaError(f"Cannot read {path}: {error.strerror}. Check the path.") from None
-    except UnicodeDecodeError:
+    except ValueError as error:
+        if not isinstance(error, UnicodeDecodeError):  # a NUL
+            raise SchemaError(f"Cannot read {shown(str(path))}: {error}. Check the path.") from None
         raise SchemaError(f"{path} is not a text file. A YAML or JSON file was wanted.") from None
     config = load_yaml(text, str(path))
     if not isinstance(config, dict):
@@ -65,8 +67,15 @@ def load_yaml(text: str, where: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        problem = str(getattr(error, "problem", None) or error)[:300]
-        raise SchemaError(f"{where}{line} is not valid YAML: {problem}.") from None
+        if isinstance(error, yaml.reader.ReaderError):
+            line = f", line {text.count(chr(10), 0, error.position) + 1}"
+            problem = f"a character that text cannot hold, {ascii(text[error.position])}"
+        else:
+            problem = str(getattr(error, "problem", None) or error)[:300]
+        raise SchemaError(
+            f"{where}{line} is not valid YAML: {problem}. Correct it; text that begins with a sign, such as * or {{, "
+            "stands in quotes."
+        ) from None
     except (ValueError, KeyError) as error:  # what a tag such as !!int promised and did not hold
         raise SchemaError(f"{where} is not valid YAML: {str(error)[:300]}.") from None
 

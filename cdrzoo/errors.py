@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import math
 import numbers
+import re
 import reprlib
 import sys
 import warnings
@@ -23,7 +24,17 @@ def __dir__() -> list[str]:
 
 
 class InputError(ValueError):
-    """Something the user gave is wrong. The message says what was wanted, what was received and how to mend it."""
+    """Something the user gave is wrong. The message says what was wanted, what was received and how to mend it.
+
+    Of a word of many hundred characters, a name say, it shows the beginning and the end.
+    """
+
+    def __init__(self, *args: Any):
+        super().__init__(*(_cut(text) if isinstance(text, str) else text for text in args))
+
+
+def _cut(text: str) -> str:
+    return re.sub(r"\S{600,}", lambda word: f"{word[0][:200]}...{word[0][-100:]}", text)
 
 
 class SchemaError(InputError):

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -55,6 +56,10 @@ def said(error: OSError) -> str:
     return f"{': '.join([*named[:1], what])}. {mend}"
 
 
+_PREAMBLE = re.compile(r"^Graph execution error:.*(<stack traces unavailable>|\(most recent call last\):) *")
+"""What TensorFlow puts before its words."""
+
+
 @contextlib.contextmanager
 def reading(path: str | pathlib.Path, mend: str, whole: bool = False) -> Iterator[None]:
     """Around the reading of what cdrzoo wrote itself: whatever goes wrong there, the file is at fault.
@@ -83,7 +88,7 @@ def reading(path: str | pathlib.Path, mend: str, whole: bool = False) -> Iterato
         named = "" if str(path) in str(error) else f"{path} is damaged: "
         raise type(error)(f"{named}{error} {mend}") from error
     except Exception as error:
-        first = " ".join(str(error).split())[:200].rstrip(". ")
+        first = _PREAMBLE.sub("", " ".join(str(error).split()))[:200].rstrip(". ")
         raise InputError(f"{path} is damaged ({first or type(error).__name__}). {mend}") from error
 
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cdrzoo.errors import COUNTS, InputError, check_number, check_whole, shown
 from cdrzoo.files import home
@@ -29,6 +29,10 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{**kwargs, "allow_abbrev": False})
         self.register("action", None, _Once)
         self.register("action", "store", _Once)
+
+    def error(self, message: str) -> NoReturn:
+        """Ends with 2; of an option that takes no value argparse says that it is ignored, and it is not."""
+        super().error(message.replace("ignored explicit argument", "it takes no value. Received:"))
 
 
 class _Once(argparse.Action):
@@ -125,11 +129,20 @@ def add_settings(parser: argparse.ArgumentParser, model: bool = True) -> None:
     add_slices(parser)
 
 
+def _columns(text: str) -> list[str]:
+    names = text.split(",")
+    if not all(name.strip() for name in names):
+        raise argparse.ArgumentTypeError(
+            f"it must be names of columns, such as hour,site. Received: {shown(text)}."
+        )
+    return names
+
+
 def add_slices(parser: argparse.ArgumentParser) -> None:
     """Adds `--slices`."""
     parser.add_argument(
         "--slices",
-        type=lambda text: [name for name in text.split(",") if name],
+        type=_columns,
         default=[],
         metavar="COLUMN,...",
         help="Columns of the target by whose values metrics are given as well, such as hour,site.",

@@ -184,6 +184,10 @@ def _dataset(arguments: argparse.Namespace) -> None:
     from cdrzoo.data import datasets
 
     chosen = {name: value for name in ("source", "target", "task") if (value := getattr(arguments, name))}
+    given = changes(arguments)
+    if twice := sorted(given.keys() & {*chosen, "beta"}):
+        option = "cold-start" if twice[0] == "beta" else twice[0]
+        raise InputError(f"`--set {twice[0]}=...` says what `--{option}` says. Give the option alone.")
     if arguments.out.exists() and {path.name for path in arguments.out.iterdir()} - {"rows"}:
         raise InputError(f"{arguments.out} is not empty. Choose a new folder; nothing is overwritten.")
     found = datasets.load(
@@ -192,7 +196,7 @@ def _dataset(arguments: argparse.Namespace) -> None:
         arguments.out.resolve() / "rows",
         beta=arguments.cold_start,
         **chosen,
-        **changes(arguments),
+        **given,
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
     found["schema"].save(arguments.out / "schema.yaml")

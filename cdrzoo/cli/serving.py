@@ -95,8 +95,8 @@ def _label(arguments: argparse.Namespace) -> None:
     for name, version in given.items():
         if not re.fullmatch(r"[^\s/:?#%]+", name):
             raise InputError(
-                f"A label is part of paths such as /labels/{name.split()[0] if name.split() else 'stable'}: no blanks, "
-                f"none of / : ? # %. Received: {shown(name)}."
+                f"A label is part of paths such as /labels/{name.split()[0] if name.split() else 'stable'}: it "
+                f"must have no blanks and none of / : ? # %. Received: {shown(name)}."
             )
         if not re.fullmatch(r"[0-9]{1,19}", version) or int(version) > MAX_VERSION:
             raise InputError(

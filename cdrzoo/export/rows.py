@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,8 +92,8 @@ def raw_rows(
     for feature in features:
         if feature.column not in frame:
             raise DataError(
-                f"The examples lack column {feature.column!r}, which feature {feature.name!r} reads. They have: "
-                f"{', '.join(map(str, frame))}."
+                f"The examples lack column {feature.column!r}, which feature {feature.name!r} reads. Add it. They "
+                f"have: {', '.join(map(str, frame))}."
             )
         try:
             rows[feature.name] = _column(list(frame[feature.column]), feature, reading)
@@ -165,6 +166,8 @@ def _column(values: Sequence[Any], feature: Feature, reading: Reading) -> np.nda
 def _steps(value: Any, reading: Reading) -> list[Any]:
     if isinstance(value, str):
         return value.split(reading.separator) if value else []
+    if isinstance(value, (Mapping, set, frozenset)):
+        raise ValueError(f"{shown(value)}, no list")
     return [] if not hasattr(value, "__len__") and is_missing(value, "float32") else list(value)
 
 
@@ -191,15 +194,18 @@ def _typed(values: Sequence[Any], dtype: str, reading: Reading = USUAL, width: i
 def _checked(value: Any, dtype: str) -> Any:
     """What NumPy and `str` would take without a word is an error."""
     if dtype == "string":
-        if isinstance(value, bool) or not isinstance(value, _IDS):
+        if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, _IDS):
             raise ValueError(
                 f"{shown(value)}, neither text nor a whole number (pandas makes floats of whole numbers with a gap; "
                 "give them as its Int64, or as text)"
             )
         text = value.decode() if isinstance(value, bytes) else str(value)
-        text.encode()  # half an emoji cannot be sent
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{ascii(text)[:200]}, which holds half a character") from None
         return text
-    if isinstance(value, (list, tuple, dict, np.ndarray)):
+    if isinstance(value, (Sized, np.timedelta64, np.datetime64)):
         raise ValueError(shown(value))
     if dtype == "int64":
         if isinstance(value, (float, np.floating)) and (value % 1 or abs(float(value)) >= 2**53):
@@ -229,6 +235,10 @@ def _number(text: str, dtype: str, reading: Reading) -> Any:
 
 
 def is_missing(value: Any, dtype: str) -> bool:
-    if value is None or type(value).__name__ == "NAType" or value != value:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
+    if isinstance(value, (float, np.floating)):
+        return bool(np.isnan(value))
+    if isinstance(value, Decimal):
+        return value.is_nan()
     return dtype != "float32" and isinstance(value, _IDS) and value == MISSING[dtype]

@@ -391,7 +391,7 @@ class PriorCorrected(CrossDomainModel):
         """Stores the share; an `InputError` for one outside (0, 1], or where the target has ratings."""
         if not 0 < negatives_kept <= 1:
             raise InputError(
-                f"`negatives_kept` is a share above 0 and at most 1. Received: {shown(negatives_kept)}."
+                f"`negatives_kept` must be a share above 0 and at most 1. Received: {shown(negatives_kept)}."
             )
         if negatives_kept < 1 and self.schema.target_domain.task != "click":
             raise InputError(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdrzoo.documents import load_yaml
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, shown
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def card(name: str) -> ModelCard:
     names = {one.name: one for one in CARDS}
     if name not in names:
         near = difflib.get_close_matches(str(name).lower(), names, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Models: {', '.join(names)}."
-        raise InputError(f"There is no model {name!r}. {hint}")
+        hint = f"Did you mean {near[0]!r}?" if near else f"`cdrzoo models` lists them: {', '.join(names)}."
+        raise InputError(f"There is no model {shown(name)}. {hint}")
     return names[name]
 
 

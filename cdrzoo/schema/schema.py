@@ -186,7 +186,7 @@ class Schema:
         names = [domain.name for domain in self.domains]
         near = difflib.get_close_matches(str(name), names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise SchemaError(f"The schema has no domain {name!r}. Domains: {', '.join(names)}.{hint}")
+        raise SchemaError(f"The schema has no domain {shown(name)}. It has: {', '.join(names)}.{hint}")
 
     def table(self, name: str) -> Table:
         """The table called `name`."""
@@ -372,6 +372,8 @@ def _domain(given: Mapping[str, Any]) -> Domain:
     features = given.get("features")
     if features is not None and not isinstance(features, (list, tuple)):
         raise SchemaError(f"`features` of {where} must be a list. Received: {shown(features)}.")
+    if given.get("user") == BY_NAME:
+        raise SchemaError(f"`user` of {where} must be the name of a column, or null. Received: ''.")
     made = tuple(_build(Feature, f"A feature of {where}", feature) for feature in features or ())
     return _build(Domain, f"D{where[1:]}", {**given, "features": made})
 

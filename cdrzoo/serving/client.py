@@ -214,7 +214,13 @@ class Client:
 def _frame(rows: pd.DataFrame | Mapping[str, Any]) -> pd.DataFrame:
     if isinstance(rows, pd.DataFrame):
         return rows
-    columns = {name: list(values) for name, values in rows.items()}
+    try:
+        columns = {name: list(values) for name, values in rows.items()}
+    except (AttributeError, TypeError):
+        raise InputError(
+            "Rows must be a DataFrame, or a mapping from column to a list of values. Received: "
+            f"{shown(rows)}."
+        ) from None
     if len({len(values) for values in columns.values()}) > 1:
         lengths = ", ".join(f"{name} {len(values)}" for name, values in columns.items())
         raise InputError(f"The columns must have one value a row each. Their lengths: {lengths}.")

@@ -128,8 +128,12 @@ class _Text:
         try:
             return json.loads(text.decode(), object_pairs_hook=_once)
         except ValueError as error:  # bytes that are not UTF-8 too
+            if "digits" in str(error):  # Python reads no more, for that takes the square of the time
+                raise invalid(
+                    "The body is not JSON: a number of more than 4,000 digits. Write it shorter."
+                ) from None
             said = short(str(error), 200) + (f", counted from byte {start}" if start else "")
-            raise invalid(f"The body is not JSON: {said}.") from None
+            raise invalid(f"The body is not JSON: {said}. Send one object.") from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

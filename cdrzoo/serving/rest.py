@@ -153,7 +153,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         models: Models = self.server.models
         number = found["version"]
         if number is not None and not (number.isascii() and number.isdigit()):
-            raise invalid(f"A version is a whole number. Received: {quoted(number)}.")
+            raise invalid(f"A version must be a whole number. Received: {quoted(number)}.")
         version = None if number is None else _whole(number)
         if action == ":predict":
             models.find(found["name"], version, found["label"])  # before the body is read
@@ -163,7 +163,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             with self.server.lane.turn() if large else contextlib.nullcontext():
                 return predict(body, models.find(found["name"], version, found["label"]))
         if action in (":classify", ":regress"):
-            raise HTTPError(501, f"{action[1:]} is not served; exports have signatures of predict.")
+            raise HTTPError(
+                501, f"{action[1:]} is not served; exports have signatures of predict. Ask :predict."
+            )
         if action == "/metadata":
             return metadata(models.find(found["name"], version, found["label"]))
         if found["label"] is not None:

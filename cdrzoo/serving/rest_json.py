@@ -69,7 +69,7 @@ def dense(value: Any, dtype: tf.DType, name: str) -> np.ndarray:
     level = [value]
     while level and list in (kinds := set(map(type, level))):
         if len(kinds) > 1:
-            raise invalid(f"Input {name!r} has a list where other rows have a value.")
+            raise invalid(f"Input {name!r} has a list where other rows have a value. Write all rows alike.")
         if len(lengths := set(map(len, level))) > 1:
             raise invalid(
                 f"Input {name!r} must be dense: lists of one depth have one length. Pad sequences with what stands "
@@ -88,9 +88,11 @@ def _strings(flat: list[Any], shape: list[int], name: str) -> np.ndarray:
     _check_types(flat, {str, dict}, "string", shape, name)
     values = np.empty(len(flat), object)
     try:
-        values[:] = [each.encode() if type(each) is str else _bytes(each) for each in flat]
+        values[:] = [each.encode() if type(each) is str else _bytes(each, name) for each in flat]
     except UnicodeEncodeError as error:
-        raise invalid(f"Input {name!r} holds half a character: {short(ascii(error.object))}.") from None
+        raise invalid(
+            f"Input {name!r} holds half a character: {short(ascii(error.object))}. Write the whole one, or U+FFFD."
+        ) from None
     for i, each in enumerate(values):
         if each is None:
             _wrong(flat, i, "string", shape, name)
@@ -117,7 +119,7 @@ def _numbers(flat: list[Any], dtype: tf.DType, shape: list[int], name: str) -> n
     except (OverflowError, FloatingPointError):
         fits = False
     if not fits:
-        raise invalid(f"Input {name!r} has a number that is too large for {dtype.name}.")
+        raise invalid(f"Input {name!r} has a number that {dtype.name} cannot hold. Write a smaller one.")
     return typed.reshape(shape)
 
 
@@ -138,7 +140,7 @@ def _where(i: int, shape: list[int]) -> str:
     return f" in row {i // max(int(np.prod(shape[1:])), 1)}" if shape else ""
 
 
-def _bytes(value: Any) -> bytes | None:
+def _bytes(value: Any, name: str = "") -> bytes | None:
     """What `{"b64": "..."}` holds, padded or not; `None` of anything else."""
     if not isinstance(value, Mapping) or value.keys() != {"b64"} or not isinstance(value["b64"], str):
         return None
@@ -146,7 +148,7 @@ def _bytes(value: Any) -> bytes | None:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise invalid('The value of "b64" is not base64.') from None
+        raise invalid(f'"b64" of input {name!r} must hold base64. Received: {short(repr(text))}.') from None
 
 
 # Answers -------------------------------------------------------------------------------------------------------------

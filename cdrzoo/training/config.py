@@ -192,7 +192,7 @@ class RunConfig:
             (("finetune",), (str, pathlib.Path, type(None)), "a run's folder"),
         ):
             for name in names:
-                if not isinstance(getattr(self, name), kind):
+                if not isinstance(getattr(self, name), kind) or getattr(self, name) == "":
                     raise InputError(f"`{name}` must be {wanted}. Received: {shown(getattr(self, name))}.")
         slices = self.slices
         if not isinstance(slices, (list, tuple)) or not all(
@@ -414,22 +414,30 @@ class RunConfig:
         allowed = [name for name in parameters if name not in ("schema", "pretrained", "trained", "kwargs")]
         _check_entries(f"The model {self.model!r}", self.arguments, allowed)
         for name, value in self.arguments.items():
-            usual, what = parameters[name].default, f"`{name}` of the model {self.model!r}"
-            if isinstance(value, float) and not isinstance(usual, (bool, tuple)):
-                check_number(what, value)
-            elif is_whole(value) and not isinstance(usual, (bool, tuple)):
-                check_whole(what, value)
-            if isinstance(usual, bool) and not isinstance(value, bool):
-                raise InputError(f"{what} must be true or false. Received: {shown(value)}.")
-            widths = isinstance(value, (list, tuple)) and all(
-                is_whole(width, 1) and width <= WIDEST for width in value
-            )
-            if isinstance(usual, tuple) and not widths:
-                raise InputError(
-                    f"{what} must be a list of whole numbers from 1 to {WIDEST}, such as "
-                    f"{list(usual)}. Received: {shown(value)}."
-                )
+            _check_argument(f"`{name}` of the model {self.model!r}", value, parameters[name].default)
         return self.arguments
+
+
+def _check_argument(what: str, value: Any, usual: Any) -> None:
+    """Raises unless the value of a model's argument is of the type of its default; what it may be the model knows."""
+    if isinstance(usual, bool):
+        if not isinstance(value, bool):
+            raise InputError(f"{what} must be true or false. Received: {shown(value)}.")
+    elif isinstance(usual, tuple):
+        if not isinstance(value, (list, tuple)) or not all(
+            is_whole(width, 1) and width <= WIDEST for width in value
+        ):
+            raise InputError(
+                f"{what} must be a list of whole numbers from 1 to {WIDEST}, such as {list(usual)}. "
+                f"Received: {shown(value)}."
+            )
+    elif isinstance(usual, str):
+        if not isinstance(value, str):
+            raise InputError(f"{what} must be a word, such as {usual}. Received: {shown(value)}.")
+    elif isinstance(usual, int) or (usual is None and is_whole(value)):
+        check_whole(what, value)
+    elif isinstance(usual, float) or (usual is None and isinstance(value, float)):
+        check_number(what, value)
 
 
 def _fields(cls: type) -> list[str]:

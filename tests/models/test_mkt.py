@@ -600,7 +600,9 @@ def test_mistakes_are_named():
         MEM(schema, cross="dnc")
     with pytest.raises(InputError, match="set shared_experts to 1 or more"):
         MEM(schema, common="shared", shared_experts=0)
-    with pytest.raises(InputError, match="`negatives_kept` is a share above 0 and at most 1. Received: 0"):
+    with pytest.raises(
+        InputError, match="`negatives_kept` must be a share above 0 and at most 1. Received: 0"
+    ):
         MEM(schema, negatives_kept=0)
     with pytest.raises(SchemaError, match="the schema has the target alone"):
         MEM(schema.only("films"))

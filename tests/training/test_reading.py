@@ -150,7 +150,7 @@ def test_a_client_reads_text_as_the_training_did(trained):
             with Client(address, "films") as client:
                 assert client.reading() == Reading(SEPARATOR, delimiter=DELIMITER)
                 np.testing.assert_allclose(client.predict(rows), wanted, atol=1e-6)
-                with pytest.raises(InputError, match="'tags'.*row 1.*surrogates"):
+                with pytest.raises(InputError, match="'tags'.*row 1.*half a character"):
                     client.predict({**rows.head(1).to_dict("list"), "tags": ["t\ud83d"]})
             frame = folder / f"served{server.address[-4:]}.csv"
             rows.to_csv(frame, sep=DELIMITER, index=False)

@@ -46,6 +46,7 @@ def load(
     name: str,
     folder: str | pathlib.Path,
     out: str | pathlib.Path,
+    /,
     *,
     beta: float | None = None,
     **arguments: Any,
@@ -64,7 +65,7 @@ def load(
         InputError: when there is no such dataset, or it has no such argument.
     """
     if name not in __all__:
-        raise InputError(f"There is no dataset {name!r}. Datasets: {', '.join(__all__)}.")
+        raise InputError(f"There is no dataset {name!r}. It must be one of {', '.join(__all__)}.")
     pair = getattr(sys.modules[__name__], name).pair
     known = [
         parameter for parameter in inspect.signature(pair).parameters if parameter not in ("folder", "out")

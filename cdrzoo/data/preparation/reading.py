@@ -218,8 +218,11 @@ def log_of(plan: Plan, columns: Columns, sides: Sequence[Side], where: str, befo
     y = labels(domain, raw, where, before)
     weight = columns.pop("@weight", None)
     if weight is not None and (weight < 0).any():
-        row = before + int(np.argmax(weight < 0)) + 1
-        raise DataError(f"{where}, column {source.weight!r}, row {row}: a weight is negative.")
+        at = int(np.argmax(weight < 0))
+        raise DataError(
+            f"{where}, column {source.weight!r}, row {before + at + 1}: a weight of at least 0 wanted. "
+            f"Received: {weight[at]:g}."
+        )
     return Log(
         domain=domain,
         source=source,

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cdrzoo import files
 from cdrzoo.data.readers import Wanted
-from cdrzoo.errors import DataError, SchemaError, check_known, shown
+from cdrzoo.errors import DataError, SchemaError, check_known, is_number, shown
 from cdrzoo.schema import Domain, Reading, Schema
 
 KINDS = ("interactions", "examples")
@@ -59,11 +59,12 @@ class Source:
             ("separator", str, "text"),
             ("delimiter", str, "one character"),
             ("weight", str, "the name of a column"),
-            ("history_min_label", numbers.Real, "a number"),
+            ("history_min_label", numbers.Real, "a finite number"),
         )
         for key, kind, wanted in kinds:
             value = given.get(key)
-            if value is not None and (not isinstance(value, kind) or isinstance(value, bool) or value == ""):
+            fits = isinstance(value, kind) and value != "" and (kind is not numbers.Real or is_number(value))
+            if value is not None and not fits:
                 raise DataError(f"{where}: `{key}` must be {wanted}. Received: {shown(value)}.")
         source = cls(**{**given, "join": tuple(given.get("join") or ())})
         try:
@@ -74,17 +75,18 @@ class Source:
             raise DataError(f"{where}: `kind` must be {' or '.join(KINDS)}. Received: {shown(source.kind)}.")
         for side in source.join:
             check_known(f"{where}, `join`", side, ["data", "delimiter", "on", "path"], DataError)
-            if "on" not in side or ("path" in side) == ("data" in side):
+            if not isinstance(side.get("on"), str) or ("path" in side) == ("data" in side):
                 raise DataError(
-                    f"{where}: each `join` gives `path` (or `data`) and `on`, the key column of both."
+                    f"{where}: each `join` must give `path` (or `data`) and `on`, the name of the key column of both. "
+                    f"Received: {shown(dict(side))}."
                 )
         if source.negatives is not None:
             check_known(f"{where}, `negatives`", source.negatives, ["how", "per_positive"], DataError)
             each, how = source.negatives.get("per_positive", 1), source.negatives.get("how", "uniform")
             if isinstance(each, bool) or not isinstance(each, int) or each < 1 or how not in HOW:
                 raise DataError(
-                    f"{where}: `negatives` gives per_positive: a whole number from 1, and how: {' or '.join(HOW)}. "
-                    f"Received: {dict(source.negatives)}."
+                    f"{where}: `negatives` must give per_positive: a whole number from 1, and how: {' or '.join(HOW)}. "
+                    f"Received: {shown(dict(source.negatives))}."
                 )
             if source.kind == "examples":
                 raise DataError(
@@ -144,9 +146,14 @@ def wanted(schema: Schema, domain: Domain, source: Source) -> dict[str, Wanted]:
             for feature in other.histories(of=domain.name):
                 one = Wanted(feature.field, feature.dtype)
                 want(feature.field, one, f"history {feature.name!r} of {other.name!r}")
-    for column in (domain.user, domain.item):
+    for key, column in (("user", domain.user), ("item", domain.item)):
         if column is not None:
-            found.setdefault(column, Wanted(column, "string"))
+            one = found.setdefault(column, Wanted(column, "string"))
+            if one.many or one.dtype == "float":
+                raise DataError(
+                    f"`{key}` of domain {domain.name!r} must be a column of one id a row. Received: {column!r}, "
+                    f"{_kind(one)}."
+                )
     return found
 
 

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.readers.columns import Values, Wanted, wrong
-from cdrzoo.data.readers.text import TEXT, numbers_of_text
-from cdrzoo.data.readers.values import EXACT, inferred
+from cdrzoo.data.readers.text import TEXT, lost, numbers_of_text
+from cdrzoo.data.readers.values import EXACT, inferred, plain
 from cdrzoo.errors import shown
 
 RowOf = Callable[[int], int]
@@ -39,6 +39,8 @@ def convert(array: Any, want: Wanted, where: str, row: int) -> Any:
     if not want.many:
         return _scalars(array, want, where, lambda at: row + at)
     if not _is_list(array.type):
+        if _is_bytes(array.type):
+            array = _text_of_bytes(array, want, where, lambda at: row + at)
         if not (_is_text(array.type) or pa.types.is_integer(array.type)):
             raise wrong(want, where, row, str(array.type), "lists of ids, or text joined by a separator")
         text = array if _is_text(array.type) else array.cast(pa.string())
@@ -103,11 +105,12 @@ def _cells(values: list[Any], want: Wanted, where: str, row: int) -> pa.Array:
     """Sequences as Python has them: lists, or text that is split."""
     cells = []
     for at, value in enumerate(values):
+        value = plain(value)
         if isinstance(value, str):
             value = value.split(want.reading.separator) if value else []
-        elif isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        elif isinstance(value, int) and not isinstance(value, bool):
             value = [value]  # a sequence of one, as the text 7 is
-        elif value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        elif value is None:
             value = []
         if not isinstance(value, (list, tuple, np.ndarray)) or (
             isinstance(value, np.ndarray) and value.ndim != 1
@@ -136,7 +139,7 @@ def _scalars(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> np.nda
         if want.is_id and negative.any():
             at = int(np.argmax(negative))
             if want.dtype == "time":
-                raise wrong(want, where, row_of(at), str(numbers[at]), "a time of at least 0")
+                raise wrong(want, where, row_of(at), str(numbers[at]), "a time of at least 0 and below 2**63")
             fix = "An id is not negative; -1 alone stands for a missing one."
             raise wrong(want, where, row_of(at), str(numbers[at]), "an id", fix)
         return numbers
@@ -147,9 +150,9 @@ def _scalars(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> np.nda
         raise wrong(
             want, where, row_of(at), received, "a finite number", "Correct the value or drop the row."
         )
-    if want.dtype == "time" and (numbers < 0).any():
-        at = int(np.argmax(numbers < 0))
-        raise wrong(want, where, row_of(at), str(numbers[at]), "a time of at least 0")
+    if want.dtype == "time" and (out := (numbers < 0) | (numbers >= 2.0**63)).any():
+        at = int(np.argmax(out))
+        raise wrong(want, where, row_of(at), str(numbers[at]), "a time of at least 0 and below 2**63")
     return numbers
 
 
@@ -231,6 +234,10 @@ def _numbers(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> np.nda
     return found
 
 
+def _series(array: pa.Array) -> pd.Series:
+    return pd.Series(array.to_numpy(zero_copy_only=False), dtype=object)
+
+
 def _int64(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> pa.Array:
     try:
         return array.cast(pa.int64())
@@ -256,11 +263,15 @@ def _parsed(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> pa.Arra
     array = pc.if_else(pc.is_in(array, value_set=words), None, array)
     exact = want.dtype in ("int64", "time")
     try:
-        return array.cast(pa.int64() if exact else pa.float64())
+        found, bad = array.cast(pa.int64() if exact else pa.float64()), None
     except pa.ArrowInvalid:
-        text = pd.Series(array.to_numpy(zero_copy_only=False), dtype=object)
-    found, bad = numbers_of_text(text, want.dtype)
+        found, bad = numbers_of_text(_series(array), want.dtype)
+    if bad is None and want.dtype in ("finite", "time") and pa.types.is_floating(found.type):
+        numbers = found.to_numpy(zero_copy_only=False)
+        if (np.abs(numbers) >= EXACT).any() and (at := lost(_series(array), numbers)) is not None:
+            raise wrong(want, where, row_of(at), shown(array[at].as_py()), "a number below 2**53")
     if bad is not None:
+        text = _series(array)
         _, wanted, fix = TEXT[want.dtype]
         if want.dtype == "int64" and text[bad].lstrip("+-").isdigit():
             wanted, fix = "a whole number below 2**63", "Set `dtype: string`."

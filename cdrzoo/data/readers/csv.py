@@ -18,6 +18,9 @@ from cdrzoo.data.readers.columns import Columns, Wanted
 from cdrzoo.data.readers.paths import arrow_stream, opened
 from cdrzoo.errors import DataError, shown
 
+LONGEST_ROW = 2**26
+"""Bytes of a row."""
+
 
 def header(file: pathlib.Path, delimiter: str | None = None) -> list[str]:
     """The names of its columns."""
@@ -61,20 +64,26 @@ def _text(stream: Any) -> io.TextIOWrapper:
 
 
 def _table(file: pathlib.Path, names: list[str], delimiter: str, every: bool = False) -> pa.Table:
-    from pyarrow.csv import ConvertOptions, ParseOptions, read_csv
+    from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
 
-    try:
+    def read(block: int | None = None) -> pa.Table:
         # Everything as text first: '007' stays what it is, and a bad number can be named with its row.
-        table = read_csv(
+        return read_csv(
             arrow_stream(file),
+            read_options=ReadOptions(block_size=block),
             parse_options=ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=ConvertOptions(
                 include_columns=None if every else names, column_types={name: pa.string() for name in names}
             ),
         )
-    except pa.ArrowInvalid:
+
+    try:
+        table = read()
+    except pa.ArrowInvalid as error:
         _look_at_lines(file, delimiter)
-        raise
+        if "straddling" not in str(error):  # a row of more than Arrow's block of 1 MB
+            raise
+        table = read(LONGEST_ROW)
     if _lines_more(file, len(table) + 1):
         _look_at_lines(file, delimiter)
     return table

@@ -38,10 +38,22 @@ def from_pandas(series: pd.Series, want: Wanted, where: str) -> Any:
     if isinstance(series, pd.DataFrame):
         raise DataError(f"{where} has two columns {want.column!r}. Names must differ: rename one.")
     try:
-        array = pa.array(series, from_pandas=True)
+        array = Values(list(series)) if _mixed(series) else pa.array(series, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         array = Values(list(series))
     return convert(array, want, where, 0)
+
+
+_PLAIN = {str, int, bool, list, tuple, np.ndarray}
+
+
+def _mixed(series: pd.Series) -> bool:
+    """Whether an object column holds what Arrow would make one type of: 5 beside True, a date beside 2.5, sets."""
+    if series.dtype != object:
+        return False
+    found = set(map(type, series)) - {type(None), type(pd.NA)}
+    kinds = found - {float}  # NaN is a missing value of any of them
+    return len(kinds) > 1 or bool(kinds & {set, frozenset}) or (kinds != found and not kinds <= _PLAIN)
 
 
 def joined(frame: pd.DataFrame, separator: str = Reading.separator) -> pd.DataFrame:

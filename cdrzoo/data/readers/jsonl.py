@@ -12,7 +12,7 @@ import pandas as pd
 
 from cdrzoo.data.readers.columns import READ_AHEAD, Columns, Values, Wanted
 from cdrzoo.data.readers.paths import opened
-from cdrzoo.errors import DataError
+from cdrzoo.errors import DataError, shown
 
 
 def header(file: pathlib.Path, wanted: Collection[str] = ()) -> list[str]:
@@ -53,11 +53,13 @@ def _rows(file: pathlib.Path) -> Iterator[dict[str, Any]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=_object)
             except json.JSONDecodeError as error:
                 raise DataError(
                     f"{file}, line {number} is not JSON: {error.msg}. One object a line is wanted."
                 ) from None
+            except _Twice as error:
+                raise DataError(f"{file}, line {number}: the key {error} stands twice. Keep one.") from None
             except RecursionError:
                 raise DataError(f"{file}, line {number} is nested too deep. Write it flatter.") from None
             except ValueError:  # Python reads no longer ones, for that takes the square of the time
@@ -69,3 +71,15 @@ def _rows(file: pathlib.Path) -> Iterator[dict[str, Any]]:
                     f"{file}, line {number} holds a {type(row).__name__}. One object a line is wanted."
                 )
             yield row
+
+
+class _Twice(Exception):
+    """A key stands twice in an object."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Twice(shown(next(name for name in names if names.count(name) > 1)))
+    return found

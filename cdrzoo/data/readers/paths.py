@@ -13,7 +13,8 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from cdrzoo.errors import DataError
+from cdrzoo.errors import DataError, shown
+from cdrzoo.files import home
 
 FORMATS = (
     ".csv",
@@ -34,14 +35,23 @@ _PASSED = ("_", ".")
 def files(path: Any) -> list[pathlib.Path]:
     """The files a path, a pattern, a folder or a list of these stands for; they exist and have a known ending."""
     if isinstance(path, (list, tuple)):
+        if not path:
+            raise DataError("A list of files was wanted as data, and it is empty. Name at least one.")
         return [file for one in path for file in files(one)]
     if not isinstance(path, (str, pathlib.Path)):
         raise DataError(f"A path or a DataFrame was wanted as data. Received: {type(path).__name__}.")
-    path = pathlib.Path(path).expanduser()
+    path = home(path)
     try:
         str(path).encode()
+        path.exists()
     except UnicodeEncodeError:
         raise DataError(f"The name of the file {ascii(str(path))} is not UTF-8. Rename the file.") from None
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise DataError(f"Cannot look for {shown(str(path))}: {error.strerror}. Check the path.") from None
+    if "\0" in str(path):
+        raise DataError(
+            f"The name of a file holds no NUL byte. Received: {shown(str(path))}. Correct the path."
+        )
     if path.is_dir():
         found = _inside(path)
         if not found:
@@ -154,7 +164,13 @@ class clear_errors:
                 f"{self.file} is a damaged or cut-off gzip file ({text}). Copy or download it again."
             ) from None
         if isinstance(error, pa.ArrowInvalid) and "Empty CSV" in text:
-            raise DataError(f"{self.file} is empty. Check how it was written.") from None
+            raise DataError(
+                f"{self.file} has no rows. At least one is needed; check how it was written."
+            ) from None
+        if isinstance(error, pa.ArrowInvalid) and "straddling" in text:
+            raise DataError(
+                f"{self.file} has a row of more than 64 MB. Split it, or check its quotes."
+            ) from None
         if isinstance(error, UnicodeDecodeError) or "UTF8" in text or "utf-8" in text.lower():
             raise DataError(f"{self.file} is not UTF-8 text ({text}). Convert it to UTF-8.") from None
         if isinstance(error, OSError):

@@ -73,10 +73,16 @@ def numbers_of_text(text: pd.Series, dtype: str) -> tuple[pa.Array, int | None]:
     else:
         found = pa.array(parsed.to_numpy(np.float64), from_pandas=True)
         bad = (parsed.isna() & text.notna()).to_numpy()
-        if dtype == "time":
-            for at in np.flatnonzero(parsed >= 2**53):
-                bad[at] = _DIGITS.fullmatch(text[at]) and _whole(text[at], 0.0) != int(parsed[at])
     return found, int(np.argmax(bad)) if bad.any() else None
+
+
+def lost(text: pd.Series, numbers: np.ndarray) -> int | None:
+    """The place of the first whole number that lost digits when it became a float64."""
+    for at in np.flatnonzero(np.abs(numbers) >= 2**53):
+        if np.isfinite(numbers[at]) and _DIGITS.fullmatch(text[at]) and len(text[at]) < 400:
+            if int(text[at].partition(".")[0]) != int(numbers[at]):
+                return int(at)
+    return None
 
 
 _DIGITS = re.compile(r"[+-]?([0-9]+)(?:\.0*)?")

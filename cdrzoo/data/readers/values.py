@@ -21,7 +21,7 @@ _INT64 = range(-(2**63), 2**63)
 
 def inferred(values: list[Any], want: Wanted, where: str, row_of: Callable[[int], int]) -> pa.Array:
     """Text, int64 or float64, as the values and what is wanted make it; null where missing."""
-    values = [_plain(value) for value in values]
+    values = [plain(value) for value in values]
     if want.dtype == "text":
         values = [value if value is None or type(value) in (str, int) else str(value) for value in values]
     if want.dtype in ("string", "text"):
@@ -54,7 +54,7 @@ def _truths(want: Wanted) -> bool:
     return want.dtype in ("float", "finite")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """As JSON has it: NumPy's and pandas' scalars become Python's, decimals numbers, bytes text; missing is None."""
     if value is None or value is pd.NA or value is pd.NaT:
         return None

@@ -123,8 +123,9 @@ def find(name: str, path: pathlib.Path | None = None) -> Experiment:
 
 def _check_name(what: str, wanted: str, known: Mapping[str, Any]) -> None:
     if wanted not in known:
-        hint = did_you_mean(wanted, known) or f"There are: {', '.join(known)}."
-        raise InputError(f"There is no {what} {wanted!r}. {hint}")
+        others = ", ".join(name for name in known if name)
+        hint = f"There are: {others}." if others else "It has no parts: name the experiment alone."
+        raise InputError(f"There is no {what} {shown(wanted)}. {did_you_mean(wanted, known) or hint}")
 
 
 def _read(path: pathlib.Path) -> dict[str, Experiment]:

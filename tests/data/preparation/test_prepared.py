@@ -266,7 +266,7 @@ def test_joined_files_weights_and_thresholds(tmp_path):
         (lambda s: s.update(films=s["films"].iloc[:0]), ["no rows"]),
         (
             lambda s: s.update(films={"data": s["films"].assign(w=-1.0), "weight": "w"}),
-            ["weight is negative"],
+            ["a weight of at least 0 wanted"],
         ),
         (
             lambda s: s.update(films={"data": s["films"], "kind": "examples", "negatives": {}}),
@@ -335,7 +335,7 @@ def test_times_that_only_lie_apart_are_none(books, films):
         ({"split": {"by": "time", "fractions": [1]}}, "three numbers"),
         (
             {"sources": {"films": {"path": "f.csv", "history_min_label": "x"}}},
-            "`history_min_label` must be a number",
+            "`history_min_label` must be a finite number",
         ),
         (
             {"sources": {"films": {"path": "f.csv", "join": {"path": "x", "on": "y"}}}},
