@@ -202,6 +202,15 @@ def warnings_of(schema: Schema, logs: Mapping[str, Log], split: Split | None = N
         logs: the rows of every domain, as they were read or prepared: no file is read again.
         split: how they were split; `None`: not yet.
     """
+    found = values_of(schema, logs)
+    for log in logs.values():
+        found += _users(log)
+    found += [*_in_vain(schema, logs), *_apart(schema, logs)]
+    return found if split is None else [*found, *_missed(schema, logs, split), *small(schema, split)]
+
+
+def values_of(schema: Schema, logs: Mapping[str, Log]) -> list[str]:
+    """Those of `warnings_of` that joins and single values give cause for: some of the users tell them, too."""
     found: list[str] = []
     for log in logs.values():
         found += _joins(log)
@@ -213,9 +222,7 @@ def warnings_of(schema: Schema, logs: Mapping[str, Log], split: Split | None = N
             values = values.values if isinstance(values, Ragged) else values
             if want.dtype == "string":
                 found += _texts(where, values)
-        found += _users(log)
-    found += [*_in_vain(schema, logs), *_apart(schema, logs)]
-    return found if split is None else [*found, *_missed(schema, logs, split), *_small(schema, logs, split)]
+    return found
 
 
 def _joins(log: Log) -> Iterator[str]:
@@ -408,24 +415,28 @@ def _missed(schema: Schema, logs: Mapping[str, Log], split: Split) -> Iterator[s
             )
 
 
-def _small(schema: Schema, logs: Mapping[str, Log], split: Split) -> Iterator[str]:
+def small(schema: Schema, split: Split) -> Iterator[str]:
     """Parts of the target on which a metric says next to nothing, and sources with labels of one kind."""
     for source in schema.sources:
-        y = logs[source.name].y[split.parts[source.name]["train"]]
-        if source.task == "click" and len(y) and y.min() == y.max():
-            yield f"{source.name}, train: all {len(y):,} rows have the label {y[0]:g}: nothing can be learnt of them."
-    log, target = logs[schema.target], schema.target_domain
-    for part in ("valid", "test"):
-        rows = split.parts[target.name][part]
-        y, where = log.y[rows], f"{target.name}, {part}"
-        if target.task == "rating":
-            if 0 < len(rows) < FEW_ROWS:
-                yield f"{where}: {len(rows)} rows are too few for its metrics to mean anything."
-            continue
-        clicks = int(y.sum())
-        error = metrics.auc_error(clicks, len(rows) - clicks)
-        if len(rows) and not error <= AUC_ERROR:
+        trained = split.tallies[source.name]["train"]
+        labels = float(trained.labels)
+        if source.task == "click" and trained.rows and labels in (0, trained.rows):
             yield (
-                f"{where}: {clicks:,} clicks in {len(rows):,} rows are too few for its metrics to mean anything: the "
+                f"{source.name}, train: all {trained.rows:,} rows have the label {labels > 0:d}: nothing can be learnt "
+                "of them."
+            )
+    target = schema.target_domain
+    for part in ("valid", "test"):
+        tally = split.tallies[target.name][part]
+        rows, where = tally.rows, f"{target.name}, {part}"
+        if target.task == "rating":
+            if 0 < rows < FEW_ROWS:
+                yield f"{where}: {rows} rows are too few for its metrics to mean anything."
+            continue
+        clicks = round(float(tally.labels))
+        error = metrics.auc_error(clicks, rows - clicks)
+        if rows and not error <= AUC_ERROR:
+            yield (
+                f"{where}: {clicks:,} clicks in {rows:,} rows are too few for its metrics to mean anything: the "
                 f"standard error of an AUC is {error:.2f}."
             )

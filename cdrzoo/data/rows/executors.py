@@ -11,6 +11,7 @@ import concurrent.futures.process
 import contextlib
 import importlib
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -125,7 +126,7 @@ def spark(jobs: int, address: str | None) -> Iterator[Run]:
 
     builder = SparkSession.builder.master(address or f"local[{jobs}]").appName("cdrzoo prepare")
     if address is None:  # else every worker has its own
-        builder = builder.config("spark.pyspark.python", sys.executable)
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     session = builder.config("spark.ui.enabled", "false").getOrCreate()
 
     def run(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cdrzoo import files
+from cdrzoo.data import quality
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation.assignment import need_times
 from cdrzoo.data.preparation.prepared import check_arguments
@@ -180,8 +181,14 @@ def _rows(state: State, split: combine.Split, items: dict[tuple[str, str], int])
         }
         ids, numbers = layout(plan.domain)
         domains[name] = DomainRows(ids, numbers, plan.source.weight is not None, parts)
-    settings = state.work.settings
-    return Rows(state.work.key, state.work.made_of, split.to_dict(), tuple(settings.slices), domains)
+    made_of, slices = state.work.made_of, tuple(state.work.settings.slices)
+    return Rows(state.work.key, made_of, split.to_dict(), slices, domains, _warnings(state, split))
+
+
+def _warnings(state: State, split: combine.Split) -> tuple[str, ...]:
+    """What is doubtful about the rows."""
+    found: list[str] = state.result("count", 0).warnings
+    return tuple(found if len(state.known.partitions) == 1 else [*found, *quality.small(state.schema, split)])
 
 
 def _examples(out: pathlib.Path, state: State) -> None:

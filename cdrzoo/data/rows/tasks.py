@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from cdrzoo.data import readers
 from cdrzoo.data.encoder import Encoder
-from cdrzoo.data.preparation.assignment import Facts, only_training, ordered, parts_of, ranked
+from cdrzoo.data.preparation.assignment import Facts, name_of, only_training, ordered, parts_of, ranked
 from cdrzoo.data.preparation.examples import array, arrow, raw_columns
 from cdrzoo.data.preparation.joins import Joined
 from cdrzoo.data.preparation.keys import counted, drawn
@@ -33,7 +33,7 @@ from cdrzoo.data.preparation.negatives import (
 )
 from cdrzoo.data.preparation.reading import log_of
 from cdrzoo.data.preparation.selection import Ordered
-from cdrzoo.data.preparation.splits import codes_of
+from cdrzoo.data.preparation.splits import Split, codes_of
 from cdrzoo.data.preparation.tallies import Tally, tallies
 from cdrzoo.data.raw import MISSING, factorize, occurrences
 from cdrzoo.data.rows import spill
@@ -245,6 +245,7 @@ class Counted:
         items: by domain and part the items of the rows.
         events: the items of the target's training events.
         first: by domain and part the numbers of the first rows.
+        warnings: what is doubtful; the first partition alone is looked at.
     """
 
     tallies: dict[str, list[Tally]]
@@ -252,6 +253,7 @@ class Counted:
     items: dict[tuple[str, str], np.ndarray]
     events: Counts
     first: dict[tuple[str, str], np.ndarray]
+    warnings: list[str]
 
 
 def keys_of(domain: str, part: str, rows: np.ndarray) -> np.ndarray:
@@ -262,7 +264,10 @@ def keys_of(domain: str, part: str, rows: np.ndarray) -> np.ndarray:
 def count(state: State, number: int, scratch: pathlib.Path) -> tuple[Counted, int]:
     """What split, encoder and shards are made of."""
     logs, codes = built(state, number)
-    learning, found = Encoder(state.schema), Counted({}, {}, {}, Counts(), {})
+    learning, found = (
+        Encoder(state.schema),
+        Counted({}, {}, {}, Counts(), {}, _doubts(state, number, logs, codes)),
+    )
     for at, (name, log) in enumerate(logs.items()):
         found.tallies[name] = tallies(log, codes[name], len(PARTS))
         trained = np.flatnonzero(codes[name] == 0)
@@ -276,6 +281,19 @@ def count(state: State, number: int, scratch: pathlib.Path) -> tuple[Counted, in
         if name == state.schema.target and log.item is not None:
             found.events.add(log.item[trained[log.event[trained] == trained]])
     return found, sum(map(len, logs.values()))
+
+
+def _doubts(state: State, number: int, logs: dict[str, Log], codes: dict[str, np.ndarray]) -> list[str]:
+    """All warnings, where one partition holds all rows; else those that some of the users tell."""
+    from cdrzoo.data import quality  # not in every process
+
+    if number:
+        return []
+    whole = {name: dataclasses.replace(log, joins=state.known.joins[name]) for name, log in logs.items()}
+    if len(state.known.partitions) > 1:
+        return quality.values_of(state.schema, whole)
+    split = Split.of(name_of(state.by, state.arguments), {"by": state.by, **state.arguments}, logs, codes)
+    return quality.warnings_of(state.schema, whole, split)
 
 
 @dataclasses.dataclass

@@ -13,6 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from cdrzoo.data import Encoder, prepare
+from cdrzoo.data.quality import warnings_of
 from cdrzoo.data.rows import format, making, plan, tasks
 from cdrzoo.data.rows.format import Rows, ids_of_target
 from cdrzoo.data.rows.making import prepare_to
@@ -226,6 +227,25 @@ def check_all(folder: pathlib.Path, want) -> None:
             np.testing.assert_array_equal(mapped, alone.parts[target]["test"].x[feature.name])
 
 
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_what_is_doubtful_is_said(partitions, tmp_path):
+    settings = case("CSV, time", tmp_path)
+    for number in range(2):
+        log = tmp_path / "films" / f"{number}.csv"
+        log.write_text(log.read_text().replace("heavy", "null"))
+    made = in_memory(settings)
+    found = prepare_to(tmp_path / "rows", settings, partitions=partitions).warnings
+    assert any("'null' stands in" in text for text in found) and any(
+        "too few for its" in text for text in found
+    )
+    assert partitions > 1 or list(found) == warnings_of(made.schema, made.logs, made.split)
+
+
+def in_memory(settings: Settings):
+    arguments = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    return prepare(arguments.pop("schema"), arguments.pop("data"), **arguments)
+
+
 def files_of(folder: pathlib.Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
@@ -237,8 +257,7 @@ def files_of(folder: pathlib.Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", CASES)
 def test_partitions_give_what_memory_gives(name, partitions, tmp_path):
     settings = examples(tmp_path) if name == "examples" else case(name, tmp_path)
-    arguments = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
-    want = prepare(arguments.pop("schema"), arguments.pop("data"), **arguments)
+    want = in_memory(settings)
     prepare_to(tmp_path / "rows", settings, partitions=partitions)
     check_all(tmp_path / "rows", want)
 
