@@ -24,6 +24,8 @@ PARTITION_ROWS = 1 << 19
 """Rows of a partition at most, where memory would hold more: a kill costs no more than that."""
 BASE = 450 << 20
 """Bytes of a process that holds no rows."""
+UNPACKED, TEXT = 12.0, 4.0
+"""Bytes in memory for a byte of a packed file that is joined, and of one of text."""
 OVERHEAD = 3.0
 """Bytes of memory for each byte of a partition's columns, raw and encoded."""
 
@@ -126,6 +128,7 @@ def work(
                     f"The data of domain {name!r} is a DataFrame. Rows are prepared to a folder from files: write it "
                     "to one (`frame.to_parquet`), or call `prepare`, which holds all rows in memory."
                 )
+        _check_joins(plan, memory / jobs)
         own = readers.files(plan.source.path)
         files[name] = [_stamped(file) for file in own]
         files[name] += [_stamped(file) for join in plan.joins for file in readers.files(join.other)]
@@ -142,6 +145,21 @@ def work(
         made_of["extends"] = {"numbers": extends.numbers, "schema": extends.schema.to_dict()}
     made_of = json.loads(json.dumps(made_of))
     return Work(settings, made_of, plans, tuple(pieces), slots, rows, partitions)
+
+
+def _check_joins(plan: reading.Plan, room: float) -> None:
+    """Raises where a joined file would take more than half of the bytes that a process may have."""
+    for join in plan.joins:
+        found = readers.files(join.other)
+        size = sum(
+            stamp(file)[0] * (UNPACKED if file.suffix in (".gz", ".parquet") else TEXT) for file in found
+        )
+        if size > room / 2:
+            raise DataError(
+                f"{join.other} is joined to the rows of {plan.domain.name!r}, and every process holds it: about "
+                f"{size / 2**30:.1f} GB of the {room / 2**30:.1f} that it may have. Allow more memory or fewer jobs, "
+                "or join it to the rows' files before."
+            )
 
 
 def _stamped(file: pathlib.Path) -> list[Any]:

@@ -114,6 +114,11 @@ def case(name: str, folder: pathlib.Path) -> Settings:
         return dataclasses.replace(settings, include_ties=True)
     if kind == "others":
         return dataclasses.replace(settings, history="others")
+    if kind == "buckets":
+        tables = tuple(
+            Table(t.name, hash_buckets=7) if t.name in ("tag", "item") else t for t in rich().tables
+        )
+        return dataclasses.replace(settings, schema=Schema(rich().domains, "films", tables))
     return settings
 
 
@@ -144,6 +149,7 @@ CASES = [
     "weights, time",
     "weights, random",
     "examples",
+    pytest.param("buckets, time", marks=pytest.mark.slow),  # imports TensorFlow
 ]
 
 
@@ -223,8 +229,9 @@ def check_all(folder: pathlib.Path, want) -> None:
     )
     for feature in alone.schema.domain(target).features:
         if feature.kind != "number":
-            mapped = maps[feature.table][want.parts[target]["test"].x[feature.name]]
-            np.testing.assert_array_equal(mapped, alone.parts[target]["test"].x[feature.name])
+            found, row_of = want.parts[target]["test"].x[feature.name], maps[feature.table]
+            found = found if row_of is None else row_of[found]
+            np.testing.assert_array_equal(found, alone.parts[target]["test"].x[feature.name])
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
@@ -312,6 +319,10 @@ def test_what_is_there_is_kept_and_what_has_changed_is_said(tmp_path):
     with pytest.raises(DataError, match=r"holds 'thesis.txt' and no prepared rows"):
         prepare_to(tmp_path / "mine", settings)
     frames = {name: frame.assign(brand="x") for name, frame in logs().items()}
+    with pytest.raises(
+        DataError, match=r"brands.csv is joined to the rows of 'books', and every process holds it"
+    ):
+        prepare_to(tmp_path / "new", settings, memory=1000)
     with pytest.raises(DataError, match="is a DataFrame"):
         prepare_to(tmp_path / "new", dataclasses.replace(settings, data=frames))
 
