@@ -17,7 +17,7 @@ from cdrzoo.data.raw import factorize
 _BITS = 1126  # a unit is 2**-1126: whatever float64 holds is a whole number of units
 _SPLIT = 2.0**27 + 1  # Dekker's: the halves of a float64
 _ROWS = 1 << 24  # at once: sums of 27 bits stay exact in float64
-_PIECES = 64  # of counts, before they are added up
+_TOKENS = 1 << 16  # that lie apart before they are added up, and as many as lie together already
 
 
 @dataclasses.dataclass
@@ -92,19 +92,24 @@ class Counts:
 
     def __init__(self, parts: list[tuple[np.ndarray, np.ndarray]] | None = None) -> None:
         self.parts = parts or []
+        self.together = 0
 
     def add(self, tokens: np.ndarray, weights: np.ndarray | None = None) -> None:
         """Adds ids [n], each `weights` times (default once)."""
         codes, distinct = factorize(tokens)
         self.parts.append((distinct, np.bincount(codes, weights, minlength=len(distinct)).astype(np.int64)))
-        if len(self.parts) > _PIECES:
-            self.parts = [self.merged()]
+        self._gather()
 
     def merge(self, other: Counts) -> None:
         """Adds what another has seen."""
         self.parts += other.parts
-        if len(self.parts) > _PIECES:
+        self._gather()
+
+    def _gather(self) -> None:
+        """Adds pieces up before they take much more room than their sum."""
+        if sum(len(tokens) for tokens, _ in self.parts) > 2 * self.together + _TOKENS:
             self.parts = [self.merged()]
+            self.together = len(self.parts[0][0])
 
     def merged(self) -> tuple[np.ndarray, np.ndarray]:
         """Distinct ids, and how often each was seen."""
