@@ -82,7 +82,7 @@ def cluster(tmp_path):
         "--cores",
         "1",
         "--memory",
-        "700m",
+        "1500m",
         "--webui-port",
         "0",
     )
