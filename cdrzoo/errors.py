@@ -211,5 +211,5 @@ def check_known(what: str, given: Any, allowed: Iterable[str], error: type[Input
         raise error(f"{what} must be a mapping with {', '.join(allowed)}. Received: {shown(given)}.")
     for key in given:
         if key not in allowed:
-            hint = did_you_mean(key, allowed) or f"It knows: {', '.join(allowed)}."
+            hint = did_you_mean(key, allowed) or f"It knows: {', '.join(allowed) or 'nothing'}."
             raise error(f"{what} has an unknown entry {shown(key)}. {hint}")

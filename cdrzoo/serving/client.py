@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
@@ -81,6 +82,9 @@ class Client:
         for name, value in (("timeout", timeout), ("rows", rows)):
             if not value > 0:
                 raise InputError(f"`{name}` must be above 0. Received: {shown(value)}.")
+        port = re.search(r":([0-9]{1,9})/?$", address)
+        if port and int(port[1]) > 65535:
+            raise InputError(f"`address` must have a port of at most 65535. Received: {shown(address)}.")
         transport = _Rest if address.startswith(("http://", "https://")) else _Grpc
         self._transport: _Rest | _Grpc = transport(address, model, version, label)
         self.model = model
@@ -330,6 +334,10 @@ _AT_FAULT = (
 )
 
 
+def _plain(error: Exception) -> str:
+    return re.sub(r"\[Errno [0-9]+\] ", "", str(error))
+
+
 class _Rest:
     """A pool of connections; calls may come from several threads."""
 
@@ -370,11 +378,11 @@ class _Rest:
                 method, self.path + what, body=body, headers=headers, timeout=urllib3.Timeout(total=seconds)
             )
         except urllib3.exceptions.NewConnectionError as error:  # which some versions count as a timeout
-            raise ConnectionError(f"{self.path} cannot be reached: {error}") from None
+            raise ConnectionError(f"{self.path} cannot be reached: {_plain(error)}") from None
         except urllib3.exceptions.TimeoutError as error:
             raise TimeoutError(f"No answer within the time given: {error}") from None
         except urllib3.exceptions.HTTPError as error:
-            raise ConnectionError(f"{self.path} cannot be reached: {error}") from None
+            raise ConnectionError(f"{self.path} cannot be reached: {_plain(error)}") from None
         try:
             answer = json.loads(response.data)
         except ValueError:
