@@ -57,7 +57,7 @@ def _transfer(arguments: argparse.Namespace) -> None:
         seeds=arguments.seeds,
         by=[*arguments.by, *arguments.slices],
         strict=arguments.strict,
-        verbose=1 if sys.stdout.isatty() else 0,
+        verbose="lines" if sys.stdout.isatty() else 0,
     )
     print(found)
     _report(argparse.Namespace(folder=arguments.out, out=None))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from cdrzoo.cli.common import (
@@ -16,7 +15,6 @@ from cdrzoo.cli.common import (
     check_config,
     command,
     path,
-    print_metrics,
     start_tensorflow,
 )
 from cdrzoo.errors import InputError
@@ -71,16 +69,17 @@ def _train(arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
         overwrite=arguments.overwrite,
         strict=arguments.strict,
-        verbose=0 if arguments.json else 1 if sys.stdout.isatty() else 2,
+        verbose=0 if arguments.json else "lines",
     )
     if arguments.json:
         print(json.dumps({"folder": str(run.folder), **run.metrics}))
         return
+    from cdrzoo.cli.measured import table
+
     _print_training(run.metrics)
-    print_metrics(
-        run.metrics["test"], f"test rows of {run.config.schema.target}, epoch {run.metrics['best_epoch']}"
-    )
-    print(f"Run: {run.folder}")
+    print(f"test rows of {run.config.schema.target}, epoch {run.metrics['best_epoch']}:\n")
+    print(table(run, "test", run.metrics["test"]))
+    print(f"\nRun: {run.folder}. Next: cdrzoo transfer, cdrzoo export.")
 
 
 def _print_training(result: dict[str, Any]) -> None:
@@ -120,4 +119,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(metrics))
         return
-    print_metrics(metrics, f"{arguments.part} rows of {run.config.schema.target}")
+    from cdrzoo.cli.measured import table
+
+    print(f"{arguments.part} rows of {run.config.schema.target}:\n")
+    print(table(run, arguments.part, metrics))

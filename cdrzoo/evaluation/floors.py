@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ STRENGTH = 5.0
 """A mean over n rows is drawn to its prior as if it had been seen in so many rows more."""
 
 
-def floors(prepared: Prepared) -> dict[str, dict[str, float]]:
+def floors(prepared: Prepared, groups: Mapping[str, np.ndarray] | None = None) -> dict[str, dict[str, float]]:
     """Metrics of the test rows for simple predictors, each the sum of a mean and offsets of training rows.
 
     - for ratings, `target mean`: the mean of the target's rows;
@@ -25,13 +25,17 @@ def floors(prepared: Prepared) -> dict[str, dict[str, float]]:
 
     Rows without items or users have no such means: what rests on them is left out. Sums are clipped to [0, 1] for
     clicks.
+
+    Args:
+        prepared: the rows.
+        groups: booleans of test rows by name, for metrics by group as well (see `metrics.evaluate`).
     """
     target = prepared.schema.target_domain
     part, test = prepared.parts[target.name]["test"], prepared.keys(target.name, "test")
     labels = part.y[:, 0]
     clip = (0.0, 1.0) if target.task == "click" else (None, None)
     return {
-        name: metrics.evaluate(labels, score.clip(*clip).to_numpy(), target.task, users=part.user)
+        name: metrics.evaluate(labels, score.clip(*clip).to_numpy(), target.task, part.user, groups)
         for name, score in _scores(prepared, test).items()
     }
 

@@ -30,6 +30,7 @@ from cdrzoo.training.folders import (
 )
 from cdrzoo.training.looks import counted, looks
 from cdrzoo.training.measuring import EVALUATION_ROWS, Fitted, summary
+from cdrzoo.training.progress import EpochLines
 
 HISTOGRAM_ROWS = 1024
 """Rows whose weights are logged: of each source the selector's, of the target what a report draws."""
@@ -180,8 +181,13 @@ def fit(
         if verbose:
             print(models.card(config.model).title)
         begin = time.perf_counter()
+        said = [_epoch_lines(training.epochs, steps)] if verbose == "lines" else []
         history = model.fit(
-            rows, epochs=training.epochs, callbacks=[*steps, resume], verbose=verbose, shuffle=False
+            rows,
+            epochs=training.epochs,
+            callbacks=[*steps, resume, *said],
+            verbose=0 if said else verbose,
+            shuffle=False,
         )
         seconds = time.perf_counter() - begin
         watched = np.asarray(history.history[chosen_by], dtype="float64")
@@ -193,6 +199,10 @@ def fit(
         chosen = int((np.nanargmax if metrics.better(chosen_by) == "max" else np.nanargmin)(watched))
         _load_best(model, folder)
     return Fitted(model, history.history, chosen, seconds, reported)
+
+
+def _epoch_lines(epochs: int, steps: Sequence[keras.callbacks.Callback]) -> keras.callbacks.Callback:
+    return EpochLines(epochs, next(each for each in steps if isinstance(each, callbacks.KeepBest)))
 
 
 def _load_best(model: Any, folder: pathlib.Path) -> None:

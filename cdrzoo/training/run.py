@@ -244,14 +244,13 @@ def train(
             `None`, or that one); it ends as if it had not been stopped.
         overwrite: discard the run in the folder.
         strict: whether a warning about the rows is an error (see `cdrzoo.data.quality.warnings_of`).
-        verbose: as of Keras's `fit`.
+        verbose: as of Keras's `fit`, or `lines`: a line per epoch.
 
     Raises:
         InputError: before any long work, when the input is at fault or the folder is taken.
     """
     folder = pathlib.Path(folder)
-    made = [each for each in callbacks if isinstance(each, keras.callbacks.Callback)]
-    named = [each for each in callbacks if not isinstance(each, keras.callbacks.Callback)]
+    made, named = _apart(callbacks)
     config = _configuration(config, folder, resume, settings).with_callbacks(named)
     check_model(config)
     described = dump_yaml(config.to_dict())
@@ -271,7 +270,15 @@ def train(
         # A few raw rows go along, so that an export can be warmed up and proven without the data.
         prepared.frame(prepared.schema.target, "test", EXAMPLE_ROWS).to_parquet(folder / "examples.parquet")
         keep(fitted, measuring.summary(config, prepared, fitted), folder)
-    return Run(folder)
+    run = Run(folder)
+    run.rows = prepared  # else they would be read again
+    return run
+
+
+def _apart(callbacks: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Callbacks that are made already, and those that are named."""
+    made = [each for each in callbacks if isinstance(each, keras.callbacks.Callback)]
+    return made, [each for each in callbacks if not isinstance(each, keras.callbacks.Callback)]
 
 
 def _look(config: RunConfig, prepared: data.Prepared, strict: bool, verbose: int | str) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -73,7 +74,11 @@ def test_a_run_folder_holds_everything(run):
 def test_evaluate_gives_what_training_reported(run, capsys):
     assert cli.main(["evaluate", str(run)]) == 0
     reported = json.loads((run / "metrics.json").read_text())["test"]["auc"]
-    assert f"{reported:.6f}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert re.search(rf"^  auc +{reported:.4f} ", out, re.M)
+    assert re.search(r"^  rows +[0-9,]+ ", out, re.M) and "auc of the item mean" in out
+    assert cli.main(["evaluate", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["auc"] == pytest.approx(reported, abs=1e-6)
 
 
 def test_brackets_keep_the_values_of_an_entry_together():
@@ -204,7 +209,7 @@ def test_a_run_of_two_stages_reports_both_and_is_served(two_stages, tmp_path, ca
         "model.keras",
     ]
     assert cli.main(["evaluate", str(two_stages)]) == 0
-    assert f"{metrics['test']['auc']:.6f}" in capsys.readouterr().out
+    assert f"{metrics['test']['auc']:.4f}" in capsys.readouterr().out
     assert cli.main(["export", str(two_stages), "--to", str(tmp_path / "films")]) == 0
     assert cli.main(["verify", str(tmp_path / "films/1"), "--run", str(two_stages)]) == 0
     rows = tmp_path / "rows.parquet"
@@ -383,7 +388,7 @@ def test_a_trained_model_is_finetuned_to_a_new_domain(new_domain, finetuned, cap
 def test_a_finetuned_run_is_evaluated_and_served(finetuned, tmp_path, capsys):
     assert cli.main(["evaluate", str(finetuned)]) == 0
     reported = json.loads((finetuned / "metrics.json").read_text())
-    assert f"{reported['test']['auc']:.6f}" in capsys.readouterr().out
+    assert f"{reported['test']['auc']:.4f}" in capsys.readouterr().out
     assert cli.main(["export", str(finetuned), "--to", str(tmp_path / "comics")]) == 0
     assert cli.main(["verify", str(tmp_path / "comics/1"), "--run", str(finetuned)]) == 0
     rows = tmp_path / "rows.parquet"
@@ -734,3 +739,14 @@ def test_a_reader_that_leaves_early_sees_no_traceback(argument, monkeypatch):
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_training_says_a_line_per_epoch_and_a_table_that_fit_a_screen(demo, tmp_path, capsys):
+    assert cli.main(["train", str(demo / "run.yaml"), "--out", str(tmp_path / "said"), *FAST]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    epochs = [line for line in lines if line.startswith("epoch ")]
+    assert len(epochs) == 2 and all("val" in line and "auc 0." in line for line in epochs)
+    best = json.loads((tmp_path / "said/metrics.json").read_text())["best_epoch"]
+    assert epochs[best - 1].endswith("  best")
+    assert max(map(len, lines)) <= 100
+    assert any(line.split()[:2] == ["all", "cold"] for line in lines)

@@ -76,8 +76,9 @@ def test_a_run_reports_groups_by_columns(run):
 def test_evaluate_takes_further_columns(run, capsys):
     assert cli.main(["evaluate", str(run), "--slices", "price,age"]) == 0
     out = capsys.readouterr().out
-    assert "auc@site_category=news" in out and "auc@age=none of your business" in out
-    assert len(re.findall(r"auc@price=(?:up to|above|0\.\d+ to) ", out)) == 4  # quarters
+    assert "  site_category=news" in out and "  age=none of your business" in out
+    assert len(re.findall(r" price=(?:up to|above|0\.\d+ to) ", out)) == 4  # quarters
+    assert max(map(len, out.splitlines())) <= 100
     assert "gauc" not in out and "cold" not in out
     assert cli.main(["evaluate", str(run), "--slices", "huor"]) == 2
     assert (

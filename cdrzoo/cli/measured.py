@@ -1,0 +1,68 @@
+"""Metrics as a table: a row a metric, a column a slice, and what simple means reach beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cdrzoo.evaluation.floors import floors
+from cdrzoo.schema.overview import Block, as_text
+from cdrzoo.training import groups
+
+if TYPE_CHECKING:
+    from cdrzoo.training.run import Run
+
+WIDTH, CELL = 100, 6
+"""Characters of a line, and of a number, at most."""
+
+
+def table(run: Run, part: str, metrics: dict[str, float]) -> str:
+    """The metrics of a part's rows by slice, below how many rows there are; of the test the floors by the first metric.
+
+    Args:
+        run: the run.
+        part: `test` or `valid`.
+        metrics: of these rows, by `name` and `name@slice`.
+    """
+    prepared = run.rows
+    target = prepared.schema.target
+    labels = prepared.parts[target][part].y[:, 0]
+    masks = groups.of_rows(prepared, part)
+    names = [name for name in metrics if "@" not in name]
+    rows = {
+        "rows": {"": f"{len(labels):,}", **{name: f"{int(mask.sum()):,}" for name, mask in masks.items()}}
+    }
+    if prepared.schema.target_domain.task == "click":
+        clicks = {name: f"{int(labels[mask].sum()):,}" for name, mask in masks.items()}
+        rows["clicks"] = {"": f"{int(labels.sum()):,}", **clicks}
+    rows |= {name: _cells(metrics, name) for name in names}
+    if part == "test":
+        simple = floors(prepared, masks)
+        rows |= {f"{names[0]} of the {floor}": _cells(found, names[0]) for floor, found in simple.items()}
+    return "\n\n".join(
+        as_text(
+            [Block("", ["", "all", *some], [[name, *_of(cells, "", *some)] for name, cells in rows.items()])]
+        )
+        for some in _side_by_side(list(masks), max(map(len, rows)))
+    )
+
+
+def _side_by_side(slices: list[str], name: int) -> list[list[str]]:
+    """The slices in tables of at most `WIDTH` characters, where the names of rows have so many."""
+    tables: list[list[str]] = [[]]
+    room = start = WIDTH - name - len("  all     ") - 2
+    for each in slices:
+        room -= (wide := max(len(each), CELL) + 2)
+        if room < 0 and tables[-1]:
+            tables.append([])
+            room = start - wide
+        tables[-1].append(each)
+    return tables
+
+
+def _cells(metrics: dict[str, float], name: str) -> dict[str, str]:
+    found = {key.partition("@")[2]: value for key, value in metrics.items() if key.partition("@")[0] == name}
+    return {key: "-" if value != value else f"{value:.4f}" for key, value in found.items()}
+
+
+def _of(cells: dict[str, str], *slices: str) -> list[str]:
+    return [cells.get(name, "") for name in slices]
