@@ -47,11 +47,11 @@ class EpochLines(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs = logs or {}
-        found = {
-            name[4:]: value for name, value in logs.items() if name.startswith("val_") and "@" not in name
-        }
-        line = f"{self.place} {time.monotonic() - self.begun:7.1f} s  loss {logs.get('loss', float('nan')):7.4f}  valid"
-        line += "".join(f"  {name} {value:.4f}" for name, value in found.items())
+        line = f"{self.place} {time.monotonic() - self.begun:6.1f} s  loss {logs.get('loss', float('nan')):7.4f}  valid "
         best = "  best" if logs.get(self.keep.monitor) == self.keep.best else ""
+        for name, value in logs.items():
+            said = f" {name[4:]} {value:.4f}"
+            if name.startswith("val_") and "@" not in name and len(line + said + best) <= WIDTH:
+                line += f"{said} "
         clear = "\r\x1b[K" if sys.stdout.isatty() else ""
-        print(clear + line[: WIDTH - len(best)] + best, flush=True)
+        print(clear + line.rstrip() + best, flush=True)
