@@ -47,7 +47,8 @@ class EpochLines(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs = logs or {}
-        line = f"{self.place} {time.monotonic() - self.begun:6.1f} s  loss {logs.get('loss', float('nan')):7.4f}  valid "
+        seconds, loss = time.monotonic() - self.begun, logs.get("loss", float("nan"))
+        line = f"{self.place} {seconds:6.1f} s  loss {loss:7.4f}  valid"
         best = "  best" if logs.get(self.keep.monitor) == self.keep.best else ""
         for name, value in logs.items():
             said = f" {name[4:]} {value:.4f}"
