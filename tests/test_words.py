@@ -30,6 +30,7 @@ def pages() -> list[pathlib.Path]:
 def plain(text: str) -> str:
     """Without what Markdown adds: of a link its text; a piece of code or a number is one word."""
     text = re.sub(r"<!--.*?-->|^---\n.*?\n---\n", "", text, flags=re.S)
+    text = re.sub(r"^:::.*\n(?:    .*\n)*", "", text, flags=re.M)  # an entry of the API
     text = re.sub(r"!?\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])", r"\1", text)
     text = re.sub(r"`+[^`]+`+", "Code", text)
     text = re.sub(r"<https?:[^>]*>", "link", text)
