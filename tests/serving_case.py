@@ -14,6 +14,7 @@ from cdrzoo.schema import Domain, Feature, Schema, Table
 def make_schema(task: str = "click") -> Schema:
     user = Feature("user", "id", "user", table="user")
     seen = Feature("seen", "ids", "history", table="film", length=4, of="films")
+    book = Feature("book", "id", "item", dtype="int64", table="book")
     read = Feature("read", "ids", "history", dtype="int64", table="book", length=3, of="books")
     return Schema(
         target="films",
@@ -25,7 +26,11 @@ def make_schema(task: str = "click") -> Schema:
             Table("device", hash_buckets=5),
         ),
         domains=(
-            Domain("books", (user, Feature("book", "id", "item", dtype="int64", table="book"), seen, read)),
+            Domain(
+                "books",
+                (user, book, seen, read),
+                item="book",
+            ),
             Domain(
                 "films",
                 (
@@ -39,6 +44,7 @@ def make_schema(task: str = "click") -> Schema:
                     read,
                 ),
                 task=task,
+                item="film id",
             ),
         ),
     )

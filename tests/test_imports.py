@@ -13,11 +13,23 @@ import pytest
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 
 # A part may import itself and what stands behind it here, nothing else. Imports thus go downwards only.
-BASE = {"errors", "lazy", "documents", "files", "schema", "replicas", "losses", "metrics", "optimizers"}
+BASE = {
+    "errors",
+    "lazy",
+    "documents",
+    "files",
+    "memory",
+    "schema",
+    "replicas",
+    "losses",
+    "metrics",
+    "optimizers",
+}
 FLOORS = {
     "lazy": set(),
     "errors": set(),
     "files": {"errors"},
+    "memory": {"errors"},
     "documents": {"errors"},
     "schema": {"errors", "documents", "lazy"},
     "replicas": set(),
@@ -41,7 +53,7 @@ FLOORS["__main__"] = set(FLOORS)
 FRONT = {"cdrzoo"}
 
 # What several models are made from; else a model reads without another model's file.
-COMMON = ("base", "new_domain", "stages")
+COMMON = ("arguments", "base", "new_domain", "stages")
 
 # The core knows nothing of the pipeline that runs it.
 PIPELINE = {

@@ -242,6 +242,30 @@ def test_the_key_of_a_user_is_named_or_there_is_none(features, given, key):
     assert written.get("user", "-") == (key if key or "user" in given and USER in features else "-")
 
 
+GENRE = Feature("genre", "id", "item", table="genre")
+ITEM = Feature("item", "id", "item", table="film", column="film_id")
+
+
+@pytest.mark.parametrize(
+    ("features", "given", "key"),
+    [
+        ((GENRE, ITEM), {}, "film_id"),
+        ((GENRE,), {}, None),
+        ((GENRE, dataclasses.replace(ITEM, name="film")), {}, None),
+        ((GENRE,), {"item": "film_id"}, "film_id"),
+        ((GENRE, ITEM), {"item": None}, None),
+    ],
+)
+def test_the_key_of_an_item_is_named_or_there_is_none(features, given, key):
+    """A genre that stood first was taken for the item: negatives, floors and what is ranked were of genres."""
+    tables = tuple(Table(name) for name in sorted({feature.table for feature in features}))
+    schema = Schema((Domain("films", features, **given),), "films", tables)
+    for each in (schema, Schema.from_dict(schema.to_dict()), schema.with_means({"films": 0.5})):
+        assert each.target_domain.item == key
+    written = schema.to_dict()["domains"]["films"]
+    assert written.get("item", "-") == (key if key or "item" in given else "-")
+
+
 def test_a_key_is_the_name_of_a_column():
     with pytest.raises(
         SchemaError, match="`user` of domain 'films' must be the name of the column.*Received: 5"

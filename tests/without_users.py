@@ -40,7 +40,7 @@ def write(folder: pathlib.Path, rows: int = 3000) -> dict[str, Any]:
     schema = {
         "target": "app",
         "tables": {name: {} for name in ("site_category", "age", "ad")},
-        "domains": {name: {"label": "click", "features": FEATURES} for name in ("web", "app")},
+        "domains": {name: {"label": "click", "item": "ad", "features": FEATURES} for name in ("web", "app")},
     }
     run = {
         "schema": schema,

@@ -204,7 +204,7 @@ def warnings_of(schema: Schema, logs: Mapping[str, Log], split: Split | None = N
     """
     found = values_of(schema, logs)
     for log in logs.values():
-        found += _users(log)
+        found += _keys(log)
     found += [*_in_vain(schema, logs), *_apart(schema, logs)]
     return found if split is None else [*found, *_missed(schema, logs, split), *small(schema, split)]
 
@@ -292,9 +292,16 @@ def _separators(log: Log, where: str, values: Ragged) -> Iterator[str]:
         )
 
 
-def _users(log: Log) -> Iterator[str]:
-    """A key of users that is none, and one that nobody has named."""
+def _keys(log: Log) -> Iterator[str]:
+    """Keys that nobody has named, and one of users that is none."""
     name, rows = log.domain.name, len(log)
+    if log.item is None:
+        ids = [f.column for f in log.domain.with_role("item") if f.kind == "id"]
+        for column in [each for each in ids if not _few(log.columns[each])][:1]:
+            yield (
+                f"{name} has no key of items, so what rests on items (floors, rows of an item) is left out. If "
+                f"{column!r} is the key, set `item: {column}` in the domain."
+            )
     if log.user is None:
         for feature in log.domain.with_role("user"):
             named = any(_NAMED.search(each.lower()) for each in (feature.name, str(feature.column)))
@@ -343,7 +350,7 @@ def _in_vain(schema: Schema, logs: Mapping[str, Log]) -> Iterator[str]:
         found = distinct_ids(schema, table.name, logs)
         for one, two in itertools.combinations(found, 2):
             if not _common(found[one], found[two]):
-                said |= {(one, two)} if table.name in _tables_of_users(schema) else set()
+                said |= {(one, two)} if table.name in _tables_of_keys(schema) else set()
                 yield (
                     f"table {table.name!r}: {one} and {two} share it, and no id. {one} has {found[one][0]!r}, {two} "
                     f"{found[two][0]!r}: check that both are written alike, or give each its own table."
@@ -378,7 +385,7 @@ def _common(one: np.ndarray, two: np.ndarray) -> bool:
     return not set(one.tolist()).isdisjoint(two.tolist())
 
 
-def _tables_of_users(schema: Schema) -> set[str | None]:
+def _tables_of_keys(schema: Schema) -> set[str | None]:
     return {f.table for d in schema.domains for f in d.features if f.column == d.user}
 
 

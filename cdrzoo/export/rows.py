@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from cdrzoo.errors import DataError, shown
-from cdrzoo.schema import Feature, Reading
+from cdrzoo.schema import Domain, Feature, Reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,9 +47,11 @@ def rank_inputs(
     return {**chosen, "k": np.array(k, np.int32)}
 
 
-def item_key(features: Iterable[Feature]) -> Feature | None:
-    """The first id of role item: what `rank` calls a candidate by."""
-    return next((f for f in features if f.role == "item" and f.kind == "id"), None)
+def item_key(features: Iterable[Feature], domain: Domain) -> Feature | None:
+    """The feature that is the key of the domain's items: what `rank` calls a candidate by."""
+    return next(
+        (f for f in features if f.role == "item" and f.kind == "id" and f.column == domain.item), None
+    )
 
 
 def parse_examples(examples: tf.Tensor, features: Iterable[Feature]) -> dict[str, tf.Tensor]:

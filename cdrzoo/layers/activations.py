@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from cdrzoo import replicas
+from cdrzoo.errors import InputError, shown
 
 
 @ops.custom_gradient
@@ -113,4 +114,12 @@ class Dice(keras.layers.Layer):
 
 def activation(name: Any, dtype: Any = None) -> keras.layers.Layer:
     """The layer of an activation: `"dice"`, or anything that `keras.activations.get` knows."""
-    return Dice(dtype=dtype) if name == "dice" else keras.layers.Activation(name, dtype=dtype)
+    if name == "dice":
+        return Dice(dtype=dtype)
+    try:
+        return keras.layers.Activation(name, dtype=dtype)
+    except ValueError:
+        raise InputError(
+            "An activation must be 'dice' or one that Keras knows, such as 'relu', 'gelu' or 'linear'. "
+            f"Received: {shown(name)}."
+        ) from None

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from cdrzoo.errors import SchemaError, shown
+from cdrzoo.errors import InputError, SchemaError, shown
 from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.pooling import TargetAttention, masked_mean
 from cdrzoo.schema import PADDING, Domain, Feature, Schema
@@ -46,7 +46,7 @@ class FieldVectors(keras.layers.Layer):
     def __init__(self, schema, domain: str, pooling: str = "mean", attention_units=(80, 40), **kwargs):
         super().__init__(**kwargs)
         if pooling not in ("mean", "attention"):
-            raise ValueError(f"`pooling` must be 'mean' or 'attention'. Received: {shown(pooling)}.")
+            raise InputError(f"`pooling` must be 'mean' or 'attention'. Received: {shown(pooling)}.")
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         self.domain = domain
         self.pooling = pooling

@@ -40,7 +40,7 @@ def key(domain: Domain, role: str) -> Feature:
             return feature
     raise SchemaError(
         f"A factorisation needs to know who and what: domain {domain.name!r} lists no id feature of role {role} that "
-        f"is its key ({role}: {column!r}). Add one."
+        f"is its key. Received: {role}: {column or 'null'}. Add one, called {role!r} or named by `{role}: COLUMN`."
     )
 
 

@@ -17,6 +17,7 @@ from typing_extensions import Unpack
 from cdrzoo import replicas
 from cdrzoo.errors import InputError, SchemaError, shown
 from cdrzoo.losses import Terms, check_by_domain, prior_correction, rows_of, score
+from cdrzoo.models.arguments import check_arguments, check_tables, signature
 from cdrzoo.optimizers import LossScaleOptimizer
 from cdrzoo.schema import Feature, Schema
 
@@ -55,6 +56,8 @@ class CrossDomainModel(keras.Model):
             counts alike, whatever its domain).
         auxiliary_weights: `{name: weight}` of the terms of `auxiliary_losses` in the loss; default 1 each. A term of
             weight 0 is logged and nothing else.
+        may_be_empty: arguments that list widths of hidden layers, of which `()`, none, is meant: those of a small part
+            that has a last layer of its own.
 
     Args:
         schema: the domains and tables, with the rows of every table filled in (`encoder.schema`).
@@ -71,6 +74,20 @@ class CrossDomainModel(keras.Model):
 
     weighting = "domains"
     auxiliary_weights: Mapping[str, float] = {}
+    may_be_empty: Sequence[str] = (
+        "tower_units",
+        "aux_units",
+        "domain_units",
+        "selector_units",
+        "encoder_units",
+    )
+
+    def __new__(cls, *args, **kwargs):
+        if not getattr(_reading, "file", False):
+            parameters = signature(cls.__init__)
+            given = dict(zip(list(parameters)[1:], args), **kwargs)
+            check_arguments(cls.__name__, cls, parameters, given)
+        return super().__new__(cls, *args, **kwargs)
 
     def __init__(self, schema: SchemaLike, **kwargs: Unpack[ModelOptions]):
         policy, own = keras.config.dtype_policy(), keras.dtype_policies.get(kwargs.get("dtype"))
@@ -88,6 +105,7 @@ class CrossDomainModel(keras.Model):
                     f"The number of rows of table {table.name!r} is not known yet. Give the model the schema of an "
                     "adapted encoder (`encoder.schema`), or set `rows` of every table."
                 )
+        check_tables(self.schema)
 
     def check_sources(self, method: str) -> None:
         """A `SchemaError` where there is no source to transfer from."""
@@ -102,6 +120,15 @@ class CrossDomainModel(keras.Model):
             raise SchemaError(
                 f"{method} attends to what a user did before, but domain {self.schema.target!r} lists no history. Add "
                 "one (role: history, of: DOMAIN), or choose another model, such as dnn."
+            )
+
+    def check_common(self, method: str) -> None:
+        """A `SchemaError` where the domains list no feature of one name; with files as `check_histories`."""
+        if not self.schema.shared_features() and not getattr(_reading, "file", False):
+            raise SchemaError(
+                f"{method} learns what the rows of all domains have in common, but "
+                f"{', '.join(repr(d.name) for d in self.schema.domains)} list no feature of one name. Give what means "
+                "the same in all of them (the user) one name, or choose another model, such as dann."
             )
 
     def check_shared_users(self, method: str) -> None:
@@ -401,12 +428,6 @@ class PriorCorrected(CrossDomainModel):
 
     def served(self, scores):
         return prior_correction(scores, self.negatives_kept)
-
-
-def check_layers(name: str, units: Sequence[int]) -> None:
-    """Raises an `InputError` where a network whose last hidden layer is read is to have none."""
-    if not units:
-        raise InputError(f"`{name}` must name at least one hidden layer. Received: {shown(units)}.")
 
 
 def placeholder_rows(schema: Schema, rows: int = 2) -> dict[str, dict[str, Any]]:

@@ -43,7 +43,7 @@ class CCTL(CrossDomainModel):
         units: hidden layers of a tower; default `(256, 128, 32)` (section 3.1.3).
         pooling: how a tower reads histories, `"attention"` (DIN; default) or `"mean"`.
         align: `False` leaves SAN out, for domains with the same features (section 2.4.1).
-        selector_units: hidden layers of the selector; default `(64, 32)`.
+        selector_units: hidden layers of the selector; default `(64, 32)`; `()`: none.
         selector_mode: `"log_weight"` (eq. 9; default), `"bernoulli"` (rows are drawn) or `"none"` (p = 1: without IFN).
         selector_learning_rate: of the selector's Adam; default 0.001.
         alpha: multiplies it, in [0, 1]; default 1. 0: the selector never moves (Figure 5b).

@@ -50,7 +50,7 @@ class DACDR(Extensible):
         share_attention: `True`: the sequences of a target share their projections; their tables must have one width.
         own_history: `True` also reads the target's own histories as sequences. Not in the paper, whose users are new
             there; a help where many are not.
-        encoder_units: hidden layers of g; default `(64,)`. Its output is linear, `width` wide.
+        encoder_units: hidden layers of g; default `(64,)`; `()`: none. Its output is linear, `width` wide.
         units: hidden layers of h; default `(256, 128, 64)`.
         dropout: share of each layer of g and h that is dropped in training; default 0.
         finetune: the one target whose own part is trained, all else being frozen; `for_new_domain` sets it. Default

@@ -101,7 +101,7 @@ class DADIN(CrossDomainModel):
         domain_weight: float = 1.0,
         class_weight: float = 1.0,
         alpha: float = 0.5,
-        threshold: float = 0.5,
+        threshold: float | str = 0.5,
         reversal: float = 1.0,
         reversal_warmup: int = 0,
         stable: bool = True,

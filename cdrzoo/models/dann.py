@@ -9,7 +9,7 @@ from typing_extensions import Unpack
 
 from cdrzoo.layers import MLP, DomainAlignment, RowVectors
 from cdrzoo.layers.towers import head
-from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, check_layers
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -34,8 +34,8 @@ class DANN(CrossDomainModel):
     Args:
         schema: the schema; two or more domains.
         units: hidden layers of G_f; default `(256, 128)`.
-        tower_units: hidden layers of G_y; default `(32,)`: together the network of `DNN`.
-        domain_units: hidden layers of G_d; default `(64,)`.
+        tower_units: hidden layers of G_y; `()`: none; default `(32,)`: together the network of `DNN`.
+        domain_units: hidden layers of G_d; default `(64,)`; `()`: none.
         reversal: the largest lambda; default 1.
         reversal_warmup: training steps over which lambda rises to it, as 2 / (1 + exp(-10 p)) - 1 with p from 0 to 1;
             default 1000. The paper's p is the progress of the whole training, which a model does not know.
@@ -80,7 +80,6 @@ class DANN(CrossDomainModel):
     ):
         super().__init__(schema, **kwargs)
         self.check_sources("DANN")
-        check_layers("units", units)
         self.units = units
         self.tower_units = tower_units
         self.domain_units = domain_units

@@ -7,7 +7,7 @@ from typing_extensions import Unpack
 
 from cdrzoo.layers import MLP, RowVectors
 from cdrzoo.layers.towers import head
-from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, check_layers
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -59,7 +59,6 @@ class DIN(CrossDomainModel):
     ):
         super().__init__(schema, **kwargs)
         self.check_histories("DIN")
-        check_layers("attention_units", attention_units)
         self.units = units
         self.attention_units = attention_units
         self.dropout = dropout

@@ -14,7 +14,7 @@ from cdrzoo.layers.entities import side_by_side
 from cdrzoo.layers.pairs import cosine
 from cdrzoo.layers.towers import towers
 from cdrzoo.losses import row_weights, weighted_mean
-from cdrzoo.models.base import ModelOptions, PriorCorrected, SchemaLike, Units, check_layers
+from cdrzoo.models.base import ModelOptions, PriorCorrected, SchemaLike, Units
 
 POLARISED: dict[str, Any] = {"cosine": lambda cosine: cosine, "abs": ops.abs, "square": ops.square}
 
@@ -36,7 +36,7 @@ class MEM(PriorCorrected):
     Args:
         schema: the schema; two or more domains.
         expert_units: hidden layers of every extractor; the last is the width of the knowledge. Default `(1024, 512)`.
-        tower_units: hidden layers of a tower; default `(64,)`.
+        tower_units: hidden layers of a tower; default `(64,)`; `()`: none.
         align_units: width of HFA's output; default 64.
         levels, shared_experts, specific_experts: of the PLE; default 1 each.
         pooling: of histories, `"attention"` (default) or `"mean"`.
@@ -98,7 +98,7 @@ class MEM(PriorCorrected):
         super().__init__(schema, **kwargs)
         self.correct_prior(negatives_kept)
         self.check_sources("MKT")
-        check_layers("expert_units", expert_units)
+        self.check_common("MEM")
         self.expert_units, self.tower_units, self.align_units = expert_units, tower_units, align_units
         self.levels, self.shared_experts, self.specific_experts = levels, shared_experts, specific_experts
         self.pooling, self.hfa, self.cross, self.cross_layers = pooling, hfa, cross, cross_layers

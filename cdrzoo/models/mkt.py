@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 from cdrzoo.layers import GLU, MLP, EntityVectors
 from cdrzoo.layers.entities import side_by_side
 from cdrzoo.layers.towers import head
-from cdrzoo.models.base import CrossDomainModel, ModelOptions, PriorCorrected, SchemaLike, Units, check_layers
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, PriorCorrected, SchemaLike, Units
 from cdrzoo.models.stages import SecondStage, frozen
 
 
@@ -36,7 +36,7 @@ class MKT(PriorCorrected, SecondStage):
         schema: the schema of the first stage. Another of its domains may be the target.
         pretrained: a trained `MEM`.
         units: hidden layers up to g; default `(1024, 512)`.
-        tower_units: hidden layers after it; default `(64,)`.
+        tower_units: hidden layers after it; default `(64,)`; `()`: none.
         pooling: of histories, `"attention"` (default) or `"mean"`.
         train_embeddings: `True` leaves the tables of the first stage trainable (section 3.1).
         warm_start: `True` starts this model's tables as copies of the first stage's.
@@ -82,7 +82,6 @@ class MKT(PriorCorrected, SecondStage):
         super().__init__(schema, **kwargs)
         self.correct_prior(negatives_kept)
         self.check_first_stage(pretrained, "MEM")
-        check_layers("units", units)
         self.pretrained = frozen(pretrained)
         self.units, self.tower_units, self.pooling = units, tower_units, pooling
         self.train_embeddings, self.warm_start, self.dropout = train_embeddings, warm_start, dropout

@@ -25,7 +25,7 @@ class MMoE(CrossDomainModel):
         schema: the schema.
         expert_units: hidden layers of an expert; default `(256, 128)`.
         experts: their number; default 3 (Guan et al., 2024, who compare with it).
-        tower_units: hidden layers of a tower; default `(32,)`.
+        tower_units: hidden layers of a tower; default `(32,)`; `()`: none.
         pooling: of histories, `"mean"` (default) or `"attention"` (DIN's, of each domain).
         dropout: share of each hidden layer that is dropped in training; default 0.
 

@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, SlotConcat
 from cdrzoo.layers.towers import first_output
-from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, check_layers
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 from cdrzoo.schema import Schema
 
 
@@ -66,7 +66,6 @@ class MVDNN(CrossDomainModel):
         **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
-        check_layers("units", units)
         self.units = units
         self.dropout = dropout
         domains = self.schema.domains

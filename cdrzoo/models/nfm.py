@@ -28,7 +28,7 @@ class NFM(CrossDomainModel):
 
     Args:
         schema: the schema; all tables of one width.
-        units: hidden layers; default `(64,)` (the authors' code).
+        units: hidden layers; default `(64,)` (the authors' code); `()`: none (NFM-0).
         batch_norm: whether there is BN (section 3.3); default true, as in the authors' code.
         dropout: share of f and of each hidden layer that is dropped in training; default 0.2 (the authors' code drops
             half of f and 0.2 of the hidden layer).
@@ -54,6 +54,8 @@ class NFM(CrossDomainModel):
         >>> model(x)["films"].shape
         TensorShape([64, 1])
     """
+
+    may_be_empty = ("units",)
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from typing_extensions import Unpack
 from cdrzoo import layers
 from cdrzoo.layers import RowVectors
 from cdrzoo.layers.towers import towers
-from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, check_layers
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo", name="PLEModel")  # "PLE" is the layer
@@ -29,7 +29,7 @@ class PLE(CrossDomainModel):
         expert_units: hidden layers of an expert; default `(256, 128)`.
         levels: default 2; one is the paper's CGC.
         specific_experts, shared_experts: of each domain and of all, on each level; default 1 and 1.
-        tower_units: hidden layers of a tower; default `(32,)`.
+        tower_units: hidden layers of a tower; default `(32,)`; `()`: none.
         pooling: of histories, `"mean"` (default) or `"attention"` (DIN's, of each domain).
         dropout: share of each hidden layer that is dropped in training; default 0.
 
@@ -68,7 +68,6 @@ class PLE(CrossDomainModel):
         **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
-        check_layers("expert_units", expert_units)
         self.expert_units = expert_units
         self.levels = levels
         self.specific_experts = specific_experts

@@ -22,7 +22,7 @@ class SharedBottom(CrossDomainModel):
     Args:
         schema: the schema.
         units: hidden layers of the bottom; default `(256, 128)`: with a tower, the network of `DNN`.
-        tower_units: hidden layers of a tower; default `(32,)`.
+        tower_units: hidden layers of a tower; default `(32,)`; `()`: none.
         pooling: of histories, `"mean"` (default) or `"attention"` (DIN's, of each domain).
         dropout: share of each hidden layer that is dropped in training; default 0.
 

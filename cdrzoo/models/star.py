@@ -29,7 +29,7 @@ class STAR(CrossDomainModel):
     Args:
         schema: the schema.
         units: hidden layers; default `(256, 128, 32)`, those of `DNN`.
-        aux_units: hidden layers of the auxiliary network; default `(32,)`.
+        aux_units: hidden layers of the auxiliary network; default `(32,)`; `()`: none.
         pooling: of histories, `"mean"` (default) or `"attention"` (DIN's, of each domain).
         dropout: share of each hidden layer that is dropped in training; default 0.
 

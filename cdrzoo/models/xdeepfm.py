@@ -7,7 +7,7 @@ from keras import ops
 from typing_extensions import Unpack
 
 from cdrzoo.layers import CIN, MLP, FeatureEmbedding, FieldStack, FirstOrder
-from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, check_layers
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -56,7 +56,6 @@ class XDeepFM(CrossDomainModel):
         **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
-        check_layers("cin_units", cin_units)
         self.units = units
         self.cin_units = cin_units
         self.dropout = dropout

@@ -12,9 +12,11 @@ KINDS = ("id", "ids", "number")
 ROLES = ("user", "item", "context", "history")
 DTYPES = ("string", "int64", "float32")
 TASKS = ("click", "rating")
+LONGEST = 2**20
+"""Ids of a sequence."""
 
 BY_NAME = ""
-"""The user's key that nobody has named: that of the feature called `user`, if there is one."""
+"""A key that nobody has named: that of the feature called `user`, or `item`, if there is one."""
 
 PADDING = 0
 """Row of every table that stands for padding and for a missing value; it reads as zeros."""
@@ -155,7 +157,7 @@ class Feature:
                 raise SchemaError(
                     f"{here.capitalize()} is of kind 'ids' and needs a `length`, for example length: 50."
                 )
-            _positive(f"`length` of {here}", self.length)
+            _positive(f"`length` of {here}", self.length, LONGEST)
         elif self.length is not None:
             raise SchemaError(
                 f"Only `ids` have a `length`, but {here} of kind {self.kind!r} has one. Remove it."
@@ -190,7 +192,8 @@ class Domain:
         user: raw column of the user's key; `None`: there is none, and so no GAUC and no groups of users. Default: the
             column of the `id` feature of role user that is called `user`, if there is one. What else is known of a
             user (age, city) is an attribute, never the key.
-        item: raw column of the item's key. Default: the column of the first `id` feature of role item.
+        item: raw column of the item's key; `None`: there is none, and so no negatives are drawn, and what rests on
+            items is not measured. Default: the column of the `id` feature of role item that is called `item`.
         mean: mean label of the training rows, where a model's output starts. `prepare` fills it in; `None`: not known.
     """
 
@@ -201,14 +204,14 @@ class Domain:
     threshold: float | None = None
     time: str | None = None
     user: str | None = BY_NAME
-    item: str | None = None
+    item: str | None = BY_NAME
     mean: float | None = None
 
     def __post_init__(self):
         _name("The name of a domain", self.name)
         _ascii("The name of a domain", self.name)
         here = f"domain {self.name!r}"
-        _words(self, here, "label", "time", "item")
+        _words(self, here, "label", "time")
         if self.label is None:
             raise SchemaError(f"`label` of {here} must be the name of a column. Received: null.")
         for name in ("threshold", "mean"):
@@ -235,12 +238,10 @@ class Domain:
                 f"Domain {self.name!r} predicts ratings: `threshold` has no meaning. Remove it."
             )
         ids = {f.name: f for f in self.features if f.kind == "id"}
-        if self.user == BY_NAME:
-            called = ids.get("user")
-            object.__setattr__(self, "user", called.column if called and called.role == "user" else None)
-        if self.item is None:
-            object.__setattr__(self, "item", next((f.column for f in ids.values() if f.role == "item"), None))
         for key in ("user", "item"):
+            if getattr(self, key) == BY_NAME:
+                called = ids.get(key)
+                object.__setattr__(self, key, called.column if called and called.role == key else None)
             if not isinstance(getattr(self, key), (str, type(None))):
                 raise SchemaError(
                     f"`{key}` of domain {self.name!r} must be the name of the column with the {key}'s key. "

@@ -8,6 +8,8 @@ from typing import Any
 
 from cdrzoo.errors import SchemaError, check_known, shown
 
+AS_TEXT = "@text "
+"""How the name of a column begins that holds, beside a column of values, their cells as they stood in a file."""
 MISSING_WORDS = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None")
 
 

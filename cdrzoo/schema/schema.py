@@ -344,9 +344,9 @@ def _plain(instance: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def _unsaid(domain: Domain) -> tuple[str, ...]:
-    """`user`, where a domain has no key and none is read from the names of its features either."""
-    found = dataclasses.replace(domain, user=BY_NAME).user
-    return ("user",) if domain.user is found is None else ()
+    """The keys that a domain does not have, and that are not read from the names of its features either."""
+    found = dataclasses.replace(domain, user=BY_NAME, item=BY_NAME)
+    return tuple(key for key in ("user", "item") if getattr(domain, key) is getattr(found, key) is None)
 
 
 def _named(entry: str, given: Any) -> list[dict[str, Any]]:

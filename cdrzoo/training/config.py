@@ -22,10 +22,10 @@ from cdrzoo.errors import (
     check_number,
     check_whole,
     is_number,
-    is_whole,
     shown,
 )
 from cdrzoo.models import cards
+from cdrzoo.models.arguments import check_arguments, signature
 from cdrzoo.schema import Reading, Schema
 from cdrzoo.training import observers
 
@@ -410,34 +410,12 @@ class RunConfig:
         first = self.first_stage()
         if first:
             first.model_arguments()
-        parameters = inspect.signature(self.constructor()).parameters
+        make, cls = self.constructor(), cards.card(self.model).load()
+        parameters = signature(make)
         allowed = [name for name in parameters if name not in ("schema", "pretrained", "trained", "kwargs")]
         _check_entries(f"The model {self.model!r}", self.arguments, allowed)
-        for name, value in self.arguments.items():
-            _check_argument(f"`{name}` of the model {self.model!r}", value, parameters[name].default)
+        check_arguments(f"the model {self.model!r}", cls, parameters, self.arguments)
         return self.arguments
-
-
-def _check_argument(what: str, value: Any, usual: Any) -> None:
-    """Raises unless the value of a model's argument is of the type of its default; what it may be the model knows."""
-    if isinstance(usual, bool):
-        if not isinstance(value, bool):
-            raise InputError(f"{what} must be true or false. Received: {shown(value)}.")
-    elif isinstance(usual, tuple):
-        if not isinstance(value, (list, tuple)) or not all(
-            is_whole(width, 1) and width <= WIDEST for width in value
-        ):
-            raise InputError(
-                f"{what} must be a list of whole numbers from 1 to {WIDEST}, such as {list(usual)}. "
-                f"Received: {shown(value)}."
-            )
-    elif isinstance(usual, str):
-        if not isinstance(value, str):
-            raise InputError(f"{what} must be a word, such as {usual}. Received: {shown(value)}.")
-    elif isinstance(usual, int) or (usual is None and is_whole(value)):
-        check_whole(what, value)
-    elif isinstance(usual, float) or (usual is None and isinstance(value, float)):
-        check_number(what, value)
 
 
 def _fields(cls: type) -> list[str]:

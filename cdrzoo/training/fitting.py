@@ -13,8 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cdrzoo import data, files, metrics, models, optimizers
+from cdrzoo import data, files, memory, metrics, models, optimizers
 from cdrzoo.errors import Diverged, InputError, shown
+from cdrzoo.models.arguments import check_tables
 from cdrzoo.schema import FIRST_KNOWN, Schema
 from cdrzoo.training import callbacks, observers
 from cdrzoo.training.config import RunConfig
@@ -36,6 +37,8 @@ HISTOGRAM_ROWS = 1024
 """Rows whose weights are logged: of each source the selector's, of the target what a report draws."""
 
 OPTIMIZERS = {"adam": optimizers.Adam, "adagrad": optimizers.Adagrad, "sgd": optimizers.SGD}
+COPIES = {"adam": 3, "adagrad": 2, "sgd": 1}
+"""How often a training holds a weight: with the moments of its optimizer."""
 
 
 def prepare(config: RunConfig, encoder: data.Encoder | None = None) -> data.Prepared:
@@ -60,11 +63,31 @@ def check_model(config: RunConfig) -> None:
     What is fine-tuned is not made: its own tables are wanted for that.
     """
     config.model_arguments()
+    check_memory(config, config.schema)
     for stage in filter(None, (config.first_stage(), config)):
         observers.check(stage.training.callbacks)
     if not config.finetune:
         schema = config.schema if config.domains == "all" else config.schema.only(config.schema.target)
         _make(config, schema.with_rows({table.name: FIRST_KNOWN + 1 for table in schema.tables}))
+
+
+def check_memory(config: RunConfig, schema: Schema) -> None:
+    """Raises an `InputError` unless tables, as far as their rows are known, and the ids of a batch fit in memory."""
+    schema = schema.with_width(config.width) if config.width else schema
+    check_tables(schema, COPIES[config.training.optimizer])
+    domains = schema.domains if config.domains == "all" else (schema.target_domain,)
+    sizes = {
+        (d.name, f.name): (f.length or 1) * schema.table(f.table).width
+        for d in domains
+        for f in d.features
+        if f.table
+    }
+    longest = max(sizes, key=sizes.__getitem__, default=None)
+    memory.check(
+        f"The embeddings of one batch of {config.training.batch_size:,} rows, and their gradients,",
+        2 * config.training.batch_size * sum(sizes.values()),
+        f"Lower `batch_size`, or the `length` of feature {longest and longest[1]!r}.",
+    )
 
 
 def _make(config: RunConfig, schema: Schema, pretrained: Any = None) -> Any:
@@ -92,6 +115,7 @@ def _make(config: RunConfig, schema: Schema, pretrained: Any = None) -> Any:
 
 def build(config: RunConfig, prepared: data.Prepared, pretrained: Any = None) -> Any:
     """The model of a configuration, compiled; a second stage on a new first one unless a trained one is given."""
+    check_memory(config, prepared.schema)
     model = _make(config, prepared.schema, pretrained)
     training = config.training
     known = {domain.name for domain in model.schema.domains}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 
 import keras
 import numpy as np
@@ -79,17 +80,46 @@ def test_an_unknown_argument_is_an_error(case):
 @pytest.mark.once
 @each_case(own=())
 def test_no_hidden_layer_is_no_layer_or_a_clear_error(case):
+    """None is meant where the docstring says so; else another model would train, and nobody be told."""
+    cls = card(case.name).load()
     for argument, value in case.changes.items():
         if not (argument.endswith("units") and isinstance(value, tuple)):
             continue
-        try:
-            model = case.build(**{argument: ()})
-        except InputError as error:
-            assert "layer" in str(error), argument
+        said = re.search(rf"^ +{argument}: (.*?)(?=^ +[a-z_, ]+: |^$)", cls.__doc__, re.M | re.S)[1]
+        assert (argument in cls.may_be_empty) == ("`()`: none" in said), argument
+        if argument not in cls.may_be_empty:
+            with pytest.raises(InputError, match=f"`{argument}` of .* must name at least one hidden layer"):
+                case.build(**{argument: ()})
             continue
+        model = case.build(**{argument: ()})
         x, _ = both(model)
         for name, scores in model(x).items():
             assert scores.shape == (len(x[name]["user"]), 1) and np.isfinite(scores).all(), argument
+
+
+WRONG = {
+    bool: ("x", 1, None),
+    tuple: (None, 5, [0], [-3], [2.5], [True], [2**16 + 1], "ab", {}),
+    int: ("x", -1, 1.5, True, None, [3], 10**12),
+    float: ("x", -1.0, float("nan"), None, [1.0], True),
+    str: ("x", 5, None, []),
+    type(None): ("x y", -1, [0], {}),
+}
+
+
+@every_case
+def test_an_argument_of_another_kind_is_an_error(case):
+    """An `InputError`, before a layer is made: the command line prints it on a line."""
+    cls, schema = card(case.name).load(), case.schema()
+    parts = dict.fromkeys(case.parts(schema))  # not looked at
+    for p in inspect.signature(cls.__init__).parameters.values():
+        if p.default is inspect.Parameter.empty:
+            continue
+        for wrong in WRONG[type(p.default)]:
+            given = {**case.arguments, **case.parts(schema)} if isinstance(p.default, str) else parts
+            with pytest.raises(InputError):
+                cls(schema, **{**given, p.name: wrong})
+                pytest.fail(f"{p.name}={wrong!r}")
 
 
 def _trace(case, schema, **changes):
