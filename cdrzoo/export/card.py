@@ -18,7 +18,7 @@ import numpy as np
 from cdrzoo.errors import InputError
 from cdrzoo.export.rows import MISSING
 from cdrzoo.files import read_json, reading
-from cdrzoo.schema import Feature, Schema
+from cdrzoo.schema import Feature, Reading, Schema
 
 MEND = "Export the run again, as another version."
 """What to do about a damaged file of a version."""
@@ -40,6 +40,8 @@ def read_card(path: pathlib.Path) -> tuple[dict[str, Any], Schema, list[Feature]
     with reading(file, MEND, whole=True):
         schema = Schema.from_dict(card["schema"])
         features = [schema.target_domain.feature(name) for name in card["inputs"]]
+        Reading.from_dict(card.get("reading"))
+        card.get("files", {}).items()
         if not all({"shape", "dtype"} <= set(variable) for variable in card["variables"].values()):
             raise ValueError("it does not say the variables")
     return card, schema, features

@@ -182,7 +182,8 @@ class Replay:
 
     def _ranks(self) -> None:
         """Ranks all rows' items for the users of some rows; every item twice, so that scores tie."""
-        task, key = self.schema.target_domain.task, item_key(self.features)
+        target = self.schema.target_domain
+        task, key = target.task, item_key(self.features, target)
         items = {name: np.concatenate([value, value]) for name, value in self.raw.items()}
         count = len(items[self.features[0].name])
         users = range(min(_RANKED_USERS, count // 2))

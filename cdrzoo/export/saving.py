@@ -56,6 +56,7 @@ from cdrzoo.export.rows import (
 )
 from cdrzoo.export.warm_up import write_warm_up
 from cdrzoo.schema import Feature, Reading
+from cdrzoo.schema.reading import AS_TEXT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,8 +85,8 @@ def save(
         encoder: the encoder whose schema the model was made with.
         folder: the model's folder, which holds one folder a version. It is made if need be.
         version: a whole number of at least 0; default: one above the highest that exists, or 1.
-        examples: raw rows of the target (every feature by its column) for warm-up requests and the recorded replay.
-            Default: warm-up with one row of missing values, no replay.
+        examples: raw rows of the target (every feature by its column; perhaps `@text COLUMN`, its cells in a file, too)
+            for warm-up requests and the recorded replay. Default: warm-up with one missing row, no replay.
         card: what the model card is to say beyond what can be read off the model, for example `data`, `split`,
             `metrics`, `training`, `intended_use`, `limits`. It may also replace what is read off.
         reading: how the text of the training's rows became values, so that rows to score are read alike. Default:
@@ -160,7 +161,7 @@ def _archive(
     def rank(raw):
         count = tf.shape(raw[candidates[0].name])[0]
         best, index = tf.math.top_k(scores(repeated(lookups(raw), count)), tf.minimum(raw["k"], count))
-        items = {"item": tf.gather(raw[key.name], index)} if (key := item_key(candidates)) else {}
+        items = {"item": tf.gather(raw[key.name], index)} if (key := item_key(candidates, domain)) else {}
         return {"index": index, **items, domain.task: best}
 
     def told(
@@ -268,10 +269,25 @@ def _replay(
     lines = []
     for i, score in enumerate(scores.astype(np.float32)):
         raw = {f.name: _json_value(rows[f.name][i], f) for f in model.serving_features}
-        text = text_row({name: values[i] for name, values in rows.items()}, model.serving_features, reading)
+        text = _text(
+            examples.iloc[i],
+            {name: values[i] for name, values in rows.items()},
+            model.serving_features,
+            reading,
+        )
         line = {"features": raw, "text": text, "score": float(score)}
         lines.append(json.dumps(line, ensure_ascii=False))
     return "\n".join(lines) + "\n"
+
+
+def _text(
+    example: pd.Series, row: Mapping[str, Any], features: Sequence[Feature], reading: Reading
+) -> dict[str, str] | None:
+    """A row as text: its cells as they stood in a file, and as `text_row` writes it what stood in none."""
+    kept = {f.name: example.get(AS_TEXT + f.column) for f in features}
+    written = {name: cell for name, cell in kept.items() if isinstance(cell, str)}
+    others = text_row(row, [f for f in features if f.name not in written], reading)
+    return None if others is None else {**others, **written}
 
 
 def _json_value(value: Any, feature: Feature) -> Any:

@@ -156,6 +156,9 @@ def _examples(
         # Objects: a missing whole number would turn a column into floats.
         columns = {f.column: [line["features"][f.name] for line in lines] for f in features}
         text = [line.get("text") for line in lines]
+        cells = [one[f.name] for one in text if one is not None for f in features]
+        if not all(isinstance(cell, str) for cell in cells):
+            raise ValueError("a cell of its text is no text")
         scores = np.array([line["score"] for line in lines], np.float32)
         if not len(scores):
             raise ValueError("it holds no row")
@@ -184,7 +187,7 @@ def _check_signatures(report: Report, meta_graph: Any, features: Sequence[Featur
         "serve_examples": ({"examples": ("string", [None])}, output),
     }
     if any(feature.role == "item" for feature in features):
-        key = item_key(features)
+        key = item_key(features, schema.target_domain)
         ranked = {"index": ("int32", [None]), **({"item": (key.dtype, [None])} if key else {}), **output}
         wanted["rank"] = (specified(rank_signature(features)), ranked)
     for name, tensors in wanted.items():

@@ -48,15 +48,32 @@ def predict(
     Raises:
         InputError: the rows have both, or something is wrong with a column that the model reads.
     """
+    reading = reading_of(model, separator, delimiter, server)
     if server is None:
-        return _predict_here(pathlib.Path(model), rows, separator, delimiter)
+        return _predict_here(pathlib.Path(model), rows, reading)
     from cdrzoo.serving import Client
 
     with Client(server, str(model)) as client:
-        reading = changed(client.reading(), separator, delimiter)
         whole, name = _whole(rows, client.task, reading)
         frame = _read(rows, client.features(), reading, ids=None)  # a server calls whole numbers ids
         return whole.assign(**{name: client.predict(frame)})
+
+
+def reading_of(
+    model: str | pathlib.Path,
+    separator: str | None = None,
+    delimiter: str | None = None,
+    server: str | None = None,
+) -> Reading:
+    """How `predict` reads the text of its rows: as the training did, but for what is given."""
+    if server is None:
+        told = Reading.from_dict(read_card(pathlib.Path(model))[0].get("reading"))
+    else:
+        from cdrzoo.serving import Client
+
+        with Client(server, str(model)) as client:
+            told = client.reading()
+    return changed(told, separator, delimiter)
 
 
 def scored(
@@ -98,12 +115,11 @@ def _called(rows: pd.DataFrame | str | pathlib.Path) -> str:
 
 
 def _predict_here(
-    path: pathlib.Path, rows: pd.DataFrame | str | pathlib.Path, separator: str | None, delimiter: str | None
+    path: pathlib.Path, rows: pd.DataFrame | str | pathlib.Path, reading: Reading
 ) -> pd.DataFrame:
     card, schema, features = read_card(path)
     check_files(path, card)
     domain = schema.target_domain
-    reading = changed(Reading.from_dict(card.get("reading")), separator, delimiter)
     with loading(path, card):
         model = tf.saved_model.load(str(path))
         serve = model.signatures["serving_default"]

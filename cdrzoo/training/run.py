@@ -20,13 +20,13 @@ from cdrzoo.errors import InputError, shown
 from cdrzoo.schema import Reading, Schema
 from cdrzoo.training import measuring
 from cdrzoo.training.config import RunConfig
+from cdrzoo.training.finished import check_finished
 from cdrzoo.training.fitting import build, check_model, check_rows, fit, prepare, seen
 from cdrzoo.training.folders import (
     MEND,
     begin,
     check_begun,
     check_data,
-    check_finished,
     claim,
     discard,
     keep,
@@ -266,9 +266,10 @@ def train(
             discard(folder)
         if not resume:
             begin(folder, config, described, prepared)
-        fitted = fit(config, prepared, folder, verbose, own=made)
         # A few raw rows go along, so that an export can be warmed up and proven without the data.
-        prepared.frame(prepared.schema.target, "test", EXAMPLE_ROWS).to_parquet(folder / "examples.parquet")
+        examples = prepared.examples(EXAMPLE_ROWS)
+        fitted = fit(config, prepared, folder, verbose, own=made)
+        examples.to_parquet(folder / "examples.parquet")
         keep(fitted, measuring.summary(config, prepared, fitted), folder)
     run = Run(folder)
     run.rows = prepared  # else they would be read again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import decimal
 import gzip
@@ -16,9 +17,11 @@ import pytest
 from pyarrow import parquet
 
 from cdrzoo.data import Encoder, prepare
+from cdrzoo.data.preparation.cells import cells
+from cdrzoo.data.preparation.reading import read_logs
 from cdrzoo.data.raw import factorize
 from cdrzoo.data.readers import Wanted, as_written, column_names, files, read
-from cdrzoo.errors import DataError
+from cdrzoo.errors import DataError, SchemaError
 from cdrzoo.schema import Domain, Feature, Reading, Schema, Table
 
 ID = Wanted("x", "string")
@@ -512,3 +515,68 @@ def test_reading_says_what_is_wrong():
     assert Reading.from_dict(Reading(";", ("", "?"), "\t").to_dict()) == Reading(";", ("", "?"), "\t")
     assert Reading.from_dict(None) == Reading()
     assert isinstance(Encoder(schema()), Encoder)
+
+
+def test_a_folder_holds_files_of_one_kind(tmp_path):
+    """All CSV files of a folder were rows of the domain, whatever they were."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    for part in "01":
+        rows().to_csv(logs / f"part-{part}.csv", index=False)
+    made = prepare(schema(), {"books": rows(), "films": logs})
+    assert len(made.logs["films"]) == 20
+    rows(price=1.0).to_csv(logs / "requests.csv", index=False)
+    rows(price=1.0).to_parquet(logs / "part-2.parquet")
+    with pytest.raises(
+        DataError, match="files of several kinds: part-0.csv and part-2.parquet; their formats differ"
+    ):
+        prepare(schema(), {"books": rows(), "films": logs})
+    (logs / "part-2.parquet").unlink()
+    with pytest.raises(
+        DataError, match="part-0.csv and requests.csv; one alone has the column 'price'. Name those"
+    ):
+        prepare(schema(), {"books": rows(), "films": str(logs)})
+    assert len(prepare(schema(), {"books": rows(), "films": str(logs / "part-*.csv")}).logs["films"]) == 20
+    (logs / "requests.csv").unlink()
+    rows().to_csv(logs / "books.csv", index=False)
+    with pytest.raises(DataError, match="where books.csv seems to hold the rows of 'books'"):
+        prepare(schema(), {"books": rows(), "films": logs})
+
+
+def test_a_configuration_is_no_log(tmp_path):
+    (tmp_path / "run.yaml").write_text("schema: schema.yaml\n")
+    with pytest.raises(
+        DataError, match=r"run.yaml is a configuration or a schema, by its ending. Name the file with"
+    ):
+        prepare(schema(), {"books": rows(), "films": tmp_path / "run.yaml"})
+    rows().to_csv(tmp_path / "run.csv", index=False)
+    with pytest.raises(
+        SchemaError, match="run.csv holds rows, by its ending. A schema or a configuration was wanted"
+    ):
+        Schema.load(tmp_path / "run.csv")
+
+
+def test_cells_stand_as_in_their_files(tmp_path):
+    """What an export is proven by: the text of the file, of the rows that stand in one."""
+    rows(price=[" 1.50", "NA"] * 5).drop(columns="item").assign(key="k1").to_csv(
+        tmp_path / "a.csv", index=False
+    )
+    rows(price=["2e1", "true"] * 5).drop(columns="item").assign(key="k1").to_csv(
+        tmp_path / "b.csv", index=False
+    )
+    join = [{"data": pd.DataFrame({"key": ["k1"], "item": ["i7"]}), "on": "key"}]
+    made = schema()
+    price = Feature("price", "number", "item")
+    domains = tuple(dataclasses.replace(d, features=(*d.features, price)) for d in made.domains)
+    made = dataclasses.replace(made, domains=domains)
+    books = rows(price=1.0)
+    sources = {"books": books, "films": {"path": [tmp_path / "a.csv", tmp_path / "b.csv"], "join": join}}
+    log = read_logs(made, sources)["films"]
+    found = cells(log, log.domain.features, np.array([1, 0, 13, 12]))
+    assert found["price"].tolist() == ["NA", " 1.50", "true", "2e1"]
+    assert found["user"].tolist() == ["u2", "u1", "u2", "u1"] and "item" not in found
+    assert (
+        cells(read_logs(made, {**sources, "films": books})["films"], log.domain.features, np.arange(3)) == {}
+    )
+    log.row = np.where(np.arange(20) == 13, 20, np.arange(20))  # as of a drawn negative
+    assert cells(log, log.domain.features, np.array([13, 12]))["price"].tolist() == [None, "2e1"]

@@ -106,6 +106,24 @@ def test_a_file_of_the_logs_form_is_scored_as_in_training(trained, tmp_path, cap
     np.testing.assert_allclose(pd.read_csv(output)["click_score"], wanted, atol=1e-6)
 
 
+def test_what_is_written_is_read_again(trained, tmp_path):
+    """Lists were joined by `|`, whatever joined the ids of the training."""
+    folder, run, path = trained
+    rows = pd.read_csv(folder / "films.log.csv", sep=DELIMITER, dtype=str, keep_default_na=False).tail(9)
+    rows = rows.drop(columns="click")
+    lists = rows.assign(tags=[tags.split(SEPARATOR) for tags in rows["tags"]])
+    lists.to_parquet(tmp_path / "rows.parquet")
+    output = tmp_path / "scored.csv"
+    assert (
+        cli.main(["predict", str(path), "--input", str(tmp_path / "rows.parquet"), "--output", str(output)])
+        == 0
+    )
+    written = pd.read_csv(output, sep=DELIMITER)
+    assert written["tags"].tolist() == rows["tags"].tolist()
+    again = predict(path, output.rename(tmp_path / "again.csv"))  # its score has a name already
+    np.testing.assert_allclose(again["click_score"], written["click"], atol=1e-6)
+
+
 def test_verify_proves_it_from_text(trained, tmp_path):
     _, run, path = trained
     names = {check.name: check for check in verify(path).checks}
@@ -113,6 +131,14 @@ def test_verify_proves_it_from_text(trained, tmp_path):
     assert {check.name for check in run.verify(path).checks} >= {"rows as text"}
     lines = [json.loads(line) for line in (path / "assets.extra" / "replay.jsonl").read_text().splitlines()]
     assert all(SEPARATOR in line["text"]["tags"] for line in lines)
+    # The cells are those of the log itself, not written anew from the values that were read.
+    assert {line["text"]["price"] for line in lines} == {"", " 1.5", "NA", "true", "2e1"}
+    changed = shutil.copytree(path, tmp_path / "2")
+    for line in lines:
+        line["text"]["price"] = line["text"]["price"].replace("NA", "7")
+    (changed / "assets.extra" / "replay.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(VerifyError, match="rows as text"):
+        verify(changed)
 
     copy = shutil.copytree(path, tmp_path / "1")
     card = json.loads((copy / "assets.extra" / "model_card.json").read_text())

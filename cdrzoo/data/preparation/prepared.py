@@ -15,6 +15,7 @@ import pyarrow as pa
 from cdrzoo.data.batches import Part, evaluation_batches, training_batches
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation.assignment import assign, only_training
+from cdrzoo.data.preparation.cells import cells
 from cdrzoo.data.preparation.examples import arrow, as_frame, raw_columns
 from cdrzoo.data.preparation.logs import Log, add_histories
 from cdrzoo.data.preparation.negatives import add_negatives, catalogues, check_positives, values_of_items
@@ -25,6 +26,7 @@ from cdrzoo.errors import DataError, is_whole, shown
 from cdrzoo.metrics import auc_error
 from cdrzoo.schema import Schema
 from cdrzoo.schema.overview import Block, as_html
+from cdrzoo.schema.reading import AS_TEXT
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -249,6 +251,13 @@ class Prepared:
         Every feature by its column (sequences as lists, cut to their length), then the raw label, time and keys.
         """
         return as_frame(self._raw(domain, self.split.parts[domain][part][:rows]))
+
+    def examples(self, rows: int) -> pd.DataFrame:
+        """The target's first test rows, as `frame` gives them, and `@text COLUMN`: cells as they stand in its files."""
+        target = self.schema.target_domain
+        text = cells(self.logs[target.name], target.features, self.split.parts[target.name]["test"][:rows])
+        frame = self.frame(target.name, "test", rows)
+        return frame.assign(**{AS_TEXT + column: values for column, values in text.items()})
 
     def _raw(self, domain: str, at: np.ndarray) -> dict[str, tuple[Any, int | None]]:
         return raw_columns(self.schema.domain(domain), self.logs[domain], at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,18 @@ def read_logs(
     return logs
 
 
+def _check_folder(name: str, source: Source, others: Collection[str]) -> None:
+    """Raises where a domain's rows are all of a folder, and a file there is called like another domain."""
+    if isinstance(source.path, pathlib.Path) and source.path.is_dir():
+        for file in readers.files(source.path):
+            other = file.name.partition(".")[0]
+            if other in others:
+                raise DataError(
+                    f"The data of domain {name!r} is the folder {source.path}, where {file.name} seems to hold the "
+                    f"rows of {other!r}. Name the files of {name!r}."
+                )
+
+
 def plans(
     schema: Schema,
     sources: Mapping[str, Any],
@@ -74,6 +86,8 @@ def plans(
                 f"No data is given for domain {name!r}. Add it, or leave the domain out of the schema."
             )
     parsed = {domain.name: Source.of(domain.name, sources[domain.name], folder) for domain in schema.domains}
+    for name, source in parsed.items():
+        _check_folder(name, source, set(names) - {name})
     for domain in schema.domains:
         for feature in domain.histories() if parsed[domain.name].kind == "interactions" else ():
             if parsed[feature.of].kind == "examples":

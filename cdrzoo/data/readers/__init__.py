@@ -7,13 +7,14 @@ wrong is said with file, column and row before any long work starts. Rows are co
 from cdrzoo.data.readers.columns import Columns, Wanted, require
 from cdrzoo.data.readers.frame import columns_of, joined
 from cdrzoo.data.readers.paths import FORMATS, files
-from cdrzoo.data.readers.reading import as_written, chunks, column_names, file_chunks, read, row_groups
+from cdrzoo.data.readers.reading import as_written, cells, chunks, column_names, file_chunks, read, row_groups
 
 __all__ = [
     "FORMATS",
     "Columns",
     "Wanted",
     "as_written",
+    "cells",
     "chunks",
     "column_names",
     "columns_of",

@@ -80,7 +80,8 @@ def _hint(column: str, names: Sequence[str]) -> str:
             written = '"\\t"' if delimiter == "\t" else f'"{delimiter}"'
             return (
                 f"Its cells seem to be separated by {'a tab' if delimiter == chr(9) else repr(delimiter)}: add "
-                f"`delimiter: {written}` where the data's path stands ({{path: ..., delimiter: {written}}})."
+                f"`delimiter: {written}` where the data's path stands ({{path: ..., delimiter: {written}}}); of a "
+                f"command `--delimiter {written}`."
             )
     lower = {str(name).lower()[:LONGEST]: str(name) for name in names}
     near = difflib.get_close_matches(column.lower(), list(lower), n=1)

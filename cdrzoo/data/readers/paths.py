@@ -71,6 +71,8 @@ def files(path: Any) -> list[pathlib.Path]:
         near = difflib.get_close_matches(path.name, beside, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else "Check the path (relative to where?)."
         raise DataError(f"{path} does not exist. {hint}")
+    if path.name.endswith((".yaml", ".yml")):
+        raise DataError(f"{path} is a configuration or a schema, by its ending. Name the file with the rows.")
     if not path.name.endswith(FORMATS):
         raise DataError(
             f"{path} has an unknown ending. Known: {', '.join(FORMATS)}. Rename or convert the file."

@@ -7,9 +7,10 @@ columns in chunks with the number of rows before each, `as_written(file)` a Data
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -18,7 +19,7 @@ from cdrzoo.data.readers.columns import CHUNK_ROWS, Columns, Wanted, require
 from cdrzoo.data.readers.conversion import concatenate, convert
 from cdrzoo.data.readers.frame import from_pandas
 from cdrzoo.data.readers.paths import clear_errors, files, format_of, partition
-from cdrzoo.errors import DataError
+from cdrzoo.errors import DataError, shown
 
 _READERS: dict[str, Any] = {"csv": csv, "parquet": parquet, "jsonl": jsonl, "tfrecord": tfrecord}
 
@@ -111,6 +112,38 @@ def as_written(source: Any, delimiter: str | None = None) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def cells(
+    path: Any, columns: Collection[str], rows: np.ndarray, delimiter: str | None = None
+) -> dict[str, np.ndarray]:
+    """The text of some rows, as it stands in CSV files: of the columns that all of them have.
+
+    Args:
+        path: as in `read`.
+        columns: names of columns.
+        rows: int64 `[n]`, places of rows, counted through all files.
+        delimiter: as in `read`.
+
+    Returns:
+        `{column: object [n]}`; nothing of files of another format.
+    """
+    found = files(path)
+    if any(format_of(file) != "csv" for file in found):
+        return {}
+    names = set(columns).intersection(*(csv.header(file, delimiter) for file in found))
+    text = {name: np.empty(len(rows), object) for name in names}
+    start = 0
+    for file in found if names else ():
+        with clear_errors(file):
+            wanted = {name: Wanted(name, "string") for name in names}
+            for part, _ in csv.read(file, wanted, None, delimiter):
+                size = len(next(iter(part.values())))
+                inside = (rows >= start) & (rows < start + size)
+                for name, values in part.items():
+                    text[name][inside] = values.take(pa.array(rows[inside] - start)).to_pylist()
+                start += size
+    return text
+
+
 def column_names(source: Any, wanted: Collection[str] = (), delimiter: str | None = None) -> list[str]:
     """The columns of a DataFrame or of a (first) file, its partitions' included.
 
@@ -121,10 +154,36 @@ def column_names(source: Any, wanted: Collection[str] = (), delimiter: str | Non
     """
     if isinstance(source, pd.DataFrame):
         return [str(name) for name in source.columns]
-    file = files(source)[0]
+    file, *others = files(source)
+    if isinstance(source, (str, pathlib.Path)) and pathlib.Path(source).expanduser().is_dir():
+        _one_kind(pathlib.Path(source), file, others, delimiter)
     with clear_errors(file):
         names = _own_names(file, wanted, delimiter)
         return [*names, *(name for name in partition(file) if name not in names)]
+
+
+def _one_kind(
+    folder: pathlib.Path, file: pathlib.Path, others: Sequence[pathlib.Path], delimiter: str | None
+) -> None:
+    """Raises where a folder holds files of several kinds: they are no parts of one log."""
+
+    def kind(one: pathlib.Path) -> tuple[str, frozenset[str]]:
+        form = format_of(one)
+        if form in ("jsonl", "tfrecord"):  # whose rows need not have all columns
+            return form, frozenset()
+        with clear_errors(one):
+            return form, frozenset(_READERS[form].header(one, **_options(one, delimiter)))
+
+    first = kind(file)
+    for other in others:
+        if (second := kind(other)) != first:
+            why = "their formats differ"
+            if first[0] == second[0]:
+                why = f"one alone has the column {shown(min(first[1] ^ second[1]))}"
+            raise DataError(
+                f"The folder {folder} holds files of several kinds: {file.name} and {other.name}; {why}. Name those "
+                f"that are wanted: a file, a pattern such as {folder / 'part-*'}{file.suffix}, or a list."
+            )
 
 
 def _own_names(file: pathlib.Path, wanted: Collection[str], delimiter: str | None) -> list[str]:
