@@ -55,7 +55,10 @@ class Comparison:
             raise InputError(
                 f"No run of the comparison in {folder} is done yet. Start `cdrzoo compare` again."
             )
-        return cls(folder, found, about)
+        loaded = cls(folder, found, about)
+        with files.reading(folder, mend):  # its lines are what they should be
+            loaded.markdown()
+        return loaded
 
     @property
     def labels(self) -> list[str]:

@@ -291,10 +291,13 @@ class Resume(keras.callbacks.Callback):
                 "variables": int,
                 "callbacks": list,
                 "history": dict,
+                "epochs": list,
             }
             for name, kind in wanted.items():
                 if not isinstance(state[name], kind):
                     raise ValueError(f"{name!r} is wrong")
+            if not all(isinstance(values, list) for values in state["history"].values()):
+                raise ValueError("'history' is wrong")
             return state
 
     def _reading(self) -> contextlib.AbstractContextManager[None]:
