@@ -16,6 +16,9 @@ DEEPEST = 50
 LARGEST = 1_000_000
 """Values that a document may have, what an alias repeats counted each time."""
 
+_ROWS = (".csv", ".tsv", ".parquet", ".jsonl", ".tfrecord", ".gz")
+"""How the names of files of rows end."""
+
 # YAML 1.2.2, section 10.3.2, the core schema: which plain words are no text. `on`, `no`, 1:30, 1_000 and 2023-11-15
 # are text.
 _WORDS = (
@@ -33,6 +36,11 @@ _WORDS = (
 def load_mapping(path: str | pathlib.Path) -> dict[str, Any]:
     """Reads a YAML or JSON file whose top is a mapping (see `load_yaml`)."""
     path = pathlib.Path(path)
+    if path.name.endswith(_ROWS):
+        raise SchemaError(
+            f"{path} holds rows, by its ending. A schema or a configuration was wanted, a YAML or JSON file: it names "
+            "the files of rows, under `data`."
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

@@ -101,6 +101,11 @@ class Help(argparse.RawDescriptionHelpFormatter):
         return f"{said} Default: %(default)s."
 
 
+def delimiter(text: str) -> str:
+    r"""The type of `--delimiter`: `\t` is a tab."""
+    return "\t" if text == r"\t" else text
+
+
 def command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
     """Adds the command `name`: `run` does it, the first sentence of `text` stands in the list of all commands."""
     first = " ".join(text.split("\n\n")[0].split()).partition(". ")[0].rstrip(".") + "."

@@ -13,6 +13,7 @@ from cdrzoo.cli.common import (
     check_config,
     command,
     count,
+    delimiter,
     new_folder,
     number,
     pairs,
@@ -55,6 +56,14 @@ def _add_schema_check(commands: Any) -> None:
         metavar="DOMAIN=FILE",
         help="The rows of a domain. May be repeated. A run configuration names its own.",
     )
+    check.add_argument(
+        "--delimiter",
+        type=delimiter,
+        help="What stands between the cells of the CSV files of --data, such as ';'. Default: a comma.",
+    )
+    check.add_argument(
+        "--separator", help="What joins the ids of a sequence in a cell of --data. Default: |."
+    )
     add_strict(check)
 
 
@@ -85,8 +94,16 @@ def _schema_check(arguments: argparse.Namespace) -> None:
     from cdrzoo.schema import Schema
 
     given, sources = load_mapping(arguments.schema), pairs(arguments.data, "--data")
+    how = {
+        name: value for name in ("delimiter", "separator") if (value := getattr(arguments, name)) is not None
+    }
+    if how and not sources:
+        raise InputError(
+            "--delimiter and --separator say how the files of --data are read: give --data, too."
+        )
     if "schema" not in given:
-        text, found = quality.examine(Schema.from_dict(given), sources or None)
+        rows = {name: {"path": path, **how} for name, path in sources.items()}
+        text, found = quality.examine(Schema.from_dict(given), rows or None)
     elif sources:
         raise InputError(
             "A run configuration says itself where the rows are: leave --data out, or give the schema."

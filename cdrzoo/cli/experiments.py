@@ -65,7 +65,12 @@ def _add_compare(commands: Any) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
+    from cdrzoo.experiments.entries import check_settings, read_entries
+
     check_config(arguments.config)
+    settings = changes(arguments)
+    check_settings(settings)
+    read_entries(arguments.models)  # before TensorFlow starts
     start_tensorflow()
     from cdrzoo.experiments.compare import compare, silent
 
@@ -76,7 +81,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         seeds=arguments.seeds,
         search=arguments.search,
         against=arguments.against,
-        settings=changes(arguments),
+        settings=settings,
         strict=arguments.strict,
         jobs=arguments.jobs,
         progress=silent if arguments.json else progress,
@@ -119,9 +124,14 @@ def _add_tune(commands: Any) -> None:
 
 
 def _tune(arguments: argparse.Namespace) -> None:
+    from cdrzoo.experiments.entries import check_settings, read_entries
     from cdrzoo.experiments.tune import load_space
 
     check_config(arguments.config)
+    settings = changes(arguments)
+    check_settings(settings)
+    if arguments.models:
+        read_entries(arguments.models)
     space = arguments.space and load_space(arguments.space)  # before TensorFlow starts
     start_tensorflow()
     from cdrzoo.experiments.tune import tune
@@ -133,7 +143,7 @@ def _tune(arguments: argparse.Namespace) -> None:
         space=space,
         trials=arguments.trials,
         how=arguments.how,
-        settings=changes(arguments),
+        settings=settings,
         strict=arguments.strict,
         progress=functools.partial(print, flush=True),
     )
@@ -196,6 +206,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     if not (arguments.name and arguments.out):
         raise InputError("Give the experiment and --out; `cdrzoo reproduce --list` names the experiments.")
     find(arguments.name, arguments.catalogue)
+    settings = changes(arguments)
     start_tensorflow()
     from cdrzoo.experiments.reproduce import reproduce
     from cdrzoo.report import pages
@@ -208,7 +219,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         jobs=arguments.jobs,
         seeds=arguments.seeds,
         search=arguments.search,
-        settings=changes(arguments),
+        settings=settings,
         strict=arguments.strict,
         progress=progress,
         finished=pages.report if importlib.util.find_spec("matplotlib") else lambda folder: None,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import pathlib
 from typing import Any
 
 from cdrzoo import files
-from cdrzoo.cli.common import command, path, start_tensorflow, whole
+from cdrzoo.cli.common import command, delimiter, path, start_tensorflow, whole
 from cdrzoo.errors import MAX_VERSION, InputError
 
 
@@ -35,6 +36,9 @@ def _add_export(commands: Any) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    from cdrzoo.training.finished import check_finished
+
+    check_finished(arguments.folder)
     start_tensorflow()
     from cdrzoo.training.run import load_run
 
@@ -56,6 +60,10 @@ def _add_verify(commands: Any) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
+    from cdrzoo.training.finished import check_finished
+
+    if arguments.folder:
+        check_finished(arguments.folder)
     start_tensorflow()
     if arguments.folder:
         from cdrzoo.training.run import load_run
@@ -92,9 +100,14 @@ def _add_predict(commands: Any) -> None:
     )
     predict.add_argument(
         "--delimiter",
+        type=delimiter,
         help="What stands between the cells of the input, such as ';'. Default: as in the training.",
     )
-    predict.add_argument("--output", type=path, help="The CSV file to write. Default: print the first rows.")
+    predict.add_argument(
+        "--output",
+        type=path,
+        help="The CSV file to write, with the input's separator and delimiter. Default: print the first rows.",
+    )
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -104,20 +117,25 @@ def _predict(arguments: argparse.Namespace) -> None:
         raise InputError(
             f"There is no folder {arguments.output.parent} to write to. Make it, or name another."
         )
-    start_tensorflow()
     from cdrzoo.data import readers
-    from cdrzoo.training.predict import predict
 
-    scored = predict(
-        arguments.model,
-        arguments.input,
-        arguments.separator,
-        delimiter=arguments.delimiter,
-        server=arguments.server,
-    )
+    readers.files(arguments.input)
+    if not arguments.server and not pathlib.Path(arguments.model).is_dir():
+        raise InputError(
+            f"{arguments.model} is no folder. Give a version folder, for example saved_models/films/1, or --server."
+        )
+    start_tensorflow()
+    from cdrzoo.training.predict import predict, reading_of
+
+    how = {"separator": arguments.separator, "delimiter": arguments.delimiter, "server": arguments.server}
+    scored = predict(arguments.model, arguments.input, **how)
     if arguments.output:
+        reading = reading_of(arguments.model, **how)  # what is written is read by it, too
+        usual = "\t" if arguments.output.name.endswith(".tsv") else ","
         with files.whole(arguments.output) as part:
-            readers.joined(scored).to_csv(part, index=False)
+            readers.joined(scored, reading.separator).to_csv(
+                part, index=False, sep=reading.delimiter or usual
+            )
         print(f"Wrote {len(scored)} scores to {arguments.output}")
     else:
         score, *rows = reversed(scored.columns)

@@ -45,8 +45,11 @@ def _add_transfer(commands: Any) -> None:
 
 def _transfer(arguments: argparse.Namespace) -> None:
     from cdrzoo.report.pages import check_matplotlib
+    from cdrzoo.training.finished import check_finished
 
     check_matplotlib()  # before the trainings, not after
+    for folder in filter(None, (arguments.folder, arguments.twin)):
+        check_finished(folder)
     start_tensorflow()
     from cdrzoo.evaluation.transfer import transfer
 

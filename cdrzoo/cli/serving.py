@@ -55,6 +55,13 @@ def _serve(arguments: argparse.Namespace) -> None:
     import signal
     import sys
 
+    from cdrzoo.serving import ports
+
+    if not arguments.folder.is_dir():
+        raise InputError(
+            f"{arguments.folder} is no folder. Give the folder of models, for example saved_models."
+        )
+    ports.check(arguments.port, arguments.rest_port)
     start_tensorflow()
     from cdrzoo.serving import Server
 

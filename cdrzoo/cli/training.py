@@ -111,6 +111,9 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    from cdrzoo.training.finished import check_finished
+
+    check_finished(arguments.folder)
     start_tensorflow()
     from cdrzoo.training.run import load_run
 

@@ -70,7 +70,7 @@ def compare(
         >>> found.table[["auc", "auc_std", "p_holm"]]  # doctest: +SKIP
     """
     folder, given = pathlib.Path(out), config
-    config, entries = with_settings(RunConfig.of(given), read_entries(models), _without_seed(settings))
+    config, entries = with_settings(RunConfig.of(given), read_entries(models), settings or {})
     against = _reference(config, entries, against)
     results.check_results(folder)
     said = _said(against, entries, seeds)
@@ -84,14 +84,6 @@ def compare(
     found = compared(config, entries, folder, about, **how, strict=strict, tell=tell)
     files.write(folder / "table.md", f"{found.markdown()}\n{said}\n")
     return found
-
-
-def _without_seed(settings: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    if "seed" in (settings or {}):
-        raise InputError(
-            "The seeds of a comparison are 0, 1, ...: leave out `seed`, and give their number as `seeds`."
-        )
-    return settings or {}
 
 
 def _command(

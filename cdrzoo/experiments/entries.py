@@ -82,6 +82,19 @@ def check_names(entry: Entry) -> None:
     check_known(f"{entry.label!r}", entry.changes, known)
 
 
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raises an `InputError` where a setting is of one training alone."""
+    if "model" in settings:
+        raise InputError(
+            "A setting is meant for all models, and `model` names one. Give it among the models."
+        )
+    if "seed" in settings:
+        raise InputError(
+            "The seeds are those of the command: a comparison has 0, 1, ..., as many as `seeds` says, and the trials "
+            "of a search have one. Leave out `seed`; that of a run stands in its configuration."
+        )
+
+
 def with_settings(
     config: RunConfig, entries: Sequence[Entry], settings: Mapping[str, Any]
 ) -> tuple[RunConfig, list[Entry]]:
@@ -93,11 +106,8 @@ def with_settings(
     Raises:
         InputError: none of the models has such an argument.
     """
-    if "model" in settings:
-        raise InputError(
-            "A setting is meant for all models, and `model` names one. Give it among the models."
-        )
-    shared = {name: value for name, value in settings.items() if name in RUN_SETTINGS or name == "seed"}
+    check_settings(settings)
+    shared = {name: value for name, value in settings.items() if name in RUN_SETTINGS}
     config, changed = config.with_changes(shared), []
     left = {name: value for name, value in settings.items() if name not in shared}
     for entry in entries:

@@ -30,11 +30,10 @@ from cdrzoo.serving.limits import (
     invalid,
     too_large,
 )
+from cdrzoo.serving.ports import HOST, taken
 from cdrzoo.serving.rest import RestServer
 from cdrzoo.serving.versions import Models, Version, array, log
 from cdrzoo.serving.wire import Survey
-
-HOST = "127.0.0.1"
 
 
 class Server:
@@ -87,11 +86,11 @@ class Server:
         try:
             self.port = self._grpc.add_insecure_port(f"{HOST}:{port}")
         except RuntimeError:
-            raise InputError(_taken(port)) from None
+            raise taken(port) from None
         try:
             self._rest = RestServer((HOST, rest_port), self.models, max_bytes, lane, arrivals)
         except OSError:
-            raise InputError(_taken(rest_port)) from None
+            raise taken(rest_port) from None
         self.rest_port = self._rest.server_address[1]
         try:
             self.models.refresh()
@@ -138,10 +137,6 @@ class Server:
 
     def __exit__(self, *error: Any) -> None:
         self.stop()
-
-
-def _taken(port: int) -> str:
-    return f"Port {port} of {HOST} cannot be used: another server may have it. Choose another, or 0 for a free one."
 
 
 # The services --------------------------------------------------------------------------------------------------------

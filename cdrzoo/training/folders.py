@@ -18,6 +18,7 @@ from cdrzoo.data.preparation import splits
 from cdrzoo.errors import InputError
 from cdrzoo.models.base import CrossDomainModel
 from cdrzoo.training.config import RunConfig
+from cdrzoo.training.finished import check_finished
 from cdrzoo.training.measuring import Fitted
 
 BEST = "best.npz"
@@ -80,6 +81,9 @@ def read_json(folder: pathlib.Path, name: str, without: Collection[str] = ()) ->
     for entry in {"validation", "test", "parts", "data"} & set(entries):
         if not isinstance(found[entry], dict):
             raise InputError(f"{folder / name} is damaged ({entry!r} is no mapping). {MEND}")
+    for entry in {"validation", "test"} & set(entries):
+        if not all(isinstance(value, (int, float, type(None))) for value in found[entry].values()):
+            raise InputError(f"{folder / name} is damaged ({entry!r} holds what is no number). {MEND}")
     return found
 
 
@@ -199,18 +203,6 @@ def finetuned(config: RunConfig) -> pathlib.Path:
             f"`finetune` names a run of {trained}, the configuration's model is {config.model}. Set `model: {trained}`."
         )
     return folder
-
-
-def check_finished(folder: pathlib.Path) -> None:
-    """Raises an `InputError` if a folder does not hold a finished run."""
-    if not (folder / "metrics.json").exists():
-        begun = (folder / "config.yaml").exists()
-        hint = (
-            "It was stopped: continue it with `cdrzoo train --resume`."
-            if begun
-            else "Give the folder of `cdrzoo train`."
-        )
-        raise InputError(f"{folder} holds no finished run. {hint}")
 
 
 def begin(folder: pathlib.Path, config: RunConfig, described: str, prepared: data.Prepared) -> None:

@@ -28,13 +28,13 @@ def demo(tmp_path_factory):
 @pytest.fixture
 def refused(demo, monkeypatch, capsys):
     """What a command says that must be refused, in the folder `demo`, without TensorFlow."""
-    from cdrzoo.cli import common, experiments, training
+    from cdrzoo.cli import common, experiments, export, serving, training
 
     def no_tensorflow():
         raise AssertionError("TensorFlow was started")
 
     monkeypatch.chdir(demo)
-    for module in (common, experiments, training):
+    for module in (common, experiments, export, serving, training):
         monkeypatch.setattr(module, "start_tensorflow", no_tensorflow)
 
     def run(*arguments):
@@ -50,12 +50,26 @@ def refused(demo, monkeypatch, capsys):
 
 
 TRAIN = ("train", "run.yaml", "--out", "out")
+CHECK = ("schema", "check", "schema.yaml", "--data", "films=films.csv", "--data")
 COMPARE = ("compare", "run.yaml", "--models", "lr", "--out", "out")
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("tune", "run.yaml", "--set", "seed=7", "--out", "out"), "Leave out `seed`"),
+        (("tune", "run.yaml", "--set", "model=lr", "--out", "out"), "`model` names one"),
+        ((*COMPARE, "--set", "seed=7"), "Leave out `seed`"),
+        (("train", "books.csv", "--out", "out"), "books.csv holds rows, by its ending"),
+        ((*CHECK, "books=run.yaml"), "run.yaml is a configuration"),
+        ((*CHECK, "books=."), "seems to hold the rows of 'films'"),
+        (("serve", "nowhere"), "nowhere is no folder"),
+        (("export", "nowhere", "--to", "out"), "nowhere holds no finished run"),
+        (("verify", "out/1", "--run", "nowhere"), "nowhere holds no finished run"),
+        (("evaluate", "nowhere"), "nowhere holds no finished run"),
+        (("predict", "nowhere", "--input", "films.csv"), "nowhere is no folder. Give a version folder"),
+        (("predict", ".", "--input", "nothing.csv"), "nothing.csv does not exist"),
+        (("schema", "check", "run.yaml", "--delimiter", ";"), "give --data, too"),
         ((*COMPARE, "--jobs", "-4"), "--jobs: it must be a whole number from 1 to 256. Received: -4"),
         ((*COMPARE, "--search", "-1"), "--search: it must be a whole number from 0"),
         ((*COMPARE, "--seeds", "0"), "--seeds: it must be a whole number from 1"),
@@ -149,6 +163,15 @@ def test_a_wrong_configuration_is_refused(refused, tmp_path, change, said):
         config["schema"] = os.path.abspath(config["schema"])
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
     assert said in refused("train", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "out"))
+
+
+def test_a_port_that_is_taken(refused):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        for option in ("--port", "--rest-port"):
+            assert f"Port {port} of 127.0.0.1 cannot be used" in refused("serve", ".", option, port)
 
 
 def shell(command):
