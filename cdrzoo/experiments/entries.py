@@ -90,8 +90,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         )
     if "seed" in settings:
         raise InputError(
-            "The seeds are those of the command: a comparison has 0, 1, ..., as many as `seeds` says, and the trials "
-            "of a search have one. Leave out `seed`; that of a run stands in its configuration."
+            "The seeds are those of the command (a comparison has 0, 1, ..., as many as `seeds` says; the trials of a "
+            "search have one): leave out `seed`. That of a run stands in its configuration."
         )
 
 

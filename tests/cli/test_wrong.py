@@ -57,9 +57,9 @@ COMPARE = ("compare", "run.yaml", "--models", "lr", "--out", "out")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("tune", "run.yaml", "--set", "seed=7", "--out", "out"), "Leave out `seed`"),
+        (("tune", "run.yaml", "--set", "seed=7", "--out", "out"), "leave out `seed`"),
         (("tune", "run.yaml", "--set", "model=lr", "--out", "out"), "`model` names one"),
-        ((*COMPARE, "--set", "seed=7"), "Leave out `seed`"),
+        ((*COMPARE, "--set", "seed=7"), "leave out `seed`"),
         (("train", "books.csv", "--out", "out"), "books.csv holds rows, by its ending"),
         ((*CHECK, "books=run.yaml"), "run.yaml is a configuration"),
         ((*CHECK, "books=."), "seems to hold the rows of 'films'"),
