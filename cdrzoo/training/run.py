@@ -266,8 +266,9 @@ def train(
             discard(folder)
         if not resume:
             begin(folder, config, described, prepared)
-        # A few raw rows go along, so that an export can be warmed up and proven without the data.
-        examples = prepared.examples(EXAMPLE_ROWS)
+        examples = prepared.examples(
+            EXAMPLE_ROWS
+        )  # for exports: to warm them up and prove them without the data
         fitted = fit(config, prepared, folder, verbose, own=made)
         examples.to_parquet(folder / "examples.parquet")
         keep(fitted, measuring.summary(config, prepared, fitted), folder)
