@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from cdrzoo.models.base import CrossDomainModel
 
 EXAMPLE_ROWS = 64
-"""Raw test rows that a run keeps for its exports."""
+"""Raw test rows that a run keeps for its exports: to warm them up, and to prove them without the data."""
 
 
 class Run:
@@ -266,9 +266,7 @@ def train(
             discard(folder)
         if not resume:
             begin(folder, config, described, prepared)
-        examples = prepared.examples(
-            EXAMPLE_ROWS
-        )  # for exports: to warm them up and prove them without the data
+        examples = prepared.examples(EXAMPLE_ROWS)
         fitted = fit(config, prepared, folder, verbose, own=made)
         examples.to_parquet(folder / "examples.parquet")
         keep(fitted, measuring.summary(config, prepared, fitted), folder)
