@@ -141,14 +141,14 @@ class _RowSparse:
     def _backend_apply_gradients(self, grads, trainable_variables):
         variables = [_raw(v) for v in trainable_variables]
         grads = _sum_tables(grads, variables)
-        if replicas.count() > 1:  # Keras adds up the replicas' gradients after it has clipped them
+        if not replicas.alone():  # Keras adds up the replicas' gradients after it has clipped them
             pairs = self._all_reduce_sum_gradients(zip(grads, variables))
             grads = _sum_tables([g for g, _ in pairs], variables)
         grads = self._clip_gradients(grads)
         dense = [v for g, v in zip(grads, variables) if not isinstance(g, tf.IndexedSlices)]
         self._apply_weight_decay(dense)  # a table's touched rows decay in their update
         pairs = list(zip(grads, variables))
-        if replicas.count() > 1:
+        if not replicas.alone():
             tf.__internal__.distribute.interim.maybe_merge_call(
                 self._distributed_tf_update_step, self._distribution_strategy, pairs, self.learning_rate
             )

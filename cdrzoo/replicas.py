@@ -24,12 +24,12 @@ def summed(tensors: Any) -> Any:
 
     Its gradient is that of the sum: of a loss that is made from it on every replica, each takes 1 / `count()`.
     """
-    return tensors if _alone() else _replica().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+    return tensors if alone() else _replica().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
 
 
 def gathered(tensors: Any) -> Any:
     """The rows of each tensor of a structure, of all replicas in their order."""
-    return tensors if _alone() else _replica().all_gather(tensors, axis=0)
+    return tensors if alone() else _replica().all_gather(tensors, axis=0)
 
 
 def drawn(shape: Sequence[Any], draw: Callable[[Sequence[Any]], Any]) -> Any:
@@ -41,7 +41,7 @@ def drawn(shape: Sequence[Any], draw: Callable[[Sequence[Any]], Any]) -> Any:
         shape: of what this replica wants.
         draw: gives random numbers of a shape.
     """
-    if _alone():
+    if alone():
         return draw(shape)
     whole = draw((count() * shape[0], *shape[1:]))
     return tf.stack(tf.split(whole, count()))[_replica().replica_id_in_sync_group]
@@ -51,6 +51,6 @@ def _replica():
     return tf.distribute.get_replica_context()
 
 
-def _alone() -> bool:
+def alone() -> bool:
     """Whether nothing is shared: a step of one replica, or what happens outside of a step."""
     return count() == 1 or _replica() is None

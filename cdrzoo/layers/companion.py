@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from cdrzoo.errors import InputError
@@ -13,6 +12,7 @@ from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.fields import FieldVectors, field_roles
 from cdrzoo.layers.tokens import split_tokens
 from cdrzoo.layers.towers import MLP, head
+from cdrzoo.optimizers import copy_slots
 from cdrzoo.schema import Schema
 
 
@@ -69,13 +69,8 @@ class CompanionTower(keras.layers.Layer):
         return {**super().get_config(), "schema": self.schema.to_dict(), **arguments}
 
 
-def check_comparable(strategy: tf.distribute.Strategy, optimizer: Any) -> None:
+def check_comparable(optimizer: Any) -> None:
     """An `InputError` for a training that would not treat two towers alike."""
-    if strategy.num_replicas_in_sync > 1:
-        raise InputError(
-            "CCTL trains on one device: its synchronisation is no step that replicas can share. Received a "
-            f"strategy of {strategy.num_replicas_in_sync} replicas. Build the model outside it."
-        )
     if getattr(getattr(optimizer, "inner_optimizer", optimizer), "global_clipnorm", None) is not None:
         raise InputError(
             "`global_clipnorm` would scale the pure tower's gradients by the source's, and the reward would not "
@@ -83,10 +78,12 @@ def check_comparable(strategy: tf.distribute.Strategy, optimizer: Any) -> None:
         )
 
 
-def copy_weights(one: keras.layers.Layer, other: keras.layers.Layer) -> None:
-    """Makes a layer of the same shape what `one` is; the state of its dropout, too."""
+def copy_weights(one: keras.layers.Layer, other: keras.layers.Layer, optimizer: Any = None) -> None:
+    """Makes a layer of the same shape what `one` is; the state of its dropout, too, and an optimizer's moments."""
     for source, copy in zip(one.variables, other.variables):
         copy.assign(source)
+    if optimizer is not None:
+        copy_slots(optimizer, one.trainable_variables, other.trainable_variables)
 
 
 def copy_draws(one: keras.layers.Layer, other: keras.layers.Layer) -> None:

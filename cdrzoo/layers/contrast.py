@@ -80,7 +80,14 @@ class RepresentationEnhancement:
                 if f.table in seen:
                     note_rows(seen[f.table], ops.where(weights[domain] > 0, x[domain][f.name], PADDING))
 
-    def __call__(self, x, weights, sources: Mapping[str, FeatureEmbedding], target: FeatureEmbedding) -> Any:
+    def __call__(
+        self,
+        x,
+        weights,
+        sources: Mapping[str, FeatureEmbedding],
+        target: FeatureEmbedding,
+        constant: bool = False,
+    ) -> Any:
         """L, a scalar; a mean without rows is 0.
 
         Args:
@@ -88,7 +95,9 @@ class RepresentationEnhancement:
             weights: what each row counts, `{domain: float32 [B]}`.
             sources: the tables of each source.
             target: those of the target.
+            constant: whether the sources' embeddings are constants; default `False`.
         """
+        kept = ops.stop_gradient if constant else lambda vectors: vectors
         ids, sequences = [], []  # (cosine, weight)
         for source, pairs in self.pairs.items():
             own = sources[source]
@@ -96,13 +105,13 @@ class RepresentationEnhancement:
                 keys = x[row][name]
                 seen = [rows_seen(self.seen[d][table], keys) for d in (source, self.schema.target)]
                 known = ops.logical_and(ops.greater(keys, UNKNOWN), ops.logical_and(*seen))
-                similarity = cosine(own.lookup(table, keys), target.lookup(table, keys))  # eq. 10
+                similarity = cosine(kept(own.lookup(table, keys)), target.lookup(table, keys))  # eq. 10
                 ids.append((similarity, weights[row] * ops.cast(known, "float32")))
             for row, of_source, of_target in pairs["sequence"]:
                 left, some = _mean_of_history(own, x[row], *of_source)
                 right, others = _mean_of_history(target, x[row], *of_target)
                 known = ops.cast(ops.logical_and(some, others), "float32")
-                sequences.append((cosine(left, right), weights[row] * known))  # eq. 11
+                sequences.append((cosine(kept(left), right), weights[row] * known))  # eq. 11
         return _mean(ids) - _mean(sequences)  # eq. 12
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
+from cdrzoo import optimizers, replicas
 from cdrzoo.errors import InputError, check_choice, check_share
 
 MOMENTUM = 0.99
@@ -17,22 +20,28 @@ MOMENTUM = 0.99
 class DelayedReinforce:
     """REINFORCE over windows of steps, with a discounted reward and without keeping what a window has seen.
 
-        G = sum_k R_k g_k,   R_k = r_k + gamma r_{k+1} + gamma^2 r_{k+2} + ...
+        G = sum_k (R_k - b) g_k,   R_k = r_{k+1} + gamma r_{k+2} + gamma^2 r_{k+3} + ...
 
-    g_k: the gradient of step k's log probabilities; r_k: step k's reward. Exchanging the two sums gives the same G by
-    an eligibility trace, which needs one vector instead of all g_k:
+    g_k: the gradient of step k's log probabilities; r_k: the reward that is measured in step k, before its update, so
+    that r_{k+1} is the first to tell what step k did. R_k ends with its window. Exchanging the two sums gives the same
+    G by an eligibility trace, which needs one vector instead of all g_k:
 
-        e_k = gamma e_{k-1} + g_k,   G <- G + r_k e_k
+        G <- G + r_k e_k,   e_{k+1} = gamma e_k + g_k   (e starts each window at 0)
 
-    At the end of a window of n steps `update` hands -G / n to an optimizer and starts anew.
+    b is the mean of the R_k that G holds (`norm="window"`) or 0. Without it what G says first is whether the rewards
+    are above 0: everything gets likelier, or nothing. It takes a trace of ones and the sum of the g_k.
 
-    A plain object: who owns it tracks `state`, so that a run that is saved inside a window goes on in it.
+    After `updates_every` windows, n steps in all, -G / n goes to an optimizer, and the sums start anew.
+
+    A plain object: who owns it tracks `state`, so that a run that is saved inside a window goes on in it. Replicas of a
+    `tf.distribute.Strategy` observe the mean of their gradients, and one reward.
 
     Args:
         gamma: discount, in [0, 1]; default 0.8.
-        every: n; default 1000.
-        norm: of the reward: `"none"` (default), `"ema"` (minus a running mean, over a running deviation) or `"std"`
-            (the latter alone).
+        every: steps of a window; default 1000.
+        updates_every: windows between two updates; default 1.
+        norm: of the reward: `"window"` (default; the baseline b), `"none"`, `"ema"` (minus a running mean, over a
+            running deviation) or `"std"` (the latter alone).
         clip: the reward is cut to this magnitude; default 1.
 
     Raises:
@@ -43,12 +52,26 @@ class DelayedReinforce:
     2023), section 2.4.2.
     """
 
-    def __init__(self, gamma: float = 0.8, every: int = 1000, norm: str = "none", clip: float = 1.0):
-        check_choice("`reward_norm`", norm, ("none", "ema", "std"))
+    def __init__(
+        self,
+        gamma: float = 0.8,
+        every: int = 1000,
+        updates_every: int = 1,
+        norm: str = "window",
+        clip: float = 1.0,
+    ):
+        check_choice("`reward_norm`", norm, ("window", "none", "ema", "std"))
         check_share("`gamma`", gamma)
-        if every < 1:
-            raise InputError(f"`sync_every` must be at least 1 step. Received: {every}.")
-        self.gamma, self.every, self.norm, self.clip = gamma, every, norm, clip
+        for name, count, unit in (("sync_every", every, "step"), ("selector_every", updates_every, "window")):
+            if count < 1:
+                raise InputError(f"`{name}` must be at least 1 {unit}. Received: {count}.")
+        self.gamma, self.every, self.updates_every = gamma, every, updates_every
+        self.norm, self.clip = norm, clip
+
+    @property
+    def steps(self) -> int:
+        """Steps between two updates."""
+        return self.every * self.updates_every
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Makes the state for the variables that learn."""
@@ -61,25 +84,35 @@ class DelayedReinforce:
         self.gain = [zeros(f"gain_{i}", v.shape) for i, v in enumerate(variables)]
         self.mean, self.variance = zeros("reward_mean"), zeros("reward_variance")
         self.step = zeros("step", dtype="int32")
+        centred = variables if self.norm == "window" else []
+        self.total = [zeros(f"total_{i}", v.shape) for i, v in enumerate(centred)]
+        self.ones, self.returns = (zeros(name) for name in ("trace_of_ones", "returns"))
 
     @property
     def state(self) -> list[keras.Variable]:
         """What is to be saved."""
-        return [*self.trace, *self.gain, self.mean, self.variance, self.step]
+        baseline = [*self.total, self.ones, self.returns] if self.total else []
+        return [*self.trace, *self.gain, self.mean, self.variance, self.step, *baseline]
 
     def observe(self, gradients: Sequence[Any], reward: Any) -> None:
         """One step of a window: g_k, one a variable, and r_k."""
         self.step.assign_add(1)
         if not self.variables:
             return
+        gradients = [gradient / replicas.count() for gradient in replicas.summed(list(gradients))]
         reward = self.normalised(reward)
         for trace, gain, gradient in zip(self.trace, self.gain, gradients):
-            trace.assign(self.gamma * trace + gradient)
             gain.assign_add(reward * trace)
+            trace.assign(self.gamma * trace + gradient)
+        if self.norm == "window":
+            self.returns.assign_add(reward * self.ones)
+            self.ones.assign(self.gamma * self.ones + 1)
+            for total, gradient in zip(self.total, gradients):
+                total.assign_add(gradient)
 
     def normalised(self, reward: Any) -> Any:
         """The reward as it counts; the running moments take it up."""
-        if self.norm != "none":
+        if self.norm in ("ema", "std"):
             delta = reward - self.mean  # from the mean before this step
             self.mean.assign_add((1 - MOMENTUM) * delta)
             self.variance.assign(MOMENTUM * (self.variance + (1 - MOMENTUM) * ops.square(delta)))
@@ -87,14 +120,54 @@ class DelayedReinforce:
             reward = (delta if self.norm == "ema" else reward) / deviation
         return ops.clip(reward, -self.clip, self.clip)
 
+    def warn_if_idle(self) -> None:
+        """A `UserWarning` where so far there were too few steps for an update."""
+        if self.variables and int(self.step) < self.steps:
+            warnings.warn(
+                f"The selector learns every {self.steps} steps (sync_every * selector_every), and training has taken "
+                f"{int(self.step)}: it has learnt nothing. Choose a smaller `sync_every`, such as 5.",
+                stacklevel=3,
+            )
+
     def window_ends(self) -> Any:
         """Whether the last step was the last of its window: a bool scalar."""
         return ops.equal(self.step % self.every, 0)
 
-    def update(self, optimizer: keras.optimizers.Optimizer) -> None:
-        """The end of a window: ascends along G / n."""
-        if not self.variables:
-            return
-        optimizer.apply_gradients(zip([-gain / self.every for gain in self.gain], self.variables))
-        for state in (*self.trace, *self.gain):
-            state.assign(ops.zeros_like(state))
+    def end_step(
+        self, optimizer: keras.optimizers.Optimizer, at_window_end: Callable[[], None] = lambda: None
+    ) -> None:
+        """What is due after a step: at the end of the last window the update, and of each `at_window_end`.
+
+        Both run outside the replicas, where an assignment changes a variable's copies on all of them.
+        """
+
+        def end_window():
+            _clear([*self.trace, self.ones])  # what comes later is no credit of what lies before
+            if self.variables:
+                due = ops.equal(self.step % self.steps, 0)
+                tf.cond(due, lambda: self._update(optimizer), lambda: None)
+            at_window_end()
+
+        tf.distribute.get_replica_context().merge_call(
+            lambda _: tf.cond(self.window_ends(), end_window, lambda: None)
+        )
+
+    def _update(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Ascends along G / n."""
+        baseline = self.returns / self.steps
+        totals = self.total or [0.0] * len(self.gain)
+        ascent = [(gain - baseline * total) / self.steps for gain, total in zip(self.gain, totals)]
+        optimizer.apply_gradients(zip([-g for g in ascent], self.variables))
+        _clear([*self.gain, *self.total, self.returns])
+
+
+def ascent(name: str, rate: float) -> keras.optimizers.Optimizer:
+    """What follows a reward: `"adam"`, or `"sgd"` for plain gradient ascent, with this learning rate."""
+    known = {"adam": optimizers.Adam, "sgd": optimizers.SGD}
+    check_choice("`selector_optimizer`", name, tuple(known))
+    return known[name](rate, name=name)
+
+
+def _clear(state: Sequence[keras.Variable]) -> None:
+    for each in state:
+        each.assign(ops.zeros_like(each))

@@ -9,15 +9,15 @@ import tensorflow as tf
 from keras import ops
 from typing_extensions import Unpack
 
-from cdrzoo.errors import InputError, check_share
+from cdrzoo import replicas
+from cdrzoo.errors import InputError, check_choice, check_share
 from cdrzoo.layers.companion import CompanionTower, check_comparable, copy_draws, copy_weights
 from cdrzoo.layers.contrast import RepresentationEnhancement
-from cdrzoo.layers.reinforce import DelayedReinforce
+from cdrzoo.layers.reinforce import DelayedReinforce, ascent
 from cdrzoo.layers.selector import Selector
 from cdrzoo.layers.tokens import SemanticAlignment
-from cdrzoo.losses import row_weights, rows_of, weighted_mean
+from cdrzoo.losses import row_weights, rows_of
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units, placeholder_rows
-from cdrzoo.optimizers import copy_slots
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -32,11 +32,12 @@ class CCTL(CrossDomainModel):
         L_ren   = cos(id^s, id^t) - cos(seq^s, seq^t)          (`RepresentationEnhancement`)          (eq. 12)
         r       = L_pure - L_tgt                                                                      (eq. 5)
         p_i     = sigmoid(MLP(sg[SAN(v_i^s)]))                 (`Selector`)                           (eq. 8)
-        Theta  <- Theta + alpha sum_k R_k grad mean_i log p_i,   R_k = r_k + gamma r_{k+1} + ...      (eq. 9)
+        Theta  <- Theta + alpha sum_k (R_k - b) grad mean_i log p_i    (eq. 9; `DelayedReinforce`, b its baseline)
 
-    sg[.] has no gradient; id, seq: the embeddings of an id, and of a user's behaviours, in the two domains. Theta, the
-    selector's weights, follow the rewards r_k of a window of `sync_every` steps (by Adam, `DelayedReinforce`), at whose
-    end the pure tower becomes a copy of the mixed one. `call` scores with the mixed tower, an export with the pure one.
+    sg[.] has no gradient; id, seq: the embeddings of an id, and of a user's behaviours, in the two domains. Every
+    `sync_every` steps the pure tower becomes a copy of the mixed one; Theta, the selector's weights, follow the rewards
+    of `selector_every` such windows. The pure tower gets L_ren's gradient too, with constant source embeddings: r is
+    the worth of the source's rows alone. `call` scores with the mixed tower, an export with the pure one.
 
     Args:
         schema: two or more domains; for REN ids whose table target and source share, or rows with histories of both.
@@ -44,18 +45,18 @@ class CCTL(CrossDomainModel):
         pooling: how a tower reads histories, `"attention"` (DIN; default) or `"mean"`.
         align: `False` leaves SAN out, for domains with the same features (section 2.4.1).
         selector_units: hidden layers of the selector; default `(64, 32)`; `()`: none.
-        selector_mode: `"log_weight"` (eq. 9; default), `"bernoulli"` (rows are drawn) or `"none"` (p = 1: without IFN).
-        selector_learning_rate: of the selector's Adam; default 0.001.
-        alpha: multiplies it, in [0, 1]; default 1. 0: the selector never moves (Figure 5b).
-        gamma: discount of the reward; default 0.8 (section 2.4.2).
-        sync_every: steps of a window; default 1000 (section 2.3.5). Choose it well below the steps of an epoch.
-        reward_norm: `"none"` (default), `"ema"` (centred and scaled by running moments) or `"std"` (scaled alone).
-        reward_clip: the reward is cut to this magnitude; default 1.
+        selector_mode: `"log_weight"` (eq. 9; default), `"bernoulli"` (rows are drawn), `"none"` (p = 1: without IFN) or
+            `"closed"` (p = 0: the source's rows teach nothing, a control).
+        selector_learning_rate, alpha: the rate is their product; default 0.02 and 1. alpha 0: p stays 1/2 (Figure 5b).
+        gamma, reward_norm, reward_clip: see `DelayedReinforce`; default 0.8 (section 2.4.2), `"window"` and 1.
+        sync_every: steps of a window; default 1000 (section 2.3.5). 5 for fits of a few thousand steps.
         ren_weight: w; default 1 ("added"). 0: the ablation without REN.
         dropout: of the towers' hidden layers; default 0. Both towers drop the same units.
+        selector_every: windows between two updates of the selector; default 1.
+        selector_optimizer: `"adam"` (default) or `"sgd"`: eq. 9 as printed, along the mean over steps.
+        weighting: `"domains"` (means; default) or `"rows"` (sums as in eq. 3: the batch sizes set their ratio).
 
     Call arguments and returns: see `CrossDomainModel`. Source rows are scored by the mixed tower too.
-
     Logged: `<target>_loss` (L_tgt), `<source>_loss` (weighted), `pure_loss`, `ren_loss`, `reward`, `selector` (mean p).
 
     Reference: Zhang et al., A Collaborative Transfer Learning Framework for Cross-domain Recommendation (KDD 2023).
@@ -78,24 +79,29 @@ class CCTL(CrossDomainModel):
         align: bool = True,
         selector_units: Units = (64, 32),
         selector_mode: str = "log_weight",
-        selector_learning_rate: float = 0.001,
+        selector_learning_rate: float = 0.02,
         alpha: float = 1.0,
         gamma: float = 0.8,
         sync_every: int = 1000,
-        reward_norm: str = "none",
+        reward_norm: str = "window",
         reward_clip: float = 1.0,
         ren_weight: float = 1.0,
         dropout: float = 0.0,
+        selector_every: int = 1,
+        selector_optimizer: str = "adam",
+        weighting: str = "domains",
         **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
         check_share("`alpha`", alpha)
+        check_choice("`weighting`", weighting, ("rows", "domains"))
         self.check_sources("CCTL")
         self.units, self.pooling, self.align, self.dropout = units, pooling, align, dropout
         self.selector_units, self.selector_mode = selector_units, selector_mode
         self.selector_learning_rate, self.alpha, self.gamma = selector_learning_rate, alpha, gamma
-        self.sync_every, self.ren_weight = sync_every, ren_weight
-        self.reward_norm, self.reward_clip = reward_norm, reward_clip
+        self.sync_every, self.selector_every, self.ren_weight = sync_every, selector_every, ren_weight
+        self.reward_norm, self.reward_clip, self.weighting = reward_norm, reward_clip, weighting
+        self.selector_optimizer = ascent(selector_optimizer, alpha * selector_learning_rate)
         self.mixed = CompanionTower(self.schema, units, pooling, dropout, name="mixed")
         self.pure = CompanionTower(self.schema, units, pooling, dropout, name="pure")
         san = [SemanticAlignment(self.schema, s.name, pooling, align) for s in self.schema.sources]
@@ -104,7 +110,7 @@ class CCTL(CrossDomainModel):
         maps = [layer for each in san for layer in each.maps.values()]
         self._filed = [*(s.embedding for s in san), *(s.fields for s in san), *maps, selector.network]
         self.san, self.selector = {each.source: each for each in san}, selector
-        self.reinforce = DelayedReinforce(gamma, sync_every, reward_norm, reward_clip)
+        self.reinforce = DelayedReinforce(gamma, sync_every, selector_every, reward_norm, reward_clip)
         self.ren = RepresentationEnhancement(self.schema, list(self.san) if ren_weight else ())
         self._draws = keras.random.SeedGenerator()
 
@@ -130,16 +136,23 @@ class CCTL(CrossDomainModel):
         """The selector's p for source rows: `{source: float32 [B]}`, for every source in `x` (Figure 5a)."""
         return {s: self.selector(self.san[s](x[s])) for s in x if self.schema.domain(s).name in self.san}
 
+    def get_config(self):
+        return {**super().get_config(), "selector_optimizer": self.selector_optimizer.name}
+
     def compile(self, optimizer="adam", **kwargs):
-        check_comparable(self.distribute_strategy, optimizer)
+        check_comparable(optimizer)
         super().compile(optimizer=optimizer, **kwargs)
-        self.selector_optimizer = keras.optimizers.Adam(self.alpha * self.selector_learning_rate)
         self.selector_optimizer.build(self.selector.learns)
 
     @property
     def optimized_variables(self):
         reward_only = {id(v) for v in self.selector.trainable_variables}
         return [v for v in self.trainable_variables if id(v) not in reward_only]
+
+    def fit(self, *args, **kwargs):
+        history = super().fit(*args, **kwargs)
+        self.reinforce.warn_if_idle()
+        return history
 
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -148,49 +161,36 @@ class CCTL(CrossDomainModel):
             raise InputError(f"CCTL trains on rows of every domain, but the batches lack {absent[0]!r}.")
         copy_draws(self.mixed, self.pure)
         self.ren.observe(x, given)
-        theta = [v.value for v in self.selector.learns]
         with tf.GradientTape() as tape:
             logits = {target: self.mixed(x[target], training=True)}
             aligned = {s: san(x[s], training=True) for s, san in self.san.items()}  # eq. 7
             logits.update({s: self.mixed.read(v, training=True) for s, v in aligned.items()})
-            with tf.GradientTape(watch_accessed_variables=False) as score_tape:
-                score_tape.watch(theta)
-                p = {s: self.selector(v) for s, v in aligned.items()}  # eq. 8
-                chosen = {s: self.selector.choose(each, self._draws) for s, each in p.items()}
-                log_p = sum([weighted_mean(log_p, given[s]) for s, (_, log_p) in chosen.items()])
-            weights = {s: ops.stop_gradient(weight) * given[s] for s, (weight, _) in chosen.items()}
+            p, weights, score = self.selector.weigh(aligned, given, self._draws)  # eq. 8
             y_pred = self.scores(logits)
             losses = self.domain_losses(y, y_pred, {**(sample_weight or {}), **weights})
             pure = self.scores({target: self.pure(x[target], training=True)})
-            pure_loss = self.domain_losses({target: y[target]}, pure, sample_weight)[target]  # eq. 4
-            ren = self.ren(
-                x, given, {s: v.embedding for s, v in self.san.items()}, self.mixed.embedding
-            )  # eq. 12
-            mixed_loss = self.weighted_sum(losses, rows) + self.ren_weight * ren  # eq. 3
+            pure = self.domain_losses({target: y[target]}, pure, sample_weight)  # eq. 4
+            sources = {s: v.embedding for s, v in self.san.items()}
+            ren = self.ren(x, given, sources, self.mixed.embedding)  # eq. 12
+            pure_ren = self.ren(x, given, sources, self.pure.embedding, constant=True)
+            loss = self.weighted_sum(losses, rows) + self.ren_weight * ren  # eq. 3
             # The towers share no variable, so one optimizer step on the sum is a step on each of the two losses.
-            total = mixed_loss + self._terms.weights[target] * pure_loss + sum(self.losses)
-            total = self.optimizer.scale_loss(total)
+            total = loss + self.weighted_sum(pure, rows) + self.ren_weight * pure_ren + sum(self.losses)
+            total = self.optimizer.scale_loss(total / replicas.count())
         variables = self.optimized_variables
         self.optimizer.apply_gradients(zip(tape.gradient(total, variables), variables))
-        reward = ops.stop_gradient(pure_loss - losses[target])  # eq. 5
-        self.reinforce.observe(score_tape.gradient(log_p, theta), reward)
-        tf.cond(self.reinforce.window_ends(), self._end_window, lambda: None)
+        reward = ops.stop_gradient(pure[target] - losses[target])  # eq. 5
+        self.reinforce.observe(score, reward)
+        self.reinforce.end_step(self.selector_optimizer, at_window_end=self.synchronise)  # eq. 9
 
-        self._loss_tracker.update_state(mixed_loss, sample_weight=rows[target])
-        selector = sum([weighted_mean(each, given[s]) for s, each in p.items()]) / len(p)
-        terms = {"pure_loss": pure_loss, "ren_loss": ren, "reward": reward, "selector": selector}
+        self._loss_tracker.update_state(loss, sample_weight=rows[target])
+        terms = {"pure_loss": pure[target], "ren_loss": ren, "reward": reward, "selector": p}
         self.report(losses, terms, rows)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
-    def _end_window(self) -> None:
-        self.reinforce.update(self.selector_optimizer)  # eq. 9
-        self.synchronise()
-
     def synchronise(self) -> None:
         """pure <- mixed: every weight of the target's side, with the optimizer's moments (section 2.3.5)."""
-        copy_weights(self.mixed, self.pure)
-        if self.compiled:
-            copy_slots(self.optimizer, self.mixed.trainable_variables, self.pure.trainable_variables)
+        copy_weights(self.mixed, self.pure, self.optimizer if self.compiled else None)
 
     def prepare_export(self):
         self.synchronise()  # the final one: what is served is the pure tower (section 3.4)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from cdrzoo.errors import InputError
-from cdrzoo.layers.reinforce import DelayedReinforce
+from cdrzoo.layers.reinforce import DelayedReinforce, ascent
 
 SHAPES = ((3, 2), (2,))
 
@@ -27,34 +29,77 @@ def steps(made, count, seed=0):
     r = rng.normal(size=count)
     for gradients, reward in zip(g, r):
         made.observe([tf.constant(each, "float32") for each in gradients], tf.constant(reward, "float32"))
+        made.end_step(keras.optimizers.SGD(0.5))
     return g, r
 
 
 @pytest.mark.parametrize("gamma", [0.8, 0.0, 1.0])
-def test_the_trace_sums_what_a_buffer_would(gamma):
-    made, _ = make(gamma=gamma)
+@pytest.mark.parametrize("norm", ["none", "window"])
+def test_the_traces_sum_what_a_buffer_would(gamma, norm):
+    """Two windows of three steps and one update of both, along sum_k (R_k - b) g_k / 6."""
+    made, variables = make(gamma=gamma, norm=norm, every=3, updates_every=2)
     g, r = steps(made, 6)
-    returns = [sum(gamma ** (j - k) * r[j] for j in range(k, 6)) for k in range(6)]
-    for index, gain in enumerate(made.gain):
-        expected = sum(returns[k] * g[k][index] for k in range(6))
-        np.testing.assert_allclose(gain, expected, rtol=1e-4, atol=1e-5)
+    returns = np.array(
+        [sum(gamma ** (j - k - 1) * r[j] for j in range(k + 1, 3 * (k // 3) + 3)) for k in range(6)]
+    )
+    baseline = returns.mean() if norm == "window" else 0.0
+    for index, variable in enumerate(variables):
+        ascent = sum((returns[k] - baseline) * g[k][index] for k in range(6)) / 6
+        np.testing.assert_allclose(variable, 0.5 * ascent, rtol=1e-4, atol=1e-6)
+    assert not any(np.any(v) for v in made.state if v.name != "step")
 
 
-def test_by_hand():
-    """Two steps of gradients 1 and 2 with rewards 3 and 4, gamma 1/2: R = (3 + 4 / 2, 4), G = 5 * 1 + 4 * 2 = 13."""
-    made = DelayedReinforce(gamma=0.5, every=2, clip=10.0)
-    theta = keras.Variable(0.0)
+@pytest.mark.parametrize(("norm", "gain"), [("none", 4.0), ("window", -2.0)])
+def test_by_hand(norm, gain):
+    """Gradients 1 and 2, rewards 3 and 4, gamma 1/2: r_1 came before, so R = (4, 0), b = 2, G = 2 * 1 - 2 * 2 = -2."""
+    made = DelayedReinforce(gamma=0.5, every=2, norm=norm, clip=10.0)
+    theta, ends = keras.Variable(0.0), []
     made.build([theta])
-    ends = []
     for gradient, reward in ((1.0, 3.0), (2.0, 4.0)):
         made.observe([tf.constant(gradient)], tf.constant(reward))
-        ends.append(bool(made.window_ends()))
-    optimizer = keras.optimizers.SGD(0.1)
-    made.update(optimizer)
-    assert ends == [False, True]
-    assert float(theta) == pytest.approx(0.1 * 13 / 2)
-    assert not any(np.any(v) for v in (*made.trace, *made.gain))
-    assert int(made.step) == 2  # windows go on from there
+        made.end_step(keras.optimizers.SGD(0.1), lambda: ends.append(int(made.step)))
+    assert ends == [2]
+    assert float(theta) == pytest.approx(0.1 * gain / 2)
+
+
+def test_a_level_of_the_reward_teaches_nothing_with_the_baseline():
+    """Each step's gradient is the same: what is left is a preference among steps, and there is none."""
+    for norm, still in (("window", True), ("none", False)):
+        made = DelayedReinforce(every=4, norm=norm)
+        theta = keras.Variable(0.0)
+        made.build([theta])
+        for reward in (0.0, -0.1, -0.2, -0.1):
+            made.observe([tf.constant(1.0)], tf.constant(reward))
+            made.end_step(keras.optimizers.SGD(1.0))
+        assert (abs(float(theta)) < 1e-7) == still
+
+
+def test_credit_goes_to_the_step_before_the_reward():
+    """Arms of a bandit at random, of which one pays a step later: its probability grows, whatever the level."""
+    rng = np.random.default_rng(0)
+    made = DelayedReinforce(every=5, updates_every=4)
+    theta, optimizer, paid = keras.Variable(0.0), ascent("adam", 0.3), 0.0
+    made.build([theta])
+    for _ in range(400):
+        p = 1 / (1 + np.exp(-float(theta)))
+        taken = float(rng.random() < p)
+        made.observe([tf.constant(taken - p, "float32")], tf.constant(paid - 0.5, "float32"))
+        made.end_step(optimizer)
+        paid = taken
+    assert p > 0.8
+
+
+def test_too_few_steps_are_said():
+    made, _ = make(every=2, updates_every=2)
+    steps(made, 3)
+    with pytest.warns(
+        UserWarning, match="learns every 4 steps .* training has taken 3: it has learnt nothing"
+    ):
+        made.warn_if_idle()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        steps(made, 1)
+        made.warn_if_idle()
 
 
 @pytest.mark.parametrize("norm", ["none", "ema", "std"])
@@ -73,22 +118,19 @@ def test_rewards_are_normalised_and_cut(norm):
 
 
 def test_where_nothing_learns_the_steps_are_counted_all_the_same():
-    made = DelayedReinforce(every=2)
+    made, ends = DelayedReinforce(every=2, norm="none"), []
     made.build([])
     for _ in range(2):
         made.observe([], tf.constant(1.0))
-    made.update(keras.optimizers.SGD(0.1))
-    assert bool(made.window_ends()) and [v.name for v in made.state] == [
-        "reward_mean",
-        "reward_variance",
-        "step",
-    ]
+        made.end_step(keras.optimizers.SGD(0.1), lambda: ends.append(int(made.step)))
+    assert ends == [2] and [v.name for v in made.state] == ["reward_mean", "reward_variance", "step"]
 
 
-def test_the_state_is_all_that_a_window_needs():
-    one, _ = make(norm="ema")
+@pytest.mark.parametrize("norm", ["ema", "window"])
+def test_the_state_is_all_that_a_window_needs(norm):
+    one, _ = make(norm=norm)
     steps(one, 3)
-    other, _ = make(norm="ema")
+    other, _ = make(norm=norm)
     for v, value in zip(other.state, [v.numpy() for v in one.state]):
         v.assign(value)
     for made in (one, other):
@@ -102,7 +144,8 @@ def test_the_state_is_all_that_a_window_needs():
     [
         ({"gamma": -0.1}, r"`gamma` must lie in \[0, 1\]. Received: -0.1"),
         ({"every": 0}, "`sync_every` must be at least 1 step. Received: 0"),
-        ({"norm": "l2"}, "`reward_norm` must be one of none, ema, std. Received: 'l2'"),
+        ({"updates_every": 0}, "`selector_every` must be at least 1 window. Received: 0"),
+        ({"norm": "l2"}, "`reward_norm` must be one of window, none, ema, std. Received: 'l2'"),
     ],
 )
 def test_mistakes(options, message):

@@ -165,6 +165,9 @@ CASES = (
             "reward_clip": 1e-9,
             "ren_weight": 0.1,
             "dropout": 0.5,
+            "selector_every": 2,
+            "selector_optimizer": "sgd",
+            "weighting": "rows",
         },
     ),
     Case(
