@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cdrzoo.data.grouping import grouped
 from cdrzoo.data.raw import factorize
 from cdrzoo.errors import DataError, is_whole, shown
 from cdrzoo.schema import Domain
@@ -38,12 +39,14 @@ class Part:
         y: float32 [n, 1].
         weight: float32 [n], or `None`.
         user: raw keys [n] (for pairing and for GAUC), or `None`.
+        group: keys [n] by which rows come together in training batches (`grouped`), or `None`.
     """
 
     x: dict[str, np.ndarray]
     y: np.ndarray
     weight: np.ndarray | None = None
     user: np.ndarray | None = None
+    group: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -131,7 +134,7 @@ def training_batches(
 
     The domain that sets the length of the epoch is shuffled anew each epoch, and its last incomplete batch is left out.
     The other domains run on from epoch to epoch through their rows, in a new order each time round, so a long source is
-    cut and a short one repeated, and none of its rows is preferred.
+    cut and a short one repeated, and none of its rows is preferred. Of a part with `group` each batch is alike inside.
 
     Args:
         parts: the training rows of every domain that is to be in the batches.
@@ -250,6 +253,11 @@ class Order:
         sizes = _sizes(parts, target, batch_size, paired)
         self.sizes, self.shuffle, self.seed = sizes, shuffle, seed
         self.rows = {name: len(part) for name, part in parts.items()}
+        keys = {name: getattr(part, "group", None) for name, part in parts.items() if shuffle and not paired}
+        self.groups = {name: group for name, group in keys.items() if group is not None}
+        self.rows |= {
+            name: self.rows[name] // sizes[name] * sizes[name] or self.rows[name] for name in self.groups
+        }
         self.target, self.partners = target, None
         leader = target
         if paired:
@@ -291,8 +299,13 @@ class Order:
     def _rows(self, name: str, epoch: int) -> np.ndarray:
         (first, last), rows = self.span(name, epoch), self.rows[name]
         passes = range(first // rows, -(-last // rows))
-        order = np.concatenate([self.permutation(name, number, rows) for number in passes])
+        order = np.concatenate([self._pass(name, number, rows) for number in passes])
         return order[first - passes[0] * rows :][: last - first]
+
+    def _pass(self, name: str, number: int, rows: int) -> np.ndarray:
+        if name in self.groups:
+            return grouped(self.random(name, number), self.groups[name], self.sizes[name])
+        return self.permutation(name, number, rows)
 
     def _paired(self, epoch: int) -> list[np.ndarray]:
         order = self._rows(self.target, epoch)

@@ -122,10 +122,11 @@ class DelayedReinforce:
 
     def warn_if_idle(self) -> None:
         """A `UserWarning` where so far there were too few steps for an update."""
-        if self.variables and int(self.step) < self.steps:
+        taken = int(tf.convert_to_tensor(self.step.value))
+        if self.variables and taken < self.steps:
             warnings.warn(
                 f"The selector learns every {self.steps} steps (sync_every * selector_every), and training has taken "
-                f"{int(self.step)}: it has learnt nothing. Choose a smaller `sync_every`, such as 5.",
+                f"{taken}: it has learnt nothing. Choose a smaller `sync_every`, such as 5.",
                 stacklevel=3,
             )
 

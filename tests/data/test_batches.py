@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,30 @@ def test_a_batch_is_whole_and_its_shapes_are_static():
             np.testing.assert_array_equal(x[domain]["price"].numpy(), item / 2)
             np.testing.assert_array_equal(y[domain].numpy()[:, 0], item % 2)
             assert x[domain]["item"].dtype == np.int32 and y[domain].dtype == np.float32
+
+
+def test_rows_of_one_group_come_together():
+    """Of text and whole numbers the groups are in random order, of floats, such as a time, in order."""
+    shop, when = np.array(["c", "a", "b", "d"])[np.arange(50) % 4], np.arange(50)[::-1] / 7
+    for group, alike in (
+        (
+            shop,
+            lambda rows: len(set(shop[rows])) <= 2,
+        ),  # a group of 12 or 13 fills no whole number of batches
+        (when, lambda rows: np.ptp(when[rows]) < 8 / 7),
+    ):
+        parts = {"books": dataclasses.replace(PARTS["books"], group=group), "films": PARTS["films"]}
+        whole = training_batches(
+            parts, "films", {"books": 8, "films": 4}
+        )  # 5 batches an epoch, of 6 a time round
+        epochs = [items(whole, "books") for _ in range(3)]
+        assert all(alike(np.array(rows)) for rows in sum(epochs, []))
+        assert len({tuple(sum(epoch, [])) for epoch in epochs}) == 3
+        assert len(set(sum(sum(epochs, [])[:6], []))) == 48  # no row twice before all came
+        resumed = training_batches(parts, "films", {"books": 8, "films": 4}, initial_epoch=2)
+        assert items(resumed, "books") == epochs[2]
+    few = training_batches(parts, "films", {"books": 60, "films": 4})
+    assert sorted(items(few, "books")[0][:50]) == list(range(50))
 
 
 def test_every_epoch_has_its_own_order_and_covers_the_target_once():

@@ -150,7 +150,7 @@ CASES = (
     Case("mv_dnn", arguments={"units": (8, 6)}, changes={"units": (8, 5), "dropout": 0.5}, uneven=SLOTS),
     Case(
         "cctl",
-        arguments={"units": (8, 6), "pooling": "mean", "selector_units": (5,), "sync_every": 2},
+        arguments={"units": (8, 6), "pooling": "mean", "selector_units": (5,), "sync_every": 3},
         changes={
             "units": (8, 5),
             "pooling": "attention",
@@ -160,7 +160,7 @@ CASES = (
             "selector_learning_rate": 0.1,
             "alpha": 0.5,
             "gamma": 0.1,
-            "sync_every": 3,
+            "sync_every": 2,
             "reward_norm": "ema",
             "reward_clip": 1e-9,
             "ren_weight": 0.1,

@@ -123,7 +123,7 @@ def test_an_argument_of_another_kind_is_an_error(case):
 
 
 def _trace(case, schema, **changes):
-    """Shapes, then weights, then what each of two steps of training leaves: computed as far as it is asked for."""
+    """Shapes, then weights, then what each of three steps of training leaves: computed as far as it is asked for."""
     keras.utils.set_random_seed(2)
     try:
         model = case.build(schema, **changes)
@@ -133,7 +133,7 @@ def _trace(case, schema, **changes):
         return
     yield [v.shape for v in model.weights]
     yield [v.numpy().tolist() for v in model.weights]
-    for batch in data(model, 2):
+    for batch in data(model, 3):
         model.train_step(batch)
         yield [array.tolist() for array in state(model)]
 

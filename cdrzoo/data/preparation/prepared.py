@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from cdrzoo.data.preparation.negatives import add_negatives, catalogues, check_p
 from cdrzoo.data.preparation.reading import read_logs
 from cdrzoo.data.preparation.splits import PARTS, Split, settle
 from cdrzoo.data.raw import factorize, occurrences
-from cdrzoo.errors import DataError, is_whole, shown
+from cdrzoo.errors import DataError, check_choice, is_whole, shown
 from cdrzoo.metrics import auc_error
 from cdrzoo.schema import Schema
 from cdrzoo.schema.overview import Block, as_html
@@ -222,12 +223,20 @@ class Prepared:
         paired: bool = False,
         initial_epoch: int = 0,
         shuffle: bool = True,
+        group: Mapping[str, str] | None = None,
     ) -> tf.data.Dataset:
-        """Training batches of all domains, or of `domains`; the other arguments are those of `training_batches`."""
-        for domain in domains or ():
+        """Training batches of all domains, or of `domains`.
+
+        `group`: `{domain: column}` by which a domain's rows come together, such as its user, its time or a category.
+        The other arguments are those of `training_batches`.
+        """
+        for domain in (*(domains or ()), *(group or ())):
             self.schema.domain(domain)
+        parts = {d: parts["train"] for d, parts in self.parts.items() if domains is None or d in domains}
+        for domain in set(parts) & set(group or ()):
+            parts[domain] = dataclasses.replace(parts[domain], group=self._keys(domain, group[domain]))
         return training_batches(
-            {d: parts["train"] for d, parts in self.parts.items() if domains is None or d in domains},
+            parts,
             self.schema.target if domains is None or self.schema.target in domains else domains[0],
             batch_size,
             seed=seed,
@@ -236,6 +245,16 @@ class Prepared:
             initial_epoch=initial_epoch,
             shuffle=shuffle,
         )
+
+    def _keys(self, domain: str, column: str) -> np.ndarray:
+        """The values of a column at a domain's training rows."""
+        log = self.logs[domain]
+        known = {f.column: log.columns[f.column] for f in log.domain.features if f.kind != "ids"} | log.extra
+        known |= {log.domain.time: None if log.time is None else log.time.astype(np.float64)}
+        known |= {log.domain.user: log.user, log.domain.item: log.item}
+        known = {name: values for name, values in known.items() if values is not None}
+        check_choice(f"A column that rows of {domain!r} are grouped by", column, tuple(known))
+        return known[column][self.split.parts[domain]["train"]]
 
     def valid(self, batch_size: int = 4096) -> tf.data.Dataset:
         """The target's validation rows, in order, none dropped."""
