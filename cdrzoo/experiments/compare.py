@@ -206,10 +206,8 @@ def _chosen(
         Task("search", entry.label, {**trial, **entry.changes, "seed": search.SEED})
         for entry in entries
         if leaders[entry.label] is entry
-        for trial in search.trials(config.with_changes(entry.changes), number)
+        for trial in search.trials(config.with_changes(entry.changes), number, entry.changes)
     ]
-    # What an entry fixes makes trials equal; two processes would train them side by side.
-    tasks = list({(task.label, store.key(task)): task for task in tasks}.values())
     trained = list(progress(running.run(tasks, store, processes), len(tasks), "searching"))
     chosen = {}
     for entry in entries:

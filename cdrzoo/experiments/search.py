@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import itertools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from cdrzoo.documents import load_mapping
 from cdrzoo.errors import Diverged
 from cdrzoo.experiments.entries import RUN_SETTINGS, Entry, arguments_of
+from cdrzoo.models import cards
 from cdrzoo.training.config import RunConfig
 
 SEED = 1000
@@ -28,32 +31,83 @@ def space() -> dict[str, list[Any]]:
     return _search()["space"]
 
 
-def trials(config: RunConfig, number: int) -> list[dict[str, Any]]:
+MOST_DRAWS = 1000
+"""Draws after which a search with a small space has fewer trials than it was to have."""
+
+
+def trials(config: RunConfig, number: int, fixed: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """The first trials of `search.yaml`, then draws from its space, the same for every model; `number` in all.
 
     A setting that a model does not have (dropout of LR, the sources' share for a model of the target alone, the width
     of tables that are fine-tuned) is left out of its draws; the others keep their values. A model of two stages has the
-    same draw in both.
+    same draw in both. A trial that trains what an earlier one has trained is none: the next draw takes its place.
+
+    Args:
+        config: of the model.
+        number: of trials.
+        fixed: settings that no trial changes.
     """
+    found: list[dict[str, Any]] = []
+    told: list[dict[str, Any]] = []
+    for draw in itertools.islice(_proposed(config), MOST_DRAWS):
+        trial = changes_of(config, draw)
+        trained = _trained(config, {name: v for name, v in trial.items() if name not in (fixed or {})})
+        if trained not in told:
+            found.append(trial)
+            told.append(trained)
+        if len(found) == number:
+            break
+    return found
+
+
+def _proposed(config: RunConfig) -> Iterator[dict[str, Any]]:
+    yield from _search()["first_trials"][config.schema.target_domain.task]
+    if width := _search()["paper_widths"].get(config.model):
+        yield {"width": width}
     rng = np.random.default_rng(SEED)
-    drawn = [
-        changes_of(config, trial) for trial in _search()["first_trials"][config.schema.target_domain.task]
-    ]
-    while len(drawn) < number:
-        draw = {name: values[int(rng.integers(len(values)))] for name, values in space().items()}
-        drawn.append(changes_of(config, draw))
-    return drawn[:number]
+    while True:
+        yield {name: values[int(rng.integers(len(values)))] for name, values in space().items()}
+
+
+def _trained(config: RunConfig, trial: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trial changes: its settings without those that the model has anyway."""
+    stages = {"": config, "first.": config.first_stage()}
+    changed = {}
+    for name, value in trial.items():
+        prefix, name = ("first.", name.removeprefix("first.")) if name.startswith("first.") else ("", name)
+        if _usual(stages[prefix], name) != value:
+            changed[prefix + name] = value
+    return changed
+
+
+def _usual(config: RunConfig, name: str) -> Any:
+    """What a setting is without a trial; `None` for a width where the tables have several."""
+    if name == "width":
+        widths = {config.width or table.width for table in config.schema.tables}
+        return widths.pop() if len(widths) == 1 else None
+    if hasattr(config.training, name):
+        return getattr(config.training, name)
+    return config.arguments.get(name, inspect.signature(config.constructor()).parameters[name].default)
 
 
 def changes_of(config: RunConfig, draw: Mapping[str, Any]) -> dict[str, Any]:
     """What a draw changes: the settings that the model has, and those that its first stage has."""
     absent = set(draw) - RUN_SETTINGS - arguments_of(config)
-    absent |= {"source_ratio", "loss_weights"} if config.domains == "target" or config.finetune else set()
+    absent |= {"source_ratio", "loss_weights"} if not trains_on_sources(config) else set()
+    absent |= {"source_ratio"} if cards.card(config.model).paired else set()  # batches have the target's rows
     absent |= {"width"} if config.finetune else set()
     settings = {name: value for name, value in draw.items() if name not in absent}
     first = config.first_stage()
     of_first = changes_of(first, draw) if first else {}
     return {**{f"first.{name}": value for name, value in of_first.items()}, **settings}
+
+
+def trains_on_sources(config: RunConfig) -> bool:
+    """Whether rows of a source teach the model anything."""
+    if config.domains == "target" or config.finetune:
+        return False
+    targets = config.arguments.get("targets")  # DACDR sees the sources through the targets' histories alone
+    return "targets" not in arguments_of(config) or len(targets or ()) > 1
 
 
 def leaders(config: RunConfig, entries: Sequence[Entry]) -> dict[str, Entry]:
