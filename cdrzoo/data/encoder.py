@@ -168,7 +168,9 @@ class Encoder:
         for feature in wanted:
             if feature.name in encoded:
                 continue
-            group = [f for f in wanted if f.of == feature.of] if feature.role == "history" else [feature]
+            group = (
+                [f for f in wanted if f.events == feature.events] if feature.role == "history" else [feature]
+            )
             if feature.kind == "ids":
                 encoded |= self._sequences(group, [columns[f.column] for f in group])
             else:

@@ -40,8 +40,8 @@ class EncoderGraph(tf.Module):
         self._features = tuple(f for f in schema.domain(domain).features if names is None or f.name in names)
         groups: dict[str, list[str]] = {}
         for f in self._features:
-            if f.kind == "ids":  # the histories of one domain run in step, any other sequence by itself
-                groups.setdefault(f"of {f.of}" if f.role == "history" else f.name, []).append(f.name)
+            if f.kind == "ids":  # the histories of the same events run in step, any other sequence by itself
+                groups.setdefault(f"of {f.events}" if f.role == "history" else f.name, []).append(f.name)
         self._sequences = tuple(map(tuple, groups.values()))
         self._lengths = {f.name: f.length for f in self._features if f.kind == "ids"}
         self._numbers = {f.name: numbers[f.name] for f in self._features if f.kind == "number"}

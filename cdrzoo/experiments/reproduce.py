@@ -11,14 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cdrzoo import files
-from cdrzoo.data import datasets, synthetic
+from cdrzoo.data import datasets, planted, synthetic
 from cdrzoo.errors import InputError, shown
 from cdrzoo.experiments import compare, results, tables
-from cdrzoo.experiments.catalogue import SYNTHETIC, Experiment, Part, find
+from cdrzoo.experiments.catalogue import BUILT_IN, Experiment, Part, find
 from cdrzoo.experiments.compare import Progress, silent
 from cdrzoo.experiments.comparison import Comparison
 from cdrzoo.experiments.entries import RUN_SETTINGS, check_names
 from cdrzoo.training.config import RunConfig
+
+ORACLE = ", oracle"
+"""Ends the name of a part that says what another part could reach."""
 
 
 def configuration(
@@ -48,8 +51,8 @@ def configuration(
     if part.run is not None:
         return RunConfig.load(part.run).with_changes(changes)
     dataset = str(part.dataset)
-    if dataset == SYNTHETIC:
-        found = synthetic.pair(rows, **part.pair)
+    if dataset in BUILT_IN:
+        found = {"synthetic": synthetic, "planted": planted}[dataset].pair(rows, **part.pair)
     else:
         folder = pathlib.Path(data or "DATA", part.folder or dataset)
         if data is None or not folder.is_dir():
@@ -111,16 +114,33 @@ def reproduce(
     command += [*(["--data", "DATA"] if any(part.files for part in parts.values()) else []), "--out", "OUT"]
     home, _, alone = name.partition("/")
     page = out / home / alone / "README.md"
-    text = _introduction(
+    head = _introduction(
         experiment, command, {**how, **{k: v for k, v in (settings or {}).items() if k != "callbacks"}}
     )
+    text, made = "", {}
     for part, one in parts.items():
-        found = _trained(one, configs[part], out / home / part, command, jobs, progress, strict)
+        found = made[part] = _trained(one, configs[part], out / home / part, command, jobs, progress, strict)
         text += (f"## {part}\n\n" if part else "") + _section(found, one)
         page.parent.mkdir(parents=True, exist_ok=True)
-        files.write(page, text)
+        files.write(page, head + _mechanisms(parts, made) + text)
         finished(found.folder)
     return page
+
+
+def _mechanisms(parts: Mapping[str, Part], made: Mapping[str, Comparison]) -> str:
+    """Of parts with an oracle beside them a table: the oracle's model, the full one, and the first one without."""
+    rows = []
+    for name in [name for name in made if name + ORACLE in parts and parts[name].against]:
+        full = str(parts[name].against)
+        without = next(label for label in parts[name].models if label != full)
+        cells = {row["model"]: row for row in made[name].rows()}
+        of_oracle = made[name + ORACLE].rows() if name + ORACLE in made else []
+        bound = [row for row in of_oracle if row["model"] in parts[name + ORACLE].models]
+        title = next(iter(made[name].columns.values()))
+        shown = {"plant": name, "oracle": f"{bound[0][title]}, {bound[0]['model']}" if bound else ""}
+        shown |= {"full": f"{cells[full][title]}, {full}", "without": f"{cells[without][title]}, {without}"}
+        rows.append({**shown, "difference": cells[without]["difference"], "p": cells[without]["p"]})
+    return tables.markdown(rows) + "\n" if rows else ""
 
 
 def _trained(

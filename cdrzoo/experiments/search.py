@@ -107,7 +107,7 @@ def trains_on_sources(config: RunConfig) -> bool:
     if config.domains == "target" or config.finetune:
         return False
     targets = config.arguments.get("targets")  # DACDR sees the sources through the targets' histories alone
-    return "targets" not in arguments_of(config) or len(targets or ()) > 1
+    return "targets" not in arguments_of(config) or targets == "all" or len(targets or ()) > 1
 
 
 def leaders(config: RunConfig, entries: Sequence[Entry]) -> dict[str, Entry]:

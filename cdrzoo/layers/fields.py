@@ -359,6 +359,12 @@ def compared_feature(schema: Schema, row: Domain, history: Feature) -> str | Non
 
 def events(histories: Sequence[Feature], ids: Mapping[str, Any]) -> Any:
     """Which steps of sequences that run in step are events, bool `[B, n]`: those of which any column is known."""
+    if len({f.events for f in histories}) > 1:
+        names = ", ".join(f.name for f in histories)
+        raise SchemaError(
+            f"The histories {names} list different events (`where`) and do not run in step. This model reads a "
+            "domain's events as one sequence: give them one `where`, or take DACDR, which reads each by itself."
+        )
     return ops.any(ops.stack([ops.not_equal(ids[f.name], PADDING) for f in histories], axis=0), axis=0)
 
 

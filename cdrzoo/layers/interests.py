@@ -28,6 +28,7 @@ class FieldPooling(keras.layers.Layer):
 
     Args:
         schema: the schema; all tables of one width.
+        separate_columns: `True`: each column of a history is a field of its own, by its name; default `False`.
 
     Call arguments:
         ids: the row as it came, `{feature: tensor}`; says which steps are padding.
@@ -44,19 +45,25 @@ class FieldPooling(keras.layers.Layer):
     Reference: Kong et al., DADIN, 2023, section 3.2.1.
     """
 
-    def __init__(self, schema, **kwargs):
+    def __init__(self, schema, separate_columns: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        self.separate_columns = separate_columns
         self.width = one_width(self.schema, "added up")
         for domain in self.schema.domains:
             if not domain.with_role("item"):
                 raise SchemaError(
                     f"A row needs a candidate, but domain {domain.name!r} lists no feature of role item."
                 )
-        listed = {f.of for d in self.schema.domains for f in d.histories()}
         order = (self.schema.target_domain, *self.schema.sources)
-        self.histories = [history_field(d.name) for d in order if d.name in listed]
+        listed = [f for of in order for d in order for f in d.histories(of.name)]
+        self.histories = list(dict.fromkeys(map(self._field, listed)))
         self.numbers = sorted({f.name for d in self.schema.domains for f in d.features if f.kind == "number"})
+
+    def _field(self, f: Feature) -> str:
+        if f.role == "history":
+            return f.name if self.separate_columns else history_field(f.of)
+        return "item" if f.role == "item" else "user"
 
     def build(self, ids_shape=None, embedded_shape=None):
         if self.numbers:
@@ -73,11 +80,12 @@ class FieldPooling(keras.layers.Layer):
                 vector = vector * self.number_vectors[self.numbers.index(f.name)]
             elif f.kind == "ids" and f.role != "history":
                 vector = masked_mean(vector, ops.not_equal(ids[f.name], PADDING))
-            field = history_field(f.of) if f.role == "history" else "item" if f.role == "item" else "user"
-            parts.setdefault(field, []).append(vector)
+            parts.setdefault(self._field(f), []).append(vector)
         fields = {field: sum(vectors[1:], start=vectors[0]) for field, vectors in parts.items()}
-        histories = dict.fromkeys(f.of for f in row.histories())
-        return fields, {history_field(of): events(row.histories(of), ids) for of in histories}
+        columns: dict[str, list[Feature]] = {}
+        for f in row.histories():
+            columns.setdefault(self._field(f), []).append(f)
+        return fields, {field: events(histories, ids) for field, histories in columns.items()}
 
     def compute_output_shape(self, ids_shape, embedded_shape=None, domain=None):
         fields: dict[str, Any] = {}
@@ -85,11 +93,10 @@ class FieldPooling(keras.layers.Layer):
         listing = (d for d in self.schema.domains if {f.name for f in d.features} == set(ids_shape))
         row = self.schema.domain(domain) if domain else next(listing, self.schema.target_domain)
         for f in row.features:
+            fields[self._field(f)] = (ids_shape[f.name][0], self.width)
             if f.role == "history":
-                masks[history_field(f.of)] = ids_shape[f.name]
-                fields[history_field(f.of)] = (*ids_shape[f.name], self.width)
-            else:
-                fields["item" if f.role == "item" else "user"] = (ids_shape[f.name][0], self.width)
+                masks[self._field(f)] = ids_shape[f.name]
+                fields[self._field(f)] = (*ids_shape[f.name], self.width)
         return fields, masks
 
     def compute_output_spec(self, ids, embedded, domain=None):
@@ -101,7 +108,8 @@ class FieldPooling(keras.layers.Layer):
         )
 
     def get_config(self):
-        return {**super().get_config(), "schema": self.schema.to_dict()}
+        arguments = {"schema": self.schema.to_dict(), "separate_columns": self.separate_columns}
+        return {**super().get_config(), **arguments}
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -290,6 +298,40 @@ class InterestAttention(keras.layers.Layer):
         starts = None if self.starts is None else list(self.starts)
         arguments = {"bias_outside": self.bias_outside, "units": self.units, "starts": starts}
         return {**super().get_config(), **arguments}
+
+
+@keras.saving.register_keras_serializable(package="cdrzoo")
+class DomainMark(keras.layers.Layer):
+    """A learnt vector of the row's domain as a further field: what shares all else may then differ by domain.
+
+    Args:
+        domains: their names.
+
+    Call arguments:
+        fields: m, `[B, F, d]`.
+        domain: whose rows these are; default: the first one.
+
+    Returns:
+        `[B, F + 1, d]`.
+    """
+
+    def __init__(self, domains: Sequence[str], **kwargs):
+        super().__init__(**kwargs)
+        self.domains = list(domains)
+
+    def build(self, input_shape):
+        shape = (len(self.domains), input_shape[-1])
+        self.marks = self.add_weight(name="marks", shape=shape, initializer="uniform")
+
+    def call(self, fields, domain: str | None = None):
+        mark = self.marks[self.domains.index(domain) if domain else 0]
+        return ops.concatenate([fields, ops.zeros_like(fields[:, :1]) + mark], axis=1)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], input_shape[1] + 1, input_shape[2])
+
+    def get_config(self):
+        return {**super().get_config(), "domains": self.domains}
 
 
 def pooled_interests(

@@ -33,15 +33,15 @@ class DACDR(Extensible):
     x_i are the n valid steps of X_z, W_1 and W_2 the projections, d wide, that a target has for it. e_d: a learnt
     vector of the target's domain, and the row's features of role context; e_v: those of role item; e_seq: the e_z of
     sequences of items, side by side; e_side: those of side information (categories, ratings). Every history of another
-    domain is a sequence. Features of role user are not read, so nobody is a stranger; what one target lists and another
-    does not is zeros there. The loss is that of the task alone (eq. 8).
+    domain is a sequence. The user's key is not read, so nobody is a stranger; what one target lists and another does
+    not is zeros there. The loss is that of the task alone (eq. 8).
 
     Eqs. 3 and 4 as printed do not depend on the behaviours: see docs/models/dacdr.md for this and every other choice.
 
     Args:
         schema: the schema; each target lists at least one history of another domain and one item feature.
-        targets: names of the domains that are trained and scored; default: the schema's target. Rows of other domains
-            in a batch are passed over: the sources are seen through the targets' histories alone.
+        targets: names of the domains that are trained and scored, or `"all"`; default: the schema's target. Rows of
+            others are passed over: the sources are seen through the targets' histories alone.
         attention_mode: `"domain_query"` (default), `"gate"` or `"literal"`, see `DomainAwareCrossAttention`.
         width: d, of the projections, of u and of the domain's vector; default 16.
         domain_attention: `False`: the ablation without domain-level attention, e_1 = X W_1^V.
@@ -55,6 +55,8 @@ class DACDR(Extensible):
         dropout: share of each layer of g and h that is dropped in training; default 0.
         finetune: the one target whose own part is trained, all else being frozen; `for_new_domain` sets it. Default
             `None`: everything is trained.
+        user_features: `True`: h also reads the user's side features (section 3.3), those of role user without the key.
+            They are then columns of every target.
 
     Call arguments:
         x: `{domain: {feature: tensor}}`, see `CrossDomainModel`; features that are not read may be missing.
@@ -84,7 +86,7 @@ class DACDR(Extensible):
     def __init__(
         self,
         schema: SchemaLike,
-        targets: Sequence[str] | None = None,
+        targets: Sequence[str] | str | None = None,
         attention_mode: str = "domain_query",
         width: int = 16,
         domain_attention: bool = True,
@@ -95,19 +97,16 @@ class DACDR(Extensible):
         units: Units = (256, 128, 64),
         dropout: float = 0.0,
         finetune: str | None = None,
+        user_features: bool = False,
         **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
-        self.targets = tuple(targets or (self.schema.target,))
-        self.attention_mode = attention_mode
-        self.width = width
-        self.domain_attention = domain_attention
-        self.item_attention = item_attention
-        self.share_attention = share_attention
-        self.own_history = own_history
-        self.encoder_units = encoder_units
-        self.units = units
-        self.dropout = dropout
+        every = [d.name for d in self.schema.domains]
+        self.targets = tuple(every if targets == "all" else targets or (self.schema.target,))
+        self.attention_mode, self.width, self.share_attention = attention_mode, width, share_attention
+        self.domain_attention, self.item_attention = domain_attention, item_attention
+        self.own_history, self.user_features = own_history, user_features
+        self.encoder_units, self.units, self.dropout = encoder_units, units, dropout
         self.finetune = finetune
         if self.schema.target not in self.targets or finetune not in (None, *self.targets):
             raise InputError(
@@ -125,6 +124,7 @@ class DACDR(Extensible):
         self.embedding = FeatureEmbedding(seen, self.targets, name="embedding")
         self.item = RoleVectors(seen, self.targets, "item")
         self.context = RoleVectors(seen, self.targets, "context")
+        self.user = RoleVectors(seen, self.targets, "user") if user_features else None
         attention = (width, attention_mode, domain_attention, item_attention, share_attention)
         self.views = {
             name: DomainView(
@@ -141,7 +141,10 @@ class DACDR(Extensible):
     def features_of(self, domain: Domain) -> tuple[Feature, ...]:
         """The features of a domain's rows that are looked at; a `SchemaError` if there are not enough."""
         read = tuple(
-            f for f in domain.features if f.role != "user" and (self.own_history or f.of != domain.name)
+            f
+            for f in domain.features
+            if (f.role != "user" or (self.user_features and f.column != domain.user))
+            and (self.own_history or f.of != domain.name)
         )
         roles = {f.role for f in read}
         if "history" not in roles:
@@ -178,7 +181,8 @@ class DACDR(Extensible):
             e_d, seen = view(steps, masks, context, e_v)  # eqs. 3, 4
             e_z = in_slots({s: one[0] for s, one in seen.items()}, self.places, like=e_v)
             user = self.encoder(ops.concatenate([*e_z, e_d], axis=-1), training=training)  # eq. 6
-            row = ops.concatenate([user, *e_z, e_v, e_d], axis=-1)
+            side = [self.user(ids, embedded)] if self.user else []
+            row = ops.concatenate([user, *e_z, e_v, e_d, *side], axis=-1)
             logit = self.head(self.mlp(row, training=training))  # eq. 7
             states[name] = {"seen": seen, "user": user, "logit": logit}
         return states

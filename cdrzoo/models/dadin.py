@@ -20,7 +20,7 @@ from cdrzoo.layers import (
     ItemAttention,
     MeanInterest,
 )
-from cdrzoo.layers.interests import pooled_interests
+from cdrzoo.layers.interests import DomainMark, pooled_interests
 from cdrzoo.layers.towers import head
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
@@ -65,13 +65,11 @@ class DADIN(CrossDomainModel):
         predictor_units, predictor_activation, dropout: of the predictor's hidden layer: its width, default 100 (section
             3.3.2), `"linear"` by default (eq. 9 prints none), and the share that is dropped in training, default 0.2.
         bias_outside: `True` prints eq. 6 to the letter: v_* = exp(...) + o_*.
+        separate_columns: `True`: each column of a history is an interest, not added to the others of its step (eq. 1).
+        domain_mark, domain_heads: `True`: a learnt vector of the row's domain is a part of m, each domain has its own
+            last layer. Not in the paper; default `False`.
 
-    Call arguments:
-        x: `{domain: {feature: tensor}}`, see `CrossDomainModel`.
-        training: whether dropout is on.
-
-    Returns:
-        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+    Call arguments and returns: see `CrossDomainModel`.
 
     Logged: `<domain>_loss`, `prediction_loss` (L_y); in training also `domain_loss` (L_d), `class0_loss`, `class1_loss`
     and `domain_accuracy` of the global classifier, all unweighted.
@@ -109,28 +107,23 @@ class DADIN(CrossDomainModel):
         predictor_activation: str = "linear",
         dropout: float = 0.2,
         bias_outside: bool = False,
+        separate_columns: bool = False,
+        domain_mark: bool = False,
+        domain_heads: bool = False,
         **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
-        self.units = units
-        self.item_attention = item_attention
-        self.interest_attention = interest_attention
-        self.bi_interaction = bi_interaction
-        self.dnn = dnn
-        self.domain_agnostic = domain_agnostic
-        self.domain_weight = domain_weight
-        self.class_weight = class_weight
-        self.alpha = alpha
-        self.threshold = threshold
-        self.reversal = reversal
-        self.reversal_warmup = reversal_warmup
-        self.stable = stable
-        self.predictor_units = predictor_units
-        self.predictor_activation = predictor_activation
-        self.dropout = dropout
-        self.bias_outside = bias_outside
+        self.units, self.dnn, self.domain_agnostic = units, dnn, domain_agnostic
+        self.item_attention, self.interest_attention = item_attention, interest_attention
+        self.bi_interaction, self.bias_outside = bi_interaction, bias_outside
+        self.domain_weight, self.class_weight, self.alpha = domain_weight, class_weight, alpha
+        self.threshold, self.stable = threshold, stable
+        self.reversal, self.reversal_warmup = reversal, reversal_warmup
+        self.predictor_units, self.predictor_activation = predictor_units, predictor_activation
+        self.dropout, self.separate_columns = dropout, separate_columns
+        self.domain_mark, self.domain_heads = domain_mark, domain_heads
         self.weighting = "rows"  # of L_y
-        self.pooling = FieldPooling(self.schema)
+        self.pooling = FieldPooling(self.schema, separate_columns)
         self.check_histories("DADIN")
         self.interests = ["user", *self.pooling.histories]
         width = self.pooling.width
@@ -138,6 +131,7 @@ class DADIN(CrossDomainModel):
         pool = ItemAttention if item_attention else MeanInterest
         self.item = {name: pool(name=f"{name}_attention") for name in self.pooling.histories}
         self.interest = InterestAttention(bias_outside) if interest_attention else None
+        self.mark = DomainMark([d.name for d in self.schema.domains]) if domain_mark else None
         self.cross = BiInteraction(start="size") if bi_interaction else keras.layers.Flatten()
         if dnn:
             self.deep = MLP((*units, width), final_activation="linear")
@@ -146,6 +140,7 @@ class DADIN(CrossDomainModel):
         self.agnostic = keras.layers.Dense(width, "relu", name="domain_agnostic") if domain_agnostic else None
         self.predictor = MLP((predictor_units,), activation=predictor_activation, dropout=dropout)
         self.head = head(self.schema.target_domain, *self.schema.sources)
+        self.heads = {d.name: head(d, name=f"{d.name}_head") for d in self.schema.sources if domain_heads}
         self._make_alignment()
 
     def _make_alignment(self) -> None:
@@ -178,13 +173,14 @@ class DADIN(CrossDomainModel):
             m, beta = pooled_interests(fields, masks, self.item, training)  # eqs. 2, 3
             v = self.interest(m) if self.interest else ops.ones_like(m[:, 1:, 0])  # eq. 6
             m = ops.concatenate([m[:, :1], ops.expand_dims(v, -1) * m[:, 1:]], axis=1)  # eqs. 4, 5
-            h_spec = self.deep(self.cross(m))  # eqs. 7, 8
+            h_spec = self.deep(self.cross(self.mark(m, domain=name) if self.mark else m))  # eqs. 7, 8
             h_da = self.agnostic(h_spec) if self.agnostic else h_spec
             h = h_da + h_spec if self.agnostic else h_spec
             states["item_weights"][name] = beta
             states["interest_weights"][name] = {i: v[:, k] for k, i in enumerate(self.interests)}
             states["h_spec"][name], states["h_da"][name] = h_spec, h_da
-            states["logit"][name] = self.head(self.predictor(h, training=training))  # eqs. 9, 10
+            last = self.heads.get(name, self.head)
+            states["logit"][name] = last(self.predictor(h, training=training))  # eqs. 9, 10
         return states
 
     def interest_weights(self, x) -> dict[str, dict[str, Any]]:
@@ -193,8 +189,9 @@ class DADIN(CrossDomainModel):
         return keras.tree.map_structure(lambda v: ops.cast(v, "float32"), weights)
 
     def auxiliary_losses(self, x, y, y_pred, sample_weight, training):
-        target, h = self.schema.target, self.side.h_da
-        return self.alignment.by_domain(target, h, y, y_pred, sample_weight, training)
+        return self.alignment.by_domain(
+            self.schema.target, self.side.h_da, y, y_pred, sample_weight, training
+        )
 
     def report(self, losses, terms, rows):
         super().report(losses, {"prediction_loss": self.weighted_sum(losses, rows), **terms}, rows)

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cdrzoo.errors import LARGEST_COUNT, WIDEST, SchemaError, check_choice, check_number, check_whole, shown
+from cdrzoo.errors import (
+    LARGEST_COUNT,
+    WIDEST,
+    SchemaError,
+    check_choice,
+    check_number,
+    check_whole,
+    is_whole,
+    shown,
+)
 
 KINDS = ("id", "ids", "number")
 ROLES = ("user", "item", "context", "history")
@@ -112,6 +122,8 @@ class Feature:
         field: for a history: the column of that domain's rows it lists. Default: the column of that domain's item
             feature with the same table.
         column: name of the raw column; default `name`.
+        where: for a history: `{column: value}`, the events of `of` that it lists, for example `{type: buy}`; default:
+            all. Histories of one domain with the same `where` run in step.
     """
 
     name: str
@@ -123,6 +135,7 @@ class Feature:
     of: str | None = None
     field: str | None = None
     column: str | None = None
+    where: Any = None
 
     def __post_init__(self):
         _name("The name of a feature", self.name)
@@ -171,10 +184,33 @@ class Feature:
                 raise SchemaError(
                     f"History {here} must say of which domain's events it is: add `of: DOMAIN`."
                 )
-        elif self.of is not None or self.field is not None:
+            object.__setattr__(self, "where", _conditions(here, self.where))
+        elif (self.of, self.field, self.where) != (None, None, None):
             raise SchemaError(
-                f"Only a history has `of` and `field`; {here} has role {self.role!r}. Remove them."
+                f"Only a history has `of`, `field` and `where`; {here} has role {self.role!r}. Remove them."
             )
+
+    @property
+    def events(self) -> tuple[str | None, Any]:
+        """Of a history: which events it lists. Those that list the same events run in step."""
+        return self.of, self.where
+
+
+def _conditions(here: str, given: Any) -> tuple[tuple[str, str | int], ...] | None:
+    """`where` in a form that can be a key, by the names of its columns."""
+    found = dict(given) if isinstance(given, (Mapping, tuple)) else given
+    if found is None:
+        return None
+    if not isinstance(found, dict) or not found or not all(_condition(*one) for one in found.items()):
+        raise SchemaError(
+            f"`where` of {here} must be {{column: value}}, a value being text or a whole number, for example "
+            f"{{type: buy}}. Received: {shown(given)}."
+        )
+    return tuple(sorted(found.items()))
+
+
+def _condition(column: Any, value: Any) -> bool:
+    return isinstance(column, str) and bool(column) and (isinstance(value, str) or is_whole(value))
 
 
 @dataclass(frozen=True)
@@ -225,7 +261,7 @@ class Domain:
         if twice:
             raise SchemaError(f"Domain {self.name!r} lists {twice[0]!r} more than once. Names must differ.")
         for history in self.histories():
-            first = self.histories(history.of)[0]
+            first = next(f for f in self.histories() if f.events == history.events)
             if history.length != first.length:
                 raise SchemaError(
                     f"Domain {self.name!r} lists histories of {history.of!r} with lengths {first.length} "

@@ -134,6 +134,7 @@ class Schema:
                     ("kind", other.kind, feature.kind),
                     ("role", other.role, feature.role),
                     ("length", other.length, feature.length),
+                    ("where", other.where, feature.where),
                     ("width", self._width(other), self._width(feature)),
                 ):
                     if one != two:
@@ -336,11 +337,12 @@ class Schema:
 
 
 def _plain(instance: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {
+    plain = {
         field.name: getattr(instance, field.name)
         for field in dataclasses.fields(instance)
         if field.name not in skip and getattr(instance, field.name) != field.default
     }
+    return {**plain, "where": dict(plain["where"])} if "where" in plain else plain
 
 
 def _unsaid(domain: Domain) -> tuple[str, ...]:

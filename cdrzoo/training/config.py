@@ -87,9 +87,9 @@ class Training:
             Above 1 small steps get faster (those of a factorisation about twice). Default 1.
         loss_weights: `{domain: weight}`, how much the loss of a domain's rows counts, as of `compile`. A model that
             does not train on a domain passes its weight over. Default: 1 each.
-        group: `{domain: column}`: rows of a domain come in batches that are alike in this column (its user, its time or
-            one that a feature reads), as CCTL's selector wants them. A model that does not train on a domain passes it
-            over. Default: none.
+        group: `{domain: column}`, or a column of every source: rows come in batches that are alike in this column (the
+            user, the time or one that a feature reads), as CCTL's selector wants them. A model that does not train on a
+            domain passes it over. Default: none.
         callbacks: Keras callbacks of your own that every training gets, a first stage, too: a list of dotted names, or
             of `{name: my_package.Logger, arguments: {path: log.csv}}`; in Python also of classes. A training makes its
             own, and gives it the attribute `run_config`. They may look on and log; what they do belongs to no key of
@@ -109,7 +109,7 @@ class Training:
     xla: bool | None = None
     steps_per_execution: int = 1
     loss_weights: dict[str, float] | None = None
-    group: dict[str, str] | None = None
+    group: dict[str, str] | str | None = None
     callbacks: list[dict[str, Any]] | None = None
 
     def __post_init__(self):
@@ -136,14 +136,21 @@ class Training:
                 "`loss_weights` must be a mapping from domain to a number above 0, for example {books: 0.5}. "
                 f"Received: {shown(weights)}."
             )
-        group = {} if self.group is None else self.group
-        if not isinstance(group, Mapping) or not all(isinstance(column, str) for column in group.values()):
+        group = self.group or {}
+        columns = list(group.values()) if isinstance(group, Mapping) else [group]
+        if not all(isinstance(column, str) for column in columns):
             raise InputError(
-                "`group` must be a mapping from domain to a column, for example {books: user}. Received: "
+                "`group` must be a column, or a mapping from domain to a column, for example {books: user}. Received: "
                 f"{shown(group)}."
             )
-        object.__setattr__(self, "group", dict(group) or None)
+        object.__setattr__(
+            self, "group", dict(group) if isinstance(group, Mapping) and group else group or None
+        )
         object.__setattr__(self, "loss_weights", {name: float(w) for name, w in weights.items()} or None)
+
+    def groups(self, sources: Sequence[str]) -> dict[str, str]:
+        """`group` by domain, given the names of the sources."""
+        return dict.fromkeys(sources, self.group) if isinstance(self.group, str) else dict(self.group or {})
 
     def to_dict(self) -> dict[str, Any]:
         """As a mapping; without `group` and `callbacks` where there are none."""
@@ -230,7 +237,7 @@ class RunConfig:
             raise InputError(f"{card.title} learns from a source; `domains: target` leaves none. Use `all`.")
         for name in self.data:
             self.schema.domain(name)
-        for name in (*(self.training.loss_weights or ()), *(self.training.group or ())):
+        for name in (*(self.training.loss_weights or ()), *self.training.groups([])):
             self.schema.domain(name)
         missing = [domain.name for domain in self.schema.domains if domain.name not in self.data]
         if missing:

@@ -286,7 +286,7 @@ def training_rows(
         epoch=training.epoch,
         paired=models.card(config.model).paired,
         initial_epoch=initial_epoch,
-        group=training.group,
+        group=training.groups([domain.name for domain in schema.sources]),
     )
 
 

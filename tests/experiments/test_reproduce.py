@@ -220,7 +220,7 @@ def test_results_that_are_kept_are_those_of_their_experiment(name, real_data, tm
     for part, comparison in catalogue.experiments()[name].parts.items():
         if not (RESULTS / name / part / "results.jsonl").exists():
             continue
-        known = comparison.dataset == catalogue.SYNTHETIC
+        known = comparison.dataset in catalogue.BUILT_IN
         folder = None if known else real_data(comparison.folder or comparison.dataset).parent
         config = reproduce.configuration(comparison, folder, tmp_path / "rows")
         for text in (RESULTS / name / part / "results.jsonl").read_text().splitlines():

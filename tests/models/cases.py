@@ -191,6 +191,9 @@ CASES = (
             "predictor_activation": "relu",
             "dropout": 0.5,
             "bias_outside": True,
+            "separate_columns": True,
+            "domain_mark": True,
+            "domain_heads": True,
         },
     ),
     Case(
@@ -249,6 +252,7 @@ CASES = (
             "units": (8, 5),
             "dropout": 0.5,
             "finetune": "films",
+            "user_features": True,
         },
         # It scores its target alone: what the sources hold reaches it through the histories in the target's rows.
     ),

@@ -156,6 +156,22 @@ def test_everything_that_is_read_matters(mode, feature):
     assert np.any(model(changed)["films"] != model(x)["films"])
 
 
+def test_the_users_side_features_are_read_when_asked_for_and_the_key_never():
+    model, plain = make(user_features=True), make()
+    assert {f.name for f in model.read["films"]} - {f.name for f in plain.read["films"]} == {"age"}
+    x, _ = rows(model.schema)
+    before, user = model(x)["films"], model.user_vectors(x)["films"]
+    x["films"]["user"] = tf.roll(x["films"]["user"], 1, 0)
+    np.testing.assert_array_equal(model(x)["films"], before)
+    x["films"]["age"] = x["films"]["age"] + 1
+    assert np.any(model(x)["films"] != before)
+    np.testing.assert_array_equal(model.user_vectors(x)["films"], user)  # h reads them, g does not
+
+
+def test_all_domains_may_be_targets():
+    assert make(targets="all").targets == ("books", "films")
+
+
 def test_own_histories_are_read_when_asked_for():
     model = make(own_history=True)
     x, _ = rows(model.schema)

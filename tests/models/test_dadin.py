@@ -68,7 +68,8 @@ def forward(model, name, x):
             vector = table[f.table][ids[f.name]]
             if f.kind == "ids" and f.role != "history":
                 vector = oracle.mean(vector, ids[f.name] != 0)
-        where = f"history_{f.of}" if f.role == "history" else "item" if f.role == "item" else "user"
+        history = f.name if model.separate_columns else f"history_{f.of}"
+        where = history if f.role == "history" else "item" if f.role == "item" else "user"
         field[where] = field.get(where, 0) + vector
         if f.role == "history":
             known[where] = known.get(where, False) | (ids[f.name] != 0)
@@ -99,6 +100,8 @@ def forward(model, name, x):
             b = oracle.array(model.interest.bias)[i]
             v[:, i] = np.exp(exponent) + b if model.bias_outside else np.exp(exponent + b)
     m = [m[0], *(v[:, [i]] * one for i, one in enumerate(m[1:]))]
+    if model.domain_mark:
+        m.append(0 * q + oracle.array(model.mark.marks)[model.mark.domains.index(name)])
     if model.bi_interaction:
         weighted = [weight * one for weight, one in zip(oracle.array(model.cross.c)[:, 0], m)]
         z = sum(weighted[i] * weighted[j] for i in range(len(m)) for j in range(i))
@@ -115,7 +118,8 @@ def forward(model, name, x):
     h = h_da + h_spec if model.domain_agnostic else h_spec
     hidden = oracle.dense(model.predictor.dense[0], h)
     hidden = relu(hidden) if model.predictor_activation == "relu" else hidden
-    return {"logit": oracle.dense(model.head, hidden), "h_spec": h_spec, "h_da": h_da, "v": v, "beta": beta}
+    last = model.heads["books"] if model.domain_heads and name == "books" else model.head
+    return {"logit": oracle.dense(last, hidden), "h_spec": h_spec, "h_da": h_da, "v": v, "beta": beta}
 
 
 VARIANTS = {
@@ -131,8 +135,11 @@ VARIANTS = {
     "9": {"domain_weight": 0.0, "class_weight": 0.0},
     "bias outside": {"bias_outside": True},
     "relu": {"predictor_activation": "relu"},
+    "marked": {"domain_mark": True, "domain_heads": True, "bi_interaction": False},
+    "marked products": {"domain_mark": True},
+    "columns": {"separate_columns": True, "bi_interaction": False},
 }
-"""The full model, the nine variants of Table 4, and two options."""
+"""The full model, the nine variants of Table 4, and options."""
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -16,7 +16,7 @@ from cdrzoo.data.raw import MISSING, factorize
 from cdrzoo.data.readers import Columns
 from cdrzoo.data.readers.paths import format_of
 from cdrzoo.errors import DataError
-from cdrzoo.schema import Domain, Schema
+from cdrzoo.schema import Domain, Feature, Schema
 
 
 @dataclasses.dataclass
@@ -117,19 +117,19 @@ def add_histories(
         log = logs[domain.name]
         if log.source.kind == "examples":
             continue
-        made: dict[str, tuple[np.ndarray, ...]] = {}
+        made: dict[Any, tuple[np.ndarray, ...]] = {}
         for feature in domain.histories():
             of = logs[feature.of]
-            if feature.of not in made:
-                made[feature.of] = _windows(
-                    feature.of, log, of, users, codes, include_ties, history, only_training
+            if feature.events not in made:
+                made[feature.events] = _windows(
+                    feature, log, of, users, codes, include_ties, history, only_training
                 )
-            order, starts, stops, skip = made[feature.of]
+            order, starts, stops, skip = made[feature.events]
             log.columns[feature.column] = Ragged(of.columns[feature.field][order], starts, stops, skip)
 
 
 def _windows(
-    name: str,
+    feature: Feature,
     log: Log,
     of: Log,
     users: Mapping[str, np.ndarray],
@@ -138,6 +138,7 @@ def _windows(
     history: str,
     only_training: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    name = str(feature.of)
     for one in (log, of):
         if one.user is None:
             raise DataError(
@@ -151,6 +152,8 @@ def _windows(
     listed = of.event == np.arange(len(of))  # negatives did not happen
     if of.source.history_min_label is not None:
         listed &= of.raw >= of.source.history_min_label
+    for column, value in feature.where or ():
+        listed &= of.columns[column] == value
     if only_training or history == "others":
         listed &= codes[name] == 0
     event_users = np.where(listed, users[name], -1)

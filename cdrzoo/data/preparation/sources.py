@@ -146,6 +146,9 @@ def wanted(schema: Schema, domain: Domain, source: Source) -> dict[str, Wanted]:
             for feature in other.histories(of=domain.name):
                 one = Wanted(feature.field, feature.dtype)
                 want(feature.field, one, f"history {feature.name!r} of {other.name!r}")
+                for column, value in feature.where or ():
+                    dtype = "string" if isinstance(value, str) else "int64"
+                    want(column, Wanted(column, dtype), f"`where` of {feature.name!r} of {other.name!r}")
     for key, column in (("user", domain.user), ("item", domain.item)):
         if column is not None:
             one = found.setdefault(column, Wanted(column, "string"))

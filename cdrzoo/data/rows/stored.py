@@ -141,8 +141,14 @@ class StoredRows(Prepared):
         paired: bool = False,
         initial_epoch: int = 0,
         shuffle: bool = True,
+        group: Mapping[str, str] | None = None,
     ) -> tf.data.Dataset:
-        """As `Prepared.train`. Pairs of rows that are not held are read from a copy on disk, a temporary one."""
+        """As `Prepared.train`, without `group`. Pairs of rows that are not held are read from a copy on disk, a temporary one."""
+        if group:
+            raise DataError(
+                f"`group` wants all rows in memory, and those of {self.folder} are read from a folder. Leave it out, or "
+                "train on the logs themselves."
+            )
         for domain in domains or ():
             self.schema.domain(domain)
         names = [name for name in self.stored if domains is None or name in domains]

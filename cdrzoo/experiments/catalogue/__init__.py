@@ -21,8 +21,8 @@ from cdrzoo.experiments.entries import RUN_SETTINGS, Entry
 from cdrzoo.models import cards
 from cdrzoo.training.config import Training
 
-SYNTHETIC = "synthetic"
-"""The built-in logs (`cdrzoo.data.synthetic`), the one dataset that wants no files."""
+BUILT_IN = ("synthetic", "planted")
+"""Logs that are made (`cdrzoo.data.synthetic`, `cdrzoo.data.planted`): datasets that want no files."""
 METRICS = ("auc", "gauc", "log_loss", "ece", "mae", "rmse")
 """What a paper's number may be of."""
 
@@ -34,7 +34,7 @@ class Part:
     Args:
         models: what is compared, `{label: settings by their plain names}`, `model` among them. In a file also as
             `cdrzoo compare` takes it (`dnn:domains=all`), and settings of a first stage as a mapping `first`.
-        dataset: its name (`cdrzoo.data.datasets`, or `SYNTHETIC`).
+        dataset: its name (`cdrzoo.data.datasets`, or of `BUILT_IN`).
         run: in its place, a run configuration whose rows, split and settings are taken; relative to the file.
         against: whom the paired test compares with; `None`: of the models that see the target alone the one that is
             best on validation rows, which all its seeds score.
@@ -69,7 +69,7 @@ class Part:
     @property
     def files(self) -> bool:
         """Whether files of a public dataset are wanted."""
-        return self.dataset not in (None, SYNTHETIC)
+        return self.dataset not in (None, *BUILT_IN)
 
     @property
     def place(self) -> str:
@@ -192,15 +192,16 @@ def _changes(given: Any) -> dict[str, Any]:
 
 
 def _check_rows(part: Part) -> None:
-    from cdrzoo.data import datasets, synthetic
+    from cdrzoo.data import datasets, planted, synthetic
 
     if (part.dataset is None) == (part.run is None):
         raise InputError(
             "It must say where its rows are: `dataset`, or `run`, a run configuration; one of the two."
         )
     if part.run is None:
-        check_choice("`dataset`", part.dataset, [SYNTHETIC, *datasets.__all__])
-        pair = (synthetic if part.dataset == SYNTHETIC else getattr(datasets, str(part.dataset))).pair
+        check_choice("`dataset`", part.dataset, [*BUILT_IN, *datasets.__all__])
+        homes = {"synthetic": synthetic, "planted": planted}
+        pair = (homes.get(str(part.dataset)) or getattr(datasets, str(part.dataset))).pair
         known = [p for p in inspect.signature(pair).parameters.values() if p.name not in ("folder", "out")]
         check_known("`pair`", part.pair, [p.name for p in known])
         for each in known:

@@ -11,7 +11,8 @@ import pytest
 
 from cdrzoo.data import check, prepare, synthetic
 from cdrzoo.documents import load_mapping
-from cdrzoo.errors import DataError
+from cdrzoo.errors import DataError, SchemaError
+from cdrzoo.layers.fields import events
 from cdrzoo.schema import Domain, Feature, Schema, Table
 
 MADE = synthetic.synthesize(
@@ -442,3 +443,46 @@ def test_no_training_row_shows_a_held_out_event(by):
         assert not held_out["films"] & set(np.concatenate(list(frame["seen"])))
     if by in ("users", "random"):
         assert not held_out["films"] & set(np.concatenate(list(made.frame("films", "test")["seen"])))
+
+
+def test_a_history_lists_the_events_that_its_conditions_name():
+    """Clicks and purchases of one log are sequences of their own; columns of one condition run in step."""
+    log = pd.DataFrame(
+        {
+            "user": ["a"] * 5 + ["b"],
+            "item": ["i1", "i2", "i3", "i4", "i5", "i6"],
+            "type": ["view", "buy", "view", "buy", "view", "buy"],
+            "day": [1, 1, 2, 2, 3, 3],
+            "time": [1, 2, 3, 4, 5, 6],
+            "click": [1, 0, 1, 0, 1, 0],
+        }
+    )
+
+    def seen(name, field, table, **where):
+        options = {"length": 3, "of": "shop", "field": field, "where": where or None}
+        return Feature(name, "ids", "history", table=table, **options)
+
+    features = (
+        Feature("user", "id", "user", table="user"),
+        Feature("item", "id", "item", table="item"),
+        seen("bought", "item", "item", type="buy"),
+        seen("bought_types", "type", "type", type="buy"),
+        seen("viewed_today", "item", "item", type="view", day=2),
+        seen("all", "item", "item"),
+    )
+    shop = Domain("shop", features, label="click", time="time")
+    schema = Schema((shop,), "shop", tuple(Table(name) for name in ("user", "item", "type")))
+    assert Schema.from_dict(schema.to_dict()) == schema
+    assert schema.to_dict()["domains"]["shop"]["features"][4]["where"] == {"day": 2, "type": "view"}
+    prepared = prepare(schema, {"shop": {"data": log}}, split={"by": "time", "fractions": [0.6, 0.2, 0.2]})
+    frame = prepared.frame("shop", "train")
+    assert [list(row) for row in frame["bought"]] == [[], [], ["i2"], ["i2"]][: len(frame)]
+    assert [list(row) for row in frame["viewed_today"]] == [[], [], [], ["i3"]][: len(frame)]
+    late = prepared.frame("shop", "valid")
+    assert list(late["bought"][0]) == ["i2", "i4"] and list(late["bought_types"][0]) == ["buy", "buy"]
+    with pytest.raises(SchemaError, match="do not run in step.*DACDR"):
+        events(shop.histories(), {})
+    with pytest.raises(SchemaError, match=r"`where` of feature 'x' must be \{column: value\}"):
+        Feature("x", "ids", "history", table="item", length=3, of="shop", where={"type": 1.5})
+    with pytest.raises(SchemaError, match="Only a history has `of`, `field` and `where`"):
+        Feature("x", "id", "item", table="item", where={"type": "buy"})

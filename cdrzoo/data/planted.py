@@ -1,0 +1,207 @@
+"""Logs in which one mechanism of one paper has something to do, and everything else is the same for all models.
+
+A source `books` and a target `films`. Of each plant there is an *oracle*: the same target, and a source that is already
+as the mechanism should make it, so that what a model without the mechanism reaches there is an upper bound.
+
+    poison    numbers x0 .. x5; books with x5 < 0 have their labels turned. CCTL's selector should leave them out.
+    pool      both domains list the same items, and taste is one; what a user of films likes stands in the books that he
+              read. DACDR's attention compares the candidate with them. Oracle: the true probability is a feature.
+    types     events of books have a type: what is bought follows taste, what is viewed does not. DACDR should attend to
+              the former. Oracle: the history lists what was bought alone (`where`).
+    specific  films have numbers of their own, of which a field of the row says which one counts. MKT's HFA should weigh
+              them. Oracle: the number that counts is a feature.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cdrzoo.errors import check_choice
+from cdrzoo.schema import Domain, Feature, Schema, Table
+
+NUMBERS = 6
+"""Features of a row of `poison`."""
+USERS, ITEMS, TASTES = 300, 60, 4
+SPECIFIC = 8
+"""Numbers that only films have."""
+LENGTH = 20
+"""Events a history keeps."""
+
+SPLIT = {"by": "time", "fractions": [0.34, 0.16, 0.5]}
+"""Most rows are for the test: what is measured is a mechanism, not the size of a log."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Planted:
+    """Logs with a plant.
+
+    Args:
+        schema: of the two domains; the target is `films`.
+        frames: the logs by domain.
+        probabilities: the true click probabilities by domain.
+        useful: of each row of books whether it follows the law of the films.
+    """
+
+    schema: Schema
+    frames: dict[str, pd.DataFrame]
+    probabilities: dict[str, np.ndarray]
+    useful: np.ndarray
+
+
+def make(
+    name: str, *, seed: int = 0, oracle: bool = False, rows: tuple[int, int] = (8_000, 3_000)
+) -> Planted:
+    """Logs with one plant.
+
+    Args:
+        name: `"poison"`, `"pool"`, `"types"` or `"specific"`.
+        seed: the same seed and sizes give the same rows.
+        oracle: whether the logs are as the mechanism should make them; the target's labels are the same.
+        rows: of books and of films.
+    """
+    check_choice("`plant`", name, tuple(PLANTS))
+    random = np.random.Generator(np.random.PCG64([seed, *name.encode()]))
+    return PLANTS[name](random, oracle, *rows)
+
+
+def pair(folder: str | pathlib.Path, plant: str, oracle: bool = False) -> dict[str, Any]:
+    """Two logs with a plant as files in a folder of `folder`.
+
+    Args:
+        folder: where their folder is made.
+        plant: its name, see `make`.
+        oracle: as of `make`.
+
+    Returns:
+        Arguments of `prepare`: schema, sources, split (by time).
+    """
+    made = make(plant, oracle=oracle)
+    home = pathlib.Path(folder, f"planted_{plant}{'_oracle' * oracle}")
+    home.mkdir(parents=True, exist_ok=True)
+    for domain, frame in made.frames.items():
+        frame.to_csv(home / f"{domain}.csv", index=False)
+    sources = {domain: {"path": str(home / f"{domain}.csv")} for domain in made.frames}
+    return {"schema": made.schema, "sources": sources, "split": SPLIT}
+
+
+def _frame(
+    random: np.random.Generator, logit: np.ndarray, start: float, columns: dict[str, Any]
+) -> tuple[Any, Any]:
+    """A log whose events lie between `start` and `start + 1`, in order of time, and its true probabilities."""
+    probability, time = 1 / (1 + np.exp(-logit)), np.sort(start + random.random(len(logit)))
+    click = (random.random(len(logit)) < probability).astype(np.int64)
+    return pd.DataFrame({**columns, "time": time, "click": click}), probability
+
+
+def _poison(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
+    frames, truth, useful = {}, {}, np.ones(rows[0], bool)
+    for name, count in zip(("books", "films"), rows):
+        x = random.normal(size=(count, NUMBERS))
+        logit = 1.5 * (1.5 * x[:, 0] + 1.5 * x[:, 1] * x[:, 2] + np.sin(2 * x[:, 3]))
+        if name == "books":
+            useful = x[:, 5] > 0
+            logit = np.where(useful, logit, -logit)
+        columns = {f"x{k}": x[:, k] for k in range(NUMBERS)}
+        frames[name], truth[name] = _frame(random, logit, 0.0, columns)
+    if oracle:
+        frames["books"], truth["books"] = frames["books"][useful], truth["books"][useful]
+        useful = useful[useful]
+    features = tuple(Feature(f"x{k}", "number", "item") for k in range(NUMBERS))
+    domains = tuple(Domain(name, features, label="click", time="time") for name in frames)
+    return Planted(Schema(domains, "films"), frames, truth, useful)
+
+
+def _taste(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    return random.normal(size=(USERS, TASTES)), random.normal(size=(ITEMS, TASTES)) / 2
+
+
+def _shown(random: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    user, item = random.integers(USERS, size=rows), random.integers(ITEMS, size=rows)
+    return (
+        user,
+        item,
+        {"user": np.char.add("u", user.astype(str)), "item": np.char.add("i", item.astype(str))},
+    )
+
+
+def _pool(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
+    users, items = _taste(random)
+    frames, truth = {}, {}
+    for name, count, start in zip(("books", "films"), rows, (0.0, 1.0)):
+        user, item, columns = _shown(random, count)
+        logit = 2 * (users[user] * items[item]).sum(1)
+        frames[name], truth[name] = _frame(random, logit, start, {**columns, "hint": logit})
+    hint = (Feature("hint", "number", "item"),) if oracle else ()
+    return Planted(_schema(hint, ("click",)), frames, truth, np.ones(rows[0], bool))
+
+
+def _types(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
+    users, items = _taste(random)
+    user, item, columns = _shown(random, rows[0])
+    bought = random.random(rows[0]) < 0.3
+    liked = users @ items.T + random.gumbel(size=(USERS, ITEMS)) / 2
+    ranked = np.argsort(-liked, axis=1)[:, :10]  # what a user buys is among the ten that he likes best
+    item = np.where(bought, ranked[user, random.integers(10, size=rows[0])], item)
+    columns |= {"item": np.char.add("i", item.astype(str)), "type": np.where(bought, "buy", "view")}
+    books, of_books = _frame(random, np.zeros(rows[0]), 0.0, columns)
+    user, item, columns = _shown(random, rows[1])
+    films, of_films = _frame(random, 2 * (users[user] * items[item]).sum(1), 1.0, {**columns, "type": "buy"})
+    schema = _schema((), (), where={"type": "buy"} if oracle else None)
+    return Planted(schema, {"books": books, "films": films}, {"books": of_books, "films": of_films}, bought)
+
+
+def _specific(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
+    users, items = _taste(random)
+    frames, truth = {}, {}
+    for name, count in zip(("books", "films"), rows):
+        user, item, columns = _shown(random, count)
+        logit = (users[user] * items[item]).sum(1)
+        if name == "films":
+            x, counts = random.normal(size=(count, SPECIFIC)), random.integers(SPECIFIC, size=count)
+            chosen = x[np.arange(count), counts]
+            logit = logit + 2 * chosen
+            columns |= {f"x{k}": x[:, k] for k in range(SPECIFIC)}
+            columns |= {"counts": np.char.add("x", counts.astype(str)), "hint": chosen}
+        frames[name], truth[name] = _frame(random, logit, 0.0, columns)
+    own = tuple(Feature(f"x{k}", "number", "item") for k in range(SPECIFIC))
+    own += (Feature("counts", "id", "item", table="counts"),)
+    schema = _schema((*own, *((Feature("hint", "number", "item"),) if oracle else ())), ("click",))
+    return Planted(schema, frames, truth, np.ones(rows[0], bool))
+
+
+def _schema(own: tuple[Feature, ...], columns: tuple[str, ...], where: Any = None) -> Schema:
+    """Users and items of both domains, the books that a user read, and features of the films' own."""
+    history = tuple(
+        Feature(
+            f"books_{column}", "ids", "history", "int64" if column == "click" else "string", column, LENGTH,
+            of="books", field=column, where=where,
+        )
+        for column in ("item", *columns)
+    )  # fmt: skip
+    both = (
+        Feature("user", "id", "user", table="user"),
+        Feature("item", "id", "item", table="item"),
+        *history,
+    )
+    domains = (
+        Domain("books", both, label="click", time="time"),
+        Domain("films", (*both, *own), label="click", time="time"),
+    )
+    used = {f.table for d in domains for f in d.features if f.table}
+    return Schema(
+        domains, "films", tuple(Table(name) for name in ("user", "item", "click", "counts") if name in used)
+    )
+
+
+PLANTS: dict[str, Callable[..., Planted]] = {
+    "poison": _poison,
+    "pool": _pool,
+    "types": _types,
+    "specific": _specific,
+}

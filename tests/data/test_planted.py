@@ -1,0 +1,44 @@
+"""Planted logs: what is said of them is so, and the oracle's target is the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cdrzoo.data import planted, prepare
+from cdrzoo.errors import InputError
+from cdrzoo.metrics import auc
+
+
+@pytest.mark.parametrize("name", planted.PLANTS)
+def test_the_oracle_has_the_same_target_and_rows_can_be_prepared(name, tmp_path):
+    made, oracle = (planted.make(name, oracle=of, rows=(600, 300)) for of in (False, True))
+    for column in ("time", "click"):
+        np.testing.assert_array_equal(made.frames["films"][column], oracle.frames["films"][column])
+    films = made.frames["films"]
+    assert auc(films["click"].to_numpy("float64"), made.probabilities["films"]) > 0.7  # what can be known
+    given = planted.pair(tmp_path, name)
+    assert prepare(given["schema"], given["sources"], split=given["split"]).schema.target == "films"
+
+
+def test_books_of_the_poison_follow_the_films_where_they_are_useful():
+    made = planted.make("poison")
+    books, law = made.frames["books"], made.probabilities["books"]
+    x = books[[f"x{k}" for k in range(planted.NUMBERS)]].to_numpy()
+    logit = 1.5 * (1.5 * x[:, 0] + 1.5 * x[:, 1] * x[:, 2] + np.sin(2 * x[:, 3]))
+    clicks = books["click"].to_numpy("float64")
+    assert auc(clicks[made.useful], logit[made.useful]) > 0.85
+    assert auc(clicks[~made.useful], logit[~made.useful]) < 0.15
+    np.testing.assert_array_equal(made.useful, x[:, 5] > 0)
+    np.testing.assert_allclose(law[made.useful], 1 / (1 + np.exp(-logit[made.useful])))
+
+
+def test_what_is_bought_tells_taste_and_what_is_viewed_does_not():
+    books = planted.make("types").frames["books"]
+    spread = books.groupby(["type", "user"])["item"].nunique().groupby("type").mean()
+    assert set(books["type"]) == {"buy", "view"} and spread["buy"] <= 10 < spread["view"]
+
+
+def test_there_is_no_other_plant():
+    with pytest.raises(InputError, match="`plant` must be one of poison, pool, types, specific"):
+        planted.make("weeds")
