@@ -71,12 +71,11 @@ def _proposed(config: RunConfig) -> Iterator[dict[str, Any]]:
 
 def _trained(config: RunConfig, trial: Mapping[str, Any]) -> dict[str, Any]:
     """What a trial changes: its settings without those that the model has anyway."""
-    stages = {"": config, "first.": config.first_stage()}
     changed = {}
     for name, value in trial.items():
-        prefix, name = ("first.", name.removeprefix("first.")) if name.startswith("first.") else ("", name)
-        if _usual(stages[prefix], name) != value:
-            changed[prefix + name] = value
+        first = config.first_stage() if name.startswith("first.") else None
+        if _usual(first or config, name.removeprefix("first.")) != value:
+            changed[name] = value
     return changed
 
 
