@@ -117,7 +117,7 @@ def add_histories(
         log = logs[domain.name]
         if log.source.kind == "examples":
             continue
-        made: dict[Any, tuple[np.ndarray, ...]] = {}
+        made: dict[object, tuple[np.ndarray, ...]] = {}
         for feature in domain.histories():
             of = logs[feature.of]
             if feature.events not in made:

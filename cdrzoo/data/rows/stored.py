@@ -143,11 +143,11 @@ class StoredRows(Prepared):
         shuffle: bool = True,
         group: Mapping[str, str] | None = None,
     ) -> tf.data.Dataset:
-        """As `Prepared.train`, without `group`. Pairs of rows that are not held are read from a copy on disk, a temporary one."""
+        """As `Prepared.train`, without `group`. Pairs of rows that are not held are read from a temporary copy."""
         if group:
             raise DataError(
-                f"`group` wants all rows in memory, and those of {self.folder} are read from a folder. Leave it out, or "
-                "train on the logs themselves."
+                f"`group` wants all rows in memory, and {self.folder} is read row group by row group. Leave it out, "
+                "or train on the logs themselves."
             )
         for domain in domains or ():
             self.schema.domain(domain)
