@@ -16,9 +16,6 @@ from cdrzoo.layers.fields import compared_feature
 from cdrzoo.layers.pooling import masked_softmax, weighted_sum
 from cdrzoo.schema import Feature, Schema, Table
 
-TABLE_START = 0.05
-"""The largest number in a table that starts."""
-
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
 class BiInteraction(keras.layers.Layer):
@@ -50,7 +47,8 @@ class BiInteraction(keras.layers.Layer):
         if self.weighted:
             fields, start = input_shape[1], self.start
             if start == "size":
-                start = pair_scale(fields * (fields - 1) // 2)
+                # A row of a table is uniform in [-0.05, 0.05], of deviation s; c^2 s^2 sqrt(number of pairs) = s.
+                start = (0.05 / math.sqrt(3.0) * math.sqrt(max(1, fields * (fields - 1) / 2))) ** -0.5
             self.c = self.add_weight(
                 name="c", shape=(fields, 1), initializer=keras.initializers.Constant(start)
             )
@@ -65,21 +63,6 @@ class BiInteraction(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "weighted": self.weighted, "start": self.start}
-
-
-def pair_scale(pairs: int = 1) -> float:
-    """c, for which the sum of so many products of c m_i and c m_j is as large as the m_i are when they start.
-
-    A row of a table is uniform in [-0.05, 0.05], of deviation s, and c^2 s^2 sqrt(pairs) = s. From c = 1 products are
-    next to nothing, and networks that read them may never learn to.
-    """
-    return (TABLE_START / math.sqrt(3.0) * math.sqrt(max(1, pairs))) ** -0.5
-
-
-def scaled_start(pairs: int = 1) -> keras.initializers.Initializer:
-    """Where tables start of which pairs of rows are multiplied as they are: `pair_scale` times as large as others."""
-    limit = TABLE_START * pair_scale(pairs)
-    return keras.initializers.RandomUniform(-limit, limit)
 
 
 def _sum_of_pairs(fields: Any) -> Any:

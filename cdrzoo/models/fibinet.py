@@ -15,7 +15,6 @@ from cdrzoo.layers import (
     FirstOrder,
     SqueezeExcitation,
 )
-from cdrzoo.layers.crosses import scaled_start
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
@@ -74,7 +73,7 @@ class FiBiNET(CrossDomainModel):
         self.reduction = reduction
         self.dropout = dropout
         self.linear = FirstOrder(self.schema)
-        self.embedding = FeatureEmbedding(self.schema, initializer=scaled_start())
+        self.embedding = FeatureEmbedding(self.schema)
         self.fields = FieldStack(self.schema)
         if len(self.fields.slots) < 2 and not self.schema.sources:  # else the domain is a field
             raise SchemaError(

@@ -9,7 +9,6 @@ from typing_extensions import Unpack
 from cdrzoo import replicas
 from cdrzoo.errors import check_dropout
 from cdrzoo.layers import BiInteraction, FeatureEmbedding, FieldStack, FirstOrder
-from cdrzoo.layers.crosses import scaled_start
 from cdrzoo.layers.sampling import Dropout
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
@@ -71,9 +70,7 @@ class NFM(CrossDomainModel):
         self.batch_norm = batch_norm
         self.dropout = dropout
         self.linear = FirstOrder(self.schema)
-        names = {f.name for d in self.schema.domains for f in d.features}
-        fields = len(names) + bool(self.schema.sources)  # the domain is one
-        self.embedding = FeatureEmbedding(self.schema, initializer=scaled_start(fields * (fields - 1) // 2))
+        self.embedding = FeatureEmbedding(self.schema)
         self.fields = FieldStack(self.schema)
         self.interaction = BiInteraction(weighted=False)
         self.dense = [keras.layers.Dense(width) for width in units]
