@@ -136,7 +136,7 @@ def _made(
             (str(folder), name, number) for number in range(count) if not state.place(name, number).exists()
         ]
         tasks.forget()
-        progress.begin(name, count, len(todo), state.known)
+        progress.begin(name, count, len(todo))
         for done in run(tasks.run, todo) if todo else ():
             progress.done(done)
 

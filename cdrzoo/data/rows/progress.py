@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cdrzoo.data.rows.state import Known
 from cdrzoo.data.rows.tasks import Done
 
 SHARES = {"read": 3.0, "users": 0.5, "items": 1.5, "count": 4.0, "encode": 6.0, "write": 3.0}
@@ -24,12 +23,12 @@ class Progress:
     def __init__(self, say: Callable[[str], None]):
         self.say, self.started, self.spoke = say, time.monotonic(), time.monotonic()
         self.stage, self.count, self.left, self.rows = "", 0, 0, 0
-        self.worked, self.spent = 0.0, 0.0
+        self.processor, self.memory = 0.0, 0
 
-    def begin(self, stage: str, count: int, left: int, known: Known) -> None:
+    def begin(self, stage: str, count: int, left: int) -> None:
         """A stage of `count` tasks, of which `left` are to be done."""
         self.stage, self.count, self.left, self.rows = stage, count, left, 0
-        self.total = sum(known.sizes.values())
+        self.processor, self.memory = 0.0, 0
         if count > left:
             self.say(f"{stage}: {count - left} of {count} are done already")
         self.since = time.monotonic()
@@ -38,6 +37,8 @@ class Progress:
         """A task is done."""
         self.left -= 1
         self.rows += done.rows
+        self.processor += done.processor
+        self.memory = max(self.memory, done.memory)
         now = time.monotonic()
         if now - self.spoke < EVERY and self.left:
             return
@@ -49,7 +50,12 @@ class Progress:
         behind = sum(SHARES[name] for name in order[order.index(self.stage) + 1 :]) / SHARES[self.stage]
         whole = spent / max(finished, 1) * self.count
         rest = whole - spent + behind * whole
+        done_with = (
+            f"; {self.processor:,.0f} s of processor time, {self.memory / 2**30:.2f} GB in a process"
+            if not self.left
+            else ""
+        )
         self.say(
-            f"{self.stage}: {finished} of {self.count}, {self.rows:,} rows, {now - self.started:,.0f} s; "
+            f"{self.stage}: {finished} of {self.count}, {self.rows:,} rows, {now - self.started:,.0f} s{done_with}; "
             f"about {max(rest, 0):,.0f} s to go"
         )

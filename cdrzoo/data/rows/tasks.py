@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import resource
 import shutil
 import time
 import uuid
@@ -48,11 +49,17 @@ _CHUNK_ROWS = 1 << 18
 
 @dataclasses.dataclass
 class Done:
-    """What is said of a task: its number, the rows that it read, and the seconds that it took."""
+    """What is said of a task.
 
-    number: int
+    Args:
+        rows: that it read.
+        processor: seconds of processor time.
+        memory: bytes that its process has ever held.
+    """
+
     rows: int
-    seconds: float
+    processor: float
+    memory: int
 
 
 def run(task: tuple[str, str, int]) -> Done:
@@ -62,7 +69,7 @@ def run(task: tuple[str, str, int]) -> Done:
         task: the folder of the work, the stage and the number of the task.
     """
     folder, stage, number = task
-    start = time.monotonic()
+    start = time.process_time()
     state = _state(folder, stage)
     place = state.place(stage, number)
     if not place.exists():
@@ -70,14 +77,15 @@ def run(task: tuple[str, str, int]) -> Done:
         scratch.mkdir(parents=True)
         result, rows = STAGES[stage](state, number, scratch)
         save(scratch / "result.pkl", result)
-        save(scratch / "rows.pkl", rows)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        save(scratch / "done.pkl", Done(rows, time.process_time() - start, memory))
         try:
             os.replace(scratch, place)
         except OSError:  # another attempt was faster
             if not place.exists():
                 raise
             shutil.rmtree(scratch)
-    return Done(number, load(place / "rows.pkl"), time.monotonic() - start)
+    return load(place / "done.pkl")
 
 
 @functools.lru_cache(maxsize=1)
