@@ -45,7 +45,8 @@ def configuration(
         if setting not in RUN_SETTINGS:
             raise InputError(
                 f"What models are compared with is the experiment's own: of the settings only width and those of "
-                f"training can be changed ({', '.join(sorted(RUN_SETTINGS))}). Received: {shown(setting)}."
+                f"training can be changed ({', '.join(sorted(RUN_SETTINGS))}). Received: {shown(setting)}. "
+                "Leave it out."
             )
     changes = {**part.settings, **(settings or {})}
     if part.run is not None:
