@@ -82,7 +82,7 @@ def test_every_import_is_a_declared_dependency():
     """
     extras = [
         text
-        for name in ("serving", "report", "recommenders", "tune")
+        for name in ("serving", "report", "recommenders", "tune", "beam", "dask", "spark")
         for text in PYPROJECT["optional-dependencies"][name]
     ]
     declared = {module_of(need) for need in DEPENDENCIES} | set(sys.stdlib_module_names) | {"cdrzoo"}
