@@ -204,4 +204,10 @@ class PipelineConfig:
                 )
             check_known("`tuner`", tuner, [f.name for f in dataclasses.fields(Tuning)])
             section["tuner"] = Tuning(**tuner)
-        return cls(RunConfig.from_dict(given, folder), **section)
+        run = RunConfig.from_dict(given, folder)
+        if isinstance(run.data, str):
+            raise InputError(
+                f"A pipeline encodes its rows itself; `data` is a folder of prepared ones, {run.data}. Give the logs "
+                "or `pipeline.examples`."
+            )
+        return cls(run, **section)

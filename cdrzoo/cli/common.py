@@ -237,7 +237,8 @@ def check_config(file: pathlib.Path, changed: Mapping[str, Any] | None = None) -
     from cdrzoo.training.config import RunConfig
 
     config = RunConfig.load(file).with_changes(changed or {})
-    splits.check(config.schema, config.data, config.split, config.folder)
+    if not isinstance(config.data, str):  # prepared rows are split already
+        splits.check(config.schema, config.data, config.split, config.folder)
     return config
 
 

@@ -14,7 +14,6 @@ from cdrzoo.data.ragged import Ragged as Ragged
 from cdrzoo.data.readers import read as read
 from cdrzoo.data.rows.making import prepare_to as prepare_to
 from cdrzoo.data.rows.plan import Settings as Settings
-from cdrzoo.data.rows.saving import write_rows as write_rows
 from cdrzoo.data.rows.stored import StoredRows as StoredRows
 from cdrzoo.data.rows.stored import load_rows as load_rows
 from cdrzoo.data.streams import stream as stream

@@ -51,6 +51,12 @@ class Part:
     def __len__(self) -> int:
         return len(self.y)
 
+    def grouped_by(self, keys: np.ndarray) -> Part:
+        """The same rows, not a copy, that come together by these keys."""
+        found = dataclasses.replace(self, group=keys)
+        found.__dict__["packed"] = self.packed
+        return found
+
     @functools.cached_property
     def packed(self) -> tuple[np.ndarray, np.ndarray]:
         """All ids of a row side by side, int32 `[n, W]`, and all its numbers, float32 `[n, M]`, in the order of `x`."""
@@ -281,6 +287,17 @@ class Order:
         if self.partners is not None:
             return self._paired(epoch)
         return [self._rows(name, epoch) for name in self.sizes]
+
+    def divide(self, rows: Mapping[str, int], workers: int) -> None:
+        """From now on the order of one of some workers, who has so many rows, in as many steps."""
+        for name, size in self.sizes.items():
+            if size % workers or not rows[name]:
+                raise DataError(
+                    f"{workers} workers cannot share a batch of {size} rows of {name!r}, one of whom has {rows[name]}. "
+                    "Give a `batch_size` that can be divided, and no more workers than there are row groups."
+                )
+        self.sizes = {name: size // workers for name, size in self.sizes.items()}
+        self.rows = dict(rows)
 
     def random(self, name: str, number: int) -> np.random.Generator:
         """What draws for a domain in the pass of this number."""

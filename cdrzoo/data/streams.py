@@ -1,8 +1,9 @@
-"""Streams: training and evaluation on examples that do not fit in memory, from Parquet or TFRecord files."""
+"""Streams of examples, encoded anew each epoch. Deprecated: prepared rows (`rows`) are read several times as fast."""
 
 from __future__ import annotations
 
 import pathlib
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,14 @@ _CHUNK_ROWS = 16_384
 
 
 def adapt(schema: Schema, sources: Mapping[str, Any], folder: str | pathlib.Path = ".") -> Encoder:
-    """An encoder adapted on training examples, a chunk of rows in memory at a time.
+    """An encoder adapted on training examples, a chunk of rows in memory at a time. Deprecated, as `stream` is.
 
     Args:
         schema: the schema.
         sources: for every domain its training examples: a path, or a mapping as in `prepare` with kind: examples.
         folder: what relative paths are relative to.
     """
+    _deprecated("adapt")
     plans = {domain.name: _Examples(schema, domain, sources, folder) for domain in schema.domains}
     means: dict[str, float] = {}
     encoder = Encoder(schema).adapt({name: plan.averaged(means) for name, plan in plans.items()})
@@ -50,9 +52,10 @@ def stream(
 ) -> tf.data.Dataset:
     """Batches of examples read from files as they are needed, `(x, y[, w])` as in `training_batches`.
 
-    Files (of Parquet: row groups) come in a new random order each epoch, and rows are shuffled among `shuffle_rows`
-    that lie together. Memory holds so many encoded rows a domain and one chunk of raw ones. An epoch ends with the
-    target; the other domains start anew each epoch, in another order, and repeat if they must.
+    Deprecated: `load_rows(folder).train()` reads rows that are encoded once, and mixes them as in a perfect shuffle.
+
+    Files (of Parquet: row groups) come in a new random order each epoch; rows are shuffled among `shuffle_rows` that
+    lie together and are held. An epoch ends with the target; the other domains start anew each epoch, and repeat.
 
     Args:
         encoder: an adapted encoder.
@@ -66,6 +69,7 @@ def stream(
     """
     import tensorflow as tf
 
+    _deprecated("stream")
     schema = encoder.schema
     for name in sources:
         schema.domain(name)
@@ -95,6 +99,15 @@ def stream(
 
     rows = {schema.domain(name): sizes[name] if training else None for name in names}
     return tf.data.Dataset.from_generator(generate, output_signature=_signature(rows, weighted)).prefetch(2)
+
+
+def _deprecated(name: str) -> None:
+    warnings.warn(
+        f"cdrzoo.data.streams.{name} is deprecated. Prepare the rows once (`cdrzoo prepare`, or "
+        "`cdrzoo.data.prepare_to`) and read them with `cdrzoo.data.load_rows(folder).train()`.",
+        FutureWarning,
+        stacklevel=3,
+    )
 
 
 def _signature(rows: Mapping[Domain, int | None], weighted: bool) -> tuple[Any, ...]:

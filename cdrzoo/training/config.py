@@ -27,7 +27,7 @@ from cdrzoo.errors import (
 from cdrzoo.models import cards
 from cdrzoo.models.arguments import check_arguments, signature
 from cdrzoo.schema import Reading, Schema
-from cdrzoo.training import observers
+from cdrzoo.training import observers, stored
 
 OPTIMIZERS = ("adam", "adagrad", "sgd")
 UNSEEN = ("steps_per_execution", "callbacks")
@@ -41,6 +41,8 @@ def _contents(path: pathlib.Path) -> list[tuple[str, str]]:
     """Names and content hashes of the files of a path, be it a file, a folder, a pattern, or a run's folder."""
     if (path / "model.keras").exists():
         found = [path / "model.keras"]
+    elif (path / "prepared.json").exists():
+        return stored.identity(path)
     elif path.is_dir():
         found = sorted(file for file in path.iterdir() if file.is_file())
     else:
@@ -164,7 +166,8 @@ class RunConfig:
 
     Args:
         schema: the schema: its file, or what such a file holds.
-        data: for every domain where its rows are: a path or a mapping (see `cdrzoo.data.prepare`).
+        data: for every domain where its rows are: a path or a mapping (see `cdrzoo.data.prepare`); or the folder of
+            rows that `cdrzoo prepare` wrote. Such rows are split already, and `schema` may be left out.
         model: name of the model.
         arguments: those of the model's constructor, besides the schema; of a run that is fine-tuned, those of
             `for_new_domain`.
@@ -184,7 +187,7 @@ class RunConfig:
     """
 
     schema: Schema
-    data: dict[str, Any]
+    data: dict[str, Any] | str
     model: str = "cctl"
     arguments: dict[str, Any] = field(default_factory=dict)
     domains: str | None = None
@@ -203,7 +206,8 @@ class RunConfig:
         _fill(self)
         for names, kind, wanted in (
             (("schema",), Schema, "a file's name or a mapping"),
-            (("data", "arguments", "preparation", "first"), Mapping, "a mapping, `name: value` lines"),
+            (("data",), (Mapping, str), "a mapping, `name: value` lines, or a folder of prepared rows"),
+            (("arguments", "preparation", "first"), Mapping, "a mapping, `name: value` lines"),
             (("training",), Training, "a mapping, `name: value` lines"),
             (("model",), str, "a model's name"),
             (("split",), (str, Mapping), "a word or a mapping"),
@@ -235,13 +239,9 @@ class RunConfig:
             raise InputError(f"`domains` must be 'all' or 'target'. Received: {shown(self.domains)}.")
         if card.family == "cross-domain" and self.domains == "target":
             raise InputError(f"{card.title} learns from a source; `domains: target` leaves none. Use `all`.")
-        for name in self.data:
-            self.schema.domain(name)
         for name in (*(self.training.loss_weights or ()), *self.training.groups([])):
             self.schema.domain(name)
-        missing = [domain.name for domain in self.schema.domains if domain.name not in self.data]
-        if missing:
-            raise InputError(f"`data` says nothing of domain {missing[0]!r}. Add where its rows are.")
+        self._check_data()
         if self.first and not card.after:
             raise InputError(f"{card.title} is trained in one stage; leave out what is set of a `first`.")
         for name in ("model", "domains", "arguments", "training"):
@@ -252,17 +252,39 @@ class RunConfig:
                 )
         self.first_stage()  # its mistakes are found now, too
 
+    def _check_data(self) -> None:
+        if isinstance(self.data, str):
+            settled = {
+                "split": self.split != "time",
+                "preparation": self.preparation,
+                "finetune": self.finetune,
+            }
+            for name in (name for name, given in settled.items() if given):
+                raise InputError(
+                    f"`data` is a folder of prepared rows, {self.data}, whose split and preparation are settled. Leave "
+                    f"`{name}` out, or give the logs as `data`."
+                )
+            return
+        for name in self.data:
+            self.schema.domain(name)
+        missing = [domain.name for domain in self.schema.domains if domain.name not in self.data]
+        if missing:
+            raise InputError(f"`data` says nothing of domain {missing[0]!r}. Add where its rows are.")
+
     @classmethod
     def from_dict(cls, config: Mapping[str, Any], folder: str | pathlib.Path = ".") -> RunConfig:
         """From the mapping of a YAML file; relative paths are relative to `folder`."""
         _check_entries("The configuration", config, [name for name in _fields(cls) if name not in PLACES])
         given = dict(config)
+        if isinstance(given.get("data"), str):
+            given.setdefault("schema", str(pathlib.Path(files.home(given["data"]), "schema.yaml")))
         for required in ("schema", "data"):
             if required not in given:
                 raise InputError(f"The configuration lacks `{required}`. Add it.")
-        if not isinstance(given["data"], Mapping):
+        if not isinstance(given["data"], (Mapping, str)):
             raise InputError(
-                f"`data` must be a mapping from domain to file. Received: {shown(given['data'])}."
+                "`data` must be a mapping from domain to file, or a folder of prepared rows. Received: "
+                f"{shown(given['data'])}."
             )
         if isinstance(given["schema"], str):
             file = pathlib.Path(folder) / files.home(given["schema"])
@@ -313,6 +335,8 @@ class RunConfig:
         """The rows that it names, read, split and encoded, as `cdrzoo.data.Prepared`; `finetune` is not looked at."""
         from cdrzoo import data
 
+        if isinstance(self.data, str):
+            return stored.load(self._stored, self.schema, self.slices, encoder)
         how = {"split": self.split, "slices": self.slices, "folder": self.folder, **self.preparation}
         return data.prepare(self.schema, self.data, encoder=encoder, **how)
 
@@ -323,6 +347,10 @@ class RunConfig:
             out: the folder.
             how: its further arguments.
         """
+        if isinstance(self.data, str):
+            raise InputError(
+                f"`data` is a folder of prepared rows, {self.data}. Give the logs that it was made of."
+            )
         from cdrzoo.data.rows.making import prepare_to
         from cdrzoo.data.rows.plan import Settings
 
@@ -347,7 +375,11 @@ class RunConfig:
                 del plain[name]
         plain["schema"] = self.schema.to_dict()
         plain["training"] = self.training.to_dict()
-        plain["data"] = {name: self._placed(source, place) for name, source in self.data.items()}
+        plain["data"] = (
+            self._placed(self.data, place)
+            if isinstance(self.data, str)
+            else {name: self._placed(source, place) for name, source in self.data.items()}
+        )
         return plain
 
     def _placed(self, source: Any, place: Callable[[pathlib.Path], Any]) -> Any:
@@ -398,10 +430,17 @@ class RunConfig:
         return self.with_changes({"callbacks": [*own, *new]})
 
     @property
+    def _stored(self) -> pathlib.Path:
+        """The folder of prepared rows."""
+        return pathlib.Path(self.folder, files.home(str(self.data)))
+
+    @property
     def reading(self) -> Reading:
         """How the text of the target's rows becomes values; an export reads by it, too."""
         from cdrzoo.data.preparation.sources import Source
 
+        if isinstance(self.data, str):
+            return stored.reading(self._stored, self.schema.target)
         return Source.of(self.schema.target, self.data[self.schema.target], self.folder).reading
 
     def first_stage(self) -> RunConfig | None:

@@ -215,7 +215,8 @@ def begin(folder: pathlib.Path, config: RunConfig, described: str, prepared: dat
 
 def trained_on(config: RunConfig, prepared: data.Prepared) -> dict[str, Any]:
     """What `split.json` says: the split, and name and content hash of every file."""
-    return {**prepared.split.to_dict(), "data": json.loads(json.dumps(config.identity()["data"]))}
+    found = json.loads(json.dumps(config.identity()["data"]))
+    return {**prepared.split.to_dict(), "data": found if isinstance(found, dict) else {"rows": found}}
 
 
 def check_data(config: RunConfig, prepared: data.Prepared, folder: pathlib.Path, instead: str = "") -> None:

@@ -11,6 +11,8 @@ from cdrzoo.data.streams import adapt
 from cdrzoo.errors import DataError
 from tests.data.test_readers import example, write_records
 
+pytestmark = pytest.mark.filterwarnings("ignore:cdrzoo.data.streams:FutureWarning")
+
 MADE = synthetic.synthesize(
     0.5, users=120, source_rows=1500, target_rows=600, source_items=40, target_items=30
 )
@@ -114,6 +116,13 @@ def test_a_short_source_repeats(prepared, files):
     folder, sources = files
     data = list(stream(prepared.encoder, sources, {"books": 512, "films": 16}, folder=folder))
     assert len(data) == len(prepared.parts["films"]["train"]) // 16
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_name_is_deprecated(prepared, files):
+    folder, sources = files
+    with pytest.warns(FutureWarning, match="cdrzoo.data.load_rows"):
+        stream(prepared.encoder, {"films": sources["films"]}, training=False, folder=folder)
 
 
 def test_mistakes_are_said(prepared, files, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -234,7 +233,7 @@ class Prepared:
             self.schema.domain(domain)
         parts = {d: parts["train"] for d, parts in self.parts.items() if domains is None or d in domains}
         for domain in set(parts) & set(group or ()):
-            parts[domain] = dataclasses.replace(parts[domain], group=self._keys(domain, group[domain]))
+            parts[domain] = parts[domain].grouped_by(self._keys(domain, group[domain]))
         return training_batches(
             parts,
             self.schema.target if domains is None or self.schema.target in domains else domains[0],

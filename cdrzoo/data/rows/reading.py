@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import copy
 import dataclasses
 import functools
 import pathlib
@@ -92,6 +93,14 @@ class StoredPart:
             for number in range(metadata.num_row_groups):
                 found.append(_Group(path, metadata, number, metadata.row_group(number).num_rows))
         return found
+
+    def share(self, index: int, count: int) -> StoredPart:
+        """Every `count`th row group, from the one at `index` on."""
+        mine = copy.copy(self)
+        mine.__dict__["groups"] = self.groups[index::count]
+        rows = sum(group.rows for group in mine.groups)
+        mine.rows = dataclasses.replace(self.rows, rows=rows)
+        return mine
 
     def read(self, at: int) -> Block:
         """A row group, decoded."""
@@ -296,18 +305,27 @@ def stored_batches(
     seed: int = 0,
     epoch: str | int = "target",
     initial_epoch: int = 0,
+    share: tuple[int, int] = (0, 1),
     pool_rows: int = POOL_ROWS,
 ) -> tf.data.Dataset:
     """`training_batches` of rows that stay in their files; the arguments are the same.
 
     Row groups come in another random order each pass, and a batch is drawn from a pool of `pool_rows` a domain. What
     an epoch gives follows from `seed` and its number alone, so `.skip(step)` goes on in the middle of it.
+
+    Args:
+        share: `(index, count)`: the part of one of so many workers. Each reads row groups of its own and gives its part
+            of every batch, as many steps as the others.
     """
     import tensorflow as tf
 
     order = Order(parts, target, batch_size, shuffle=shuffle, seed=seed, epoch=epoch)
     groups = {name: len(part.groups) for name, part in parts.items()}  # a damaged file is found now
     weighted = any(part.weighted for part in parts.values())
+    if share[1] > 1:
+        parts = {name: part.share(*share) for name, part in parts.items()}
+        order.divide({name: len(part) for name, part in parts.items()}, share[1])
+        groups = {name: len(part.groups) for name, part in parts.items()}
 
     def of_domain(name: str, number: int) -> Iterator[Any]:
         part, (first, last) = parts[name], order.span(name, number)

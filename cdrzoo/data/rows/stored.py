@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import pathlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +28,9 @@ HELD_BYTES = 2**31
 """Encoded rows up to this size are held in memory; the same on every machine, so that the order of rows is, too."""
 
 
-def load_rows(folder: str | pathlib.Path, held: bool | None = None) -> StoredRows:
+def load_rows(
+    folder: str | pathlib.Path, held: bool | None = None, slices: Sequence[str] | None = None
+) -> StoredRows:
     """The prepared rows in a folder, for training and evaluation.
 
     Rows that are held in memory lie there in the order of the log, so a training on them is, to the bit, the training
@@ -45,11 +47,16 @@ def load_rows(folder: str | pathlib.Path, held: bool | None = None) -> StoredRow
     Args:
         folder: what `cdrzoo prepare` wrote.
         held: whether the rows are held in memory. Default: if all of them take no more than 2 GiB.
+        slices: columns by whose values metrics are given, too. Default: those that the rows were prepared with.
 
     Raises:
-        InputError: the folder holds no prepared rows, or damaged ones.
+        InputError: the folder holds no prepared rows, damaged ones, or ones without one of the `slices`.
     """
-    return StoredRows(pathlib.Path(folder), Rows.load(folder), held)
+    found = StoredRows(pathlib.Path(folder), Rows.load(folder), held)
+    for column in slices or ():
+        found.check_slice(column)
+    found.slices = found.slices if slices is None else tuple(slices)
+    return found
 
 
 class StoredRows(Prepared):
@@ -71,7 +78,7 @@ class StoredRows(Prepared):
         self.schema, self.slices, self.warnings = self.encoder.schema, rows.slices, rows.warnings
         self.folder, self._rows, self._held, self._target_alone = folder, rows, held, target_alone
         record = rows.split
-        self.split = Split(record["name"], record["arguments"], {}, record["parts"], record["hash"])
+        self.split = Split(record["name"], record["arguments"], {}, record["parts"], record["hash"], {})
         maps = ids_of_target(every, self.encoder, every.schema) if target_alone else {}
         of = {domain.name: rows.domains[domain.name] for domain in self.schema.domains}
         self.size = sum(
@@ -81,6 +88,14 @@ class StoredRows(Prepared):
         )
         self.held = self.size <= HELD_BYTES if held is None else held
         self.stored = {name: {part: self._stored(name, part, maps) for part in PARTS} for name in of}
+
+    def __repr__(self) -> str:
+        domains = "; ".join(
+            f"{name}{' (target)' if name == self.schema.target else ''}: "
+            + ", ".join(f"{part} {len(rows):,}" for part, rows in found.items() if len(rows))
+            for name, found in self.stored.items()
+        )
+        return f"<Prepared rows in {self.folder} of {domains}; split {self.split.name}>"
 
     def _stored(self, domain: str, part: str, maps: Mapping[str, np.ndarray | None]) -> StoredPart:
         found, of = self._rows.domains[domain], self.schema.domain(domain)
@@ -129,7 +144,9 @@ class StoredRows(Prepared):
 
     @functools.cached_property
     def _alone(self) -> StoredRows:
-        return StoredRows(self.folder, self._rows, self._held, target_alone=True)
+        found = StoredRows(self.folder, self._rows, self._held, target_alone=True)
+        found.slices = self.slices
+        return found
 
     def train(
         self,
@@ -142,8 +159,19 @@ class StoredRows(Prepared):
         initial_epoch: int = 0,
         shuffle: bool = True,
         group: Mapping[str, str] | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
-        """As `Prepared.train`, without `group`. Pairs of rows that are not held are read from a temporary copy."""
+        """As `Prepared.train`, without `group`. Pairs of rows that are not held are read from a temporary copy.
+
+        With several workers each reads rows of its own (`share`, its index and their number), held or not:
+
+        ```python
+        def mine(context):
+            return rows.train(4096, share=(context.input_pipeline_id, context.num_input_pipelines))
+
+        model.fit(strategy.distribute_datasets_from_function(mine))
+        ```
+        """
         if group:
             raise DataError(
                 f"`group` wants all rows in memory, and {self.folder} is read row group by row group. Leave it out, "
@@ -159,8 +187,11 @@ class StoredRows(Prepared):
             "initial_epoch": initial_epoch,
             "shuffle": shuffle,
         }
-        if not (self.held or paired):
-            return stored_batches({n: self.stored[n]["train"] for n in names}, target, batch_size, **how)
+        if share[1] > 1 and paired:
+            raise DataError("Pairs are not shared among workers. Leave `share` out.")
+        if share[1] > 1 or not (self.held or paired):
+            stored = {name: self.stored[name]["train"] for name in names}
+            return stored_batches(stored, target, batch_size, share=share, **how)
         parts = {n: self.parts[n]["train"] if self.held else self._mapped[n] for n in names}
         return training_batches(parts, target, batch_size, paired=paired, **how)
 
@@ -246,12 +277,16 @@ class StoredRows(Prepared):
 
     def values(self, column: str, part: str) -> np.ndarray:
         """As `Prepared.values`, of the columns that the rows were prepared with."""
-        if column not in self.slices:
+        self.check_slice(column)
+        return self._column(self.schema.target, part, SLICE + column)
+
+    def check_slice(self, column: str) -> None:
+        """Raises unless the rows were prepared with this column of `slices`."""
+        if column not in self._rows.slices:
             raise DataError(
-                f"{self.folder} was prepared with slices by: {', '.join(self.slices) or 'none'}. Received: "
+                f"{self.folder} was prepared with slices by: {', '.join(self._rows.slices) or 'none'}. Received: "
                 f"{column!r}. Prepare the rows with `slices` that name it."
             )
-        return self._column(self.schema.target, part, SLICE + column)
 
     def _column(self, domain: str, part: str, name: str) -> np.ndarray:
         """A column in the order of the rows as they are given."""
@@ -264,8 +299,3 @@ class StoredRows(Prepared):
     def tables(self, domain: str, part: str) -> Any:
         """Not of rows in a folder."""
         raise DataError(f"{self.folder} keeps encoded rows. Raw ones are written from `cdrzoo.data.prepare`.")
-
-
-def is_stored(folder: str | pathlib.Path) -> bool:
-    """Whether a folder holds prepared rows, whole or damaged."""
-    return pathlib.Path(folder).is_dir() and (pathlib.Path(folder) / "prepared.json").exists()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from cdrzoo.data import Part, load_rows, prepare, synthetic, write_rows
-from cdrzoo.data.rows import reading, saving
+from cdrzoo.data import Part, load_rows, prepare, synthetic
+from cdrzoo.data.rows import combine, reading, tasks
+from cdrzoo.data.rows.making import prepare_to
+from cdrzoo.data.rows.plan import Settings
 from cdrzoo.errors import DataError, InputError
 
 MADE = synthetic.synthesize(
@@ -17,19 +20,28 @@ MADE = synthetic.synthesize(
 
 
 @pytest.fixture(scope="module")
-def prepared():
-    books = MADE.frames["books"].assign(w=1.0 + np.arange(len(MADE.frames["books"])) % 3)
-    sources = {"books": {"data": books, "weight": "w"}, "films": MADE.frames["films"]}
-    return prepare(MADE.schema, sources, slices=("device",))
+def settings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("logs")
+    weight = 1.0 + np.arange(len(MADE.frames["books"])) % 3
+    MADE.frames["books"].assign(w=weight).to_parquet(folder / "books.parquet")
+    MADE.frames["films"].to_parquet(folder / "films.parquet")
+    data = {"books": {"path": "books.parquet", "weight": "w"}, "films": "films.parquet"}
+    return Settings(MADE.schema, data, slices=("device",), folder=str(folder))
 
 
 @pytest.fixture(scope="module")
-def folder(prepared, tmp_path_factory):
+def prepared(settings):
+    return prepare(settings.schema, settings.data, slices=settings.slices, folder=settings.folder)
+
+
+@pytest.fixture(scope="module")
+def folder(settings, tmp_path_factory):
     """Shards of 200 rows, row groups of 32."""
     path = tmp_path_factory.mktemp("rows")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saving, "GROUP_ROWS", 32)
-        write_rows(prepared, path, shard_rows=200)
+        patch.setattr(combine, "SHARD_ROWS", 200)
+        patch.setattr(tasks, "GROUP_ROWS", 32)
+        prepare_to(path, settings, partitions=3)
     return path
 
 
@@ -126,6 +138,20 @@ def test_the_other_domain_runs_on_through_its_rows(prepared, folder):
     assert len(left) == size - 3 * steps * (size // steps // 3)  # three epochs: one pass, no row twice
 
 
+def test_workers_share_the_rows(prepared, folder):
+    stored, how = load_rows(folder, held=False), {"batch_size": {"books": 64, "films": 32}, "seed": 2}
+    shares = [list(stored.train(**how, share=(index, 2))) for index in range(2)]
+    assert len(shares[0]) == len(shares[1]) == len(prepared.parts["films"]["train"]) // 32
+    assert shares[0][0][0]["films"]["item"].shape == (16,)
+    one, two = (flat(each, "books") for each in shares)
+    books = prepared.parts["books"]["train"]
+    left = tell({**books.x, "@y": books.y[:, 0], "@w": books.weight})
+    for row in tell(one) + tell(two):
+        left.remove(row)  # no row twice
+    with pytest.raises(DataError, match="3 workers cannot share a batch of 64 rows of 'books'"):
+        stored.train(**how, share=(0, 3))
+
+
 def test_unshuffled_it_keeps_the_order(folder):
     stored = load_rows(folder, held=False)
     found = flat(stored.train({"books": 10, "films": 10}, shuffle=False), "films")
@@ -162,17 +188,15 @@ def test_batches_spread_as_in_a_perfect_shuffle():
     assert min(batch.std() for batch in batches(np.sort(value))) > 0.9 * (1 << 17) / rows / np.sqrt(12)
 
 
-def test_mistakes_are_said(prepared, folder, tmp_path):
+def test_mistakes_are_said(folder, tmp_path):
     with pytest.raises(InputError, match="prepared.json is missing"):
         load_rows(tmp_path)
-    with pytest.raises(DataError, match="not empty"):
-        write_rows(prepared, folder)
     stored = load_rows(folder)
     with pytest.raises(DataError, match="slices by: device. Received: 'hour'"):
         stored.values("hour", "test")
     with pytest.raises(DataError, match="all domains or of the target alone. Received: books"):
         stored.only("books")
-    write_rows(prepared, tmp_path / "rows")
+    shutil.copytree(folder, tmp_path / "rows")
     (tmp_path / "rows" / "parts" / "films" / "train" / "00000.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"00000.parquet is damaged .* Prepare the rows again"):
         load_rows(tmp_path / "rows", held=False).train(8)

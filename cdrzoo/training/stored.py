@@ -1,0 +1,56 @@
+"""Rows that were prepared to a folder, as a configuration names them: `data: rows/`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from cdrzoo.errors import InputError
+from cdrzoo.schema import Reading, Schema
+
+if TYPE_CHECKING:
+    from cdrzoo.data import StoredRows
+
+
+def load(folder: pathlib.Path, schema: Schema, slices: Sequence[str], encoder: Any = None) -> StoredRows:
+    """The rows, which must be of this schema; of an `encoder` of fewer domains the target's alone."""
+    from cdrzoo.data import load_rows
+
+    found = load_rows(folder, slices=slices)
+    if _bare(found.schema) != _bare(schema):
+        raise InputError(
+            f"The schema is not that of the prepared rows in {folder}. Leave `schema` out, or prepare the rows again."
+        )
+    alone = encoder is not None and len(encoder.schema.domains) < len(schema.domains)
+    return found.only(schema.target) if alone else found
+
+
+def _bare(schema: Schema) -> dict[str, Any]:
+    """A schema without what was counted of its rows."""
+    plain = schema.to_dict()
+    for domain in plain["domains"].values():
+        domain.pop("mean", None)
+    for table in plain["tables"].values():
+        table.pop("rows", None)
+    return plain
+
+
+def reading(folder: pathlib.Path, domain: str) -> Reading:
+    """How the text of a domain's rows became values."""
+    from cdrzoo.data.rows.format import Rows
+
+    source = Rows.load(folder).made_of["data"][domain]
+    return Reading(separator=source["separator"], delimiter=source["delimiter"])
+
+
+def identity(folder: pathlib.Path) -> list[tuple[str, str]]:
+    """Name and hash of what the rows were made of, wherever that lay."""
+    record = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
+    made_of = record["made_of"]
+    for source in made_of["data"].values():
+        source["files"] = [[pathlib.PurePath(file).name, size] for file, size, *_ in source["files"]]
+    text = json.dumps([made_of, record["split"]["hash"], record["domains"]], sort_keys=True)
+    return [("prepared.json", hashlib.sha256(text.encode()).hexdigest())]
