@@ -256,6 +256,10 @@ class StoredRows(Prepared):
         of = self.schema.domain(domain)
         return kept[:wanted].drop(columns=gone - {of.label, of.user, of.item, of.time})
 
+    def examples(self, rows: int) -> pd.DataFrame:
+        """As `Prepared.examples`, without cells as they stand in files, which the folder does not keep."""
+        return self.frame(self.schema.target, "test", rows)
+
     def keys(self, domain: str, part: str) -> pd.DataFrame:
         """As `Prepared.keys`."""
         has = self.schema.domain(domain)
