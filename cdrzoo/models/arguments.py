@@ -16,7 +16,7 @@ from cdrzoo.schema import Schema
 
 FROM_ZERO = ("reversal_warmup", "hops", "shared_experts", "specific_experts")
 """Whole numbers of which 0 means something."""
-BEYOND_WIDTHS = ("reversal_warmup", "sync_every", "buckets")
+BEYOND_WIDTHS = ("reversal_warmup", "sync_every", "selector_every", "buckets")
 """Whole numbers that are no width and no number of layers."""
 
 
@@ -47,6 +47,8 @@ def check_arguments(model: str, cls: Any, parameters: Mapping[str, Any], given: 
         elif isinstance(usual, str) and not isinstance(value, str):
             raise InputError(f"{what} must be a word, such as {usual}. Received: {shown(value)}.")
         elif usual is None and "Sequence[str]" in said and value is not None:
+            if isinstance(value, str) and "str" in said.split(" | "):
+                continue  # a word that stands for names
             if not isinstance(value, (list, tuple)) or not all(isinstance(each, str) for each in value):
                 raise InputError(f"{what} must be a list of names. Received: {shown(value)}.")
 

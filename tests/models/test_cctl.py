@@ -655,12 +655,12 @@ def test_selector_weights_by_source():
     [
         ({"selector_mode": "log"}, "`selector_mode` must be one of log_weight"),
         ({"reward_norm": "l2"}, "`reward_norm` must be one of window"),
-        ({"sync_every": 0}, "`sync_every` must be at least 1"),
-        ({"selector_every": 0}, "`selector_every` must be at least 1"),
+        ({"sync_every": 0}, "`sync_every` of CCTL must be a whole number of at least 1"),
+        ({"selector_every": 0}, "`selector_every` of CCTL must be a whole number of at least 1"),
         ({"selector_optimizer": "adagrad"}, "`selector_optimizer` must be one of adam, sgd"),
         ({"weighting": "users"}, "`weighting` must be one of rows, domains"),
         ({"alpha": 2.0}, r"`alpha` must lie in \[0, 1\]"),
-        ({"gamma": -0.1}, r"`gamma` must lie in \[0, 1\]"),
+        ({"gamma": 1.1}, r"`gamma` must lie in \[0, 1\]"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -289,7 +289,7 @@ def three_domains():
     record = Feature("record", "id", "item", dtype="int64", table="record")
     heard = Feature("records_heard", "ids", "history", dtype="int64", table="record", length=4, of="records")
     films = dataclasses.replace(toy.target_domain, features=(*toy.target_domain.features, heard))
-    records = Domain("records", (record,))
+    records = Domain("records", (record,), item="record")
     return Schema(
         (toy.domain("books"), records, films), "films", (*toy.tables, Table("record", width=3, rows=12))
     )
