@@ -58,6 +58,15 @@ class Terms:
                 self.means[name] = self._spare.pop() if self._spare else keras.metrics.Mean()
         return self.means[name]
 
+    def add(self, name: str, value, count) -> None:
+        """Adds a scalar to the mean of a term, in which it counts `count`.
+
+        What `update_state` does, without the operations with which that takes tensors of any shape.
+        """
+        mean, value = self.mean(name), ops.cast(value, "float32")
+        mean.total.assign_add(value * count)
+        mean.count.assign_add(count)
+
 
 def rows_of(y: Mapping[str, Any]) -> dict[str, Any]:
     """How many rows every domain has, on all replicas: `{domain: float32 scalar}`."""

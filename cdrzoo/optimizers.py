@@ -63,23 +63,16 @@ class _SummedRows(tf.IndexedSlices):
     """Gradient rows in which every index stands once."""
 
 
-def _sum_rows(gradient: tf.IndexedSlices, shape) -> _SummedRows:
-    """The gradient of a table of this shape with every row once, its values summed.
+ALONE = 1 << 17
+"""Elements from which on a variable is updated by itself. Below, what costs is the number of operations."""
 
-    The sum is a product with a sparse matrix of ones: TensorFlow's segment sum takes three to ten times as long.
-    """
+
+def _sum_rows(gradient: tf.IndexedSlices, shape) -> _SummedRows:
+    """The gradient of a table of this shape with every row once, its values summed."""
     if isinstance(gradient, _SummedRows):
         return gradient
-    ids, table_rows = gradient.indices, shape[0]
-    values = tf.reshape(gradient.values, [-1, math.prod(shape[1:])])
-    if ids.shape[0] is not None and table_rows <= 2 * ids.shape[0]:
-        # The table is smaller than the batch: counting is faster than hashing.
-        counts = tf.math.bincount(tf.cast(ids, tf.int32), minlength=table_rows, maxlength=table_rows)
-        rows = tf.cast(tf.squeeze(tf.where(counts > 0), 1), ids.dtype)
-        sums = tf.gather(_add_up(values, ids, table_rows), rows)
-    else:
-        rows, position = tf.unique(ids)
-        sums = _add_up(values, position, tf.size(rows))
+    rows, position = tf.unique(gradient.indices)
+    sums = _add_up(_as_rows(gradient.values, shape), position, tf.shape(rows)[0])
     return _SummedRows(tf.reshape(sums, [-1, *shape[1:]]), rows, gradient.dense_shape)
 
 
@@ -90,27 +83,124 @@ def _sum_tables(gradients: Sequence, variables: Sequence) -> list:
     ]
 
 
+def _as_rows(values: tf.Tensor, shape) -> tf.Tensor:
+    """Rows of a table of any rank as vectors."""
+    return _shaped(values, [-1, math.prod(shape[1:])])
+
+
+def _shaped(values: tf.Tensor, shape) -> tf.Tensor:
+    """`tf.reshape`, where it changes something."""
+    return values if len(values.shape) == len(shape) else tf.reshape(values, shape)
+
+
+def _gpu() -> bool:
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
 def _add_up(values: tf.Tensor, position: tf.Tensor, rows) -> tf.Tensor:
-    """`[rows, width]`: values `[n, width]` added up at their positions `[n]`."""
-    n = tf.size(position, tf.int64)
+    """`[rows, width]`: values `[n, width]` added up at their positions `[n]`.
+
+    On a CPU it is a product with a sparse matrix of ones: TensorFlow's segment sum takes three to ten times as long. A
+    GPU has no deterministic kernel for such a product; its segment sum is fast, and has one.
+    """
+    if _gpu():
+        return tf.math.unsorted_segment_sum(values, position, rows)
+    position = tf.cast(position, tf.int64)
+    n = position.shape[0] or tf.size(position, tf.int64)
     return tf.raw_ops.SparseTensorDenseMatMul(
-        a_indices=tf.stack([tf.cast(position, tf.int64), tf.range(n)], axis=1),
+        a_indices=tf.stack([position, tf.range(n, dtype=tf.int64)], axis=1),
         a_values=tf.ones_like(position, values.dtype),
         a_shape=tf.stack([tf.cast(rows, tf.int64), n]),
         b=values,
     )
 
 
+def _touched(ids: tf.Tensor, rows: int) -> tf.Tensor:
+    """Which rows of a table the ids name, bool `[rows]`."""
+    if _gpu():
+        counts = tf.math.unsorted_segment_sum(tf.ones_like(ids, tf.float32), ids, rows)
+    else:  # `tf.math.bincount` asks for the largest id first
+        size, no_weights = tf.constant(rows, ids.dtype), tf.zeros([0])
+        counts = tf.raw_ops.DenseBincount(input=ids, size=size, weights=no_weights, binary_output=True)
+    return tf.cast(counts, tf.bool)
+
+
 def _raw(variable):
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
-def _read(variable, rows: tf.Tensor) -> tf.Tensor:
-    return tf.gather(_raw(variable), rows)
+class _Dense:
+    """The gradients of variables as one vector; of a single variable in its own shape."""
+
+    def __init__(self, gradients, variables):
+        self.shapes = [v.shape for v in variables]
+        self.gradient = self._joined([tf.cast(g, v.dtype) for g, v in zip(gradients, variables)])
+
+    def _joined(self, values):
+        return values[0] if len(values) == 1 else tf.concat([_shaped(v, [-1]) for v in values], axis=0)
+
+    def _parts(self, whole):
+        if len(self.shapes) == 1:
+            return [whole]
+        parts = tf.split(whole, [shape.num_elements() for shape in self.shapes])
+        return [_shaped(part, shape) for part, shape in zip(parts, self.shapes)]
+
+    def read(self, variables):
+        return self._joined([tf.convert_to_tensor(_raw(v)) for v in variables])
+
+    def write(self, variables, values, before):
+        for variable, value in zip(variables, self._parts(values)):
+            _raw(variable).assign(value)
+
+    def subtract(self, variables, step):
+        for variable, value in zip(variables, self._parts(step)):
+            variable.assign_sub(value)
 
 
-def _write(variable, rows: tf.Tensor, values: tf.Tensor) -> None:
-    _raw(variable).scatter_update(tf.IndexedSlices(values, rows))
+class _Tables(_Dense):
+    """The gradients of tables of one width that a batch reads about as often as they have rows.
+
+    All their rows are computed anew, in place of those that the batch touched, and the touched ones are taken: reading
+    on is faster than looking up.
+    """
+
+    def __init__(self, gradients, variables):
+        self.shapes = [v.shape for v in variables]
+        starts = [sum(shape[0] for shape in self.shapes[:i]) for i in range(len(variables))]
+        ids = self._joined([g.indices + start if start else g.indices for g, start in zip(gradients, starts)])
+        values = self._joined([_as_rows(g.values, v.shape) for g, v in zip(gradients, variables)])
+        rows = sum(shape[0] for shape in self.shapes)
+        self.gradient = _add_up(tf.cast(values, variables[0].dtype), ids, rows)
+        self.touched = _touched(ids, rows)
+
+    def _joined(self, values):
+        return values[0] if len(values) == 1 else tf.concat(values, axis=0)
+
+    def _parts(self, whole):
+        parts = [whole] if len(self.shapes) == 1 else tf.split(whole, [shape[0] for shape in self.shapes])
+        return [_shaped(part, shape) for part, shape in zip(parts, self.shapes)]
+
+    def read(self, variables):
+        return self._joined([_as_rows(tf.convert_to_tensor(_raw(v)), v.shape) for v in variables])
+
+    def write(self, variables, values, before):
+        # Not `tf.where`, whose mask would have to be as wide as the rows.
+        super().write(variables, tf.raw_ops.Select(condition=self.touched, x=values, y=before), before)
+
+
+class _Rows:
+    """The gradient of a table by those of its rows that a batch touched."""
+
+    def __init__(self, gradients, variables):
+        gradient = _sum_rows(gradients[0], variables[0].shape)
+        self.rows, self.gradient = gradient.indices, tf.cast(gradient.values, variables[0].dtype)
+
+    def read(self, variables):
+        return tf.gather(_raw(variables[0]), self.rows)
+
+    def write(self, variables, values, before):
+        # Not scatter_sub, which takes ten times as long as scatter_update: that one copies rows.
+        _raw(variables[0]).scatter_update(tf.IndexedSlices(values, self.rows))
 
 
 class _RowSparse:
@@ -140,21 +230,19 @@ class _RowSparse:
 
     def _backend_apply_gradients(self, grads, trainable_variables):
         variables = [_raw(v) for v in trainable_variables]
-        grads = _sum_tables(grads, variables)
-        if not replicas.alone():  # Keras adds up the replicas' gradients after it has clipped them
-            pairs = self._all_reduce_sum_gradients(zip(grads, variables))
-            grads = _sum_tables([g for g, _ in pairs], variables)
-        grads = self._clip_gradients(grads)
         dense = [v for g, v in zip(grads, variables) if not isinstance(g, tf.IndexedSlices)]
         self._apply_weight_decay(dense)  # a table's touched rows decay in their update
-        pairs = list(zip(grads, variables))
-        if not replicas.alone():
-            tf.__internal__.distribute.interim.maybe_merge_call(
-                self._distributed_tf_update_step, self._distribution_strategy, pairs, self.learning_rate
-            )
-        else:
-            for gradient, variable in pairs:
-                self.update_step(gradient, variable, self.learning_rate)
+        if replicas.alone():
+            return self._update_all(grads, variables)
+        # Keras adds up the replicas' gradients after it has clipped them.
+        pairs = self._all_reduce_sum_gradients(zip(_sum_tables(grads, variables), variables))
+        grads = self._clip_gradients(_sum_tables([g for g, _ in pairs], variables))
+        tf.__internal__.distribute.interim.maybe_merge_call(
+            self._distributed_tf_update_step,
+            self._distribution_strategy,
+            list(zip(grads, variables)),
+            self.learning_rate,
+        )
 
     def _clip_gradients(self, grads):
         # A norm over summed rows is the norm of the dense gradient, so Keras may clip the rows.
@@ -164,21 +252,65 @@ class _RowSparse:
             for g, c in zip(grads, clipped)
         ]
 
+    def _update_all(self, gradients, variables):
+        """Small variables side by side, in a few operations for all of them; large ones each by itself."""
+        clips = bool(self.clipnorm or self.global_clipnorm or self.clipvalue)  # then each has its own norm
+        members: dict[tuple, tuple[list, list]] = {}
+        for number, (gradient, variable) in enumerate(zip(gradients, variables)):
+            form, dtype, shape = self._form(gradient, variable), variable.dtype, variable.shape
+            alike = (shape[1:].num_elements(), self._decays(variable)) if form is _Tables else ()
+            read = gradient.values.shape.num_elements() if form is _Tables else 0
+            alone = clips or form is _Rows or max(shape.num_elements(), read) >= ALONE
+            of = members.setdefault((form, dtype, *alike, number if alone else None), ([], []))
+            of[0].append(gradient)
+            of[1].append(variable)
+        groups = [form(*of) for (form, *_), of in members.items()]
+        rates = {dtype: tf.cast(self.learning_rate, dtype) for dtype in {v.dtype for v in variables}}
+        scaled = {dtype: self._scaled(rate) for dtype, rate in rates.items()}
+        clipped = self._clip_gradients([group.gradient for group in groups])
+        for (key, (_, owners)), group, gradient in zip(members.items(), groups, clipped):
+            group.gradient = gradient
+            self._update(group, owners, rates[key[1]], scaled[key[1]])
+
+    @staticmethod
+    def _form(gradient, variable) -> type:
+        if not isinstance(gradient, tf.IndexedSlices):
+            return _Dense
+        ids = None if isinstance(gradient, _SummedRows) else gradient.indices.shape[0]
+        return _Tables if ids is not None and variable.shape[0] <= 2 * ids else _Rows
+
+    def _decays(self, variable) -> bool:
+        return self.weight_decay is not None and self._use_weight_decay(variable)
+
+    def _update(self, group, variables, rate, scaled):
+        slots = list(zip(*(self._slots(self._get_variable_index(v)) for v in variables)))
+        values = [group.read(of_all) for of_all in slots]
+        step, after = self._step(group.gradient, values, scaled)
+        for of_all, now, before in zip(slots, after, values):
+            group.write(of_all, now, before)
+        if isinstance(group, _Dense) and not isinstance(group, _Tables):
+            return group.subtract(variables, step)
+        before = group.read(variables)
+        if self._decays(variables[0]):
+            step += before * tf.cast(self.weight_decay, before.dtype) * rate
+        group.write(variables, before - step, before)
+
     def update_step(self, gradient, variable, learning_rate):
         if not isinstance(gradient, tf.IndexedSlices):
             return super().update_step(gradient, variable, learning_rate)
-        gradient = _sum_rows(gradient, variable.shape)
         rate = tf.cast(learning_rate, variable.dtype)
-        rows, values = gradient.indices, tf.cast(gradient.values, variable.dtype)
-        step = self._row_step(rows, values, self._get_variable_index(variable), rate)
-        before = _read(variable, rows)
-        if self.weight_decay is not None and self._use_weight_decay(variable):
-            step += before * tf.cast(self.weight_decay, variable.dtype) * rate
-        # Not scatter_sub, which takes ten times as long as scatter_update: that one copies rows.
-        _write(variable, rows, before - step)
+        self._update(_Rows([gradient], [variable]), [variable], rate, self._scaled(rate))
 
-    def _row_step(self, rows, gradient, index, rate):
-        """Updates the slots' rows of the variable number `index`; returns what is to be subtracted from its rows."""
+    def _scaled(self, rate):
+        """The factor of a step, once for all variables."""
+        return rate
+
+    def _slots(self, index) -> list[keras.Variable]:
+        """What is remembered of the variable number `index`."""
+        raise NotImplementedError
+
+    def _step(self, gradient, slots, rate):
+        """What is to be subtracted, and the slots' new values."""
         raise NotImplementedError
 
 
@@ -200,20 +332,20 @@ class Adam(_RowSparse, keras.optimizers.Adam):
     Reference: Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2014, Algorithm 1.
     """
 
-    def _row_step(self, rows, gradient, index, rate):
-        t = tf.cast(self.iterations + 1, gradient.dtype)
-        one = tf.ones((), gradient.dtype)
-        rate = rate * tf.sqrt(one - tf.pow(self.beta_2 * one, t)) / (one - tf.pow(self.beta_1 * one, t))
-        m = _read(self._momentums[index], rows)
+    def _scaled(self, rate):
+        t, one = tf.cast(self.iterations + 1, rate.dtype), tf.ones((), rate.dtype)
+        return rate * tf.sqrt(one - tf.pow(self.beta_2 * one, t)) / (one - tf.pow(self.beta_1 * one, t))
+
+    def _slots(self, index):
+        largest = [self._velocity_hats[index]] if self.amsgrad else []
+        return [self._momentums[index], self._velocities[index], *largest]
+
+    def _step(self, gradient, slots, rate):
+        m, v, *largest = slots
         m += (gradient - m) * (1 - self.beta_1)
-        _write(self._momentums[index], rows, m)
-        v = _read(self._velocities[index], rows)
         v += (tf.square(gradient) - v) * (1 - self.beta_2)
-        _write(self._velocities[index], rows, v)
-        if self.amsgrad:
-            v = tf.maximum(_read(self._velocity_hats[index], rows), v)
-            _write(self._velocity_hats[index], rows, v)
-        return m * rate / (tf.sqrt(v) + self.epsilon)
+        after = [m, v, *(tf.maximum(each, v) for each in largest)]
+        return m * rate / (tf.sqrt(after[-1]) + self.epsilon), after
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -234,10 +366,12 @@ class Adagrad(_RowSparse, keras.optimizers.Adagrad):
     2011.
     """
 
-    def _row_step(self, rows, gradient, index, rate):
-        accumulator = _read(self._accumulators[index], rows) + tf.square(gradient)
-        _write(self._accumulators[index], rows, accumulator)
-        return rate * gradient / tf.sqrt(accumulator + self.epsilon)
+    def _slots(self, index):
+        return [self._accumulators[index]]
+
+    def _step(self, gradient, slots, rate):
+        accumulator = slots[0] + tf.square(gradient)
+        return rate * gradient / tf.sqrt(accumulator + self.epsilon), [accumulator]
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -255,12 +389,14 @@ class SGD(_RowSparse, keras.optimizers.SGD):
         InputError: for an argument that has no sparse form.
     """
 
-    def _row_step(self, rows, gradient, index, rate):
+    def _slots(self, index):
+        return [self.momentums[index]] if self.momentum else []
+
+    def _step(self, gradient, slots, rate):
         if not self.momentum:
-            return rate * gradient
-        m = self.momentum * _read(self.momentums[index], rows) - rate * gradient
-        _write(self.momentums[index], rows, m)
-        return rate * gradient - self.momentum * m if self.nesterov else -m
+            return rate * gradient, []
+        m = self.momentum * slots[0] - rate * gradient
+        return rate * gradient - self.momentum * m if self.nesterov else -m, [m]
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")

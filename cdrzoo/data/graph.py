@@ -124,10 +124,20 @@ def _last(columns: list[tf.Tensor], length: int) -> list[tf.Tensor]:
     longest = tf.reduce_max([tf.shape(column)[1] for column in columns])
     steps = tf.stack([tf.pad(c, [[0, 0], [0, longest - tf.shape(c)[1]]]) for c in columns], axis=2)
     present = tf.reduce_any(steps != PADDING, axis=2)
+    # Most requests are packed already, and moving steps costs more than the rest of the lookups.
+    holes = tf.reduce_any(present[:, 1:] & ~present[:, :-1]) | tf.reduce_any(present[:, length:])
+    last = tf.cond(
+        holes,
+        lambda: _packed(steps, present, length),
+        lambda: tf.pad(steps, [[0, 0], [0, tf.maximum(length - longest, 0)], [0, 0]])[:, :length],
+    )
+    return [tf.ensure_shape(column, [None, length]) for column in tf.unstack(last, len(columns), axis=2)]
+
+
+def _packed(steps: tf.Tensor, present: tf.Tensor, length: int) -> tf.Tensor:
+    """The last `length` present steps, `[B, any, columns]` -> `[B, length, columns]`."""
     before = tf.cumsum(tf.cast(present, tf.int32), axis=1) - 1  # position among the present
     to = before - tf.maximum(before[:, -1:] + 1 - length, 0)
     kept = tf.where(present & (to >= 0))
     at = tf.stack([tf.cast(kept[:, 0], tf.int32), tf.gather_nd(to, kept)], axis=1)
-    shape = [tf.shape(steps)[0], length, len(columns)]
-    last = tf.scatter_nd(at, tf.gather_nd(steps, kept), shape)
-    return [tf.ensure_shape(column, [None, length]) for column in tf.unstack(last, len(columns), axis=2)]
+    return tf.scatter_nd(at, tf.gather_nd(steps, kept), [tf.shape(steps)[0], length, steps.shape[2]])

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from cdrzoo.errors import SchemaError
-from cdrzoo.layers.embedding import FeatureEmbedding, note_rows, rows_seen
+from cdrzoo.layers.embedding import FeatureEmbedding, known, note_rows, rows_seen
 from cdrzoo.layers.pairs import cosine
 from cdrzoo.layers.pooling import masked_mean
 from cdrzoo.layers.tokens import without_lost_tokens
@@ -153,7 +153,7 @@ def _item_history(schema: Schema, row: Domain, of: str) -> tuple[str, str] | Non
 
 def _mean_of_history(embedding: FeatureEmbedding, rows, table: str, feature: str) -> tuple[Any, Any]:
     """The mean of a history's embeddings, `[B, width]`, and whether there is any, bool `[B]`."""
-    steps = ops.not_equal(rows[feature], PADDING)
+    steps = known(rows[feature])
     return masked_mean(embedding.lookup(table, rows[feature]), steps), ops.any(steps, -1)
 
 

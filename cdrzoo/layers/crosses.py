@@ -88,7 +88,8 @@ def fm_term(fields: Any) -> Any:
 
 def _pairs(left: Any, right: Any) -> Any:
     """left_i * right_j for all pairs i < j of fields, in the order (0, 1), (0, 2), ..: `[B, F (F - 1) / 2, d]`."""
-    first, second = (index.astype("int32") for index in np.triu_indices(right.shape[1], 1))
+    # As int64: a GPU would leave int32 to its host.
+    first, second = (index.astype("int64") for index in np.triu_indices(right.shape[1], 1))
     return ops.take(left, first, axis=1) * ops.take(right, second, axis=1)
 
 
@@ -126,7 +127,7 @@ class PairAttention(keras.layers.Layer):
 
     def call(self, fields):
         products = _pairs(fields, fields)
-        present = ops.cast(ops.any(ops.not_equal(fields, 0), axis=-1, keepdims=True), "int32")
+        present = ops.cast(ops.any(ops.not_equal(fields, 0), axis=-1, keepdims=True), "float32")
         mask = ops.squeeze(_pairs(present, present), -1) > 0
         hidden = ops.relu(ops.matmul(products, self.kernel) + self.bias)
         scores = ops.cast(ops.squeeze(ops.matmul(hidden, self.score), -1), "float32")
@@ -180,11 +181,16 @@ class CIN(keras.layers.Layer):
 
     def call(self, fields):
         first = maps = ops.transpose(fields, (0, 2, 1))  # the columns cross each by itself: [B, d, F]
+        *inner, last = self.kernels
         pooled = []
-        for kernel in self.kernels:
+        for kernel in inner:
             products = ops.expand_dims(first, 3) * ops.expand_dims(maps, 2)
             maps = ops.matmul(ops.reshape(products, (-1, first.shape[1], kernel.shape[0])), kernel)
             pooled.append(ops.sum(maps, axis=1))
+        # Nothing reads the maps of the last layer, so that the sum over d goes first, and the kernel meets one product
+        # of each pair and not d: p^T_h = sum_{i, j} W_ij <X^0_i, X^{T-1}_j>.
+        products = ops.matmul(fields, maps)
+        pooled.append(ops.matmul(ops.reshape(products, (-1, last.shape[0])), last))
         return ops.concatenate(pooled, axis=-1)
 
     def compute_output_shape(self, input_shape):
@@ -234,15 +240,26 @@ class BilinearInteraction(keras.layers.Layer):
         self.kernel = self.add_weight(name="kernel", shape=(count, width, width), initializer=start)
 
     def call(self, fields):
-        first, second = (index.astype("int32") for index in np.triu_indices(fields.shape[1], 1))
         if self.form == "interaction":
-            left = ops.einsum("bpd,pde->bpe", ops.take(fields, first, axis=1), self.kernel)
-            return left * ops.take(fields, second, axis=1)
+            return self._by_pair(fields)
         if self.form == "each":
             left = ops.einsum("bfd,fde->bfe", fields[:, :-1], self.kernel)
         else:
             left = ops.matmul(fields, self.kernel[0])
         return _pairs(left, fields)
+
+    def _by_pair(self, fields):
+        """A field at a time, the matrices of all its pairs side by side: few large products and no small ones."""
+        _, count, d = fields.shape
+        rows = ops.reshape(fields, (-1, count * d))
+        matrices = ops.reshape(ops.transpose(self.kernel, (1, 0, 2)), (d, -1))
+        pairs, start = [], 0
+        for i in range(count - 1):
+            end = start + (count - 1 - i) * d
+            left = ops.matmul(rows[:, i * d : (i + 1) * d], matrices[:, start:end])
+            pairs.append(left * rows[:, (i + 1) * d :])
+            start = end
+        return ops.reshape(ops.concatenate(pairs, axis=1), (-1, start // d, d))
 
     def compute_output_shape(self, input_shape):
         batch, fields, width = input_shape
@@ -314,7 +331,7 @@ class CrossProducts(keras.layers.Layer):
                 b = ops.expand_dims(ops.cast(rows[candidate.name], "int64"), 1)
                 row = 1 + ops.mod(a * self.schema.table(candidate.table).rows + b, self.prime)
                 both = ops.logical_and(a > 0, b > 0)
-                out[name][cross] = ops.cast(ops.where(both, row, ops.zeros_like(row)), "int32")
+                out[name][cross] = ops.where(both, row, ops.zeros_like(row))
         return out
 
     def compute_output_shape(self, input_shape):

@@ -9,9 +9,9 @@ import keras
 from keras import ops
 
 from cdrzoo.errors import InputError, SchemaError, shown
-from cdrzoo.layers.embedding import FeatureEmbedding
-from cdrzoo.layers.pooling import TargetAttention, masked_mean
-from cdrzoo.schema import PADDING, Domain, Feature, Schema
+from cdrzoo.layers.embedding import FeatureEmbedding, known
+from cdrzoo.layers.pooling import TargetAttention, masked_mean, shares, weighted_sum
+from cdrzoo.schema import Domain, Feature, Schema
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -88,7 +88,7 @@ class FieldVectors(keras.layers.Layer):
                 if name not in fields:
                     fields[name] = self._pool(feature.of, ids, embedded, training)
             elif feature.kind == "ids":
-                mask = ops.not_equal(ids[feature.name], PADDING)
+                mask = known(ids[feature.name])
                 fields[feature.name] = masked_mean(embedded[feature.name], mask)
             else:
                 fields[feature.name] = embedded[feature.name]
@@ -100,7 +100,8 @@ class FieldVectors(keras.layers.Layer):
         )  # matched ones first
         mask = events(histories, ids)
         if of not in self.attentions:
-            return ops.concatenate([masked_mean(embedded[f.name], mask) for f in histories], axis=-1)
+            weights = shares(mask, embedded[histories[0].name].dtype)
+            return ops.concatenate([weighted_sum(weights, embedded[f.name]) for f in histories], axis=-1)
         keys = ops.concatenate([embedded[f.name] for f in histories], axis=-1)
         query = ops.concatenate(
             [embedded[p] for p in (self._partners[f.name] for f in histories) if p], axis=-1
@@ -211,7 +212,7 @@ class RoleVectors(keras.layers.Layer):
             if name in embedded:
                 vector = embedded[name]
                 several = slot.kind == "ids"
-                given[name] = masked_mean(vector, ops.not_equal(ids[name], PADDING)) if several else vector
+                given[name] = masked_mean(vector, known(ids[name])) if several else vector
         first = next(iter(embedded.values()))
         like = first[:, 0] if len(first.shape) == 3 else first
         return ops.concatenate(in_slots(given, self.widths, like) or [like[:, :0]], axis=-1)
@@ -318,10 +319,12 @@ class FieldStack(keras.layers.Layer):
         for index, domain in enumerate(self.schema.domains):
             if domain.name not in ids:
                 continue
-            given = {
-                f.name: self._vector(domain, f, ids[domain.name], embedded[domain.name])
-                for f in domain.features
+            rows = embedded[domain.name]
+            weights = {
+                of: shares(events(domain.histories(of), ids[domain.name]), self.compute_dtype)
+                for of in dict.fromkeys(f.of for f in domain.histories())
             }
+            given = {f.name: self._vector(f, ids[domain.name], rows, weights) for f in domain.features}
             zeros = ops.zeros_like(next(iter(given.values())))
             fields = [given.get(name, zeros) for name in self.slots]
             if len(self.schema.domains) > 1:
@@ -329,14 +332,13 @@ class FieldStack(keras.layers.Layer):
             stacks[domain.name] = ops.stack(fields, axis=1)
         return stacks
 
-    def _vector(self, domain: Domain, feature: Feature, ids, embedded):
+    def _vector(self, feature: Feature, ids, embedded, weights):
         vector = embedded[feature.name]
         if feature.kind == "number":
             return vector * self.number_vectors[self.numbers.index(feature.name)]
-        if feature.kind == "ids":
-            steps = domain.histories(feature.of) if feature.role == "history" else (feature,)
-            return masked_mean(vector, events(steps, ids))
-        return vector
+        if feature.role == "history":
+            return weighted_sum(weights[feature.of], vector)
+        return masked_mean(vector, known(ids[feature.name])) if feature.kind == "ids" else vector
 
     def compute_output_shape(self, ids_shape, embedded_shape=None):
         domains = len(self.schema.domains)
@@ -365,7 +367,7 @@ def events(histories: Sequence[Feature], ids: Mapping[str, Any]) -> Any:
             f"The histories {names} list different events (`where`) and do not run in step. This model reads a "
             "domain's events as one sequence: give them one `where`, or take DACDR, which reads each by itself."
         )
-    return ops.any(ops.stack([ops.not_equal(ids[f.name], PADDING) for f in histories], axis=0), axis=0)
+    return ops.any(ops.stack([known(ids[f.name]) for f in histories], axis=0), axis=0)
 
 
 def one_width(schema: Schema, why: str) -> int:

@@ -104,5 +104,6 @@ def scale_fields(v: Any, p: Any, widths: Sequence[int]) -> Any:
     Returns:
         The shape of `v`.
     """
-    columns = np.repeat(np.arange(len(widths)), widths).astype("int32")
-    return v * ops.cast(ops.take(p, columns, axis=-1), v.dtype)
+    # A product with ones, and not `take`: a GPU would leave the integers of that one to its host.
+    columns = np.repeat(np.eye(len(widths), dtype="float32"), widths, axis=1)
+    return v * ops.cast(ops.matmul(p, ops.cast(columns, p.dtype)), v.dtype)

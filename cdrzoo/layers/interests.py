@@ -10,9 +10,10 @@ from keras import ops
 
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers._xla import fused
+from cdrzoo.layers.embedding import known
 from cdrzoo.layers.fields import events, history_field, one_width
 from cdrzoo.layers.pooling import masked_mean, masked_softmax, weighted_sum
-from cdrzoo.schema import PADDING, Feature, Schema
+from cdrzoo.schema import Feature, Schema
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -79,7 +80,7 @@ class FieldPooling(keras.layers.Layer):
             if f.kind == "number":
                 vector = vector * self.number_vectors[self.numbers.index(f.name)]
             elif f.kind == "ids" and f.role != "history":
-                vector = masked_mean(vector, ops.not_equal(ids[f.name], PADDING))
+                vector = masked_mean(vector, known(ids[f.name]))
             parts.setdefault(self._field(f), []).append(vector)
         fields = {field: sum(vectors[1:], start=vectors[0]) for field, vectors in parts.items()}
         columns: dict[str, list[Feature]] = {}

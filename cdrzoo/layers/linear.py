@@ -60,7 +60,7 @@ class FirstOrder(keras.layers.Layer):
         for index, domain in enumerate(self.schema.domains):
             if domain.name in x:
                 fields = self.fields[domain.name](x[domain.name], embedded[domain.name])
-                terms = [weights * self.numbers.get(name, 1.0) for name, weights in fields.items()]
+                terms = [w * self.numbers[name] if name in self.numbers else w for name, w in fields.items()]
                 sums[domain.name] = (
                     ops.sum(ops.concatenate(terms, axis=-1), axis=-1, keepdims=True) + self.bias[index]
                 )

@@ -24,9 +24,13 @@ def masked_mean(values: Any, mask: Any) -> Any:
     Returns:
         `[batch, width]`.
     """
-    weights = ops.cast(mask, values.dtype)
-    count = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1)
-    return weighted_sum(weights / count, values)
+    return weighted_sum(shares(mask, values.dtype), values)
+
+
+def shares(mask: Any, dtype: Any) -> Any:
+    """What each step counts in `masked_mean`, `[batch, n]`."""
+    weights = ops.cast(mask, dtype)
+    return weights / ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1)
 
 
 def masked_softmax(scores: Any, mask: Any) -> Any:

@@ -368,7 +368,7 @@ class CrossDomainModel(keras.Model):
             values[name] = (value, total)
         self._terms.reported = list(values)
         for name, (value, count) in values.items():
-            self._terms.mean(name).update_state(value, sample_weight=count)
+            self._terms.add(name, value, count)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         weights = sample_weight or {}

@@ -15,7 +15,7 @@ from cdrzoo.layers.fields import in_slots, slots
 from cdrzoo.layers.towers import head
 from cdrzoo.models.base import ModelOptions, SchemaLike, Units
 from cdrzoo.models.new_domain import Extensible
-from cdrzoo.schema import PADDING, Domain, Feature
+from cdrzoo.schema import Domain, Feature
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -176,7 +176,7 @@ class DACDR(Extensible):
         for name, embedded in self.embedding(rows).items():
             view, ids = self.views[name], rows[name]
             steps = {sequence: embedded[sequence] for sequence in view.sequences}
-            masks = {sequence: ops.not_equal(ids[sequence], PADDING) for sequence in view.sequences}
+            masks = {sequence: ops.cast(ids[sequence], "bool") for sequence in view.sequences}
             e_v, context = self.item(ids, embedded), self.context(ids, embedded)
             e_d, seen = view(steps, masks, context, e_v)  # eqs. 3, 4
             e_z = in_slots({s: one[0] for s, one in seen.items()}, self.places, like=e_v)

@@ -1,0 +1,80 @@
+"""What a training step would ask of a GPU, read off its traced graph."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+import tensorflow as tf
+
+from benchmarks import graphs
+from cdrzoo.models import DNN
+from cdrzoo.optimizers import Adam
+from cdrzoo.schema import Domain, Feature, Schema, Table
+from tests.models.conformance import data, each_case
+
+DRAWS = {"sscdr": 9}
+"""Copies to the host of models that draw among integers, or count with them; others make `COPIES` at most."""
+COPIES = 5
+
+
+def step_of(model) -> graphs.Step:
+    model.compile(Adam())
+    return graphs.training_step(model, next(iter(data(model, 1))))
+
+
+@pytest.mark.once
+@each_case(own=("train_step",))
+def test_a_step_stays_on_a_gpu(case):
+    step = step_of(case.build())
+    assert len(step.to_host) <= DRAWS.get(case.name, COPIES), step.to_host
+    assert not step.missing or case.name == "sscdr", step.missing
+
+
+def with_tables(count: int) -> DNN:
+    features = tuple(Feature(f"f{i}", "id", "context", table=f"f{i}") for i in range(count))
+    tables = tuple(Table(f.name, width=4, rows=20) for f in features)
+    return DNN(Schema((Domain("shop", features),), "shop", tables), units=(4,))
+
+
+@pytest.mark.once
+def test_a_further_table_costs_few_operations():
+    x = {f"f{i}": tf.ones(16, tf.int32) for i in range(8)}
+    counts = []
+    for tables in (4, 8):
+        model = with_tables(tables)
+        model.compile(Adam())
+        batch = {"shop": {name: x[name] for name in list(x)[:tables]}}, {"shop": tf.ones((16, 1))}
+        counts.append(graphs.training_step(model, batch).ops.total())
+    assert (counts[1] - counts[0]) / 4 <= 22, counts
+
+
+def test_copies_are_counted_once_for_all_that_read_them_and_by_what_makes_them():
+    @tf.function
+    def step(ids, rows):
+        found = ids + 1  # an int32: a GPU leaves it to the host
+        return tf.gather(rows, found) * tf.gather(rows, found), tf.cast(rows, tf.int32) > 0
+
+    spec = tf.TensorSpec([4], tf.int32), tf.TensorSpec([9], tf.float32)
+    read = graphs.read(step.get_concrete_function(*spec).graph.as_graph_def())
+    assert list(read.to_device) == ["add (AddV2)"] and read.to_device["add (AddV2)"] == {"GatherV2"}
+    assert list(read.to_host) == ["Cast (Cast)"] and read.to_host["Cast (Cast)"] == {"Greater"}
+    assert read.copies == 2 and not read.missing
+
+
+def test_what_functions_call_is_counted_and_an_operation_without_a_kernel_named():
+    inner = tf.function(lambda x: tf.strings.length(tf.strings.as_string(x)))
+
+    @tf.function
+    def step(x):
+        return tf.cond(tf.reduce_any(x > 0), lambda: inner(x), lambda: tf.cast(x, tf.int32))
+
+    read = graphs.read(step.get_concrete_function(tf.TensorSpec([4], tf.float32)).graph.as_graph_def())
+    assert read.ops["AsString"] == read.ops["StringLength"] == read.ops["Cast"] == 1
+    assert any(op.startswith("AsString") for op in read.missing)
+    assert any(readers == {"AsString"} for readers in read.to_host.values()) or read.given
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    yield
+    keras.backend.clear_session()
