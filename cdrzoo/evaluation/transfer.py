@@ -65,7 +65,7 @@ class Transfer:
             raise InputError(f"{folder} holds no transfer report. Give the folder of `cdrzoo transfer`.")
         mend = "Start `cdrzoo transfer` again with the same arguments; what is trained is not trained again."
         found = cls(folder, files.read_json(folder / "transfer.json", mend, ENTRIES))
-        with files.reading(folder / "transfer.json", mend):  # what it says is what it should be
+        with files.reading(folder / "transfer.json", mend, whole=True):  # what it says is what it should be
             str(found), found.lift, found.groups, found._repr_html_()
         return found
 

@@ -48,9 +48,11 @@ class Comparison:
             with files.reading(path, mend):
                 found = [{**by_key[key], "label": label} for label, key in about["runs"]]
         else:
-            seeds = {(s["label"], s["changes"]["seed"]): s for s in lines if s["stage"] == "seed"}
-            newest = {s["label"]: {**s["changes"], "seed": None} for s in lines if s["stage"] == "seed"}
-            found = [s for s in seeds.values() if {**s["changes"], "seed": None} == newest[s["label"]]]
+            with files.reading(folder / results.LINES, mend):
+                runs = [(s["label"], s["changes"]["seed"], s) for s in lines if s["stage"] == "seed"]
+            newest = {label: {**s["changes"], "seed": None} for label, _, s in runs}
+            last = {(label, seed): s for label, seed, s in runs}
+            found = [s for s in last.values() if {**s["changes"], "seed": None} == newest[s["label"]]]
         if not found:
             raise InputError(
                 f"No run of the comparison in {folder} is done yet. Start `cdrzoo compare` again."

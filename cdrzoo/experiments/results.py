@@ -37,9 +37,9 @@ def kept(path: pathlib.Path) -> list[dict[str, Any]]:
             if number == len(lines):
                 break
             raise InputError(f"{path}, line {number}, is damaged: it is no JSON. {mend}") from None
-        if not (
-            isinstance(found[-1], dict) and {"key", "stage", "label", "changes", "result"} <= set(found[-1])
-        ):
+        kinds = {"key": str, "stage": str, "label": str, "changes": dict, "result": dict}
+        told = found[-1] if isinstance(found[-1], dict) else {}
+        if not all(isinstance(told.get(name), kind) for name, kind in kinds.items()):
             raise InputError(f"{path}, line {number}, is damaged: it is no run's. {mend}")
     return found
 

@@ -40,6 +40,8 @@ def read_card(path: pathlib.Path) -> tuple[dict[str, Any], Schema, list[Feature]
     with reading(file, MEND, whole=True):
         schema = Schema.from_dict(card["schema"])
         features = [schema.target_domain.feature(name) for name in card["inputs"]]
+        if not features:
+            raise ValueError("it names no input")
         Reading.from_dict(card.get("reading"))
         card.get("files", {}).items()
         if not all({"shape", "dtype"} <= set(variable) for variable in card["variables"].values()):

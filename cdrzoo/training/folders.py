@@ -82,7 +82,7 @@ def read_json(folder: pathlib.Path, name: str, without: Collection[str] = ()) ->
         if not isinstance(found[entry], dict):
             raise InputError(f"{folder / name} is damaged ({entry!r} is no mapping). {MEND}")
     for entry in {"validation", "test"} & set(entries):
-        if not all(isinstance(value, (int, float, type(None))) for value in found[entry].values()):
+        if not all(isinstance(value, (int, float)) for value in found[entry].values()):
             raise InputError(f"{folder / name} is damaged ({entry!r} holds what is no number). {MEND}")
     return found
 
