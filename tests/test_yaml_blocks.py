@@ -103,6 +103,14 @@ def check(text: str, folder: pathlib.Path) -> None:
                 check_names(entry)
         return
     schema = named("schema.yaml")
+    if isinstance(found.get("data"), str):  # a folder of prepared rows, which says the rest
+        (folder / run["schema"]).write_text(dump_yaml(schema))
+        logs = RunConfig.from_dict(run, folder)
+        make_up(logs)
+        logs.prepare_to(folder / found["data"], jobs=1)
+        rows = RunConfig.from_dict(found, folder).prepare()
+        assert all(len(rows.parts[domain.name]["train"]) for domain in rows.schema.domains)
+        return
     if "domains" in found and "target" in found:
         assert Schema.from_dict(Schema.from_dict(found).to_dict()) == Schema.from_dict(found)
         return

@@ -117,7 +117,8 @@ class Model:
 @pytest.fixture
 def made(tmp_path, monkeypatch):
     """A folder for runs whose models and rows are stubs."""
-    part = types.SimpleNamespace(x={}, y=np.array([[0.0], [1.0], [0.0], [1.0]]))
+    y = np.array([[0.0], [1.0], [0.0], [1.0]])
+    part = types.SimpleNamespace(x={}, y=y, first=lambda rows: {})
     prepared = types.SimpleNamespace(parts={"films": {"test": part}})
     monkeypatch.setattr(run, "trained", lambda folder: (Model(), prepared))
     monkeypatch.setattr(run, "calibration", lambda *run: None)  # names no name
