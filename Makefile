@@ -47,7 +47,7 @@ test: lint .venv-tfx/ready
 
 test-all: .venv/ready .venv-tfx/ready
 	$(BIN)/python $(PYTEST) -m exhaustive
-	$(call beside_tfx,The tests with the oldest supported libraries,not once,$(OLDEST))
+	$(call beside_tfx,The tests with the oldest supported libraries,not once and not exhaustive,$(OLDEST))
 
 # What the libraries' versions can break: of the models' tests those that all models share.
 OLDEST := $(wildcard tests/test_*.py) $(filter-out tests/models/ tests/tfx_pipeline/,$(wildcard tests/*/)) \

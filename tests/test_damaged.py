@@ -22,7 +22,7 @@ from cdrzoo.export.verification import _examples
 from cdrzoo.training import callbacks, fitting
 from cdrzoo.training.config import RunConfig, Training
 
-pytestmark = [pytest.mark.slow, pytest.mark.once]
+pytestmark = [pytest.mark.exhaustive, pytest.mark.once]
 
 SIZES = {"users": 60, "source_rows": 400, "target_rows": 300, "source_items": 30, "target_items": 20}
 OTHERS = (5, [], {}, "x", None, [5], {"a": 5}, [[]])
