@@ -62,7 +62,10 @@ class TransformedRows(data.Prepared):
                     numbers = rows.numbers(found, spec[NUMBERS])
         self.encoder = encoder(schema, transform, numbers)
         trained = {name: parts["train"] for name, parts in self.parts.items()}
-        means = {name: float(np.average(p.y[:, 0], weights=p.weight)) for name, p in trained.items()}
+        means = {
+            name: float(np.average(p.y[:, 0].astype(np.float64), weights=p.weight))
+            for name, p in trained.items()
+        }
         self.schema = self.encoder.schema = self.encoder.schema.with_means(means)
 
 

@@ -98,10 +98,10 @@ class Contract:
             card = json.loads((path / "assets.extra" / "model_card.json").read_text(encoding="utf-8"))
             dtypes = {name: each["dtype"] for name, each in card["inputs"].items()}
             schema = card["schema"]
-            groups: dict[str, list[str]] = {}
+            groups: dict[tuple[str, str], list[str]] = {}
             for each in schema["domains"][schema["target"]]["features"]:
                 if each["role"] == "history" and each["name"] in dtypes:
-                    groups.setdefault(each["of"], []).append(each["name"])
+                    groups.setdefault((each["of"], str(each.get("where"))), []).append(each["name"])
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
         return cls(dtypes, tuple(tuple(group) for group in groups.values() if len(group) > 1))
@@ -118,7 +118,8 @@ class Contract:
                     f"There are {rows:,} candidates, and {MAX_CANDIDATES:,} are the most of a `rank`."
                 )
         for group in self.in_step:
-            self._check_step(group, [inputs[name] for name in group])
+            if inputs.keys() >= set(group):  # `reading` takes no features
+                self._check_step(group, [inputs[name] for name in group])
         return None
 
     def _check_step(self, group: tuple[str, ...], columns: list[np.ndarray]) -> None:

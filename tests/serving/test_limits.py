@@ -27,6 +27,7 @@ from cdrzoo import cli
 from cdrzoo.errors import InputError
 from cdrzoo.export import raw_rows, serialize_rows
 from cdrzoo.serving import Client, Server, json_text, limits, rest
+from cdrzoo.serving.checks import Contract
 from cdrzoo.serving.limits import Refused
 from cdrzoo.serving.wire import Survey
 from tests.serving.test_server import FEATURES, PREDICT, ask, close, code_of, raw_bytes, request_of, row
@@ -135,6 +136,22 @@ def test_histories_of_a_row_have_the_same_steps(stepped):
     assert (
         code == "INVALID_ARGUMENT" and "Row 1 has 2 steps of 'films_genres' and 3 of 'films_shown'" in error
     )
+
+
+def test_histories_of_the_same_events_run_in_step(tmp_path):
+    def history(name, where=None):
+        return {"name": name, "role": "history", "of": "books", "where": where}
+
+    features = [history("bought", {"type": "buy"}), history("read"), history("read_genres")]
+    card = {
+        "inputs": {each["name"]: {"dtype": "string"} for each in features},
+        "schema": {"target": "films", "domains": {"films": {"features": features}}},
+    }
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "assets.extra/model_card.json").write_text(json.dumps(card))
+    contract = Contract.read(tmp_path)
+    assert contract.in_step == (("read", "read_genres"),)
+    contract.check("reading", {"examples": np.array([b""], object)})  # it takes no features
 
 
 def test_a_step_without_a_value_keeps_its_place_in_an_example():
