@@ -122,7 +122,7 @@ def _pass_output_over() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="cdrzoo", description=DESCRIPTION, formatter_class=Help, usage="cdrzoo COMMAND ...")
     parser.add_argument("--version", action="version", version=f"cdrzoo {cdrzoo.__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(prog="cdrzoo", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
     for group in (models, data, training, experiments, reports, export, serving):
         group.add(commands)
     parser.epilog = _listed({action.dest: action.help or "" for action in commands._choices_actions})
