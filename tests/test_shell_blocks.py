@@ -78,7 +78,7 @@ def test_there_are_commands_of_every_kind():
     assert there >= set(wanted.split())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.once
 def test_the_session_of_the_readme(tmp_path, monkeypatch, capsys):
     """As it stands there, on fewer rows and for an epoch."""

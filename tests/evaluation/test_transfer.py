@@ -105,7 +105,7 @@ def test_the_page_on_transfer_shows_the_other_tests(reported, capsys):
     assert float(wilcoxon) in (0.5, 1.0)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.once
 def test_the_twin_makes_as_many_steps_as_the_model(demo, tmp_path, monkeypatch):
     """A pass over the longest domain is one over the target where there is no source."""

@@ -24,7 +24,7 @@ def test_a_model_trains_and_logs_on_two_replicas_as_on_one_device(case, ask):
 
 
 @pytest.mark.once
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("what", ["callbacks", "uneven", "windows"])
 def test_two_replicas_validate_share_odd_rows_and_end_windows_as_one_device_does(what, ask):
     assert ask(what)["differences"] == []

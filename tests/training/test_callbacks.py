@@ -170,7 +170,7 @@ def test_a_diverged_model_is_logged_as_not_a_number():
     ("make", "domains", "interruptions"),
     [
         (dnn, ["films"], [(1, 1), (3, 2)]),
-        pytest.param(cctl, ["books", "films"], [(3, 1)], marks=[pytest.mark.slow, pytest.mark.once]),
+        pytest.param(cctl, ["books", "films"], [(3, 1)], marks=[pytest.mark.exhaustive, pytest.mark.once]),
     ],
 )
 def test_an_interrupted_fit_ends_as_an_uninterrupted_one(make, domains, interruptions, tmp_path):

@@ -91,11 +91,13 @@ def test_the_weight_of_a_source_changes_what_is_learnt(small):
         pytest.param(
             "dacdr",
             {"attention_weights": [f"films, books_shown, {of}" for of in ("alpha", "beta")]},
-            marks=pytest.mark.slow,
+            marks=pytest.mark.exhaustive,
         ),
-        pytest.param("mmoe", {"gates": ["films, 1", "films, 2"]}, marks=pytest.mark.slow),
+        pytest.param("mmoe", {"gates": ["films, 1", "films, 2"]}, marks=pytest.mark.exhaustive),
         pytest.param(
-            "mkt", {"gate_activity": ["cross"], "feature_importance": ["minutes"]}, marks=pytest.mark.slow
+            "mkt",
+            {"gate_activity": ["cross"], "feature_importance": ["minutes"]},
+            marks=pytest.mark.exhaustive,
         ),
         ("dnn", {}),
     ],
@@ -254,7 +256,7 @@ def test_a_run_is_discarded_only_when_the_new_one_can_be_trained(logs, trained, 
     assert not (folder / ".metrics.json.unfinished").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.once
 def test_a_run_of_a_comparison_draws_no_histograms(small, monkeypatch):
     """Its folder is gone when it ends."""
