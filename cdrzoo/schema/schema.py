@@ -374,8 +374,9 @@ def _domain(given: Mapping[str, Any]) -> Domain:
     features = given.get("features")
     if features is not None and not isinstance(features, (list, tuple)):
         raise SchemaError(f"`features` of {where} must be a list. Received: {shown(features)}.")
-    if given.get("user") == BY_NAME:
-        raise SchemaError(f"`user` of {where} must be the name of a column, or null. Received: ''.")
+    for key in ("user", "item"):
+        if given.get(key) == BY_NAME:
+            raise SchemaError(f"`{key}` of {where} must be the name of a column, or null. Received: ''.")
     made = tuple(_build(Feature, f"A feature of {where}", feature) for feature in features or ())
     return _build(Domain, f"D{where[1:]}", {**given, "features": made})
 

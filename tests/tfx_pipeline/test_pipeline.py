@@ -33,6 +33,8 @@ from tfx_pipeline.config import PipelineConfig
 from tfx_pipeline.preprocessing import NUMBERS
 from tfx_pipeline.trainer import raw_frame
 
+pytestmark = pytest.mark.slow
+
 UPSTREAM = ["ExampleGen", "SchemaGen", "StatisticsGen", "ExampleValidator", "Transform"]
 RARE = 150
 """Books that are read less often are unknown."""

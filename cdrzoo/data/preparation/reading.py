@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -46,7 +47,9 @@ def read_logs(
 
 def _check_folder(name: str, source: Source, others: Collection[str]) -> None:
     """Raises where a domain's rows are all of a folder, and a file there is called like another domain."""
-    if isinstance(source.path, pathlib.Path) and source.path.is_dir():
+    if isinstance(source.path, pathlib.Path) and os.path.isdir(
+        source.path
+    ):  # False, too, where no path may be so
         for file in readers.files(source.path):
             other = file.name.partition(".")[0]
             if other in others:
