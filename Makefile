@@ -1,7 +1,7 @@
 # make run    set up, then the main job on built-in data: two logs in, a pipeline, a pushed SavedModel, and predictions
 #             from a server of it
 # make check  set up, then lint, types, the quick tests and five models: an answer in five minutes
-#             (make check MODEL=cctl: all tests of one model)
+#             (make check MODEL=cctl: the tests of one model)
 # make test   set up, then lint, types and what a machine should prove: every model, exports, servers, the pipeline
 # make test-all  after it, what it leaves: many draws, every case of every model; and the tests once more with the
 #             oldest supported libraries, which are TFX's neighbours
@@ -39,7 +39,7 @@ run:
 	PATH="$(CURDIR)/$$bin:$$PATH" bash examples/quickstart.sh
 
 check: lint
-	$(BIN)/python $(PYTEST) $(if $(MODEL),--model $(MODEL) tests/models,-m "not slow and not exhaustive")
+	$(BIN)/python $(PYTEST) $(if $(MODEL),--model $(MODEL) -m "not exhaustive" tests/models,-m "not slow and not exhaustive")
 
 test: lint .venv-tfx/ready
 	$(BIN)/python $(PYTEST) -m "not exhaustive"

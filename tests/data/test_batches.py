@@ -85,6 +85,7 @@ def test_every_epoch_has_its_own_order_and_covers_the_target_once():
     assert set().union(*epochs) == set(range(23))  # which rows are left out changes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", ["target", "longest", 7])
 @pytest.mark.parametrize("paired", [False, True])
 def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(epoch, paired):

@@ -257,6 +257,7 @@ def test_a_draw_of_a_two_stage_model_applies_to_both_and_its_variants_share_it(c
     assert full["learning_rate"] == full["first.learning_rate"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_models_that_share_a_first_stage_train_it_once(config, monkeypatch, tmp_path, jobs):
     config = config.with_changes({"model": "dnn", "epochs": 1})

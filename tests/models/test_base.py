@@ -236,6 +236,7 @@ def test_a_policy_that_is_not_the_global_one_is_refused(tmp_path):
     assert keras.models.load_model(tmp_path / "model.keras").mlp.compute_dtype == "bfloat16"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [None, 512.0])
 def test_float16_is_trained_with_a_loss_scale_that_sees_every_row(given, tmp_path):
     keras.config.set_dtype_policy("mixed_float16")

@@ -118,6 +118,7 @@ def test_a_refresh_replaces_the_sources_tower_and_nothing_else():
     np.testing.assert_allclose(model(x)["films"], oracle.sigmoid(forward(model, x["films"])), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_day_after_day():
     """Both go on: the source by itself, the target on its increments; the traced step sees the refreshed tower."""
     first = source()
@@ -145,6 +146,7 @@ def test_a_traced_step_reads_the_refreshed_tower():
     np.testing.assert_allclose(score(x["films"]), model(x)["films"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_from_its_file(tmp_path):
     model = make()
     model.fit(increment(0), verbose=0)

@@ -290,6 +290,7 @@ def descent(model, batch):
     return {v.path: before[v.path] - v.numpy() for v in model.trainable_variables}
 
 
+@pytest.mark.slow
 def test_the_extractor_gets_the_difference_of_the_two_gradients():
     """With the reversal at lambda: dL_y - lambda dL_d for the extractor, dL_y alone for the predictor (eq. 24)."""
     batch = rows(make())

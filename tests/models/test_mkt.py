@@ -281,6 +281,7 @@ def test_importance_without_an_opinion_is_the_plain_alignment():
     np.testing.assert_array_equal(hfa(v), plain(v))
 
 
+@pytest.mark.slow
 def test_feature_importance_can_be_asked_for():
     model = mkt()
     x, _ = toy_rows(model.schema, ROWS)

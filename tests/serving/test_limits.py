@@ -495,6 +495,7 @@ def test_hosts_of_this_machine_are_answered(server, host):
     assert got.startswith(b"HTTP/1.1 403 " if host is None else b"HTTP/1.1 400 ")
 
 
+@pytest.mark.slow
 def test_half_requests_are_cut_off_and_a_full_server_says_so(exports, monkeypatch):
     monkeypatch.setattr(rest, "CONNECTIONS", 6)
     monkeypatch.setattr(rest, "REQUEST_SECONDS", 2.0)

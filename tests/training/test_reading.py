@@ -124,6 +124,7 @@ def test_what_is_written_is_read_again(trained, tmp_path):
     np.testing.assert_allclose(again["click_score"], written["click"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_verify_proves_it_from_text(trained, tmp_path):
     _, run, path = trained
     names = {check.name: check for check in verify(path).checks}

@@ -47,6 +47,7 @@ def weights(run) -> list[np.ndarray]:
     return [np.asarray(variable) for variable in run.model.variables]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("domains", ["all", "target"])
 def test_a_run_on_rows_that_fit_is_the_run_on_their_logs(home, tmp_path, domains):
     logs = {"schema": "schema.yaml", "data": {"books": "books.parquet", "films": "films.parquet"}}
@@ -64,6 +65,7 @@ def test_a_run_on_rows_that_fit_is_the_run_on_their_logs(home, tmp_path, domains
     assert again.rows.schema == one.rows.schema and again.reading == one.reading
 
 
+@pytest.mark.slow
 def test_a_stopped_run_on_rows_that_are_read_ends_as_if_it_had_not_been_stopped(home, tmp_path, monkeypatch):
     monkeypatch.setattr(stored, "HELD_BYTES", 0)
 
