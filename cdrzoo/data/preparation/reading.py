@@ -47,9 +47,8 @@ def read_logs(
 
 def _check_folder(name: str, source: Source, others: Collection[str]) -> None:
     """Raises where a domain's rows are all of a folder, and a file there is called like another domain."""
-    if isinstance(source.path, pathlib.Path) and os.path.isdir(
-        source.path
-    ):  # False, too, where no path may be so
+    # `os.path.isdir` is False where no path can be so; `Path.is_dir` raises.
+    if isinstance(source.path, pathlib.Path) and os.path.isdir(source.path):
         for file in readers.files(source.path):
             other = file.name.partition(".")[0]
             if other in others:
