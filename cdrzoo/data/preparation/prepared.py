@@ -155,41 +155,47 @@ class Prepared:
         }
 
     def __repr__(self) -> str:
-        domains = "; ".join(
+        return f"<Prepared rows of {self._lengths(self.parts)}; split {self.split.name}>"
+
+    def _lengths(self, parts: Mapping[str, Mapping[str, Any]]) -> str:
+        return "; ".join(
             f"{domain}{' (target)' if domain == self.schema.target else ''}: "
-            + ", ".join(f"{part} {len(rows):,}" for part, rows in parts.items() if len(rows))
-            for domain, parts in self.parts.items()
+            + ", ".join(f"{part} {len(rows):,}" for part, rows in found.items() if len(rows))
+            for domain, found in parts.items()
         )
-        return f"<Prepared rows of {domains}; split {self.split.name}>"
 
     def _repr_html_(self) -> str:
         return as_html(self.overview())
 
     def overview(self) -> list[Block]:
         """Rows, labels and ids of every part, the standard error of an AUC there, and the rows of the tables."""
-        heading = ["domain", "part", "rows", "labels", "AUC error", "users", "items"]
-        parts = [
-            [domain, part, f"{len(rows):,}", *self._labels_and_ids(domain, part)]
-            for domain, found in self.parts.items()
-            for part, rows in found.items()
-            if len(rows)
-        ]
+        heading, cells = ["domain", "part", "rows", "labels", "AUC error", "users", "items"], []
+        for domain in self.schema.domains:
+            for part in PARTS:
+                rows, labels, *ids = self._counted(domain.name, part)
+                if not rows:
+                    continue
+                said, error = f"mean {labels / rows:.4g}", "-"
+                if domain.task == "click":
+                    said = f"{int(labels):,} clicks ({labels / rows:.1%})"
+                    if part != "train":
+                        error = f"{auc_error(int(labels), rows - int(labels)):.3f}"
+                keys = ("-" if count is None else f"{count:,}" for count in ids)
+                cells.append([domain.name, part, f"{rows:,}", said, error, *keys])
         tables = [[table.name, str(table.width), f"{table.rows:,}"] for table in self.schema.tables]
-        return [
-            Block(f"split {self.split.name}", heading, parts),
-            Block("tables", ["table", "width", "rows"], tables),
-        ]
+        return [Block(self._title(), heading, cells), Block("tables", ["table", "width", "rows"], tables)]
 
-    def _labels_and_ids(self, domain: str, part: str) -> list[str]:
+    def _title(self) -> str:
+        return f"split {self.split.name}"
+
+    def _counted(self, domain: str, part: str) -> tuple[int, float, int | None, int | None]:
+        """Rows of a part, the sum of their labels, users and items; `None` where the domain has no such key."""
         log, rows, y = self.logs[domain], self.split.parts[domain][part], self.parts[domain][part].y
-        if log.domain.task == "click":
-            clicks = int(y.sum())
-            error = auc_error(clicks, len(y) - clicks)
-            labels = [f"{clicks:,} clicks ({y.mean():.1%})", f"{error:.3f}" if part != "train" else "-"]
-        else:
-            labels = [f"mean {y.mean():.4g}", "-"]
-        keys = [None if found is None else factorize(found[rows])[1] for found in (log.user, log.item)]
-        return [*labels, *("-" if k is None else f"{len(set(k.tolist()) - {'', -1}):,}" for k in keys)]
+        users, items = (
+            None if found is None else len(set(factorize(found[rows])[1].tolist()) - {"", -1})
+            for found in (log.user, log.item)
+        )
+        return len(y), float(y.sum(dtype=np.float64)), users, items
 
     def only(self, *domains: str) -> Prepared:
         """The same rows of these domains alone, encoded by what their own training rows show.

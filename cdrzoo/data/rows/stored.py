@@ -18,8 +18,6 @@ from cdrzoo.data.preparation.splits import Split
 from cdrzoo.data.rows.format import PARTS, SLICE, Rows, ids_of_target, layout
 from cdrzoo.data.rows.reading import StoredPart, stored_batches, stored_rows
 from cdrzoo.errors import DataError
-from cdrzoo.metrics import auc_error
-from cdrzoo.schema.overview import Block
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -90,12 +88,7 @@ class StoredRows(Prepared):
         self.stored = {name: {part: self._stored(name, part, maps) for part in PARTS} for name in of}
 
     def __repr__(self) -> str:
-        domains = "; ".join(
-            f"{name}{' (target)' if name == self.schema.target else ''}: "
-            + ", ".join(f"{part} {len(rows):,}" for part, rows in found.items() if len(rows))
-            for name, found in self.stored.items()
-        )
-        return f"<Prepared rows in {self.folder} of {domains}; split {self.split.name}>"
+        return f"<Prepared rows in {self.folder} of {self._lengths(self.stored)}; split {self.split.name}>"
 
     def _stored(self, domain: str, part: str, maps: Mapping[str, np.ndarray | None]) -> StoredPart:
         found, of = self._rows.domains[domain], self.schema.domain(domain)
@@ -218,25 +211,13 @@ class StoredRows(Prepared):
         rows, target = self.parts[self.schema.target][part], self.schema.target
         return (evaluation_batches if self.held else stored_rows)(rows, target, batch_size)
 
-    def overview(self) -> list[Block]:
-        """As `Prepared.overview`."""
-        heading, cells = ["domain", "part", "rows", "labels", "AUC error", "users", "items"], []
-        for domain in self.schema.domains:
-            for part, found in self._rows.domains[domain.name].parts.items():
-                if not found.rows:
-                    continue
-                mean, error = found.labels / found.rows, "-"
-                labels = f"mean {mean:.4g}"
-                if domain.task == "click":
-                    labels = f"{int(found.labels):,} clicks ({mean:.1%})"
-                    if part != "train":
-                        error = f"{auc_error(int(found.labels), found.rows - int(found.labels)):.3f}"
-                keys = ("-" if count is None else f"{count:,}" for count in (found.users, found.items))
-                cells.append([domain.name, part, f"{found.rows:,}", labels, error, *keys])
+    def _title(self) -> str:
         where = "in memory" if self.held else f"read from {self.folder}"
-        title = f"split {self.split.name}; {self.size / 1e9:.2f} GB of encoded rows, {where}"
-        tables = [[table.name, str(table.width), f"{table.rows:,}"] for table in self.schema.tables]
-        return [Block(title, heading, cells), Block("tables", ["table", "width", "rows"], tables)]
+        return f"{super()._title()}; {self.size / 1e9:.2f} GB of encoded rows, {where}"
+
+    def _counted(self, domain: str, part: str) -> tuple[int, float, int | None, int | None]:
+        found = self._rows.domains[domain].parts[part]
+        return found.rows, found.labels, found.users, found.items
 
     def frame(self, domain: str, part: str, rows: int | None = None) -> pd.DataFrame:
         """The first raw rows of a part, of which the folder keeps some (1,024).
