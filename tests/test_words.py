@@ -1,4 +1,4 @@
-"""The README and the pages of docs are written for people who read English as a second language.
+"""What the project says of itself is written for people who read English as a second language.
 
 Short sentences, no chains of semicolons, lines that fit a screen. `python tests/test_words.py` prints the statistics.
 """
@@ -24,7 +24,7 @@ def pages() -> list[pathlib.Path]:
     """What people read. Pages of results are made by a command: their words are the catalogue's."""
     made = PROJECT / "docs" / "results"
     found = [p for p in sorted((PROJECT / "docs").rglob("*.md")) if p.parent == made or made not in p.parents]
-    return [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *found]
+    return [*(PROJECT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")), *found]
 
 
 def plain(text: str) -> str:
