@@ -24,7 +24,10 @@ def pages() -> list[pathlib.Path]:
     """What people read. Pages of results are made by a command: their words are the catalogue's."""
     made = PROJECT / "docs" / "results"
     found = [p for p in sorted((PROJECT / "docs").rglob("*.md")) if p.parent == made or made not in p.parents]
-    return [*(PROJECT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")), *found]
+    return [
+        *(PROJECT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
+        *found,
+    ]
 
 
 def plain(text: str) -> str:
