@@ -79,6 +79,9 @@ def test_the_command_predicts_the_same_as_from_the_folder(address, exports, tmp_
     close(scores["served"], scores["here"])
     assert cli.main(["predict", "books", "--server", address, "--input", str(path)]) == 2
     assert "no model 'books'" in capsys.readouterr().err
+    pd.read_parquet(path).drop(columns="film").to_parquet(path)  # the column of the logs, `film id`, stays
+    assert cli.main(["predict", "films", "--server", address, "--input", str(path)]) == 2
+    assert "lacks the column 'film'. A server knows a feature by its name" in capsys.readouterr().err
 
 
 def test_rank_gives_the_best_candidates(address):
