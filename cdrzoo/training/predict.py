@@ -59,8 +59,8 @@ def predict(
         absent = [f.name for f in features if f.name not in whole]
         if absent and len(whole.columns) > 1:  # of one column the delimiter is at fault
             raise InputError(
-                f"{_called(rows)} lacks the column {absent[0]!r}. A server knows a feature by its name, not by its column "
-                "in the logs. Rename the column, or leave `server` out and give the folder of the export."
+                f"{_called(rows)} lacks the column {absent[0]!r}. A server knows a feature by its name, not by its "
+                "column in the logs. Rename the column, or leave `server` out and give the folder of the export."
             )
         frame = _read(rows, features, reading, ids=None)  # a server calls whole numbers ids
         return whole.assign(**{name: client.predict(frame)})
