@@ -45,10 +45,10 @@ def load_mapping(path: str | pathlib.Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SchemaError(f"Cannot read {path}: {error.strerror}. Check the path.") from None
-    except ValueError as error:
-        if not isinstance(error, UnicodeDecodeError):  # a NUL
-            raise SchemaError(f"Cannot read {shown(str(path))}: {error}. Check the path.") from None
+    except UnicodeDecodeError:
         raise SchemaError(f"{path} is not a text file. A YAML or JSON file was wanted.") from None
+    except ValueError as error:  # a NUL in the path
+        raise SchemaError(f"Cannot read {shown(str(path))}: {error}. Check the path.") from None
     config = load_yaml(text, str(path))
     if not isinstance(config, dict):
         raise SchemaError(

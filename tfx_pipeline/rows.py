@@ -148,7 +148,7 @@ def read(files: Sequence[str], spec: dict[str, Any], domain: Domain) -> Part:
 
     batches = tf.data.TFRecordDataset(list(files), compression_type="GZIP").batch(_BATCH_ROWS).map(pack)
     blocks: list[list[np.ndarray]] = [[] for _ in range(2 + len(others))]
-    known: dict[bytes, bytes] = {}  # a user's rows share his key
+    known: dict[bytes, bytes] = {}  # the rows of a user share one key
     for batch in batches.as_numpy_iterator():
         for column, values in zip(blocks, batch, strict=True):
             if values.dtype == object:

@@ -94,7 +94,8 @@ class Help(argparse.RawDescriptionHelpFormatter):
         said = action.help or ""
         if (
             not action.option_strings
-            or action.default in (None, False, [], argparse.SUPPRESS)
+            or action.default is False  # not 0, which equals it
+            or action.default in (None, [], argparse.SUPPRESS)
             or "efault" in said
         ):
             return said
@@ -253,10 +254,8 @@ def progress(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
     best, fresh, begun = math.nan, 0, time.monotonic()
     last = begun
     for done, line in enumerate(items, 1):
-        fresh, last = (
-            fresh + (time.monotonic() - last > 0.1),
-            time.monotonic(),
-        )  # what is kept is read in no time
+        now = time.monotonic()
+        fresh, last = fresh + (now - last > 0.1), now  # what is kept is read in no time
         metric, value = next(iter(line["result"]["validation"].items()))
         if not (value <= best if better(metric) == "max" else value >= best):
             best = value

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cdrzoo.evaluation.floors import floors
 from cdrzoo.schema.overview import Block, as_text
 from cdrzoo.training import groups
@@ -26,23 +28,23 @@ def table(run: Run, part: str, metrics: dict[str, float]) -> str:
     prepared = run.rows
     target = prepared.schema.target
     labels = prepared.parts[target][part].y[:, 0]
-    masks = groups.of_rows(prepared, part)
+    slices = groups.of_rows(prepared, part)
+    masks = {"": np.ones(len(labels), bool), **slices}
     names = [name for name in metrics if "@" not in name]
-    rows = {
-        "rows": {"": f"{len(labels):,}", **{name: f"{int(mask.sum()):,}" for name, mask in masks.items()}}
-    }
+    rows = {"rows": {name: f"{mask.sum():,}" for name, mask in masks.items()}}
     if prepared.schema.target_domain.task == "click":
-        clicks = {name: f"{int(labels[mask].sum()):,}" for name, mask in masks.items()}
-        rows["clicks"] = {"": f"{int(labels.sum()):,}", **clicks}
+        rows["clicks"] = {name: f"{int(labels[mask].sum()):,}" for name, mask in masks.items()}
     rows |= {name: _cells(metrics, name) for name in names}
     if part == "test":
-        simple = floors(prepared, masks)
+        simple = floors(prepared, slices)
         rows |= {f"{names[0]} of the {floor}": _cells(found, names[0]) for floor, found in simple.items()}
-    return "\n\n".join(
-        as_text(
-            [Block("", ["", "all", *some], [[name, *_of(cells, "", *some)] for name, cells in rows.items()])]
+    return as_text(
+        Block(
+            "",
+            ["", "all", *some],
+            [[name, *(cells.get(each, "") for each in ("", *some))] for name, cells in rows.items()],
         )
-        for some in _side_by_side(list(masks), max(map(len, rows)))
+        for some in _side_by_side(list(slices), max(map(len, rows)))
     )
 
 
@@ -62,7 +64,3 @@ def _side_by_side(slices: list[str], name: int) -> list[list[str]]:
 def _cells(metrics: dict[str, float], name: str) -> dict[str, str]:
     found = {key.partition("@")[2]: value for key, value in metrics.items() if key.partition("@")[0] == name}
     return {key: "-" if value != value else f"{value:.4f}" for key, value in found.items()}
-
-
-def _of(cells: dict[str, str], *slices: str) -> list[str]:
-    return [cells.get(name, "") for name in slices]

@@ -31,6 +31,7 @@ class EpochLines(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.begun = self.shown = time.monotonic()
+        self.before = self.keep.best
         self.place = f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"
 
     def on_train_batch_end(self, batch, logs=None):
@@ -49,7 +50,7 @@ class EpochLines(keras.callbacks.Callback):
         logs = logs or {}
         seconds, loss = time.monotonic() - self.begun, logs.get("loss", float("nan"))
         line = f"{self.place} {seconds:6.1f} s  loss {loss:7.4f}  valid"
-        best = "  best" if logs.get(self.keep.monitor) == self.keep.best else ""
+        best = "  best" if self.keep.best != self.before else ""
         for name, value in logs.items():
             said = f" {name[4:]} {value:.4f}"
             if name.startswith("val_") and "@" not in name and len(line + said + best) <= WIDTH:

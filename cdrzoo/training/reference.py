@@ -176,11 +176,18 @@ def _run() -> dict[str, Any]:
         RunConfig,
         "Everything a run is made from.",
         schema={"anyOf": [{"type": "string", "description": "A file."}, _schema()]},
-        data={"type": "object", "additionalProperties": {"anyOf": [*paths["anyOf"], source]}},
+        data={
+            "anyOf": [
+                {"type": "string", "description": "A folder of prepared rows."},
+                {"type": "object", "additionalProperties": {"anyOf": [*paths["anyOf"], source]}},
+            ]
+        },
         training=_object(Training, "How the model is trained."),
         preparation=_object(prepare, "Further arguments of `cdrzoo.data.prepare`."),
         split={"anyOf": [{"type": "string"}, {"type": "object"}], "default": "time"},
     )
+    found["required"].remove("schema")  # prepared rows have theirs
+    found["anyOf"] = [{"required": ["schema"]}, {"properties": {"data": {"type": "string"}}}]
     found["properties"]["pipeline"] = {"type": "object", "description": "The TFX pipeline's own section."}
     return found
 

@@ -45,7 +45,7 @@ def test_a_command_has_an_example_and_says_each_option_and_default(name):
         if isinstance(action, argparse._HelpAction):
             continue
         assert action.help and action.help[0].isupper() and action.help.endswith("."), action.dest
-        if action.option_strings and action.default not in (None, False, []):
+        if action.option_strings and action.default is not False and action.default not in (None, []):
             shown = f"Default: {action.default}." if "efault" not in action.help else action.help
             assert " ".join(shown.split()) in text, action.dest
 

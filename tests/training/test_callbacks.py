@@ -13,7 +13,15 @@ from cdrzoo import metrics
 from cdrzoo.errors import InputError
 from cdrzoo.models import CCTL, DNN
 from cdrzoo.schema import Domain, Feature, Schema, Table
-from cdrzoo.training.callbacks import Evaluate, Resume, Scalars, WeightHistogram, target_scores
+from cdrzoo.training.callbacks import (
+    Evaluate,
+    KeepBest,
+    Resume,
+    Scalars,
+    WeightHistogram,
+    target_scores,
+)
+from cdrzoo.training.progress import EpochLines
 
 USER = Feature("user", "id", "user", table="user")
 SCHEMA = Schema(
@@ -308,6 +316,19 @@ def test_the_state_holds_plain_numbers(tmp_path):
     dnn().fit(batches("films"), epochs=2, verbose=0, callbacks=[Resume(tmp_path, [])])
     written = json.loads((tmp_path / "epoch-000002" / "state.json").read_text())
     assert written["next_epoch"] == 2 and len(written["history"]["loss"]) == 2 and not written["stopped"]
+
+
+def test_a_line_says_best_of_the_epoch_that_is_kept_alone(tmp_path, monkeypatch, capsys):
+    keep = KeepBest(tmp_path / "best.npz", "val_auc", "max")
+    lines = EpochLines(3, keep)
+    monkeypatch.setattr("cdrzoo.training.callbacks._trained", lambda model: [])
+    for epoch, auc in enumerate((0.7, 0.7, 0.8)):
+        lines.on_epoch_begin(epoch)
+        for each in (keep, lines):
+            each.on_epoch_end(epoch, {"loss": 0.5, "val_auc": auc})
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in said] == [["epoch", f"{i}/3"] for i in (1, 2, 3)]
+    assert [line.endswith(" best") for line in said] == [True, False, True]
 
 
 # Event files
