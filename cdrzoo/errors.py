@@ -34,7 +34,7 @@ class InputError(ValueError):
 
 
 def _cut(text: str) -> str:
-    return re.sub(r"\S{600,}", lambda word: f"{word[0][:200]}...{word[0][-100:]}", text)
+    return re.sub(r"(?<!\S)\S{600,}", lambda word: f"{word[0][:200]}...{word[0][-100:]}", text)
 
 
 class SchemaError(InputError):

@@ -145,9 +145,7 @@ class Training:
                 "`group` must be a column, or a mapping from domain to a column, for example {books: user}. Received: "
                 f"{shown(group)}."
             )
-        object.__setattr__(
-            self, "group", dict(group) if isinstance(group, Mapping) and group else group or None
-        )
+        object.__setattr__(self, "group", (dict(group) if isinstance(group, Mapping) else group) or None)
         object.__setattr__(self, "loss_weights", {name: float(w) for name, w in weights.items()} or None)
 
     def groups(self, sources: Sequence[str]) -> dict[str, str]:
