@@ -288,7 +288,7 @@ class _RowSparse:
         step, after = self._step(group.gradient, values, scaled)
         for of_all, now, before in zip(slots, after, values):
             group.write(of_all, now, before)
-        if isinstance(group, _Dense) and not isinstance(group, _Tables):
+        if type(group) is _Dense:
             return group.subtract(variables, step)
         before = group.read(variables)
         if self._decays(variables[0]):

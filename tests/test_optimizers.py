@@ -108,23 +108,29 @@ def lazy_numpy(name, table, steps, rate, decay):
     return table
 
 
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize(("picks", "form"), [(5, optimizers._Rows), (30, optimizers._Tables)])
 @pytest.mark.parametrize("name", ["Adam", "Adagrad", "SGD"])
-def test_only_touched_rows_and_their_slots_change(name):
+def test_only_touched_rows_and_their_slots_change(name, picks, form, gpu, monkeypatch):
+    """Of two tables of one width, on a CPU's path and on a GPU's, looked up by rows and read as a whole."""
+    monkeypatch.setattr(optimizers, "_gpu", lambda: gpu)
     rng = np.random.default_rng(2)
-    start = rng.normal(size=(ROWS, 3)).astype("float32")
-    table = keras.Variable(start)
+    starts = [rng.normal(size=(ROWS, 3)).astype("float32") for _ in range(2)]
+    tables = [keras.Variable(start) for start in starts]
     arguments = {"momentum": 0.9} if name == "SGD" else {}
     optimizer = getattr(optimizers, name)(learning_rate=0.05, weight_decay=0.2, **arguments)
-    steps = [rows_of_gradient(rng, rows=6, picks=5) for _ in range(4)]
-    for gradient in steps:
-        optimizer.apply([gradient], [table])
-    np.testing.assert_allclose(
-        np.asarray(table), lazy_numpy(name, start, steps, 0.05, 0.2), rtol=1e-5, atol=1e-6
-    )
-    np.testing.assert_array_equal(np.asarray(table)[6:], start[6:])
-    for slot in optimizers.slots(optimizer, table):
-        assert len(np.unique(np.asarray(slot)[6:])) == 1, "an untouched row's slot moved"
-        assert len(np.unique(np.asarray(slot)[:6])) > 1
+    steps = [[rows_of_gradient(rng, rows=6, picks=picks) for _ in tables] for _ in range(4)]
+    assert optimizer._form(steps[0][0], tables[0]) is form
+    for gradients in steps:
+        optimizer.apply(gradients, tables)
+    for table, start, gradients in zip(tables, starts, zip(*steps)):
+        np.testing.assert_allclose(
+            np.asarray(table), lazy_numpy(name, start, gradients, 0.05, 0.2), rtol=1e-5, atol=1e-6
+        )
+        np.testing.assert_array_equal(np.asarray(table)[6:], start[6:])
+        for slot in optimizers.slots(optimizer, table):
+            assert len(np.unique(np.asarray(slot)[6:])) == 1, "an untouched row's slot moved"
+            assert len(np.unique(np.asarray(slot)[:6])) > 1
 
 
 def test_excluded_tables_do_not_decay():
