@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cdrzoo import files
-from cdrzoo.data import datasets, planted, synthetic
+from cdrzoo.data import datasets
 from cdrzoo.errors import InputError, shown
 from cdrzoo.experiments import compare, results, tables
-from cdrzoo.experiments.catalogue import BUILT_IN, Experiment, Part, find
+from cdrzoo.experiments.catalogue import BUILT_IN, Experiment, Part, find, pair_of
 from cdrzoo.experiments.compare import Progress, silent
 from cdrzoo.experiments.comparison import Comparison
 from cdrzoo.experiments.entries import RUN_SETTINGS, check_names
@@ -53,7 +53,7 @@ def configuration(
         return RunConfig.load(part.run).with_changes(changes)
     dataset = str(part.dataset)
     if dataset in BUILT_IN:
-        found = {"synthetic": synthetic, "planted": planted}[dataset].pair(rows, **part.pair)
+        found = pair_of(dataset)(rows, **part.pair)
     else:
         folder = pathlib.Path(data or "DATA", part.folder or dataset)
         if data is None or not folder.is_dir():
@@ -138,9 +138,9 @@ def _mechanisms(parts: Mapping[str, Part], made: Mapping[str, Comparison]) -> st
         of_oracle = made[name + ORACLE].rows() if name + ORACLE in made else []
         bound = [row for row in of_oracle if row["model"] in parts[name + ORACLE].models]
         title = next(iter(made[name].columns.values()))
-        shown = {"plant": name, "oracle": f"{bound[0][title]}, {bound[0]['model']}" if bound else ""}
-        shown |= {"full": f"{cells[full][title]}, {full}", "without": f"{cells[without][title]}, {without}"}
-        rows.append({**shown, "difference": cells[without]["difference"], "p": cells[without]["p"]})
+        models = {"plant": name, "oracle": f"{bound[0][title]}, {bound[0]['model']}" if bound else ""}
+        models |= {"full": f"{cells[full][title]}, {full}", "without": f"{cells[without][title]}, {without}"}
+        rows.append({**models, "difference": cells[without]["difference"], "p": cells[without]["p"]})
     return tables.markdown(rows) + "\n" if rows else ""
 
 

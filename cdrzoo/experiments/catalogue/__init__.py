@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import inspect
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -191,8 +191,16 @@ def _changes(given: Any) -> dict[str, Any]:
     return {**changes, **{f"first.{name}": value for name, value in first.items()}}
 
 
-def _check_rows(part: Part) -> None:
+def pair_of(dataset: str) -> Callable[..., dict[str, Any]]:
+    """What makes the pair of a dataset, of `cdrzoo.data.datasets` or built in."""
     from cdrzoo.data import datasets, planted, synthetic
+
+    homes = {"synthetic": synthetic, "planted": planted}
+    return (homes.get(dataset) or getattr(datasets, dataset)).pair
+
+
+def _check_rows(part: Part) -> None:
+    from cdrzoo.data import datasets
 
     if (part.dataset is None) == (part.run is None):
         raise InputError(
@@ -200,9 +208,8 @@ def _check_rows(part: Part) -> None:
         )
     if part.run is None:
         check_choice("`dataset`", part.dataset, [*BUILT_IN, *datasets.__all__])
-        homes = {"synthetic": synthetic, "planted": planted}
-        pair = (homes.get(str(part.dataset)) or getattr(datasets, str(part.dataset))).pair
-        known = [p for p in inspect.signature(pair).parameters.values() if p.name not in ("folder", "out")]
+        taken = inspect.signature(pair_of(str(part.dataset))).parameters.values()
+        known = [p for p in taken if p.name not in ("folder", "out")]
         check_known("`pair`", part.pair, [p.name for p in known])
         for each in known:
             if each.default is each.empty and each.name not in part.pair:
