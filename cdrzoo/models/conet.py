@@ -78,10 +78,10 @@ class CoNet(CrossDomainModel):
     ):
         super().__init__(schema, **kwargs)
         self.check_shared_users("CoNet")
-        if not 0 < cross_layers <= len(units) or lasso < 0:
+        if not 0 < cross_layers <= len(units):
             raise InputError(
-                f"`cross_layers` must be from 1 to the number of hidden layers, {len(units)}, and `lasso` at least 0. "
-                f"Received: {shown(cross_layers)} and {lasso!r}. Without cross connections this is MLP++."
+                f"`cross_layers` must be from 1 to the number of hidden layers, {len(units)}. "
+                f"Received: {shown(cross_layers)}. Without cross connections this is MLP++."
             )
         self.units = units
         self.cross_layers = cross_layers

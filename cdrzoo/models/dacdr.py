@@ -11,6 +11,7 @@ from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, SchemaError
 from cdrzoo.layers import MLP, DomainView, FeatureEmbedding, RoleVectors
+from cdrzoo.layers.embedding import known
 from cdrzoo.layers.fields import in_slots, slots
 from cdrzoo.layers.towers import head
 from cdrzoo.models.base import ModelOptions, SchemaLike, Units
@@ -105,9 +106,8 @@ class DACDR(Extensible):
         self.targets = tuple(every if targets == "all" else targets or (self.schema.target,))
         self.attention_mode, self.width, self.share_attention = attention_mode, width, share_attention
         self.domain_attention, self.item_attention = domain_attention, item_attention
-        self.own_history, self.user_features = own_history, user_features
-        self.encoder_units, self.units, self.dropout = encoder_units, units, dropout
-        self.finetune = finetune
+        self.own_history, self.user_features, self.encoder_units = own_history, user_features, encoder_units
+        self.units, self.dropout, self.finetune = units, dropout, finetune
         if self.schema.target not in self.targets or finetune not in (None, *self.targets):
             raise InputError(
                 f"`targets` must hold the schema's target {self.schema.target!r}, and `finetune` be one of them. "
@@ -176,7 +176,7 @@ class DACDR(Extensible):
         for name, embedded in self.embedding(rows).items():
             view, ids = self.views[name], rows[name]
             steps = {sequence: embedded[sequence] for sequence in view.sequences}
-            masks = {sequence: ops.cast(ids[sequence], "bool") for sequence in view.sequences}
+            masks = {sequence: known(ids[sequence]) for sequence in view.sequences}
             e_v, context = self.item(ids, embedded), self.context(ids, embedded)
             e_d, seen = view(steps, masks, context, e_v)  # eqs. 3, 4
             e_z = in_slots({s: one[0] for s, one in seen.items()}, self.places, like=e_v)
