@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cdrzoo.data.grouping import grouped
-from cdrzoo.data.raw import factorize
+from cdrzoo.data.raw import factorize, missing
 from cdrzoo.errors import DataError, is_whole, shown
 from cdrzoo.schema import Domain
 
@@ -350,7 +350,7 @@ def _partners(parts: Mapping[str, Part], target: str) -> tuple[np.ndarray, dict[
         zip(users, np.split(codes, np.cumsum([len(user) for user in users.values()])[:-1]), strict=True)
     )
     ranges = {}
-    keep = np.asarray(users[target] != (-1 if users[target].dtype == np.int64 else ""))
+    keep = ~missing(users[target])
     for name in parts:
         if name != target:
             order = np.argsort(coded[name], kind="stable")

@@ -4,8 +4,8 @@ A source `books` and a target `films`. Of each plant there is an *oracle*: the s
 as the mechanism should make it, so that what a model without the mechanism reaches there is an upper bound.
 
     poison    numbers x0 .. x5; books with x5 < 0 have their labels turned. CCTL's selector should leave them out.
-    pool      both domains list the same items, and taste is one; what a user of films likes stands in the books that he
-              read. DACDR's attention compares the candidate with them. Oracle: the true probability is a feature.
+    pool      both domains list the same items, and taste is one; what a user of films likes stands in the books that
+              they read. DACDR's attention compares the candidate with them. Oracle: the true probability is a feature.
     types     events of books have a type: what is bought follows taste, what is viewed does not. DACDR should attend to
               the former. Oracle: the history lists what was bought alone (`where`).
     specific  films have numbers of their own, of which a field of the row says which one counts. MKT's HFA should weigh
@@ -146,7 +146,7 @@ def _types(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
     user, item, columns = _shown(random, rows[0])
     bought = random.random(rows[0]) < 0.3
     liked = users @ items.T + random.gumbel(size=(USERS, ITEMS)) / 2
-    ranked = np.argsort(-liked, axis=1)[:, :10]  # what a user buys is among the ten that he likes best
+    ranked = np.argsort(-liked, axis=1)[:, :10]  # what a user buys is among the ten that they like best
     item = np.where(bought, ranked[user, random.integers(10, size=rows[0])], item)
     columns |= {"item": np.char.add("i", item.astype(str)), "type": np.where(bought, "buy", "view")}
     books, of_books = _frame(random, np.zeros(rows[0]), 0.0, columns)

@@ -17,7 +17,7 @@ from cdrzoo.data.preparation.reading import read_logs
 from cdrzoo.data.preparation.sources import wanted
 from cdrzoo.data.preparation.splits import Split
 from cdrzoo.data.ragged import Ragged
-from cdrzoo.data.raw import MISSING, factorize
+from cdrzoo.data.raw import MISSING, factorize, missing
 from cdrzoo.errors import DataError, DataWarning, shown
 from cdrzoo.schema import Domain, Feature, Schema, Table
 from cdrzoo.schema.overview import as_text
@@ -167,12 +167,12 @@ def _missing(log: Log, feature: Feature) -> str:
         return ""
     values = log.columns[feature.column]
     if isinstance(values, Ragged):
-        missing = (values.compress(values.values != MISSING[feature.dtype]).lengths() == 0).mean()
+        share = (values.compress(values.values != MISSING[feature.dtype]).lengths() == 0).mean()
     elif feature.kind == "number" and feature.dtype == "float32":
-        missing = np.isnan(values).mean()
+        share = np.isnan(values).mean()
     else:
-        missing = (values == MISSING[feature.dtype]).mean()
-    return f"{missing:.1%}"
+        share = (values == MISSING[feature.dtype]).mean()
+    return f"{share:.1%}"
 
 
 def _overlap(schema: Schema, table: str, logs: Mapping[str, Log]) -> list[str]:
@@ -369,9 +369,7 @@ def _in_vain(schema: Schema, logs: Mapping[str, Log]) -> Iterator[str]:
         keys = [logs[name].user for name in (one, two)]
         if (one, two) in said or any(key is None for key in keys) or not listing & {(one, two), (two, one)}:
             continue
-        present = [
-            factorize(key[key != MISSING["string" if key.dtype == object else "int64"]])[1] for key in keys
-        ]
+        present = [factorize(key[~missing(key)])[1] for key in keys]
         if all(map(len, present)) and not _common(*present):
             yield (
                 f"{one} and {two} have no user in common, so histories across them are empty. {one} has "
@@ -411,7 +409,7 @@ def _missed(schema: Schema, logs: Mapping[str, Log], split: Split) -> Iterator[s
     if split.arguments["by"] != "time" or "fractions" not in split.arguments:
         return
     log = logs[schema.target]
-    events = {name: int((log.event[rows] == rows).sum()) for name, rows in split.parts[schema.target].items()}
+    events = {name: len(log.happened(rows)) for name, rows in split.parts[schema.target].items()}
     size = sum(events.values())
     for (part, number), asked in zip(events.items(), split.arguments["fractions"]):
         if abs(number - asked * size) > max(1, MISSED * size):

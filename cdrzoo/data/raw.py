@@ -11,6 +11,11 @@ MISSING = {"string": "", "int64": -1}
 """The raw id that stands for a missing one."""
 
 
+def missing(keys: np.ndarray) -> np.ndarray:
+    """bool [n]: which raw keys, text or int64, stand for a missing one."""
+    return np.asarray(keys == MISSING["int64" if keys.dtype.kind == "i" else "string"], bool)
+
+
 def as_numbers(schema: Schema, table: str) -> bool:
     """Whether the vocabulary of the table is int64: every feature that looks it up is."""
     features = [f for domain in schema.domains for f in domain.features if f.table == table]

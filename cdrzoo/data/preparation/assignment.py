@@ -31,7 +31,7 @@ def assign(
               Train is `time < a`, valid `a <= time < b`, test `time >= b`; rows that tie with a cut go to the later
               part. The sources are cut at the same two times, so validation and test come after everything trained on.
             - `last`: each user's last event in the target is the test, the one before it valid; users with fewer than
-              three stay in train. Of a source, a user's rows before his first held-out event are trained on (and all
+              three stay in train. Of a source, a user's rows before their first held-out event are trained on (and all
               rows of users without one). Other users' later rows are trained on too: that is the protocol's nature.
             - `users` with `fractions`: of the users that the target shares with a source, so many (by a hash of their
               key and the seed) have all their target rows in valid or test: the cold-start protocol. All sources train.
@@ -55,7 +55,7 @@ def assign(
     by, arguments = settle(how, seed)
     need_times({name: log.time is not None for name, log in logs.items()}, by)
     facts = Facts.of(
-        by, arguments, [ordered(schema, logs, by, arguments)], [ranked(schema, logs, by, arguments)]
+        by, arguments, [ordered(schema, logs, by, arguments)], len(ranked(schema, logs, by, arguments))
     )
     codes = parts_of(schema, logs, by, arguments, facts)
     check_parts(schema, by, [int((codes[schema.target] == code).sum()) for code in range(3)])
@@ -82,11 +82,9 @@ class Facts:
         by: str,
         arguments: Mapping[str, Any],
         orders: Sequence[Ordered | None],
-        ranks: Sequence[np.ndarray],
-        at: int = 0,
+        users: int = 0,
     ) -> Facts:
-        """From what `ordered` and `ranked` say of each piece; of the piece `at`."""
-        counts = [len(keys) for keys in ranks]
+        """From what `ordered` says of each piece, and how many users `ranked` gives."""
         bounds = tuple(arguments.get("cuts", ()))
         found = [each for each in orders if each is not None]
         if found:
@@ -94,7 +92,7 @@ class Facts:
             train, valid, _ = arguments["fractions"]
             places = [round(train * rows), round((train + valid) * rows)]
             bounds = tuple((value_of if by == "time" else row_of)(found, place) for place in places)
-        return cls(bounds, sum(counts[:at]), sum(counts))
+        return cls(bounds, users=users)
 
 
 def need_times(timed: Mapping[str, bool], by: str) -> None:
@@ -106,6 +104,9 @@ def need_times(timed: Mapping[str, bool], by: str) -> None:
                 "schema, or split at random, by users, or by a given column."
             )
 
+
+UNLISTED = ("users", "random", "resample")
+"""Splits of which no history lists a held-out event."""
 
 _TIMED = {"time": "time", "last": "last event", "resample": "resampling"}
 
@@ -175,7 +176,7 @@ def _by_last(schema: Schema, logs: Mapping[str, Log], facts: Facts) -> dict[str,
     users = codes[schema.target]
     order = np.lexsort((target.time, users))  # stable: ties keep their order in the log
     ordered = users[order]
-    # How many events of the same user come after this one, and how many he has.
+    # How many events of the same user come after this one, and how many they have.
     after = np.searchsorted(ordered, ordered, side="right") - 1 - np.arange(len(ordered))
     counts = np.searchsorted(ordered, ordered, side="right") - np.searchsorted(ordered, ordered, side="left")
     held = (counts >= 3) & (ordered >= 0)
@@ -291,9 +292,7 @@ def only_training(
     by: str, logs: Mapping[str, Log], codes: Mapping[str, np.ndarray], include_ties: bool
 ) -> bool:
     """Whether histories list training events alone, lest a training row is shown a held-out one."""
-    return by in ("users", "random", "resample") or (
-        by in ("last", "given") and _shown(logs, codes, include_ties)
-    )
+    return by in UNLISTED or (by in ("last", "given") and _shown(logs, codes, include_ties))
 
 
 def _shown(logs: Mapping[str, Log], codes: Mapping[str, np.ndarray], include_ties: bool) -> bool:

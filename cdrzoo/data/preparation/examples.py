@@ -72,3 +72,12 @@ def array(values: np.ndarray) -> pa.Array:
         return pa.array(values)
     codes, distinct = factorize(values)
     return pa.array(distinct, pa.string()).take(pa.array(codes))
+
+
+def texts(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of text, object [n]; equal texts share one object."""
+    if not len(column):
+        return np.zeros(0, object)
+    coded = column.dictionary_encode().unify_dictionaries()
+    distinct = np.asarray(coded.chunk(0).dictionary.to_numpy(zero_copy_only=False), object)
+    return distinct[np.concatenate([chunk.indices.to_numpy() for chunk in coded.chunks])]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from cdrzoo.data import readers
 from cdrzoo.data.ragged import Ragged
-from cdrzoo.data.raw import MISSING
+from cdrzoo.data.raw import missing
 from cdrzoo.data.readers import Columns, Wanted
 from cdrzoo.errors import DataError
 
@@ -109,7 +109,7 @@ class Side:
 def _is_missing(keys: np.ndarray) -> np.ndarray:
     if keys.dtype.kind == "f":
         return np.isnan(keys)
-    return np.asarray(keys == MISSING["string" if keys.dtype == object else "int64"], bool)
+    return missing(keys)
 
 
 def _take_or_missing(values: Any, at: np.ndarray, want: Wanted) -> Any:

@@ -12,7 +12,7 @@ from cdrzoo.data.preparation.histories import windows
 from cdrzoo.data.preparation.joins import Joined
 from cdrzoo.data.preparation.sources import Source, place
 from cdrzoo.data.ragged import Ragged
-from cdrzoo.data.raw import MISSING, factorize
+from cdrzoo.data.raw import MISSING, factorize, missing
 from cdrzoo.data.readers import Columns
 from cdrzoo.data.readers.paths import format_of
 from cdrzoo.errors import DataError
@@ -80,6 +80,10 @@ class Log:
         if self.user is None or self.item is None:
             keys += [v for _, v in sorted(self.columns.items()) if isinstance(v, np.ndarray)]
         return [*keys, self.raw]
+
+    def happened(self, rows: np.ndarray) -> np.ndarray:
+        """Those of these rows that are events; the others are drawn negatives."""
+        return rows[self.event[rows] == rows]
 
     def values(self, column: str) -> np.ndarray:
         """The values of a column of `extra`, or of a feature of one value; ids are text."""
@@ -183,7 +187,7 @@ def user_codes(logs: Mapping[str, Log]) -> dict[str, np.ndarray]:
         )
     values = np.concatenate(list(keyed.values())) if keyed else np.array([], object)
     codes = factorize(values)[0]
-    codes[values == (-1 if values.dtype == np.int64 else "")] = -1
+    codes[missing(values)] = -1
     ends = np.cumsum([len(user) for user in keyed.values()])
     found = dict(zip(keyed, np.split(codes, ends[:-1]) if keyed else [], strict=True))
     return {name: found.get(name, np.full(len(log), -1)) for name, log in logs.items()}

@@ -20,8 +20,8 @@ from cdrzoo.data.preparation.examples import arrow, as_frame, raw_columns
 from cdrzoo.data.preparation.logs import Log, add_histories
 from cdrzoo.data.preparation.negatives import add_negatives, catalogues, check_positives, values_of_items
 from cdrzoo.data.preparation.reading import read_logs
-from cdrzoo.data.preparation.splits import PARTS, Split, settle
-from cdrzoo.data.raw import factorize, occurrences
+from cdrzoo.data.preparation.splits import PARTS, Split, part_column, settle
+from cdrzoo.data.raw import factorize, missing, occurrences
 from cdrzoo.errors import DataError, check_choice, is_whole, shown
 from cdrzoo.metrics import auc_error
 from cdrzoo.schema import Schema
@@ -80,10 +80,8 @@ def prepare(
         DataError: on whatever is wrong with the data, before anything is trained.
     """
     check_arguments(schema, split, include_ties, history, seed, slices)
-    how = {"by": split} if isinstance(split, str) else dict(split)
-    part_column = how.get("column", "split") if how.get("by") == "given" else None
-    rows = read_logs(schema, sources, folder, part_column, slices)
-    name, arguments, codes = assign(schema, rows, how, seed)
+    rows = read_logs(schema, sources, folder, part_column(*settle(split, seed)), slices)
+    name, arguments, codes = assign(schema, rows, split, seed)
     arguments = arguments | _add_negatives(rows, codes, seed)
     only = only_training(arguments["by"], rows, codes, include_ties)
     add_histories(schema, rows, codes, include_ties, history, only)
@@ -142,10 +140,7 @@ class Prepared:
     """
 
     def __init__(self, encoder: Encoder, split: Split, logs: Mapping[str, Log], slices: tuple[str, ...] = ()):
-        means = {
-            d.name: split.tallies[d.name]["train"].mean() for d in encoder.schema.domains if d.mean is None
-        }
-        encoder.schema = encoder.schema.with_means(means)
+        encoder.schema = split.with_means(encoder.schema)
         self.schema, self.encoder, self.split, self.slices = encoder.schema, encoder, split, slices
         self._views: dict[tuple[str, ...], Prepared] = {}
         self.logs = {domain.name: logs[domain.name] for domain in self.schema.domains}
@@ -192,7 +187,7 @@ class Prepared:
         """Rows of a part, the sum of their labels, users and items; `None` where the domain has no such key."""
         log, rows, y = self.logs[domain], self.split.parts[domain][part], self.parts[domain][part].y
         users, items = (
-            None if found is None else len(set(factorize(found[rows])[1].tolist()) - {"", -1})
+            None if found is None else int((~missing(factorize(found[rows])[1])).sum())
             for found in (log.user, log.item)
         )
         return len(y), float(y.sum(dtype=np.float64)), users, items
@@ -294,7 +289,7 @@ class Prepared:
         return pd.DataFrame(found, index=range(len(rows)))
 
     def groups(self, part: str) -> pd.DataFrame:
-        """For each of the target's rows: `user`, and how many training rows he has in the target and in the sources.
+        """For each of the target's rows: `user`, and how many training rows they have in the target and in the sources.
 
         Where the rows have items `item_rows`, too: the target's training rows of the item. Drawn negatives are not
         counted; a missing user or item has no rows.
@@ -321,8 +316,7 @@ class Prepared:
         """int64 [n]: in how many training events of a domain each of these keys stands."""
         if keys is None:
             return np.zeros(len(of), np.int64)
-        trained = self.split.parts[domain]["train"]
-        trained = trained[self.logs[domain].event[trained] == trained]
+        trained = self.logs[domain].happened(self.split.parts[domain]["train"])
         return occurrences(keys[trained], of)
 
     def tables(self, domain: str, part: str) -> Iterator[pa.Table]:

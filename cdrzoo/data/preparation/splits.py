@@ -84,6 +84,11 @@ class Split:
         tallied = {d: dict(zip(PARTS, ts, strict=True)) for d, ts in found.items()}
         return cls(name, arguments, parts, summary, digest.hexdigest(), tallied)
 
+    def with_means(self, schema: Schema) -> Schema:
+        """The schema with the mean training label of each domain that has none."""
+        lacking = [domain.name for domain in schema.domains if domain.mean is None]
+        return schema.with_means({name: self.tallies[name]["train"].mean() for name in lacking})
+
     def check_weights(self, domain: str, target: str, source: Source, where: str) -> None:
         """Raises where all training rows of a domain weigh 0, or, of the target, all of another part."""
         for part, tally in self.tallies[domain].items():
@@ -164,6 +169,11 @@ def settle(how: Any, seed: int = 0) -> tuple[str, dict[str, Any]]:
     return by, arguments
 
 
+def part_column(by: str, arguments: Mapping[str, Any]) -> str | None:
+    """The column of a split that is given; `None` of any other."""
+    return arguments.get("column", "split") if by == "given" else None
+
+
 def _share(value: Any) -> bool:
     return is_number(value) and 0 < value <= 1
 
@@ -222,11 +232,10 @@ def check(schema: Schema, sources: Mapping[str, Any], how: Any, folder: str | pa
 
     Of the rows the column of a given split is read, and nothing else.
     """
-    by, arguments = settle(how)
-    column = arguments.get("column", "split")
+    column = part_column(*settle(how))
     for domain in schema.domains:
         source = Source.of(domain.name, sources[domain.name], folder)
-        if by != "given":
+        if column is None:
             continue
         rows = source.path if source.data is None else source.data
         if column in readers.column_names(rows):

@@ -9,7 +9,7 @@ import numpy as np
 
 from cdrzoo.data.preparation.keys import fingerprints, totals
 from cdrzoo.data.preparation.logs import Log
-from cdrzoo.data.raw import MISSING, factorize
+from cdrzoo.data.raw import factorize, missing
 from cdrzoo.data.statistics import ExactSum
 
 
@@ -45,7 +45,7 @@ class Tally:
         users, nobody = None, False
         if log.user is not None:
             distinct = factorize(log.user[rows])[1]
-            nobody = bool((distinct == MISSING["string" if distinct.dtype == object else "int64"]).any())
+            nobody = bool(missing(distinct).any())
             users = len(distinct) - nobody
         return cls(
             rows=len(rows),

@@ -7,7 +7,16 @@ wrong is said with file, column and row before any long work starts. Rows are co
 from cdrzoo.data.readers.columns import Columns, Wanted, require
 from cdrzoo.data.readers.frame import columns_of, joined
 from cdrzoo.data.readers.paths import FORMATS, files
-from cdrzoo.data.readers.reading import as_written, cells, chunks, column_names, file_chunks, read, row_groups
+from cdrzoo.data.readers.reading import (
+    as_written,
+    cells,
+    chunks,
+    column_names,
+    file_chunks,
+    group_rows,
+    read,
+    row_groups,
+)
 
 __all__ = [
     "FORMATS",
@@ -20,6 +29,7 @@ __all__ = [
     "columns_of",
     "file_chunks",
     "files",
+    "group_rows",
     "joined",
     "read",
     "require",

@@ -47,13 +47,6 @@ def group_rows(file: pathlib.Path) -> list[int]:
     return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
 
-def row_groups(file: pathlib.Path) -> list[int]:
-    """The numbers of its row groups."""
-    from pyarrow import parquet
-
-    return list(range(parquet.ParquetFile(str(file)).num_row_groups))
-
-
 def as_written(file: pathlib.Path) -> pd.DataFrame:
     """Every column, as it stands there."""
     from pyarrow import parquet

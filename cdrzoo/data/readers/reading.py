@@ -95,10 +95,16 @@ def file_chunks(
 
 def row_groups(file: pathlib.Path) -> list[int | None]:
     """The row groups of a Parquet file; `[None]` for a format that has none."""
+    rows = group_rows(file)
+    return [None] if rows is None else [*range(len(rows))]
+
+
+def group_rows(file: pathlib.Path) -> list[int] | None:
+    """The rows of each row group of a Parquet file; `None` for a format that has none."""
     if format_of(file) != "parquet":
-        return [None]
+        return None
     with clear_errors(file):
-        return [*parquet.row_groups(file)]
+        return parquet.group_rows(file)
 
 
 def as_written(source: Any, delimiter: str | None = None) -> pd.DataFrame:

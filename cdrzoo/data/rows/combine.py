@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 
 from cdrzoo.data.encoder import Encoder
-from cdrzoo.data.preparation.assignment import Facts, check_parts, name_of
+from cdrzoo.data.preparation.assignment import UNLISTED, Facts, check_parts, name_of
 from cdrzoo.data.preparation.extension import extend
 from cdrzoo.data.preparation.negatives import Catalogue, of_one_value
 from cdrzoo.data.preparation.reading import Times, check_units
 from cdrzoo.data.preparation.selection import Ordered, nth
 from cdrzoo.data.preparation.sources import place
-from cdrzoo.data.preparation.splits import Split
+from cdrzoo.data.preparation.splits import PARTS, Split
 from cdrzoo.data.preparation.tallies import Tally
-from cdrzoo.data.raw import MISSING
-from cdrzoo.data.rows.format import EXAMPLES, PARTS, SHARD_ROWS
+from cdrzoo.data.raw import missing
+from cdrzoo.data.rows.format import EXAMPLES, SHARD_ROWS
 from cdrzoo.data.rows.state import Chunk, State
 from cdrzoo.data.rows.tasks import Counted, Items, Read, Users
 from cdrzoo.data.statistics import Counts, Statistics
@@ -56,9 +56,9 @@ def after_read(state: State) -> None:
                 times.setdefault(name, []).append(np.load(folder / "times.npy", mmap_mode="r"))
     check_units({name: _times(arrays) for name, arrays in times.items()})
     known.partitions = _partitions(state, np.sum([rows for read in found for rows in read.slots], axis=0))
-    bounds = Facts.of(state.by, state.arguments, orders, []).bounds
+    bounds = Facts.of(state.by, state.arguments, orders).bounds
     known.facts = [Facts(bounds)] * len(known.partitions)
-    known.only_training = state.by in ("users", "random", "resample")
+    known.only_training = state.by in UNLISTED
 
 
 def _times(arrays: Sequence[np.ndarray]) -> Times:
@@ -162,8 +162,7 @@ def _encoders(
     """Writes the encoder of all domains, and that of the target alone."""
     encoder = Encoder(state.schema).learn(statistics)
     encoder = encoder if extends is None else extend(extends, encoder)
-    means = {d.name: split.tallies[d.name]["train"].mean() for d in encoder.schema.domains if d.mean is None}
-    encoder.schema = encoder.schema.with_means(means)
+    encoder.schema = split.with_means(encoder.schema)
     encoder.save(out / "encoder")
     target = state.schema.target
     alone = Encoder(encoder.schema.only(target)).learn({target: statistics[target]})
@@ -174,5 +173,5 @@ def _encoders(
 def _series(counts: Counts) -> pd.Series:
     """By id how often it was seen; the missing one left out."""
     ids, seen = counts.merged()
-    known = np.asarray(ids != MISSING["string" if ids.dtype == object else "int64"], bool)
+    known = ~missing(ids)
     return pd.Series(seen[known], pd.Index(ids[known], dtype=ids.dtype))

@@ -47,12 +47,11 @@ import pyarrow as pa
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.raw import as_numbers
 from cdrzoo.errors import DataError
-from cdrzoo.files import read_json
+from cdrzoo.files import read_json, write
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Domain, Schema
 
 FORMAT = 1
 FILE = "prepared.json"
-PARTS = ("train", "valid", "test")
 SHARD_ROWS = 262_144
 """Rows of a shard; the last of a part has fewer."""
 GROUP_ROWS = 8_192
@@ -126,9 +125,7 @@ class Rows:
     def save(self, folder: str | pathlib.Path) -> None:
         """Writes `prepared.json`, whole or not at all."""
         text = json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2)
-        path = pathlib.Path(folder) / FILE
-        path.with_suffix(".tmp").write_text(text + "\n", encoding="utf-8")
-        path.with_suffix(".tmp").replace(path)
+        write(pathlib.Path(folder) / FILE, text + "\n")
 
     @classmethod
     def load(cls, folder: str | pathlib.Path) -> Rows:

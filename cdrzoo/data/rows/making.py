@@ -14,10 +14,10 @@ from cdrzoo.data import quality
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation.assignment import need_times
 from cdrzoo.data.preparation.prepared import check_arguments
-from cdrzoo.data.preparation.splits import settle
+from cdrzoo.data.preparation.splits import PARTS, settle
 from cdrzoo.data.rows import combine, tasks
 from cdrzoo.data.rows.executors import Executor, Run, processes
-from cdrzoo.data.rows.format import FILE, PARTS, DomainRows, PartRows, Rows, layout
+from cdrzoo.data.rows.format import FILE, DomainRows, PartRows, Rows, layout
 from cdrzoo.data.rows.plan import Settings, Work, difference, work
 from cdrzoo.data.rows.progress import Progress
 from cdrzoo.data.rows.state import WORK, Known, State, load, save

@@ -13,7 +13,7 @@ from typing import Any
 from cdrzoo.data import readers
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation import reading
-from cdrzoo.data.preparation.splits import settle
+from cdrzoo.data.preparation.splits import part_column, settle
 from cdrzoo.data.rows.format import FORMAT
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Schema
@@ -45,9 +45,8 @@ class Settings:
 
     @property
     def part_column(self) -> str | None:
-        """The column of a split that is given."""
-        by, arguments = settle(self.split, self.seed)
-        return arguments.get("column", "split") if by == "given" else None
+        """The column of a split that is given; `None` of any other."""
+        return part_column(*settle(self.split, self.seed))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,14 +174,13 @@ def stamp(file: str | pathlib.Path) -> tuple[int, int]:
 def _pieces(domain: str, number: int, file: pathlib.Path) -> list[Piece]:
     """The pieces of a file: row groups of Parquet, any other file is one."""
     of_file = (domain, number, str(file))
-    groups = readers.row_groups(file)
-    if groups == [None]:
+    sizes = readers.group_rows(file)
+    if sizes is None:
         return [Piece(*of_file, None, 0, stamp(file))]
-    sizes = readers.parquet.group_rows(file)
     found: list[Piece] = []
     taken: list[int] = []
     first = rows = 0
-    for group, size in zip(groups, sizes, strict=True):
+    for group, size in enumerate(sizes):
         if taken and rows + size > PIECE_ROWS:
             found.append(Piece(*of_file, tuple(taken), first, stamp(file)))
             taken, first, rows = [], first + rows, 0

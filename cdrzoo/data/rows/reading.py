@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from cdrzoo.data.batches import Order, Part, Shapes, aligned, epochs, unpack
+from cdrzoo.data.preparation.examples import texts
 from cdrzoo.data.rows.format import MEND, PartRows
 from cdrzoo.files import reading
 
@@ -143,13 +144,9 @@ class StoredPart:
                 pieces.append(parquet.read_table(str(self.folder / file), columns=[name])[name])
         kind = pieces[0].type if pieces else pa.float32()
         whole = pa.chunked_array([chunk for piece in pieces for chunk in piece.chunks], kind)
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            return whole.to_numpy()
-        coded = whole.dictionary_encode().unify_dictionaries()
-        if not len(coded):
-            return np.zeros(0, object)
-        texts = np.asarray(coded.chunk(0).dictionary.to_numpy(zero_copy_only=False), object)
-        return texts[np.concatenate([chunk.indices.to_numpy() for chunk in coded.chunks])]
+        return (
+            texts(whole) if pa.types.is_string(kind) or pa.types.is_large_string(kind) else whole.to_numpy()
+        )
 
     @property
     def y(self) -> np.ndarray:

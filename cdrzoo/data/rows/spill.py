@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cdrzoo.data.preparation.examples import array
+from cdrzoo.data.preparation.examples import array, texts
 from cdrzoo.data.preparation.labels import labels
 from cdrzoo.data.preparation.logs import Log
 from cdrzoo.data.preparation.reading import Plan
@@ -132,10 +132,4 @@ def _values(column: pa.ChunkedArray) -> Any:
         stops = np.cumsum(np.concatenate(lengths))
         flat = pa.chunked_array([chunk.flatten() for chunk in chunks], column.type.value_type)
         return Ragged(_values(flat), stops - np.concatenate(lengths), stops)
-    if not pa.types.is_string(column.type):
-        return np.array(column.to_numpy())
-    if not len(column):
-        return np.array([], object)
-    encoded = column.dictionary_encode().unify_dictionaries()
-    distinct = np.asarray(encoded.chunk(0).dictionary.to_numpy(zero_copy_only=False), object)
-    return distinct[np.concatenate([np.asarray(chunk.indices) for chunk in encoded.chunks])]
+    return texts(column) if pa.types.is_string(column.type) else np.array(column.to_numpy())

@@ -20,6 +20,7 @@ from cdrzoo.data.preparation.sources import place
 from cdrzoo.data.preparation.splits import settle
 from cdrzoo.data.rows import spill
 from cdrzoo.data.rows.plan import Work
+from cdrzoo.files import whole
 
 WORK = "work"
 """The folder, in that of the rows, that is there while they are prepared."""
@@ -75,9 +76,8 @@ class Known:
 
 def save(path: pathlib.Path, value: Any) -> None:
     """Writes a value of this package, whole or not at all."""
-    with open(path.with_suffix(".tmp"), "wb") as file:
+    with whole(path) as part, open(part, "wb") as file:
         pickle.dump(value, file)
-    path.with_suffix(".tmp").replace(path)
 
 
 def load(path: pathlib.Path) -> Any:

@@ -14,8 +14,8 @@ import pandas as pd
 from cdrzoo.data.batches import Part, evaluation_batches, shapes_of, training_batches
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation.prepared import Prepared
-from cdrzoo.data.preparation.splits import Split
-from cdrzoo.data.rows.format import PARTS, SLICE, Rows, ids_of_target, layout
+from cdrzoo.data.preparation.splits import PARTS, Split
+from cdrzoo.data.rows.format import SLICE, Rows, ids_of_target, layout
 from cdrzoo.data.rows.reading import StoredPart, stored_batches, stored_rows
 from cdrzoo.errors import DataError
 

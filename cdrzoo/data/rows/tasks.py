@@ -34,11 +34,11 @@ from cdrzoo.data.preparation.negatives import (
 )
 from cdrzoo.data.preparation.reading import log_of
 from cdrzoo.data.preparation.selection import Ordered
-from cdrzoo.data.preparation.splits import Split, codes_of
+from cdrzoo.data.preparation.splits import PARTS, Split, codes_of
 from cdrzoo.data.preparation.tallies import Tally, tallies
-from cdrzoo.data.raw import MISSING, factorize, occurrences
+from cdrzoo.data.raw import factorize, missing, occurrences
 from cdrzoo.data.rows import spill
-from cdrzoo.data.rows.format import EXAMPLES, GROUP_ROWS, PARTS, SLICE, fixed, layout
+from cdrzoo.data.rows.format import EXAMPLES, GROUP_ROWS, SLICE, fixed, layout
 from cdrzoo.data.rows.plan import Piece, stamp
 from cdrzoo.data.rows.state import State, load, save
 from cdrzoo.data.statistics import Counts, Statistics
@@ -160,6 +160,7 @@ def _by_row(orders: Sequence[Ordered]) -> list[Ordered]:
 def _chunks(state: State, piece: Piece) -> Any:
     """The logs of the chunks of a piece; rows are numbered from the start of the file."""
     plan, before = state.work.plans[piece.domain], piece.first
+    column = state.work.settings.part_column
     for group in piece.groups or (None,):
         for columns in readers.file_chunks(
             pathlib.Path(piece.path), plan.own, _CHUNK_ROWS, group, plan.source.delimiter
@@ -167,8 +168,8 @@ def _chunks(state: State, piece: Piece) -> Any:
             log = log_of(plan, columns, state.sides(piece.domain), piece.path, before)
             if plan.source.negatives is not None:
                 check_positives(log)
-            if state.by == "given" and log.part is not None:
-                codes_of(log.part, state.arguments.get("column", "split"), piece.path, before)
+            if column is not None and log.part is not None:
+                codes_of(log.part, column, piece.path, before)
             before += len(log)
             yield log
 
@@ -180,7 +181,7 @@ def _slots(state: State, log: Log) -> np.ndarray:
     """
     keys = counted([1], log.row)
     if log.user is not None:
-        known = np.asarray(log.user != MISSING["string" if log.user.dtype == object else "int64"], bool)
+        known = ~missing(log.user)
         seed = state.arguments["seed"] if state.by in ("users", "resample") else 0
         keys[known] = drawn([log.user[known]], seed)
     return (keys >> np.uint64(65 - state.work.slots.bit_length())).astype(np.int64)
@@ -287,7 +288,7 @@ def count(state: State, number: int, scratch: pathlib.Path) -> tuple[Counted, in
             if log.item is not None:
                 found.items[name, part] = factorize(log.item[rows])[1]
         if name == state.schema.target and log.item is not None:
-            found.events.add(log.item[trained[log.event[trained] == trained]])
+            found.events.add(log.item[log.happened(trained)])
     return found, sum(map(len, logs.values()))
 
 
@@ -368,8 +369,7 @@ def _groups(state: State, logs: dict[str, Log], codes: dict[str, np.ndarray]) ->
     if target.user is not None:
         seen = {}
         for name, log in logs.items():
-            trained = np.flatnonzero(codes[name] == 0)
-            trained = trained[log.event[trained] == trained]
+            trained = log.happened(np.flatnonzero(codes[name] == 0))
             seen[name] = none if log.user is None else occurrences(log.user[trained], target.user)
         found["target_rows"] = seen.pop(state.schema.target).astype(np.int32)
         found["source_rows"] = sum(seen.values(), none).astype(np.int32)
