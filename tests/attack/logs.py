@@ -12,47 +12,38 @@ import pandas as pd
 from cdrzoo.data import prepare, quality
 from cdrzoo.schema import Schema
 from tests.attack.judge import NO_VALUE, Case
+from tests.attack.schemas import domain
 
-ROWS = 1500
-USER = {"name": "user", "kind": "id", "role": "user", "table": "user"}
 SEEN = {"name": "seen", "kind": "ids", "role": "history", "of": "books", "table": "book", "length": 5}
 SCHEMA: dict[str, Any] = {
     "target": "films",
     "tables": {"user": {}, "book": {}, "film": {}, "tag": {}},
     "domains": {
-        "books": {
-            "label": "click",
-            "time": "time",
-            "features": [USER, {"name": "item", "kind": "id", "role": "item", "table": "book"}, SEEN],
-        },
-        "films": {
-            "label": "click",
-            "time": "time",
-            "features": [
-                USER,
-                {"name": "item", "kind": "id", "role": "item", "table": "film"},
-                {"name": "tags", "kind": "ids", "role": "item", "table": "tag", "length": 4},
-                {"name": "price", "kind": "number", "role": "item"},
-                SEEN,
-            ],
-        },
+        "books": domain("book", SEEN),
+        "films": domain(
+            "film",
+            {"name": "tags", "kind": "ids", "role": "item", "table": "tag", "length": 4},
+            {"name": "price", "kind": "number", "role": "item"},
+            SEEN,
+        ),
     },
 }
+ITEMS = 50
 
 Change = Callable[[pd.DataFrame, random.Random], Any]
 
 
-def log(seed: int) -> pd.DataFrame:
-    """Clean rows."""
+def log(seed: int, rows: int = 1500, start: int = 1_700_000_000) -> pd.DataFrame:
+    """Clean rows; no two of one time."""
     drawn = np.random.default_rng(seed)
     return pd.DataFrame(
         {
-            "user": [f"u{n}" for n in drawn.integers(0, 250, ROWS)],
-            "item": [f"i{n}" for n in drawn.integers(0, 40, ROWS)],
-            "tags": [("war|zen", "zen", "war|pop|zen", "")[n] for n in drawn.integers(0, 4, ROWS)],
-            "price": drawn.random(ROWS).round(3),
-            "click": drawn.integers(0, 2, ROWS),
-            "time": drawn.permutation(ROWS) + 1_700_000_000,
+            "user": [f"u{n}" for n in drawn.integers(0, 300, rows)],
+            "item": [f"i{n}" for n in drawn.integers(0, ITEMS, rows)],
+            "tags": [("war|zen", "zen", "war|pop|zen", "")[n] for n in drawn.integers(0, 4, rows)],
+            "click": drawn.integers(0, 2, rows),
+            "time": drawn.permutation(rows) + start,
+            "price": drawn.random(rows).round(3),
         }
     )
 
@@ -189,7 +180,7 @@ def of_logs(seed: int) -> Iterator[tuple[str, Case]]:
         yield kind, Case(name, lambda made=made: looked_at(made), NO_VALUE, words)
     for name, (change, words, warned) in JOINED.items():
         made = log(1).drop(columns="price")
-        items = change(pd.DataFrame({"item": [f"i{n}" for n in range(40)], "price": 1.5}), drawn)
+        items = change(pd.DataFrame({"item": [f"i{n}" for n in range(ITEMS)], "price": 1.5}), drawn)
 
         def run(made: pd.DataFrame = made, items: pd.DataFrame = items) -> bool:
             items.to_csv("log-items.csv", index=False)

@@ -35,30 +35,26 @@ VALUES: list[Any] = [
     *([], ["user"], [1, 2, 3], [[]], {}, {"a": 1}, {"user": {}}),
 ]
 HISTORY = {"name": "read", "kind": "ids", "role": "history", "of": "books", "table": "book", "length": 4}
+
+
+def domain(item: str, *more: dict[str, Any]) -> dict[str, Any]:
+    """Users, items of a table and further features; what it is made of is its own."""
+    user = {"name": "user", "kind": "id", "role": "user", "table": "user"}
+    features = [user, {"name": "item", "kind": "id", "role": "item", "table": item}, *map(dict, more)]
+    return {"label": "click", "time": "time", "features": features}
+
+
 SCHEMA: dict[str, Any] = {
     "target": "films",
     "tables": {"user": {"width": 4}, "book": {}, "film": {}, "genre": {}},
     "domains": {
-        "books": {
-            "label": "click",
-            "time": "time",
-            "features": [
-                {"name": "user", "kind": "id", "role": "user", "table": "user"},
-                {"name": "item", "kind": "id", "role": "item", "table": "book"},
-                dict(HISTORY),
-            ],
-        },
-        "films": {
-            "label": "click",
-            "time": "time",
-            "features": [
-                {"name": "user", "kind": "id", "role": "user", "table": "user"},
-                {"name": "item", "kind": "id", "role": "item", "table": "film"},
-                {"name": "genres", "kind": "ids", "role": "item", "table": "genre", "length": 3},
-                {"name": "minutes", "kind": "number", "role": "item"},
-                dict(HISTORY),
-            ],
-        },
+        "books": domain("book", HISTORY),
+        "films": domain(
+            "film",
+            {"name": "genres", "kind": "ids", "role": "item", "table": "genre", "length": 3},
+            {"name": "minutes", "kind": "number", "role": "item"},
+            HISTORY,
+        ),
     },
 }
 """A small schema of every kind of feature."""

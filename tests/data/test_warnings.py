@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 
@@ -13,6 +14,7 @@ from cdrzoo import metrics
 from cdrzoo.data import prepare, quality, synthetic
 from cdrzoo.errors import DataError, DataWarning
 from cdrzoo.schema import Domain, Feature, Schema, Table
+from tests.attack.logs import log
 
 ROWS = 2000
 
@@ -35,18 +37,8 @@ def schema(**films) -> Schema:
     )
 
 
-def frame(seed: int) -> pd.DataFrame:
-    """Clean rows."""
-    draw = np.random.default_rng(seed)
-    return pd.DataFrame(
-        {
-            "user": [f"u{n}" for n in draw.integers(0, 300, ROWS)],
-            "item": [f"i{n}" for n in draw.integers(0, 50, ROWS)],
-            "tags": [("war|zen", "zen", "war|pop|zen", "")[n] for n in draw.integers(0, 4, ROWS)],
-            "click": draw.integers(0, 2, ROWS),
-            "time": draw.permutation(ROWS),
-        }
-    )
+frame = functools.partial(log, rows=ROWS, start=0)
+"""Clean rows, by a seed."""
 
 
 def found(tmp_path, films: pd.DataFrame, books: pd.DataFrame | None = None, split="time", of=None, **source):
