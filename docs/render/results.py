@@ -253,9 +253,18 @@ def of_model(label: str) -> str:
     return f"{table}\n\nBy mean rank {label} is number {place} of {len(order())} ([all models](../results/index.md))."
 
 
-def family(names: str) -> str:
-    """The AUC of some models on every pair."""
-    return whole(PAIRS, [name.strip() for name in names.split(";")], floors=False)
+FAMILIES = {
+    "single_domain": "LR; FM; Wide & Deep; DeepFM; NFM; AFM; xDeepFM; FiBiNET; DCN-v2; YouTube DNN; DIN; "
+    "DNN, target alone",
+    "multi_domain": "DNN, target alone; DNN, all domains; Shared-Bottom; MMoE; PLE; STAR",
+    "cross_domain": "DNN, target alone; DNN, all domains; Finetune; CTNet; DANN; MiNet; MV-DNN; MLP++; CSN; CoNet",
+}
+"""The models of a page, in its order."""
+
+
+def family(page: str) -> str:
+    """The AUC of a page's models on every pair."""
+    return whole(PAIRS, FAMILIES[page].split("; "), floors=False)
 
 
 def chosen() -> str:
