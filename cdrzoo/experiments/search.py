@@ -71,12 +71,9 @@ def _proposed(config: RunConfig) -> Iterator[dict[str, Any]]:
 
 def _trained(config: RunConfig, trial: Mapping[str, Any]) -> dict[str, Any]:
     """What a trial changes: its settings without those that the model has anyway."""
-    changed = {}
-    for name, value in trial.items():
-        first = config.first_stage() if name.startswith("first.") else None
-        if _usual(first or config, name.removeprefix("first.")) != value:
-            changed[name] = value
-    return changed
+    first = config.first_stage() or config
+    of = {name: first if name.startswith("first.") else config for name in trial}
+    return {n: value for n, value in trial.items() if _usual(of[n], n.removeprefix("first.")) != value}
 
 
 def _usual(config: RunConfig, name: str) -> Any:

@@ -157,8 +157,8 @@ class DelayedReinforce:
         """Ascends along G / n."""
         baseline = self.returns / self.steps
         totals = self.total or [0.0] * len(self.gain)
-        ascent = [(gain - baseline * total) / self.steps for gain, total in zip(self.gain, totals)]
-        optimizer.apply_gradients(zip([-g for g in ascent], self.variables))
+        descent = [(baseline * total - gain) / self.steps for gain, total in zip(self.gain, totals)]
+        optimizer.apply_gradients(zip(descent, self.variables))
         _clear([*self.gain, *self.total, self.returns])
 
 

@@ -211,13 +211,13 @@ class CrossDomainModel(keras.Model):
         """
 
     def summary(self, *args, **kwargs) -> None:
-        """Keras's `summary`."""
+        """Keras's `summary`; Keras 3.12 fails on a layer that gives one output by its name."""
         shape_of = summary_utils.format_layer_shape
 
         def shown_shape(layer):
             try:
                 return shape_of(layer)
-            except KeyError:  # Keras 3.12 takes one shape by name for a list of one
+            except KeyError:  # it takes the mapping for a list
                 return str(layer.compute_output_shape(**layer._build_shapes_dict))
 
         with mock.patch.object(summary_utils, "format_layer_shape", shown_shape):

@@ -26,7 +26,7 @@ def each_case(own: tuple[str, ...] | None = LOSSES + SERVING, quick: bool = True
 
     Args:
         own: `make test` runs the test on the models that have one of these methods of the base class of their own,
-            `make test-all` on the others. `None`: `make test` runs it on all.
+            `make test-all` on the others. `None`: `make test` runs it on all. Default: the methods of loss and serving.
         soon: further models that `make test` runs it on.
         quick: whether `make check` runs it on the representatives; if not, `make test` does.
     """
