@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pathlib
-import random
 import shutil
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -21,6 +20,7 @@ from cdrzoo.export.card import check_files, read_card
 from cdrzoo.export.verification import _examples
 from cdrzoo.training import callbacks, fitting
 from cdrzoo.training.config import RunConfig, Training
+from tests.training.test_damaged import DAMAGES
 
 pytestmark = [pytest.mark.exhaustive, pytest.mark.once]
 
@@ -56,13 +56,6 @@ def world(tmp_path_factory):
     return SimpleNamespace(root=root, config=config, alone=alone, run=run, version=version, model=model)
 
 
-def garbled(content: bytes) -> bytes:
-    drawn, changed = random.Random(0), bytearray(content)
-    for _ in range(max(5, len(content) // 50)):
-        changed[drawn.randrange(len(content))] = drawn.randrange(128, 256)
-    return bytes(changed)
-
-
 def flipped(content: bytes) -> bytes:
     """One bit in the middle is another."""
     changed = bytearray(content)
@@ -71,16 +64,8 @@ def flipped(content: bytes) -> bytes:
 
 
 def damages(name: str, content: bytes) -> Iterator[tuple[str, bytes | None]]:
-    yield from (
-        ("removed", None),
-        ("empty", b""),
-        ("half", content[: len(content) // 2]),
-        ("garbled", garbled(content)),
-        ("flipped", flipped(content)),
-        ("a list", b"[]\n"),
-        ("a mapping", b"{}\n"),
-        ("a text", b'"x"\n'),
-    )
+    yield from ((what, change and change(content)) for what, change in DAMAGES.items())
+    yield from (("flipped", flipped(content)), ("a text", b'"x"\n'))
     if name.endswith((".json", ".jsonl")):
         head, _, tail = content.partition(b"\n") if name.endswith(".jsonl") else (content, b"", b"")
         found = json.loads(head)

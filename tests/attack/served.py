@@ -135,16 +135,14 @@ class Requests:
             return json.dumps({"inputs": {key: value for key, value in made.items() if value is not ...}})
 
         good = request()
-        right: dict[str, Any] = {
+        right = {
             "a row": good,
             "columns": inputs(),
             "blanks around": f"  \n{good}\n ",
-            "a mark of byte order": None,
             "the signature's name": request(signature_name="serving_default"),
         }
         for name, body in right.items():
-            if body is not None:
-                yield Case(name, lambda body=body: self.post(body), score, None)
+            yield Case(name, lambda body=body: self.post(body), score, None)
         wrong: dict[str, tuple[Any, tuple[Any, ...]]] = {
             "nothing": ("", ("JSON",)),
             "a word": ("predict", ("JSON",)),
@@ -250,7 +248,7 @@ def of_damage(seed: int) -> Iterator[tuple[str, Case]]:
         def read(file: str = file, damage: str = damage) -> bool:
             folder = new("")
             shutil.copytree(runs.FINISHED, folder)
-            _spoil(folder / file, damage)
+            runs.spoil(folder / file, damage)
             runs.read(folder)
             return True
 
@@ -268,7 +266,7 @@ def of_damage(seed: int) -> Iterator[tuple[str, Case]]:
         def verify(file: str = file, damage: str = damage) -> bool:
             folder = new("") / "1"
             shutil.copytree(EXPORT, folder)
-            _spoil(folder / file, damage)
+            runs.spoil(folder / file, damage)
             command("verify", str(folder))
             return True
 
@@ -276,14 +274,6 @@ def of_damage(seed: int) -> Iterator[tuple[str, Case]]:
         free = file.endswith(("model_card.md", "tf_serving_warmup_requests", "fingerprint.pb"))
         right, words = (True, None) if free else (NO_VALUE, (pathlib.Path(file).name, "/1"))
         yield "damaged exports", Case(f"{file}, {damage}", verify, right, words and (words,))
-
-
-def _spoil(path: pathlib.Path, damage: str) -> None:
-    change = runs.DAMAGES[damage]
-    if change is None:
-        path.unlink()
-    else:
-        path.write_bytes(change(path.read_bytes()))
 
 
 def of_served(seed: int) -> Iterator[tuple[str, Case]]:

@@ -43,6 +43,17 @@ DAMAGES = {
     "a mapping": lambda content: b"{}\n",
     "removed": None,
 }
+
+
+def spoil(path: pathlib.Path, damage: str) -> None:
+    """Does a damage to a file."""
+    change = DAMAGES[damage]
+    if change is None:
+        path.unlink()
+    else:
+        path.write_bytes(change(path.read_bytes()))
+
+
 HARMLESS = {("history.csv", "half")}
 """Fewer lines of a table are a table, too."""
 
@@ -64,10 +75,7 @@ def test_the_run_itself_is_read():
 def test_a_damaged_file_is_named(file, damage, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(FINISHED, run)
-    if DAMAGES[damage] is None:
-        (run / file).unlink()
-    else:
-        (run / file).write_bytes(DAMAGES[damage]((run / file).read_bytes()))
+    spoil(run / file, damage)
     if (file, damage) in HARMLESS:
         return read(run)
     with pytest.raises(InputError) as caught:
