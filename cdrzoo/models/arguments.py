@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -88,8 +87,3 @@ def check_tables(schema: Schema, copies: int = 1) -> None:
             f"The largest, {largest.name!r}, has {rows:,} rows of {largest.width} "
             "columns. Lower `hash_buckets` or `width`, or raise `min_count`.",
         )
-
-
-def signature(make: Any) -> Mapping[str, Any]:
-    """The parameters of what makes a model."""
-    return inspect.signature(make).parameters

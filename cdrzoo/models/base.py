@@ -17,7 +17,7 @@ from typing_extensions import Unpack
 from cdrzoo import replicas
 from cdrzoo.errors import InputError, SchemaError, shown
 from cdrzoo.losses import Terms, check_by_domain, prior_correction, rows_of, score
-from cdrzoo.models.arguments import check_arguments, check_tables, signature
+from cdrzoo.models.arguments import check_arguments, check_tables
 from cdrzoo.optimizers import LossScaleOptimizer
 from cdrzoo.schema import Feature, Schema
 
@@ -84,7 +84,7 @@ class CrossDomainModel(keras.Model):
 
     def __new__(cls, *args, **kwargs):
         if not getattr(_reading, "file", False):
-            parameters = signature(cls.__init__)
+            parameters = inspect.signature(cls.__init__).parameters
             given = dict(zip(list(parameters)[1:], args), **kwargs)
             check_arguments(cls.__name__, cls, parameters, given)
         return super().__new__(cls, *args, **kwargs)

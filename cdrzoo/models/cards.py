@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import pathlib
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdrzoo.documents import load_yaml
-from cdrzoo.errors import InputError, shown
+from cdrzoo.errors import InputError, did_you_mean, shown
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,7 @@ def card(name: str) -> ModelCard:
     """The card of the model called `name`, for example `"cctl"`."""
     names = {one.name: one for one in CARDS}
     if name not in names:
-        near = difflib.get_close_matches(str(name).lower(), names, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"`cdrzoo models` lists them: {', '.join(names)}."
+        hint = did_you_mean(str(name).lower(), names) or f"`cdrzoo models` lists them: {', '.join(names)}."
         raise InputError(f"There is no model {shown(name)}. {hint}")
     return names[name]
 

@@ -25,7 +25,7 @@ from cdrzoo.errors import (
     shown,
 )
 from cdrzoo.models import cards
-from cdrzoo.models.arguments import check_arguments, signature
+from cdrzoo.models.arguments import check_arguments
 from cdrzoo.schema import Reading, Schema
 from cdrzoo.training import observers, stored
 
@@ -466,7 +466,7 @@ class RunConfig:
         if first:
             first.model_arguments()
         make, cls = self.constructor(), cards.card(self.model).load()
-        parameters = signature(make)
+        parameters = inspect.signature(make).parameters
         allowed = [name for name in parameters if name not in ("schema", "pretrained", "trained", "kwargs")]
         _check_entries(f"The model {self.model!r}", self.arguments, allowed)
         check_arguments(f"the model {self.model!r}", cls, parameters, self.arguments)
