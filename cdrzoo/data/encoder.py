@@ -213,7 +213,7 @@ class Encoder:
         return rows
 
     def graph(self, domain: str, features: Iterable[str] | None = None) -> tf.Module:
-        """The same encoding as a TensorFlow module, for the serving graph and for streams.
+        """The same encoding as a TensorFlow module, for the serving graph.
 
         Its call takes `{feature: tensor}` of the raw dtype, id and number [B], ids [B, any length], and gives what
         `encode` gives. A SavedModel that tracks it carries the vocabularies as assets. Its `signature` names the

@@ -90,8 +90,8 @@ class Moments:
 class Counts:
     """Occurrences of ids."""
 
-    def __init__(self, parts: list[tuple[np.ndarray, np.ndarray]] | None = None) -> None:
-        self.parts = parts or []
+    def __init__(self) -> None:
+        self.parts: list[tuple[np.ndarray, np.ndarray]] = []
         self.together = 0
 
     def add(self, tokens: np.ndarray, weights: np.ndarray | None = None) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cdrzoo.errors import InputError
+from cdrzoo.files import read_json
 from cdrzoo.schema import Reading, Schema
 
 if TYPE_CHECKING:
@@ -48,9 +49,11 @@ def reading(folder: pathlib.Path, domain: str) -> Reading:
 
 def identity(folder: pathlib.Path) -> list[tuple[str, str]]:
     """Name and hash of what the rows were made of, wherever that lay."""
-    record = json.loads((folder / "prepared.json").read_text(encoding="utf-8"))
+    from cdrzoo.data.rows.format import FILE, MEND
+
+    record = read_json(folder / FILE, MEND, ("made_of", "split", "domains"))
     made_of = record["made_of"]
     for source in made_of["data"].values():
         source["files"] = [[pathlib.PurePath(file).name, size] for file, size, *_ in source["files"]]
     text = json.dumps([made_of, record["split"]["hash"], record["domains"]], sort_keys=True)
-    return [("prepared.json", hashlib.sha256(text.encode()).hexdigest())]
+    return [(FILE, hashlib.sha256(text.encode()).hexdigest())]

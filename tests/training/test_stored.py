@@ -13,6 +13,7 @@ from cdrzoo.data.rows.making import prepare_to
 from cdrzoo.data.rows.plan import Settings
 from cdrzoo.errors import InputError
 from cdrzoo.schema import Schema
+from cdrzoo.training.stored import identity
 
 TRAINING = {"batch_size": 32, "epochs": 3, "patience": 3}
 
@@ -99,3 +100,6 @@ def test_mistakes_are_said(home, tmp_path):
         config(home, schema=other.to_dict()).prepare()
     with pytest.raises(InputError, match="schema.yaml"):
         config(tmp_path)
+    (tmp_path / "prepared.json").write_text('{"made_of": {')
+    with pytest.raises(InputError, match="prepared.json is damaged .* Prepare the rows again"):
+        identity(tmp_path)

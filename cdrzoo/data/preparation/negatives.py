@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 
 from cdrzoo.data.preparation.keys import uniform
 from cdrzoo.data.preparation.logs import Log, user_codes
-from cdrzoo.data.preparation.sources import HOW
+from cdrzoo.data.preparation.sources import HOW, Source
 from cdrzoo.data.preparation.splits import PARTS
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.raw import factorize
@@ -259,6 +259,15 @@ def _beside(
             for name, values in log.extra.items()
         },
     )
+
+
+def record(sources: Mapping[str, Source], seed: int) -> dict[str, Mapping[str, Any]]:
+    """What a split records of the negatives of each domain that draws some."""
+    return {
+        f"negatives of {name}": {**source.negatives, "seed": seed}
+        for name, source in sources.items()
+        if source.negatives is not None
+    }
 
 
 def values_of_items(log: Log) -> dict[str, pd.DataFrame | None]:

@@ -18,7 +18,13 @@ from cdrzoo.data.preparation.assignment import assign, only_training
 from cdrzoo.data.preparation.cells import cells
 from cdrzoo.data.preparation.examples import arrow, as_frame, raw_columns
 from cdrzoo.data.preparation.logs import Log, add_histories
-from cdrzoo.data.preparation.negatives import add_negatives, catalogues, check_positives, values_of_items
+from cdrzoo.data.preparation.negatives import (
+    add_negatives,
+    catalogues,
+    check_positives,
+    record,
+    values_of_items,
+)
 from cdrzoo.data.preparation.reading import read_logs
 from cdrzoo.data.preparation.splits import PARTS, Split, part_column, settle
 from cdrzoo.data.raw import factorize, missing, occurrences
@@ -82,7 +88,8 @@ def prepare(
     check_arguments(schema, split, include_ties, history, seed, slices)
     rows = read_logs(schema, sources, folder, part_column(*settle(split, seed)), slices)
     name, arguments, codes = assign(schema, rows, split, seed)
-    arguments = arguments | _add_negatives(rows, codes, seed)
+    arguments = arguments | record({domain: log.source for domain, log in rows.items()}, seed)
+    _add_negatives(rows, codes, seed)
     only = only_training(arguments["by"], rows, codes, include_ties)
     add_histories(schema, rows, codes, include_ties, history, only)
     made = Split.of(name, arguments, rows, codes)
@@ -112,19 +119,14 @@ def check_arguments(
             raise DataError(f"`slices` are by columns of one value. Received: {shown(column)}, a sequence.")
 
 
-def _add_negatives(
-    logs: dict[str, Log], codes: dict[str, np.ndarray], seed: int
-) -> dict[str, Mapping[str, Any]]:
-    """Puts each log with its drawn negatives in its place, and their parts; what was drawn, for the split's record."""
-    drawn: dict[str, Mapping[str, Any]] = {}
+def _add_negatives(logs: dict[str, Log], codes: dict[str, np.ndarray], seed: int) -> None:
+    """Puts each log with its drawn negatives in its place, and their parts."""
     for domain, log in logs.items():
         if log.source.negatives is not None:
             check_positives(log)
             alike = [name for name, values in values_of_items(log).items() if values is not None]
             logs[domain] = add_negatives(log, codes[domain], seed, catalogues(log, codes[domain]), alike)
             codes[domain] = codes[domain][logs[domain].event]  # a negative goes where its positive goes
-            drawn[f"negatives of {domain}"] = {**log.source.negatives, "seed": seed}
-    return drawn
 
 
 class Prepared:

@@ -13,7 +13,7 @@ import pandas as pd
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation.assignment import UNLISTED, Facts, check_parts, name_of
 from cdrzoo.data.preparation.extension import extend
-from cdrzoo.data.preparation.negatives import Catalogue, of_one_value
+from cdrzoo.data.preparation.negatives import Catalogue, of_one_value, record
 from cdrzoo.data.preparation.reading import Times, check_units
 from cdrzoo.data.preparation.selection import Ordered, nth
 from cdrzoo.data.preparation.sources import place
@@ -146,10 +146,8 @@ def after_count(
 
 def _split(state: State, tallied: dict[str, list[Tally]]) -> Split:
     check_parts(state.schema, state.by, [tally.rows for tally in tallied[state.schema.target]])
-    arguments = {"by": state.by, **state.arguments}
-    for name, plan in state.work.plans.items():
-        if plan.source.negatives is not None:
-            arguments[f"negatives of {name}"] = {**plan.source.negatives, "seed": state.work.settings.seed}
+    drawn = record({name: plan.source for name, plan in state.work.plans.items()}, state.work.settings.seed)
+    arguments = {"by": state.by, **state.arguments, **drawn}
     split = Split.named(name_of(state.by, state.arguments), arguments, {}, tallied)
     for name, plan in state.work.plans.items():
         split.check_weights(name, state.schema.target, plan.source, place(plan.domain, plan.source))

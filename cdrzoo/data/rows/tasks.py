@@ -230,7 +230,10 @@ def items(state: State, number: int, scratch: pathlib.Path) -> tuple[Items, int]
 
 
 def built(state: State, number: int) -> tuple[dict[str, Log], dict[str, np.ndarray]]:
-    """The rows of a partition, with negatives and histories, and their parts: what `prepare` makes of all rows."""
+    """The rows of a partition, with negatives and histories, and their parts: what `prepare` makes of all rows.
+
+    `count` and `encode` both make them: the second time costs a twelfth of a preparation, and needs no more files.
+    """
     settings, known = state.work.settings, state.known
     logs = state.logs(number)
     codes = parts_of(state.schema, logs, state.by, state.arguments, known.facts[number])
