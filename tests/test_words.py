@@ -24,10 +24,8 @@ def pages() -> list[pathlib.Path]:
     """What people read. Pages of results are made by a command: their words are the catalogue's."""
     made = PROJECT / "docs" / "results"
     found = [p for p in sorted((PROJECT / "docs").rglob("*.md")) if p.parent == made or made not in p.parents]
-    return [
-        *(PROJECT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
-        *found,
-    ]
+    names = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "saved_models/README.md")
+    return [*(PROJECT / name for name in names), *found]
 
 
 def plain(text: str) -> str:
