@@ -219,7 +219,7 @@ def values_of(schema: Schema, logs: Mapping[str, Log]) -> list[str]:
             values = log.columns[column]
             if want.many:
                 found += _separators(log, where, values)
-            values = values.values if isinstance(values, Ragged) else values
+            values = _flat(values)
             if want.dtype == "string":
                 found += _texts(where, values)
     return found

@@ -125,6 +125,11 @@ class Ragged:
         return out
 
 
+def taken(values: Any, rows: np.ndarray) -> Any:
+    """The rows, int64 [n], of a column, be it sequences or an array."""
+    return values.take(rows) if isinstance(values, Ragged) else values[rows]
+
+
 def in_step(columns: Sequence[Ragged], padding: Any) -> list[Ragged]:
     """Columns of the same events over flat arrays of one layout; a column that is shorter in a row is padded behind."""
     first = columns[0]

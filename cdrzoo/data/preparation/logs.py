@@ -11,7 +11,7 @@ from cdrzoo.data import readers
 from cdrzoo.data.preparation.histories import windows
 from cdrzoo.data.preparation.joins import Joined
 from cdrzoo.data.preparation.sources import Source, place
-from cdrzoo.data.ragged import Ragged
+from cdrzoo.data.ragged import Ragged, taken
 from cdrzoo.data.raw import MISSING, factorize, missing
 from cdrzoo.data.readers import Columns
 from cdrzoo.data.readers.paths import format_of
@@ -95,7 +95,7 @@ class Log:
 
     def take(self, rows: np.ndarray) -> Columns:
         """The columns at these rows."""
-        return {n: v.take(rows) if isinstance(v, Ragged) else v[rows] for n, v in self.columns.items()}
+        return {name: taken(values, rows) for name, values in self.columns.items()}
 
 
 def add_histories(

@@ -13,7 +13,7 @@ from cdrzoo.data.preparation.keys import uniform
 from cdrzoo.data.preparation.logs import Log, user_codes
 from cdrzoo.data.preparation.sources import HOW, Source
 from cdrzoo.data.preparation.splits import PARTS
-from cdrzoo.data.ragged import Ragged
+from cdrzoo.data.ragged import taken
 from cdrzoo.data.raw import factorize
 from cdrzoo.data.readers import Columns
 from cdrzoo.data.readers.conversion import concatenate
@@ -133,7 +133,7 @@ class Catalogue:
             items,
             log.row[first],
             np.bincount(codes, minlength=len(items)),
-            {name: _taken(log.columns[name], first) for name in sorted(of_items(log))},
+            {name: taken(log.columns[name], first) for name in sorted(of_items(log))},
             {name: values[first] for name, values in log.extra.items()},
         )
 
@@ -151,13 +151,9 @@ class Catalogue:
             distinct,
             first[at],
             np.bincount(codes, counts[order], minlength=len(distinct)).astype(np.int64),
-            {n: _taken(concatenate([p.columns[n] for p in pieces]), at) for n in pieces[0].columns},
+            {n: taken(concatenate([p.columns[n] for p in pieces]), at) for n in pieces[0].columns},
             {n: np.concatenate([p.extra[n] for p in pieces])[at] for n in pieces[0].extra},
         )
-
-
-def _taken(values: Any, rows: np.ndarray) -> Any:
-    return values.take(rows) if isinstance(values, Ragged) else values[rows]
 
 
 def of_items(log: Log) -> set[str]:
@@ -234,11 +230,11 @@ def _beside(
     is_event = np.arange(len(both)) < len(log)
 
     def of_drawn(values: Any, kind: str, name: str) -> Any:
-        return concatenate([values, *(_taken(getattr(c, kind)[name], at) for c, at in drawn)])
+        return concatenate([values, *(taken(getattr(c, kind)[name], at) for c, at in drawn)])
 
     items = of_items(log)
     columns = {
-        name: of_drawn(values, "columns", name) if name in items else _taken(values, both)
+        name: of_drawn(values, "columns", name) if name in items else taken(values, both)
         for name, values in log.columns.items()
     }
     which = np.tile(np.arange(each), len(positives) // each)

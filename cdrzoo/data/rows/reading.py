@@ -338,8 +338,7 @@ def stored_batches(
             yield tuple(_weighed(rows, weighted) for rows in batch)
 
     shapes = {name: part.shapes for name, part in parts.items()}
-    rows = {name: (part, order.sizes[name]) for name, part in parts.items()}
-    signature = tuple(_signature(part, size, weighted) for part, size in rows.values())
+    signature = tuple(_signature(part, order.sizes[name], weighted) for name, part in parts.items())
 
     def one_epoch(number: tf.Tensor) -> tf.data.Dataset:
         packed = tf.data.Dataset.from_generator(steps, args=(number,), output_signature=signature)
@@ -372,9 +371,5 @@ def _weighed(rows: Sequence[np.ndarray], weighted: bool) -> tuple[np.ndarray, ..
 def _signature(part: StoredPart, size: int | None, weighted: bool) -> tuple[tf.TensorSpec, ...]:
     import tensorflow as tf
 
-    widths = {
-        "ids": (part.ids, tf.int32),
-        "numbers": (part.numbers, tf.float32),
-        "labels": (1 + weighted, tf.float32),
-    }
-    return tuple(tf.TensorSpec([size, width], dtype) for width, dtype in widths.values())
+    widths = ((part.ids, tf.int32), (part.numbers, tf.float32), (1 + weighted, tf.float32))
+    return tuple(tf.TensorSpec([size, width], dtype) for width, dtype in widths)

@@ -118,10 +118,9 @@ def log_of(plan: Plan, tables: Iterable[tuple[pa.Table, int]], where: str, size:
 def _arrow(values: Any) -> pa.Array:
     if not isinstance(values, Ragged):
         return array(values)
-    lengths = values.stops - values.starts
+    flat, lengths = values.flat(values.lengths().max(initial=0))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    at = np.arange(offsets[-1]) + np.repeat(values.starts - offsets[:-1], lengths)
-    return pa.LargeListArray.from_arrays(pa.array(offsets), array(values.values[at]))
+    return pa.LargeListArray.from_arrays(pa.array(offsets), array(flat))
 
 
 def _values(column: pa.ChunkedArray) -> Any:
