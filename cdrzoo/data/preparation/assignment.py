@@ -12,7 +12,7 @@ import pandas as pd
 from cdrzoo.data.preparation.keys import drawn
 from cdrzoo.data.preparation.logs import Log, user_codes
 from cdrzoo.data.preparation.selection import Ordered, row_of, value_of
-from cdrzoo.data.preparation.splits import UNUSED, codes_of, settle
+from cdrzoo.data.preparation.splits import UNUSED, codes_of, part_column, settle
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Schema
 
@@ -30,6 +30,9 @@ def assign(
             - `time` with `fractions: [0.7, 0.1, 0.2]` of the target's rows in order of time, or with `cuts: [a, b]`.
               Train is `time < a`, valid `a <= time < b`, test `time >= b`; rows that tie with a cut go to the later
               part. The sources are cut at the same two times, so validation and test come after everything trained on.
+            - `days` with `valid` (1), `test` (1) and `day` (86400), the length of a day in the unit of the times: test
+              are the target's last days, from the start of a day, valid those before them. It is `time` with these two
+              cuts. A day begins where `time // day` changes, of Unix seconds at midnight UTC.
             - `last`: each user's last event in the target is the test, the one before it valid; users with fewer than
               three stay in train. Of a source, a user's rows before their first held-out event are trained on (and all
               rows of users without one). Other users' later rows are trained on too: that is the protocol's nature.
@@ -46,6 +49,7 @@ def assign(
               training users. Users of the sources alone take no part. No history lists a held-out event. `day` is the
               length of a day in the unit of the times. The paper gives no shares and does not say whose last day.
             - `given` with `column` (default `split`) that says `train`, `valid` or `test`; a domain without it trains.
+              Other words of the column are named by part: `{by: given, train: [a, b], valid: dev, test: holdout}`.
 
         seed: of `random`, `users` and `resample`.
 
@@ -87,7 +91,9 @@ class Facts:
         """From what `ordered` says of each piece, and how many users `ranked` gives."""
         bounds = tuple(arguments.get("cuts", ()))
         found = [each for each in orders if each is not None]
-        if found:
+        if found and by == "days":
+            bounds = _last_days(max(each.values[-1] for each in found), **arguments)
+        elif found:
             rows = sum(len(each.values) for each in found)
             train, valid, _ = arguments["fractions"]
             places = [round(train * rows), round((train + valid) * rows)]
@@ -108,12 +114,20 @@ def need_times(timed: Mapping[str, bool], by: str) -> None:
 UNLISTED = ("users", "random", "resample")
 """Splits of which no history lists a held-out event."""
 
-_TIMED = {"time": "time", "last": "last event", "resample": "resampling"}
+_TIMED = {"time": "time", "days": "days", "last": "last event", "resample": "resampling"}
+_MILLISECONDS = 1e11
+"""No time in seconds is so late."""
 
 
 def ordered(schema: Schema, logs: Mapping[str, Log], by: str, arguments: Mapping[str, Any]) -> Ordered | None:
-    """The target's rows in the order that a split by fractions cuts, by `time` or at `random`; else `None`."""
+    """The target's rows in the order that a split by fractions cuts, by `time` or at `random`; else `None`.
+
+    By days the last row alone.
+    """
     target = logs[schema.target]
+    if by == "days":
+        last = np.argmax(target.time)[None]
+        return Ordered(target.time[last], target.row[last])
     if by == "time" and "cuts" not in arguments:
         return Ordered.of(target.time, target.row)
     return Ordered.of(drawn(target.key_columns(), arguments["seed"]), target.row) if by == "random" else None
@@ -152,13 +166,14 @@ def check_parts(schema: Schema, by: str, rows: Sequence[int]) -> None:
     for part, count in (("train", rows[0]), ("test", rows[2])):
         if not count:
             raise DataError(
-                f"The split by {by} leaves no {part} rows in {schema.target!r}. Change its fractions or cuts."
+                f"The split by {by} leaves no {part} rows in {schema.target!r}. Change its fractions, cuts or days."
             )
 
 
 def name_of(by: str, arguments: Mapping[str, Any]) -> str:
     """What a split is called, such as `time-0.7-0.1-0.2`."""
     numbers = arguments.get("cuts") or arguments.get("fractions") or []
+    numbers = [arguments["valid"], arguments["test"]] if by == "days" else numbers
     name = "-".join([by, *(f"{number:g}" for number in numbers)])
     return name + (f"-seed{arguments['seed']}" if "seed" in arguments else "")
 
@@ -168,6 +183,22 @@ def _by_time(
 ) -> dict[str, np.ndarray]:
     valid, test = facts.bounds
     return {name: ((log.time >= valid).astype(np.int8) + (log.time >= test)) for name, log in logs.items()}
+
+
+def _last_days(last: float, valid: int, test: int, day: float | None = None) -> tuple[float, float]:
+    """Where valid and test begin, given the last time of the target."""
+    if day is None and last > _MILLISECONDS:
+        raise DataError(
+            f"A split by days takes times for Unix seconds, of which a day has 86400. Received: {last:.10g}, which is "
+            "too late for that. Say how long a day is in the unit of the times, of milliseconds day: 86400000."
+        )
+    day = day or 86400
+    end = last // day + 1
+    return (end - test - valid) * day, (end - test) * day
+
+
+def _by_days(schema: Schema, logs: Mapping[str, Log], facts: Facts, **days: float) -> dict[str, np.ndarray]:
+    return _by_time(schema, logs, facts)
 
 
 def _by_last(schema: Schema, logs: Mapping[str, Log], facts: Facts) -> dict[str, np.ndarray]:
@@ -264,22 +295,22 @@ def _resampled(
     return found
 
 
-def _given(
-    schema: Schema, logs: Mapping[str, Log], facts: Facts, column: str = "split"
-) -> dict[str, np.ndarray]:
+def _given(schema: Schema, logs: Mapping[str, Log], facts: Facts, **arguments: Any) -> dict[str, np.ndarray]:
     codes = {}
     for name, log in logs.items():
         if log.part is None:
             if name == schema.target:
+                column = part_column("given", arguments)
                 raise DataError(f"{log.where} lacks the column {column!r} that the split is given by.")
             codes[name] = np.zeros(len(log), np.int8)
             continue
-        codes[name] = codes_of(log.part, column, log.where)
+        codes[name] = codes_of(log.part, arguments, log.where)
     return codes
 
 
 _FUNCTIONS: dict[str, Any] = {
     "time": _by_time,
+    "days": _by_days,
     "last": _by_last,
     "users": _by_users,
     "random": _at_random,

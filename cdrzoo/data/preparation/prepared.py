@@ -71,8 +71,8 @@ def prepare(
             - `weight`: the column of sample weights.
             - `history_min_label`: only rows whose raw label is at least this are listed in histories.
 
-        split: `time`, `last`, `random`, `resample`, `given`, or a mapping `{by: time, fractions: [0.7, 0.1, 0.2]}`; see
-            `splits`.
+        split: `time`, `days`, `last`, `users`, `random`, `resample`, `given`, or a mapping such as
+            `{by: time, fractions: [0.7, 0.1, 0.2]}`; see `splits`.
         include_ties: histories also list what happened at the row's own time (the row itself excepted). Where that, or
             a split that is `given`, would show a training row a held-out event, histories list training events alone.
         history: `before` (strictly before the row's time), or `others`, for logs without time: every other

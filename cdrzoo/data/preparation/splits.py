@@ -154,7 +154,7 @@ def settle(how: Any, seed: int = 0) -> tuple[str, dict[str, Any]]:
             f"`split` must be by {', '.join(_KNOWN)}. Received: {shown(by)}. Example: split: {{by: time}}."
         )
     known = _KNOWN[by]
-    unknown = sorted(set(arguments) - known, key=str)
+    unknown = sorted(set(arguments) - set(known), key=str)
     if unknown:
         raise DataError(
             f"A split by {by} does not know {unknown[0]!r}. It knows: {', '.join(sorted(known)) or 'nothing'}."
@@ -164,14 +164,32 @@ def settle(how: Any, seed: int = 0) -> tuple[str, dict[str, Any]]:
     if "fractions" in known and "cuts" not in arguments:
         arguments["fractions"] = _fractions(arguments.get("fractions", (0.7, 0.1, 0.2)))
     for name, value in arguments.items():
-        if name != "fractions" and not _FINE[name][0](value):
-            raise DataError(f"`{name}` of a split must be {_FINE[name][1]}. Received: {shown(value)}.")
+        if name != "fractions" and not known[name][0](value):
+            raise DataError(f"`{name}` of a split must be {known[name][1]}. Received: {shown(value)}.")
+    if by == "days":
+        arguments = {"valid": 1, "test": 1, **arguments}
+    if by == "given":
+        names_of(arguments)
     return by, arguments
 
 
 def part_column(by: str, arguments: Mapping[str, Any]) -> str | None:
     """The column of a split that is given; `None` of any other."""
     return arguments.get("column", "split") if by == "given" else None
+
+
+def names_of(arguments: Mapping[str, Any]) -> dict[str, int]:
+    """Of a split that is given: the code of every value of its column. A part that is not named has its own name."""
+    found: dict[str, int] = {}
+    for code, part in enumerate(PARTS):
+        given = arguments.get(part, part)
+        for name in given if isinstance(given, (list, tuple)) else [given]:
+            if found.setdefault(str(name), code) != code:
+                raise DataError(
+                    f"A split that is given has {str(name)!r} in two parts: {PARTS[found[str(name)]]} and {part}. "
+                    "Name each value once."
+                )
+    return found
 
 
 def _share(value: Any) -> bool:
@@ -183,27 +201,45 @@ def _cuts(value: Any) -> bool:
     return two and value[0] <= value[1]
 
 
-_KNOWN = {
-    "time": {"fractions", "cuts"},
-    "last": set(),
-    "users": {"fractions", "seed"},
-    "random": {"fractions", "seed"},
-    "resample": {"train", "overlap", "users", "day", "literal", "seed"},
-    "given": {"column"},
-}
+def _names(value: Any) -> bool:
+    several = value if isinstance(value, (list, tuple)) else [value]
+    return bool(several) and all((isinstance(name, str) and name != "") or is_whole(name) for name in several)
 
 
-_FINE: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "seed": (is_whole, "a whole number of at least 0"),
-    "cuts": (
-        _cuts,
-        "two times, the end of train and the end of valid, as numbers (of dates: Unix seconds)",
-    ),
-    **dict.fromkeys(("train", "overlap", "users"), (_share, "a share above 0 and at most 1")),
-    "day": (lambda value: is_number(value) and value > 0, "a number above 0"),
-    "literal": (lambda value: isinstance(value, bool), "true or false"),
-    "column": (lambda value: isinstance(value, str), "the name of a column"),
+_Check = tuple[Callable[[Any], bool], str]
+_SEED: _Check = (is_whole, "a whole number of at least 0")
+_CUTS: _Check = (
+    _cuts,
+    "two times, the end of train and the end of valid, as numbers (of dates: Unix seconds)",
+)
+_SHARE: _Check = (_share, "a share above 0 and at most 1")
+_DAY: _Check = (lambda value: is_number(value) and value > 0, "a number above 0")
+_DAYS: _Check = (is_whole, "a whole number of days, at least 0")
+_NAMES: _Check = (_names, "a value of the column, or a list of values")
+_THREE: _Check = (lambda value: True, "three shares")  # `_fractions` looks at them
+
+_KNOWN: dict[str, dict[str, _Check]] = {
+    "time": {"fractions": _THREE, "cuts": _CUTS},
+    "days": {
+        "valid": _DAYS,
+        "test": (lambda value: is_whole(value, 1), "a whole number of days, at least 1"),
+        "day": _DAY,
+    },
+    "last": {},
+    "users": {"fractions": _THREE, "seed": _SEED},
+    "random": {"fractions": _THREE, "seed": _SEED},
+    "resample": {
+        **dict.fromkeys(("train", "overlap", "users"), _SHARE),
+        "day": _DAY,
+        "literal": (lambda value: isinstance(value, bool), "true or false"),
+        "seed": _SEED,
+    },
+    "given": {
+        "column": (lambda value: isinstance(value, str), "the name of a column"),
+        **dict.fromkeys(PARTS, _NAMES),
+    },
 }
+"""By name what a split may be told, and what each must be."""
 
 
 def _fractions(given: Any) -> list[float]:
@@ -215,14 +251,23 @@ def _fractions(given: Any) -> list[float]:
     return [float(f) for f in given]
 
 
-def codes_of(given: np.ndarray, column: str, where: str, before: int = 0) -> np.ndarray:
-    """The codes, int8 [n], of a column of parts; `before` rows stand before these in what they were read from."""
-    found = np.select([given == part for part in PARTS], [0, 1, 2], UNUSED).astype(np.int8)
+def codes_of(given: np.ndarray, arguments: Mapping[str, Any], where: str, before: int = 0) -> np.ndarray:
+    """The codes, int8 [n], of the column of a split that is given.
+
+    Args:
+        given: text [n], the column.
+        arguments: of the split.
+        where: what the rows were read from.
+        before: rows that stand before these there.
+    """
+    names = names_of(arguments)
+    found = np.select([given == name for name in names], list(names.values()), UNUSED).astype(np.int8)
     if (found == UNUSED).any():
         at = int(np.argmax(found == UNUSED))
         raise DataError(
-            f"{where}, column {column!r}, row {before + at + 1}: one of {', '.join(PARTS)} wanted. Received: "
-            f"{shown(given[at])}."
+            f"{where}, column {part_column('given', arguments)!r}, row {before + at + 1}: one of {', '.join(names)} "
+            f"wanted. Received: {shown(given[at])}. Say what other words mean: {{by: given, train: [a, b], valid: c, "
+            "test: d}."
         )
     return found
 
@@ -232,7 +277,8 @@ def check(schema: Schema, sources: Mapping[str, Any], how: Any, folder: str | pa
 
     Of the rows the column of a given split is read, and nothing else.
     """
-    column = part_column(*settle(how))
+    by, arguments = settle(how)
+    column = part_column(by, arguments)
     for domain in schema.domains:
         source = Source.of(domain.name, sources[domain.name], folder)
         if column is None:
@@ -240,4 +286,4 @@ def check(schema: Schema, sources: Mapping[str, Any], how: Any, folder: str | pa
         rows = source.path if source.data is None else source.data
         if column in readers.column_names(rows):
             read = readers.read(rows, {column: Wanted(column, "string")}, place(domain, source))
-            codes_of(np.asarray(read[column]), column, place(domain, source))
+            codes_of(np.asarray(read[column]), arguments, place(domain, source))

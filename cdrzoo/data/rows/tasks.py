@@ -169,7 +169,7 @@ def _chunks(state: State, piece: Piece) -> Any:
             if plan.source.negatives is not None:
                 check_positives(log)
             if column is not None and log.part is not None:
-                codes_of(log.part, column, piece.path, before)
+                codes_of(log.part, state.arguments, piece.path, before)
             before += len(log)
             yield log
 

@@ -48,6 +48,7 @@ def frames(seed: int = 0) -> dict[str, pd.DataFrame]:
                 "time": random.permutation(10 * rows)[:rows] // (rows // 50),
             }
         )
+        made[name]["fold"] = np.arange(rows) % 4
     return made
 
 
@@ -65,8 +66,17 @@ PROTOCOLS = {
 }
 
 
+PROTOCOLS["days"] = {
+    "schema": schema(),
+    "split": {"by": "days", "valid": 2, "day": DAY},
+    "include_ties": True,
+}
 # Held-out events stand between training events; at the last times of `last` several stand at one.
 PROTOCOLS["given"] = {"schema": schema(), "split": "given"}
+PROTOCOLS["given, words"] = {
+    "schema": schema(),
+    "split": {"by": "given", "column": "fold", "train": [0, 1], "valid": 2, "test": "3"},
+}
 PROTOCOLS["last, with ties"] = {"schema": schema(), "split": "last", "include_ties": True}
 
 

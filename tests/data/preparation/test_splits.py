@@ -74,6 +74,37 @@ def test_by_time_without_validation():
     assert len(made.parts["films"]["valid"]) == 0 and len(made.parts["films"]["test"]) >= 40
 
 
+@pytest.mark.parametrize(("valid", "test", "cuts"), [(1, 1, [20, 30]), (2, 1, [10, 30]), (0, 2, [20, 20])])
+def test_by_days_is_by_time_with_cuts_where_the_last_days_begin(valid, test, cuts):
+    data = frames()
+    data["films"].loc[0, "time"] = 34  # the last day has begun
+    data["films"] = data["films"][data["films"]["time"] < 35].reset_index(drop=True)
+    data["books"].loc[0, "time"] = 1_000  # a source's last day says nothing
+    made, _ = split({"by": "days", "valid": valid, "test": test, "day": 10}, data)
+    wanted, _ = split({"by": "time", "cuts": cuts}, data)
+    for domain, parts in wanted.parts.items():
+        for part, rows in parts.items():
+            np.testing.assert_array_equal(made.parts[domain][part], rows)
+    assert made.name == f"days-{valid}-{test}" and made.hash != wanted.hash
+
+
+def test_days_of_unix_seconds_begin_at_midnight_and_milliseconds_are_not_taken_for_seconds():
+    midnight = 1_704_067_200  # 2024-01-01T00:00Z
+    data = {
+        name: frame.assign(time=midnight - 86_400 * 3 + frame.index * 3_600)
+        for name, frame in frames().items()
+    }
+    data = {name: frame[frame["time"] < midnight + 7_200] for name, frame in data.items()}
+    made, _ = split("days", data)
+    assert [len(rows) for rows in made.parts["films"].values()] == [48, 24, 2]
+    for frame in data.values():
+        frame["time"] *= 1_000
+    with pytest.raises(DataError, match="of milliseconds day: 86400000"):
+        split("days", data)
+    again, _ = split({"by": "days", "day": 86_400_000}, data)
+    assert [len(rows) for rows in again.parts["films"].values()] == [48, 24, 2]
+
+
 def test_last_event_is_the_test_and_the_sources_stop_before_the_first_held_out_one():
     made, data = split("last")
     films, books = data["films"], data["books"]
@@ -142,6 +173,8 @@ def test_given():
         split({"by": "given", "column": "fold"}, data)
     with pytest.raises(DataError, match="lacks the column 'split'"):
         split({"by": "given"}, frames())
+    words = {"by": "given", "column": "fold", "valid": ["valid", "dev"]}
+    assert split(words, data)[0].parts["films"]["valid"].tolist() == list(range(1, 200, 4))
 
 
 def test_the_hash_is_of_the_content_and_stays_what_it_was():
@@ -188,7 +221,7 @@ def test_describe_and_record():
 @pytest.mark.parametrize(
     ("how", "time", "words"),
     [
-        ("tme", "time", "must be by time, last, users, random, resample, given. Received: 'tme'"),
+        ("tme", "time", "must be by time, days, last, users, random, resample, given. Received: 'tme'"),
         ({"by": "time", "fraction": [1, 0, 0]}, "time", "does not know 'fraction'"),
         ({"by": "time", "fractions": [0.5, 0.5]}, "time", "three numbers"),
         ({"by": "time", "fractions": [0.9, 0.2, 0.1]}, "time", "sum to 1"),
@@ -200,6 +233,17 @@ def test_describe_and_record():
         ({"by": "resample", "day": 0}, "time", "`day` of a split must be a number above 0"),
         ({"by": "resample", "literal": "no"}, "time", "true or false"),
         ({"by": "given", "column": 5}, "time", "the name of a column"),
+        ({"by": "given", "valid": ""}, "time", "a value of the column, or a list of values"),
+        (
+            {"by": "given", "train": ["a", "dev"], "valid": "dev"},
+            "time",
+            "'dev' in two parts: train and valid",
+        ),
+        ({"by": "given", "train": "test"}, "time", "'test' in two parts: train and test"),
+        ({"by": "days", "test": 0}, "time", "`test` of a split must be a whole number of days, at least 1"),
+        ({"by": "days", "valid": 1.5}, "time", "`valid` of a split must be a whole number of days"),
+        ("days", "time", "leaves no train rows"),
+        ("days", None, "needs times"),
         ({"by": ["time"]}, "time", "must be by time"),
         (["time"], "time", "must be a word or a mapping"),
         ({"by": "time", "cuts": [0, 1]}, "time", "leaves no train rows"),
