@@ -24,6 +24,8 @@ from cdrzoo.schema import Schema as Schema
 from cdrzoo.schema import Table as Table
 from cdrzoo.training import callbacks as callbacks
 from cdrzoo.training.config import RunConfig as RunConfig
+from cdrzoo.training.packing import pack as pack
+from cdrzoo.training.packing import unpack as unpack
 from cdrzoo.training.predict import predict as predict
 from cdrzoo.training.run import Run as Run
 from cdrzoo.training.run import load_run as load_run

@@ -18,7 +18,7 @@ from cdrzoo.errors import InputError, printed, shown
 
 GROUPS = {
     "data": ("synthesize", "schema", "dataset", "prepare"),
-    "train": ("models", "train", "evaluate"),
+    "train": ("models", "train", "evaluate", "pack", "unpack"),
     "measure": ("compare", "tune", "transfer", "reproduce", "report"),
     "serve": ("export", "verify", "predict", "serve", "label"),
 }

@@ -1,4 +1,4 @@
-"""One run: train and evaluate."""
+"""One run: train, evaluate, pack and unpack."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def add(commands: Any) -> None:
     """Adds the commands of this file."""
     _add_train(commands)
     _add_evaluate(commands)
+    _add_pack(commands)
+    _add_unpack(commands)
 
 
 def _add_train(commands: Any) -> None:
@@ -126,3 +128,51 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     print(f"{arguments.part} rows of {run.config.schema.target}:\n")
     print(table(run, arguments.part, metrics))
+
+
+def _add_pack(commands: Any) -> None:
+    pack = command(
+        commands,
+        "pack",
+        _pack,
+        "Pack a finished run into one file, to load it on another machine.\n\n"
+        "  cdrzoo pack runs/cctl --out cctl.tar.zst\n"
+        "  cdrzoo unpack cctl.tar.zst --out runs/cctl\n\n"
+        "The file holds the model, the encoder's vocabularies, the configuration, the metrics, and 64 raw rows of the\n"
+        "target for exports. It holds no paths of this machine, and no pickle. The rows stay here.",
+    )
+    pack.add_argument("folder", type=path, help="The run folder.")
+    pack.add_argument("--out", type=path, required=True, help="The file to write; its name ends in .tar.zst.")
+
+
+def _pack(arguments: argparse.Namespace) -> None:
+    from cdrzoo.training.packing import pack
+
+    places = pack(arguments.folder, arguments.out)
+    print(f"Packed {arguments.folder}: {arguments.out}, {arguments.out.stat().st_size / 1e6:.1f} MB.")
+    print(
+        "Not packed: TensorBoard's logs, and the rows. Where the run is unpacked, `evaluate` looks for them as"
+    )
+    print("\n".join(f"  {place}" for place in places))
+
+
+def _add_unpack(commands: Any) -> None:
+    unpack = command(
+        commands,
+        "unpack",
+        _unpack,
+        "Unpack a run that `cdrzoo pack` wrote into a new folder.\n\n"
+        "  cdrzoo unpack cctl.tar.zst --out runs/cctl\n"
+        "  cdrzoo export runs/cctl --to saved_models/films\n\n"
+        "An archive with links, paths that lead elsewhere, code, or files that no run has is refused.",
+    )
+    unpack.add_argument("archive", type=path, help="The file that `cdrzoo pack` wrote.")
+    unpack.add_argument("--out", type=path, required=True, help="The run folder; new or empty.")
+
+
+def _unpack(arguments: argparse.Namespace) -> None:
+    from cdrzoo.training.packing import unpack
+
+    print(
+        f"Run: {unpack(arguments.archive, arguments.out)}. Next: cdrzoo export. Its rows belong in data/ there."
+    )

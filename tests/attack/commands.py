@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from unittest import mock
 
 from cdrzoo.documents import dump_yaml
+from cdrzoo.training.packing import pack
 from tests.attack.cells import new
 from tests.attack.judge import NO_VALUE, Accepted, Case, Output, command
 
@@ -24,6 +25,8 @@ BASE: dict[str, list[str]] = {
     "dataset": ["movielens", "folder", "--out", "NEW", "--source", "Comedy", "--target", "Horror"],
     "train": ["run.yaml", "--out", "NEW"],
     "evaluate": ["run"],
+    "pack": ["run", "--out", "NEW.tar.zst"],
+    "unpack": ["run.tar.zst", "--out", "NEW"],
     "compare": ["run.yaml", "--models", "lr", "--out", "NEW"],
     "tune": ["run.yaml", "--out", "NEW"],
     "reproduce": ["mine", "--catalogue", "mine.yaml", "--out", "NEW"],
@@ -121,6 +124,7 @@ def write() -> None:
     finished = PROJECT / "tests" / "training" / "finished" / "dadin"
     shutil.copytree(finished, "run")
     shutil.copytree(finished.parent / "demo", "demo")
+    pack("run", "run.tar.zst")
     shutil.copytree(PROJECT / "saved_models" / "dadin" / "1", "saved/films/1")
     pathlib.Path("folder").mkdir()
     pathlib.Path("folder/x").touch()
@@ -134,7 +138,7 @@ def write() -> None:
 def line(name: str, *changed: str) -> list[str]:
     """A command's words; NEW is put in."""
     words = [*name.split(), *changed]
-    return [str(new("")) if word == "NEW" else word for word in words]
+    return [str(new(word[3:])) if word.startswith("NEW") else word for word in words]
 
 
 def without(words: list[str], option: str) -> list[str]:

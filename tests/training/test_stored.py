@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -64,6 +66,11 @@ def test_a_run_on_rows_that_fit_is_the_run_on_their_logs(home, tmp_path, domains
     np.testing.assert_equal(two.evaluate(), one.metrics["test"])
     again = cdrzoo.load_run(tmp_path / "rows")
     assert again.rows.schema == one.rows.schema and again.reading == one.reading
+    assert cdrzoo.pack(tmp_path / "rows", tmp_path / "rows.tar.zst") == ["data/rows"]
+    elsewhere = cdrzoo.load_run(cdrzoo.unpack(tmp_path / "rows.tar.zst", tmp_path / "elsewhere"))
+    assert elsewhere.reading == one.reading
+    shutil.copytree(home / "rows", elsewhere.folder / "data" / "rows", dirs_exist_ok=True)
+    np.testing.assert_equal(elsewhere.evaluate(), one.metrics["test"])
 
 
 @pytest.mark.slow
