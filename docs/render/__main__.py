@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from docs.render import chart, diagrams, reference, results
+from docs.render import chart, choosing, diagrams, reference, results
 
 DOCS = pathlib.Path(__file__).resolve().parents[1]
 PART = re.compile(r"^<!-- made: (\w+)(?: ([^>\n]+))? -->\n.*?^<!-- /made -->$", re.S | re.M)
@@ -26,6 +26,9 @@ MADE: dict[str, Callable[..., str]] = {
     "of_model": results.of_model,
     "family": results.family,
     "chosen": results.chosen,
+    "decision": choosing.decision,
+    "by_rows": choosing.by_rows,
+    "ratings": choosing.ratings,
     "models": reference.models,
     "entries": reference.table,
     "api": reference.api,
