@@ -126,7 +126,7 @@ def log_loss(labels: Any, scores: Any, weights: Any = None) -> float:
     return float(exact.log_loss(labels, scores, sample_weight=weights, labels=[0, 1]))
 
 
-def ece(labels: Any, scores: Any, weights: Any = None, bins: int = 10, equal_mass: bool = False) -> float:
+def ece(labels: Any, scores: Any, weights: Any = None, bins: int = 10, equal_mass: bool = True) -> float:
     """Expected calibration error: `sum_b (n_b / n) |mean label in b - mean score in b|`.
 
     Args:
@@ -134,22 +134,27 @@ def ece(labels: Any, scores: Any, weights: Any = None, bins: int = 10, equal_mas
         scores: `[n]`, probabilities.
         weights: `[n]`, not negative; default 1 each.
         bins: number of bins; default 10.
-        equal_mass: `False`, the definition of the paper: bins of equal width on `[0, 1]`, the lower edge belonging to
-            the bin. `True`: bins of equal numbers of rows, cut at the quantiles; rows of equal scores stay together.
+        equal_mass: `True`: bins of equal numbers of rows, cut at the quantiles; rows of equal scores stay together.
+            `False`, the definition of Naeini et al.: bins of equal width on `[0, 1]`, the lower edge belonging to the
+            bin. Where clicks are rare all rows are in the first of these, and what is wrong within it cancels out.
 
     Reference:
-        Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015, "Experiments".
+        Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015, "Experiments";
+        Nixon et al., "Measuring Calibration in Deep Learning", CVPR Workshops 2019, section 3.3 (equal mass).
     """
     labels, scores, weights = _click_arrays(labels, scores, weights)
     _check_probabilities(scores)
-    if not len(scores):
-        return float("nan")
-    edges = np.linspace(0, 1, bins + 1)
-    if equal_mass:
-        edges = np.quantile(scores, edges)
-    bin_of = np.searchsorted(edges[1:-1], scores, side="right")
+    bin_of = bins_of(scores, weights, bins, equal_mass)
     gaps = np.abs(np.bincount(bin_of, weights * (labels - scores), minlength=bins))
     return _ratio(float(gaps.sum()), float(weights.sum()))
+
+
+def bins_of(scores: np.ndarray, weights: np.ndarray, bins: int = 10, equal_mass: bool = True) -> np.ndarray:
+    """The bin of each score, int64 [n], as `ece` cuts them: rows without weight cut nothing."""
+    edges, counted = np.linspace(0, 1, bins + 1), scores[weights > 0]
+    if equal_mass and len(counted):
+        edges = np.quantile(counted, edges)
+    return np.searchsorted(edges[1:-1], scores, side="right")
 
 
 def mae(labels: Any, scores: Any, weights: Any = None) -> float:
@@ -180,17 +185,8 @@ def evaluate(
     """
     labels, scores, weights = _arrays(labels, scores, weights)
     users = None if users is None else _flat("users", users, len(labels))
-    masks: dict[str, Any] = {"": slice(None)}
-    if isinstance(groups, Mapping):
-        masks |= {
-            f"@{name}": _flat(f"group {name!r}", mask, len(labels)).astype(bool)
-            for name, mask in groups.items()
-        }
-    elif groups is not None:
-        groups = _flat("groups", groups, len(labels)).astype(str)
-        masks |= {f"@{name}": groups == name for name in np.unique(groups)}
     result = {}
-    for name, rows in masks.items():
+    for name, rows in masks_of(groups, len(labels)).items():
         some = labels[rows], scores[rows], weights[rows]
         if task == "click":
             result[f"auc{name}"] = auc(*some)
@@ -204,6 +200,19 @@ def evaluate(
         else:
             raise InputError(f"`task` must be 'click' or 'rating'. Received: {shown(task)}.")
     return result
+
+
+def masks_of(groups: Any, rows: int) -> dict[str, Any]:
+    """What `evaluate` measures: by the end of its name (nothing, or `@group`) which of so many rows."""
+    masks: dict[str, Any] = {"": slice(None)}
+    if isinstance(groups, Mapping):
+        masks |= {
+            f"@{name}": _flat(f"group {name!r}", mask, rows).astype(bool) for name, mask in groups.items()
+        }
+    elif groups is not None:
+        groups = _flat("groups", groups, rows).astype(str)
+        masks |= {f"@{name}": groups == name for name in np.unique(groups)}
+    return masks
 
 
 def auc_of_groups(

@@ -23,6 +23,7 @@ BASE = {
     "replicas",
     "losses",
     "metrics",
+    "intervals",
     "optimizers",
 }
 FLOORS = {
@@ -35,6 +36,7 @@ FLOORS = {
     "replicas": set(),
     "losses": {"errors", "schema", "replicas"},
     "metrics": {"errors"},
+    "intervals": {"metrics"},
     "optimizers": {"errors", "replicas"},
     "layers": BASE,
     "models": BASE | {"layers"},

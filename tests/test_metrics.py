@@ -119,8 +119,12 @@ def test_log_loss():
 def test_ece_by_hand():
     # Bin [.2, .3): 2 rows, mean label .5, mean score .25: gap .25. Bin [.9, 1]: 2 rows, 1 against .95: gap .05.
     labels, scores = [0, 1, 1, 1], [0.2, 0.3 - 1e-12, 0.9, 1.0]
-    assert metrics.ece(labels, scores) == pytest.approx((2 * 0.25 + 2 * 0.05) / 4, abs=1e-9)
-    assert metrics.ece(labels, scores, [1, 1, 0, 0]) == pytest.approx(0.25, abs=1e-9)
+    assert metrics.ece(labels, scores, equal_mass=False) == pytest.approx((2 * 0.25 + 2 * 0.05) / 4, abs=1e-9)
+    assert metrics.ece(labels, scores, [1, 1, 0, 0], equal_mass=False) == pytest.approx(0.25, abs=1e-9)
+    assert metrics.ece(labels, scores, bins=2) == pytest.approx(
+        0.15, abs=1e-9
+    )  # equal mass: the same two bins
+    assert metrics.ece([*labels, 0], [*scores, 0.5], [1, 1, 1, 1, 0], bins=2) == pytest.approx(0.15, abs=1e-9)
     assert metrics.ece(labels, scores, bins=1) == pytest.approx(abs(0.75 - np.mean(scores)))
     assert math.isnan(metrics.ece([], []))
     assert math.isnan(metrics.ece([1], [0.5], [0]))
@@ -130,8 +134,8 @@ def test_ece_of_equal_mass_splits_where_the_scores_are():
     # All scores are below .1: one bin of equal width hides that the two halves are wrong in opposite directions.
     scores = np.r_[np.full(50, 0.02), np.full(50, 0.06)]
     labels = np.r_[np.r_[np.ones(2), np.zeros(48)], np.r_[np.ones(2), np.zeros(48)]]
-    assert metrics.ece(labels, scores) == pytest.approx(0.0, abs=1e-12)
-    assert metrics.ece(labels, scores, bins=2, equal_mass=True) == pytest.approx((0.02 + 0.02) / 2)
+    assert metrics.ece(labels, scores, equal_mass=False) == pytest.approx(0.0, abs=1e-12)
+    assert metrics.ece(labels, scores, bins=2) == pytest.approx((0.02 + 0.02) / 2)
 
 
 def test_errors_of_ratings():

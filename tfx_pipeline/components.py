@@ -6,6 +6,7 @@ No `from __future__ import annotations` here: `@component` reads the annotations
 import json
 import os
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,10 @@ _PUSHED = os.path.join("assets.extra", "pushed.json")
 # The schema of the examples -----------------------------------------------------------------------------------------
 
 
-def curated_schema(schema: Schema) -> schema_pb2.Schema:
+def curated_schema(schema: Schema, slices: Sequence[str] = ()) -> schema_pb2.Schema:
     """What raw examples must look like, by domain (an environment each): columns, types, one value or many, labels.
+
+    `slices`: further columns of text of the target.
 
     A column of ids or numbers that no row has is an anomaly, as is a label that is missing or not from 0 to 1.
     """
@@ -65,7 +68,8 @@ def curated_schema(schema: Schema) -> schema_pb2.Schema:
     add(rows.LABEL, schema_pb2.FLOAT, True, names, presence=always, **label)
     add(rows.WEIGHT, schema_pb2.FLOAT, True, names, float_domain=schema_pb2.FloatDomain(min=0.0))
     add(rows.USER, schema_pb2.BYTES, True, names)
-    add(rows.USERS, schema_pb2.BYTES, True, [schema.target])
+    for name in (rows.USERS, *slices):
+        add(name, schema_pb2.BYTES, True, [schema.target])
     return curated
 
 

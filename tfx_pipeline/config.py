@@ -16,7 +16,7 @@ from cdrzoo.documents import load_mapping
 from cdrzoo.errors import InputError, check_choice, check_known, shown
 from cdrzoo.schema import Schema
 from cdrzoo.training.config import RunConfig
-from tfx_pipeline.rows import USERS
+from tfx_pipeline.rows import SLICE, USERS, slice_key
 
 STRATEGIES = ("one_device", "mirrored", "multi_worker")
 METRICS = {"click": ("auc", "gauc", "log_loss", "ece"), "rating": ("mae", "rmse")}
@@ -56,8 +56,8 @@ class PipelineConfig:
         thresholds: by metric what a model must reach to be pushed, on all test rows: `min` or `max`, and `worse_by`,
             by how much it may be worse than the latest blessed model. Default: an AUC of 0.5, and not worse by 0.01
             (for ratings: an RMSE that is not worse by 0.01).
-        slices: features of the target by whose values metrics are also reported; `row.users` is `cold` or `warm`.
-            Default: those of the run's `slices` that are ids.
+        slices: features of the target that are ids, or columns of the run's `slices`, by whose values metrics are also
+            reported; `row.users` is `cold` or `warm`. Default: the run's `slices`; of `examples` those that are ids.
         strategy: `one_device`, `mirrored` (all GPUs of a machine) or `multi_worker` (`TF_CONFIG` says which).
         beam: flags of Beam. Default: one process, in memory.
         tuner: a search before the training. Default: none.
@@ -100,17 +100,24 @@ class PipelineConfig:
                 "ROOT/artifacts/SchemaGen/schema/N/schema.pbtxt."
             )
         target = self.schema.target_domain
+        known = {slice_key(self.schema, column) for column in self.run.slices}
         if not self.slices:
-            ids = (f.name for f in target.features if f.kind == "id" and f.column in self.run.slices)
-            object.__setattr__(self, "slices", tuple(ids))
+            own = list(dict.fromkeys(slice_key(self.schema, c) for c in self.run.slices))
+            own = [key for key in own if not (self.examples and key.startswith(SLICE))]
+            object.__setattr__(self, "slices", tuple(own))
         for name in ("slices", "beam", "infer"):
             value = getattr(self, name)
             if isinstance(value, str) or not all(isinstance(each, str) for each in value):
                 raise InputError(f"`{name}` must be a list of texts. Received: {shown(value)}.")
             object.__setattr__(self, name, tuple(value))
+        keys = [slice_key(self.schema, name) if name in self.run.slices else name for name in self.slices]
+        object.__setattr__(self, "slices", tuple(keys))
         for name in self.slices:
-            if name != USERS and target.feature(name).kind != "id":
-                raise InputError(f"A slice is by an id feature of the target. Received: {shown(name)}.")
+            if name != USERS and name not in known and target.feature(name).kind != "id":
+                raise InputError(
+                    f"A slice is by an id feature of the target, or by a column of the run's `slices`. Received: "
+                    f"{shown(name)}. Add it to `slices` beside `model`."
+                )
         check_known("`infer`", dict.fromkeys(self.infer), list(self.splits))
         if self.thresholds is None:
             default = {
@@ -135,6 +142,15 @@ class PipelineConfig:
         """The schema of the domains that the model sees."""
         schema = self.run.schema
         return schema.only(schema.target) if self.run.domains == "target" else schema
+
+    @property
+    def made_slices(self) -> tuple[str, ...]:
+        """The features that raw examples hold for slices alone."""
+        return tuple(
+            key
+            for c in self.run.slices
+            if (key := slice_key(self.schema, c)).startswith(SLICE) and not self.examples
+        )
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
-from cdrzoo import metrics
+from cdrzoo import intervals, metrics
 from tfx_pipeline._tfx import tfma_config
 from tfx_pipeline.config import PipelineConfig
 from tfx_pipeline.rows import LABEL, USER, WEIGHT
@@ -45,7 +45,7 @@ def eval_config(config: PipelineConfig, code: str) -> tfma_config.EvalConfig:
             config=json.dumps({"name": name, "code": code}),
             per_slice_thresholds=_thresholds(name, config.thresholds.get(name, {})),
         )
-        for name in config.metrics
+        for name in _measured(config)
     ]
     slices = [tfma_config.SlicingSpec(feature_keys=[name]) for name in config.slices]
     return tfma_config.EvalConfig(
@@ -60,6 +60,16 @@ def eval_config(config: PipelineConfig, code: str) -> tfma_config.EvalConfig:
         metrics_specs=[tfma_config.MetricsSpec(metrics=[*library, *exact])],
         slicing_specs=[OVERALL, *slices],
     )
+
+
+ERROR = "_error"
+"""Ends the name of a metric's standard error."""
+
+
+def _measured(config: PipelineConfig) -> list[str]:
+    """The exact metrics, the standard error of each, and of clicks how many there are."""
+    clicks = ["clicks"] if config.schema.target_domain.task == "click" else []
+    return [*clicks, *(each for name in config.metrics for each in (name, name + ERROR))]
 
 
 def _named(class_name: str) -> dict[str, str]:
@@ -93,7 +103,8 @@ class Exact(metric_types.Metric):
     TFMA's own metrics need a few numbers.
 
     Args:
-        name: `auc`, `gauc`, `log_loss`, `ece`, `mae` or `rmse`.
+        name: `auc`, `gauc`, `log_loss`, `ece`, `mae` or `rmse`; each with `_error` its standard error (see
+            `cdrzoo.intervals`); `clicks`: how many there are.
         code: hash of the code, so that the cache sees a change of it.
     """
 
@@ -113,7 +124,7 @@ def _computations(
     key = metric_types.MetricKey(
         name=name, model_name=model_name, output_name=output_name, example_weighted=example_weighted
     )
-    wanted: Any = {"features": {USER: {}}} if name == "gauc" else None
+    wanted: Any = {"features": {USER: {}}} if _by_user(name) else None
     return [
         metric_types.MetricComputation(
             keys=[key],
@@ -130,6 +141,11 @@ def _computations(
 
 
 metric_types.register_metric(Exact)
+
+
+def _by_user(name: str) -> bool:
+    """Whether a metric wants to know the users."""
+    return name == "gauc" or name.endswith(ERROR)
 
 
 class _Combiner(beam.CombineFn):
@@ -152,7 +168,7 @@ class _Combiner(beam.CombineFn):
         for triple in values:
             for column, value in zip(accumulator, triple):
                 column.append(float(np.asarray(value).ravel()[0]))
-        if self.key.name == "gauc":
+        if _by_user(self.key.name):
             user = element.features[USER]
             accumulator[3].append(b"" if user is None or not np.size(user) else np.ravel(user)[0])
         return accumulator
@@ -166,6 +182,14 @@ class _Combiner(beam.CombineFn):
 
     def extract_output(self, accumulator: list[list[Any]]) -> dict[metric_types.MetricKey, float]:
         labels, scores, weights, users = accumulator
+        if self.key.name == "clicks":
+            return {self.key: float(sum(labels))}
+        if self.key.name.endswith(ERROR):
+            task = "rating" if self.key.name.startswith(("mae", "rmse")) else "click"
+            # Of a log without users every row stands for itself.
+            of = np.array(users, object) if any(users) else None
+            found = intervals.evaluate(labels, scores, task, of, weights=weights)
+            return {self.key: found.get(self.key.name.removesuffix(ERROR), {}).get("error", float("nan"))}
         if self.key.name == "gauc":
             return {self.key: metrics.gauc(labels, scores, np.array(users, object), weights)}
         return {self.key: getattr(metrics, self.key.name)(labels, scores, weights)}
@@ -176,7 +200,12 @@ def report(path: str) -> dict[str, dict[str, float]]:
     found = tfma.load_eval_result(path)
     table = {}
     for key, by_output in found.slicing_metrics:
-        name = ", ".join(f"{column.removeprefix('row.')}={value}" for column, value in key) or "overall"
+        name = (
+            ", ".join(
+                f"{column.removeprefix('row.').removeprefix('slice.')}={value}" for column, value in key
+            )
+            or "overall"
+        )
         values = by_output[""][""]
         table[name] = {
             metric: value["doubleValue"] for metric, value in values.items() if "doubleValue" in value

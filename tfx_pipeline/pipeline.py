@@ -149,7 +149,9 @@ def _release(config: PipelineConfig, described: str, rows: ImportExampleGen, mod
         **of,
         baseline_model=baseline.outputs["model"],
         example_splits=[f"{config.schema.target}_test"],
-        eval_config=eval_config(config, code_hash("tfx_pipeline.evaluation", "cdrzoo.metrics")),
+        eval_config=eval_config(
+            config, code_hash("tfx_pipeline.evaluation", "cdrzoo.metrics", "cdrzoo.intervals")
+        ),
     )
     code = code_hash("tfx_pipeline.components")
     infra = components.InfraValidator(**of, schema=described, requests=config.requests, code=code)
@@ -175,4 +177,4 @@ def _release(config: PipelineConfig, described: str, rows: ImportExampleGen, mod
 def _curated(config: PipelineConfig) -> str:
     if config.statistics:
         return pathlib.Path(config.path(config.statistics)).read_text(encoding="utf-8")
-    return text_format.MessageToString(components.curated_schema(config.schema))
+    return text_format.MessageToString(components.curated_schema(config.schema, config.made_slices))

@@ -7,6 +7,7 @@ differently. A value that is missing is left out; a step that is missing in a se
     row.label    float, 0 or 1 for clicks        row.weight   float, 1 where rows have no weights
     row.user     bytes, the user's key           row.users    bytes, `cold` or `warm`: has the user rows of the
                                                               target to train on? (for slices; the target alone)
+    row.slice.COLUMN  bytes, the group of the row by a column of the run's `slices` that is no id (the target alone)
 
 Examples lie in `DOMAIN_PART/*.tfrecord` or `.tfrecord.gz`: `train` of every domain, `valid` and `test` of the target.
 After Transform a feature is called by its name in every domain and holds rows of tables, padded.
@@ -28,11 +29,18 @@ if TYPE_CHECKING:
     from cdrzoo.data import Part, Prepared
 
 LABEL, WEIGHT, USER, USERS = "row.label", "row.weight", "row.user", "row.users"
+SLICE = "row.slice."
 NUMBERS = "row.numbers"
 """In transformed examples: mean and deviation of every number, each a float64 in the bits of an int64."""
 
 _TYPES = {"string": pa.large_binary(), "int64": pa.int64(), "float32": pa.float32()}
 _BATCH_ROWS = 4096
+
+
+def slice_key(schema: Schema, column: str) -> str:
+    """The feature of raw examples by whose values a slice of the run is: an id's own, else one made for it."""
+    ids = (f.name for f in schema.target_domain.features if f.kind == "id" and f.column == column)
+    return next(ids, SLICE + column)
 
 
 def raw_name(schema: Schema, domain: Domain, feature: Feature) -> str:
@@ -52,6 +60,7 @@ def serialized(schema: Schema, prepared: Prepared, domain: str, part: str) -> It
 
     of, rows = schema.domain(domain), prepared.parts[domain][part]
     cold = prepared.groups(part)["target_rows"].to_numpy() == 0 if _has_groups(schema, of, prepared) else None
+    slices = _slices(schema, of, prepared, part)
     start = 0
     for table in prepared.tables(domain, part):
         at = slice(start, start + len(table))
@@ -64,8 +73,25 @@ def serialized(schema: Schema, prepared: Prepared, domain: str, part: str) -> It
             columns[USER] = _single(_text(pa.array(rows.user[at].astype(str).astype(object), pa.string())))
         if cold is not None:
             columns[USERS] = _single(_text(pa.array(np.where(cold[at], "cold", "warm"), pa.string())))
+        for key, groups in slices.items():
+            columns[key] = _single(_text(pa.array(groups[at], pa.string())))
         batch = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
         yield example_coder.RecordBatchToExamples(batch)
+
+
+def _slices(schema: Schema, domain: Domain, prepared: Prepared, part: str) -> dict[str, np.ndarray]:
+    """By key the group of every row by the columns of `slices` that are no id; of the target alone."""
+    from cdrzoo.training.groups import by_values
+
+    found = {}
+    for column in prepared.slices if domain.name == schema.target else ():
+        key = slice_key(schema, column)
+        if key.startswith(SLICE):
+            masks = by_values(prepared.values(column, part), prepared.values(column, "train"))
+            found[key] = np.full(len(prepared.parts[domain.name][part]), None, object)
+            for name, mask in masks.items():
+                found[key][mask] = name
+    return found
 
 
 def _has_groups(schema: Schema, domain: Domain, prepared: Prepared) -> bool:

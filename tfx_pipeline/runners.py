@@ -50,6 +50,7 @@ def write_examples(config: PipelineConfig, strict: bool = False) -> str:
         "schema": config.schema.to_dict(),
         "read": {name: described[name] for name in ("schema", "data", "split", "preparation")},
         "code": code_hash("tfx_pipeline.rows", "cdrzoo.data"),
+        **({"slices": config.made_slices} if config.made_slices else {}),
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     folder = pathlib.Path(config.path(config.root), "examples", digest)

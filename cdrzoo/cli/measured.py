@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from cdrzoo.evaluation.floors import floors
 from cdrzoo.schema.overview import Block, as_text
@@ -17,28 +16,32 @@ WIDTH, CELL = 100, 6
 """Characters of a line, and of a number, at most."""
 
 
-def table(run: Run, part: str, metrics: dict[str, float]) -> str:
+def table(
+    run: Run, part: str, metrics: Mapping[str, float], intervals: Mapping[str, Mapping[str, float]]
+) -> str:
     """The metrics of a part's rows by slice, below how many rows there are; of the test the floors by the first metric.
 
     Args:
         run: the run.
         part: `test` or `valid`.
         metrics: of these rows, by `name` and `name@slice`.
+        intervals: of the metrics, likewise (see `cdrzoo.intervals`).
     """
     prepared = run.rows
-    target = prepared.schema.target
-    labels = prepared.parts[target][part].y[:, 0]
     slices = groups.of_rows(prepared, part)
-    masks = {"": np.ones(len(labels), bool), **slices}
     names = [name for name in metrics if "@" not in name]
-    rows = {"rows": {name: f"{mask.sum():,}" for name, mask in masks.items()}}
-    if prepared.schema.target_domain.task == "click":
-        rows["clicks"] = {name: f"{int(labels[mask].sum()):,}" for name, mask in masks.items()}
-    rows |= {name: _cells(metrics, name) for name in names}
+    rows: dict[str, dict[str, str]] = {}
+    for group, counted in groups.sizes(prepared, part, slices).items():
+        for what, count in counted.items():
+            rows.setdefault(what, {})["" if group == "all" else group] = f"{count:,}"
+    reach = {name: (each["high"] - each["low"]) / 2 for name, each in intervals.items()}
+    for name in names:
+        rows[name] = _cells(metrics, name)
+        rows[f"{name} ±"] = _cells(reach, name)
     if part == "test":
         simple = floors(prepared, slices)
         rows |= {f"{names[0]} of the {floor}": _cells(found, names[0]) for floor, found in simple.items()}
-    return as_text(
+    text = as_text(
         Block(
             "",
             ["", "all", *some],
@@ -46,6 +49,7 @@ def table(run: Run, part: str, metrics: dict[str, float]) -> str:
         )
         for some in _side_by_side(list(slices), max(map(len, rows)))
     )
+    return f"{text}\n\n±: half of the 95 % interval over other test users; of the chance of training it says nothing."
 
 
 def _side_by_side(slices: list[str], name: int) -> list[list[str]]:
@@ -61,6 +65,6 @@ def _side_by_side(slices: list[str], name: int) -> list[list[str]]:
     return tables
 
 
-def _cells(metrics: dict[str, float], name: str) -> dict[str, str]:
+def _cells(metrics: Mapping[str, float], name: str) -> dict[str, str]:
     found = {key.partition("@")[2]: value for key, value in metrics.items() if key.partition("@")[0] == name}
     return {key: "-" if value != value else f"{value:.4f}" for key, value in found.items()}

@@ -80,7 +80,7 @@ def _train(arguments: argparse.Namespace) -> None:
 
     _print_training(run.metrics)
     print(f"test rows of {run.config.schema.target}, epoch {run.metrics['best_epoch']}:\n")
-    print(table(run, "test", run.metrics["test"]))
+    print(table(run, "test", run.metrics["test"], run.metrics["intervals"]))
     print(f"\nRun: {run.folder}. Next: cdrzoo transfer, cdrzoo export.")
 
 
@@ -120,14 +120,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from cdrzoo.training.run import load_run
 
     run = load_run(arguments.folder, arguments.slices)
-    metrics = run.evaluate(arguments.part)
+    metrics, intervals = run.measured(arguments.part)
     if arguments.json:
         print(json.dumps(metrics))
         return
     from cdrzoo.cli.measured import table
 
     print(f"{arguments.part} rows of {run.config.schema.target}:\n")
-    print(table(run, arguments.part, metrics))
+    print(table(run, arguments.part, metrics, intervals))
 
 
 def _add_pack(commands: Any) -> None:

@@ -8,11 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cdrzoo.training.groups import by_values
-
-LEVELS = {"0": (0, 0), "1-10": (1, 10), "11-30": (11, 30), "above 30": (31, np.inf)}
-"""Groups by a number of training rows: name, least and most."""
-
+from cdrzoo.training.groups import by_rows, by_values
 
 VALUES = 6
 """Groups that a column makes at most: every further one makes it harder to show a difference in one."""
@@ -30,7 +26,7 @@ def rows_of(prepared: Any, by: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def groups_of(rows: pd.DataFrame, by: Sequence[str] = ()) -> dict[str, dict[str, np.ndarray]]:
-    """`{what groups are by: {group: [n] booleans}}`; a division that leaves all rows in one group is left out.
+    """`{what groups are by: {group: [n] booleans}}`; a group of all rows, or of none, is left out.
 
     Args:
         rows: a test row a line: `target_rows`, `source_rows` (training rows of the user there) and `item_rows` (of the
@@ -43,8 +39,7 @@ def groups_of(rows: pd.DataFrame, by: Sequence[str] = ()) -> dict[str, dict[str,
         ("item_rows", "item's rows in the target"),
     ):
         if column in rows:
-            counts = rows[column].to_numpy()
-            found[title] = {name: (counts >= low) & (counts <= high) for name, (low, high) in LEVELS.items()}
+            found[title] = by_rows(rows[column].to_numpy())
     if "source_rows" in rows:
         known = rows["source_rows"].to_numpy() > 0
         found["user in a source"] = {"shared": known, "new to it": ~known}
@@ -52,6 +47,7 @@ def groups_of(rows: pd.DataFrame, by: Sequence[str] = ()) -> dict[str, dict[str,
         values = rows[column].to_numpy()
         found[column] = by_values(values, values, VALUES)
     kept = {
-        title: {name: mask for name, mask in masks.items() if mask.any()} for title, masks in found.items()
+        title: {name: mask for name, mask in masks.items() if mask.any() and not mask.all()}
+        for title, masks in found.items()
     }
-    return {title: masks for title, masks in kept.items() if len(masks) > 1}
+    return {title: masks for title, masks in kept.items() if masks}

@@ -39,9 +39,10 @@ def measure(
         resamples: of the bootstrap.
 
     Returns:
-        `verdict`, `metric` (the primary one), `rows`, `users`, `lift` (`{metric: Difference as a mapping}`), `groups`
-        (a mapping a group: `by`, `group`, `rows`, `users`, `lift`, `p_holm` of the primary metric), `lower` (how many
-        groups are worse off) and `harmed` (how many of them beyond chance, after Holm).
+        `verdict`, `metric` (the primary one), `rows`, for clicks `clicks`, `users`, `lift` (`{metric: Difference as a
+        mapping}`), `groups` (a mapping a group: `by`, `group`, `rows`, `clicks`, `users`, `lift`, `p_holm` of the
+        primary metric), `lower` (how many groups are worse off) and `harmed` (how many of them beyond chance, after
+        Holm).
     """
     users = rows["user"].to_numpy() if "user" in rows else None
     masks = {
@@ -57,7 +58,7 @@ def measure(
         {
             "by": title,
             "group": name,
-            **_size(mask, users),
+            **_size(mask, rows, users, task),
             "lift": _lift(found, f"@{title}: {name}"),
             "p_holm": p,
         }
@@ -68,7 +69,7 @@ def measure(
     return {
         "verdict": verdict(found[metric], metric),
         "metric": metric,
-        **_size(np.ones(len(rows), bool), users),
+        **_size(np.ones(len(rows), bool), rows, users, task),
         "lift": _lift(found),
         "groups": groups,
         "lower": len(worse),
@@ -76,9 +77,10 @@ def measure(
     }
 
 
-def _size(mask: np.ndarray, users: np.ndarray | None) -> dict[str, int | None]:
+def _size(mask: np.ndarray, rows: pd.DataFrame, users: np.ndarray | None, task: str) -> dict[str, int | None]:
     return {
         "rows": int(mask.sum()),
+        **({"clicks": int(rows["label"].to_numpy()[mask].sum())} if task == "click" else {}),
         "users": None if users is None else int(pd.Series(users[mask]).nunique()),
     }
 

@@ -374,7 +374,7 @@ class _Sample:
             return
         inside = np.clip(scores, metrics.CLIP, 1 - metrics.CLIP)
         self.loss = sums(-np.where(labels == 1, np.log(inside), np.log1p(-inside)))
-        bins = np.searchsorted(np.linspace(0, 1, 11)[1:-1], scores, side="right")
+        bins = metrics.bins_of(scores, weights)
         self.gaps = np.stack([sums((labels - scores) * (bins == b)) for b in range(10)], axis=1)
         self.sizes["auc"] = min(np.count_nonzero(sums(labels == is_click)) for is_click in (0, 1))
         self.area = None

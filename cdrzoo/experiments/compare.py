@@ -82,7 +82,7 @@ def compare(
     }
     how: dict[str, Any] = {"seeds": seeds, "search": search, "jobs": jobs, "progress": progress}
     found = compared(config, entries, folder, about, **how, strict=strict, tell=tell)
-    files.write(folder / "table.md", f"{found.markdown()}\n{said}\n")
+    files.write(folder / "table.md", f"{found.markdown()}\n{said}\n{found.markdown_of_groups()}")
     return found
 
 
@@ -182,7 +182,7 @@ def check(config: RunConfig, entries: Sequence[Entry], seeds: int, search: int, 
 
 
 def measured(config: RunConfig, strict: bool, tell: Callable[[str], None]) -> dict[str, Any]:
-    """What the rows say without a model: the metrics of simple predictors, and test rows by group of users."""
+    """What the rows say without a model: the metrics of simple predictors, and test rows and clicks by group."""
     from cdrzoo.data import quality
     from cdrzoo.evaluation import floors
     from cdrzoo.training import fitting, groups
@@ -190,7 +190,11 @@ def measured(config: RunConfig, strict: bool, tell: Callable[[str], None]) -> di
     prepared = fitting.prepare(config)
     tell(quality.parts(prepared))
     quality.heed(prepared, strict)
-    return {"floors": floors.floors(prepared), "groups": groups.sizes(prepared)}
+    sizes = {name: size for name, size in groups.sizes(prepared).items() if name != "all"}
+    counted = {"groups": {name: size["rows"] for name, size in sizes.items()}}
+    if prepared.schema.target_domain.task == "click":
+        counted["clicks"] = {name: size["clicks"] for name, size in sizes.items()}
+    return {"floors": floors.floors(prepared), **counted}
 
 
 def _chosen(

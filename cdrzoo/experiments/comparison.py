@@ -124,6 +124,23 @@ class Comparison:
         """The table as Markdown, floors first."""
         return tables.markdown(self.rows())
 
+    @property
+    def groups(self) -> dict[str, list[dict[str, str]]]:
+        """`{metric: table}` by group, a row a model (see `tables.group_tables`)."""
+        sizes = {"rows": self.about.get("groups", {}), "clicks": self.about.get("clicks", {})}
+        return tables.group_tables(self.results, sizes["rows"], self.against, sizes["clicks"])
+
+    def about_groups(self) -> str:
+        """What the groups and the marks in their tables are."""
+        return tables.about_groups(self.about.get("groups", {}), self.against)
+
+    def markdown_of_groups(self) -> str:
+        """The tables by group as Markdown; empty where there are none."""
+        return "".join(
+            f"\n{title}. {self.about_groups()}\n\n{tables.markdown(rows)}"
+            for title, rows in self.groups.items()
+        )
+
     def write(self) -> None:
         """Writes `comparison.json`, which a page is made of."""
         about = {**self.about, **({"runs": results.runs(self.results)} if self.results else {})}

@@ -192,9 +192,7 @@ def _introduction(experiment: Experiment, command: Sequence[str], changed: Mappi
 def _section(found: Comparison, part: Part) -> str:
     """Of a part the table, the tables by group, and what the numbers were measured on and with."""
     rows = found.rows()
-    text = tables.markdown(beside(rows, part.published))
-    for title, by_group in tables.group_tables(found.results, found.about["groups"]).items():
-        text += f"\n{title}. {tables.about_groups(found.about['groups'])}\n\n" + tables.markdown(by_group)
+    text = tables.markdown(beside(rows, part.published)) + found.markdown_of_groups()
     return text + "\n" + provenance(found, part)
 
 

@@ -102,7 +102,10 @@ def table(
 
 
 def group_tables(
-    results: Sequence[Mapping[str, Any]], sizes: Mapping[str, int]
+    results: Sequence[Mapping[str, Any]],
+    sizes: Mapping[str, int],
+    against: str | None = None,
+    clicks: Mapping[str, int] | None = None,
 ) -> dict[str, list[dict[str, str]]]:
     """Metrics by group, as MKT's Table 3 has those of users: `{title: rows}`, a row a label, a column a group.
 
@@ -110,32 +113,76 @@ def group_tables(
         results: lines of `results.jsonl`. Groups without a value in any run are left out, those whose value is that of
             all rows (under cold start every user is cold), and metrics without groups.
         sizes: test rows of the groups, for the first row: a group of three rows has an AUC, too.
+        against: label that the others are tested against in every group, by a paired t-test over seeds. What differs
+            beyond chance after Holm's correction for all tests of the table is marked by `MARK`.
+        clicks: clicks of the groups, for the second row.
     """
-    tables = {TITLES[metric]: _by_group(results, metric, sizes) for metric in ("auc", "gauc", "mae", "rmse")}
+    counts = {"test rows": sizes, "clicks": clicks or {}}
+    tables = {
+        TITLES[metric]: _by_group(results, metric, counts, against)
+        for metric in ("auc", "gauc", "mae", "rmse")
+    }
     return {title: rows for title, rows in tables.items() if len(rows[0]) > 1}
 
 
-def about_groups(sizes: Mapping[str, int]) -> str:
+MARK = " *"
+"""Behind a number of a group that differs from the other model's beyond chance."""
+
+
+def about_groups(sizes: Mapping[str, int], against: str | None = None) -> str:
     """What the groups are, of which these are the sizes; without sizes they are of users."""
     there = {"users": "cold" in sizes or not sizes, "slices": any("=" in name for name in sizes)}
-    return " ".join(GROUPS[kind] for kind in GROUPS if there[kind])
+    said = [GROUPS[kind] for kind in GROUPS if there[kind]]
+    if against is not None:
+        said.append(
+            f"*: differs from {against} (paired t-test over seeds, p < 0.05 after Holm's correction for all tests of "
+            "the table)."
+        )
+    return " ".join(said)
 
 
 def _by_group(
-    results: Sequence[Mapping[str, Any]], metric: str, sizes: Mapping[str, int]
+    results: Sequence[Mapping[str, Any]],
+    metric: str,
+    counts: Mapping[str, Mapping[str, int]],
+    against: str | None,
 ) -> list[dict[str, str]]:
-    rows = []
-    for label, runs in by_label(results).items():
-        values: dict[str, list[float]] = {}
-        for run in runs.values():
+    labels = by_label(results)
+    values: dict[str, dict[str, dict[int, float]]] = {}  # by label, group and seed
+    for label, runs in labels.items():
+        found = values.setdefault(label, {})
+        for seed, run in runs.items():
             for name, value in run["test"].items():
                 if name.startswith(f"{metric}@") and np.isfinite(value) and value != run["test"][metric]:
-                    values.setdefault(name.partition("@")[2], []).append(value)
-        rows.append({"model": label, **{group: _cell(*_spread(found)) for group, found in values.items()}})
+                    found.setdefault(name.partition("@")[2], {})[seed] = value
+    differing = _differing(values, against)
+    rows = [
+        {
+            "model": label,
+            **{
+                group: _cell(*_spread(list(of_seeds.values()))) + MARK * ((label, group) in differing)
+                for group, of_seeds in found.items()
+            },
+        }
+        for label, found in values.items()
+    ]
     groups = dict.fromkeys(name for row in rows for name in row)
-    if sizes:
-        rows.insert(0, {"model": "test rows", **{group: f"{size:,}" for group, size in sizes.items()}})
+    for title, sizes in reversed([(title, sizes) for title, sizes in counts.items() if sizes]):
+        rows.insert(0, {"model": title, **{group: f"{size:,}" for group, size in sizes.items()}})
     return [{name: row.get(name, "") for name in groups} for row in rows]
+
+
+def _differing(
+    values: Mapping[str, Mapping[str, Mapping[int, float]]], against: str | None
+) -> set[tuple[str, str]]:
+    """Labels and groups whose difference from one label is beyond chance after Holm's correction for all of them."""
+    tested = {}
+    for label, found in values.items() if against in values else ():
+        for group, one in found.items() if label != against else ():
+            other = values[str(against)].get(group, {})
+            seeds = sorted(one.keys() & other.keys())
+            tested[label, group] = paired([one[seed] for seed in seeds], [other[seed] for seed in seeds]).p
+    return {which for which, p in zip(tested, holm(list(tested.values()))) if p < 0.05}
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float]:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from cdrzoo.evaluation.statistics import Paired
-from cdrzoo.experiments import tables
 from cdrzoo.experiments.comparison import Comparison
 from cdrzoo.report import cells, figures
 from cdrzoo.report.rendering import render
@@ -56,8 +55,8 @@ def content(found: Comparison) -> dict[str, Any]:
         "forest": _forest(found, metric, title),
         "table": rows,
         "ranked": "p, Wilcoxon" in rows[-1],
-        "groups": tables.group_tables(found.results, found.about.get("groups", {})),
-        "about_groups": tables.about_groups(found.about.get("groups", {})),
+        "groups": found.groups,
+        "about_groups": found.about_groups(),
         "settings": settings(found),
         "schema": RunConfig.from_dict(found.about["config"]).schema if found.about else None,
         "result": found.results[0]["result"],

@@ -53,15 +53,26 @@ def trained(folder: pathlib.Path) -> tuple[Any, Any]:
 
 
 def metric_rows(result: Mapping[str, Any]) -> list[cells.Row]:
-    """A line a part and group, a column a metric."""
+    """A line a part and group, a column a metric; of test rows how many, and half of the metric's 95 % interval."""
+    sizes, intervals = result.get("groups", {}), result.get("intervals", {})
     rows: list[cells.Row] = []
     for part in ("validation", "test"):
         found: dict[str, dict[str, str]] = {}
         for name, value in result[part].items():
             metric, _, group = name.partition("@")
             cell = f"{value:.4f}" if np.isfinite(value) else ""
-            found.setdefault(group or "all", {})[TITLES[metric]] = cell
-        rows += [{"rows": f"{part}, {group}", **cells} for group, cells in found.items()]
+            reach = intervals[name]["high"] - value if part == "test" and name in intervals else np.nan
+            found.setdefault(group or "all", {})[TITLES[metric]] = cell + (
+                f" ± {reach:.4f}" if np.isfinite(reach) else ""
+            )
+        for group, of_group in found.items():
+            counts = {"number": "", "clicks": ""} if "clicks" in sizes.get("all", {}) else {"number": ""}
+            if part == "test":
+                counts |= {
+                    {"rows": "number"}.get(what, what): f"{count:,}"
+                    for what, count in sizes.get(group, {}).items()
+                }
+            rows.append({"rows": f"{part}, {group}", **(counts if sizes else {}), **of_group})
     return rows
 
 

@@ -73,6 +73,7 @@ def group_rows(result: Mapping[str, Any]) -> list[cells.Row]:
             "group": _name(group),
             "users": cells.count(group["users"]),
             "rows": cells.count(group["rows"]),
+            **({"clicks": cells.count(group["clicks"])} if "clicks" in group else {}),
             TITLES[metric]: cells.lift(metric, group["lift"][metric]),
             "95 % interval": cells.interval(group["lift"][metric]),
             "p, Holm": p_text(group["p_holm"]),

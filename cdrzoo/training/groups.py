@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,19 +73,36 @@ def _numbers_or_text(values: np.ndarray) -> pd.Series:
 
 
 def of_users(prepared: data.Prepared, part: str = "test") -> dict[str, np.ndarray]:
-    """Which of the target's rows of a part are of which group of users: booleans [n] by name; none without users.
-
-    `cold` and `warm` are users without and with training rows in the target; the others are MKT's (`user_groups`).
-    """
+    """Which of the target's rows of a part are of which group of users: booleans [n] by name; none without users."""
     if prepared.parts[prepared.schema.target][part].user is None:
         return {}
-    seen = prepared.groups(part)["target_rows"].to_numpy()
-    return {"cold": seen == 0, "warm": seen > 0, **user_groups(seen)}
+    return by_rows(prepared.groups(part)["target_rows"].to_numpy())
 
 
-def sizes(prepared: data.Prepared) -> dict[str, int]:
-    """Test rows of each of the groups `of_rows`."""
-    return {name: int(np.sum(mask)) for name, mask in of_rows(prepared).items()}
+def by_rows(rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The one scheme of groups of users (and of items): by how much of them the target knows.
+
+    Args:
+        rows: [n], training rows of the target that the user of each row has (`Prepared.groups`).
+
+    Returns:
+        Booleans [n] by name: `cold` and `warm`, without and with such rows, and those of MKT (`user_groups`).
+    """
+    return {"cold": rows == 0, "warm": rows > 0, **user_groups(rows)}
+
+
+def sizes(
+    prepared: data.Prepared, part: str = "test", masks: Mapping[str, np.ndarray] | None = None
+) -> dict[str, dict[str, int]]:
+    """`{group: {"rows": ...}}` of a part, for clicks with `"clicks"`; `all` first, then `of_rows` (or `masks`)."""
+    labels = prepared.parts[prepared.schema.target][part].y[:, 0]
+    masks = of_rows(prepared, part) if masks is None else masks
+    found = {"all": np.ones(len(labels), bool), **masks}
+    clicks = prepared.schema.target_domain.task == "click"
+    return {
+        name: {"rows": int(mask.sum()), **({"clicks": int(labels[mask].sum())} if clicks else {})}
+        for name, mask in found.items()
+    }
 
 
 def user_groups(rows: np.ndarray, bounds: Sequence[int] = (10, 30)) -> dict[str, np.ndarray]:

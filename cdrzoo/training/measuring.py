@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 import cdrzoo
-from cdrzoo import data, metrics
+from cdrzoo import data, intervals, metrics
 from cdrzoo.training import callbacks, groups
 from cdrzoo.training.config import RunConfig
 
@@ -39,22 +39,35 @@ EVALUATION_ROWS = 4096
 """Rows of a validation or test batch."""
 
 
+ECE_BINS = "equal mass"
+"""How the ECE of what is reported was cut; results without it are of bins of equal width."""
+
+
 def evaluate(model: Any, prepared: data.Prepared, part: str = "test") -> dict[str, float]:
     """Exact metrics of the target's rows of a part, in total and for `groups.of_rows`."""
+    return measured(model, prepared, part)[0]
+
+
+def measured(
+    model: Any, prepared: data.Prepared, part: str = "test"
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Of the target's rows of a part the exact metrics, in total and for `groups.of_rows`, and their `intervals`."""
     target = model.schema.target
     batches = prepared.test(EVALUATION_ROWS) if part == "test" else prepared.valid(EVALUATION_ROWS)
     labels, scores, weights = callbacks.target_scores(model, batches)
     users = prepared.parts[target][part].user
     task = model.schema.target_domain.task
-    return metrics.evaluate(labels, scores, task, users, groups.of_rows(prepared, part), weights)
+    how = (labels, scores, task, users, groups.of_rows(prepared, part), weights)
+    return metrics.evaluate(*how), intervals.evaluate(*how)
 
 
 def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[str, Any]:
     """What a run reports: metrics of its chosen epoch, and what they were measured on and with.
 
     Of a model of two stages `first` is the same of its first stage, `seconds` and `parameters` are those of both, and
-    the rest is the second's.
+    the rest is the second's. `groups` are rows and clicks of the test's groups, `intervals` those of its metrics.
     """
+    test, reach = measured(fitted.model, prepared, "test")
     first = {"first": fitted.first} if fitted.first else {}
     return {
         "model": config.model,
@@ -64,7 +77,10 @@ def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[
         "training": dataclasses.replace(config.training, callbacks=None).to_dict(),  # they only look on
         "seed": config.seed,
         "validation": evaluate(fitted.model, prepared, "valid"),
-        "test": evaluate(fitted.model, prepared, "test"),
+        "test": test,
+        "intervals": reach,
+        "groups": groups.sizes(prepared),
+        **({"ece_bins": ECE_BINS} if "ece" in test else {}),
         "best_epoch": fitted.best_epoch + 1,
         "epochs": len(fitted.history["loss"]),
         "seconds": round(fitted.seconds + (fitted.first["seconds"] if fitted.first else 0), 2),

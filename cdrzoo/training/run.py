@@ -115,7 +115,11 @@ class Run:
         Raises:
             InputError: the data has changed since the training.
         """
-        return measuring.evaluate(self.model, self.rows, part)
+        return self.measured(part)[0]
+
+    def measured(self, part: str = "test") -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        """What `evaluate` gives, and of each metric its standard error and 95 % interval (see `cdrzoo.intervals`)."""
+        return measuring.measured(self.model, self.rows, part)
 
     @property
     def reading(self) -> Reading:

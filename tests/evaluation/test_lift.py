@@ -34,7 +34,7 @@ def test_planted_transfer_is_found(lift, expected):
     assert result["verdict"] == expected and result["metric"] == "auc"
     assert result["rows"] == 800 and result["users"] == 100
     worse = len(result["groups"]) if lift < 0 else 0
-    assert result["lower"] == worse and len(result["groups"]) == 4
+    assert result["lower"] == worse and len(result["groups"]) == 5
 
 
 def test_planted_transfer_of_ratings():

@@ -13,6 +13,7 @@ import pytest
 from cdrzoo import files
 from cdrzoo.data import synthetic
 from cdrzoo.errors import Diverged, InputError
+from cdrzoo.evaluation.statistics import paired
 from cdrzoo.experiments import compare as module
 from cdrzoo.experiments import results, running, search, tables
 from cdrzoo.experiments.comparison import Comparison
@@ -385,6 +386,26 @@ def test_metrics_of_groups_by_hand():
         ]
     }
     assert [row["model"] for row in tables.group_tables(found, {})["AUC"]] == ["dnn", "dacdr"]
+
+
+def test_what_differs_in_a_group_is_marked_after_correction_for_all_groups_and_models():
+    def line(label, seed, **test):
+        return {"label": label, "changes": {"seed": seed}, "result": {"test": {"auc": 0.5, **test}}}
+
+    noise = [0.001, -0.001, 0.0005, -0.0005]
+    found = [line("dnn", s, **{"auc@a": 0.6 + e, "auc@b": 0.6 - e}) for s, e in enumerate(noise)]
+    # Of dcn in b: p is 0.02, and four tests are made.
+    for s, e in enumerate(noise):
+        found.append(line("dcn", s, **{"auc@a": 0.6 + 2 * e, "auc@b": 0.6 + 0.004 + e}))
+        found.append(line("lr", s, **{"auc@a": 0.5 + 2 * e, "auc@b": 0.6 - 2 * e}))
+    assert 0.0125 < paired([0.6 + 0.004 + e for e in noise], [0.6 - e for e in noise]).p < 0.05
+    sizes = {"a": 1200, "b": 30}
+    rows = tables.group_tables(found, sizes, "dnn", {"a": 20, "b": 7})["AUC"]
+    assert [row["model"] for row in rows] == ["test rows", "clicks", "dnn", "dcn", "lr"]
+    assert rows[1] == {"model": "clicks", "a": "20", "b": "7"}
+    marked = {(row["model"], g) for row in rows for g in "ab" if row[g].endswith(tables.MARK)}
+    assert marked == {("lr", "a")}
+    assert "differs from dnn" in tables.about_groups(sizes, "dnn") and "*" not in tables.about_groups(sizes)
 
 
 def test_who_is_best_on_the_target_alone_is_said_by_validation_rows():

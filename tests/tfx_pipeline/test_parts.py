@@ -119,7 +119,7 @@ def test_what_is_doubtful_about_the_rows_is_said_each_time_and_strict_refuses_it
         "pipeline": {"name": "films"},
     }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(given))
-    assert PipelineConfig.load(tmp_path / "run.yaml").slices == ("device",)
+    assert PipelineConfig.load(tmp_path / "run.yaml").slices == ("device", "row.slice.minutes")
     monkeypatch.setattr(rows, "write", lambda path, pieces: path.touch())
     monkeypatch.setattr(rows, "serialized", lambda *arguments: [])
     command = ["examples", str(tmp_path / "run.yaml")]

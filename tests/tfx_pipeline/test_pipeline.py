@@ -20,7 +20,7 @@ import keras
 import tensorflow as tf
 import yaml
 
-from cdrzoo import data, metrics
+from cdrzoo import data, intervals, metrics
 from cdrzoo.data import synthetic
 from cdrzoo.errors import DataError
 from cdrzoo.export import verify
@@ -184,6 +184,9 @@ def test_the_metrics_are_cdrzoo_s(runs, test_rows):
     assert overall["log_loss"] == pytest.approx(metrics.log_loss(labels, scores), abs=1e-9 + rounding)
     rounding = np.abs(alone - scores).mean()
     assert overall["ece"] == pytest.approx(metrics.ece(labels, scores), abs=1e-9 + rounding)
+    exact = intervals.evaluate(labels, scores, "click", columns[rows.USER])
+    assert overall["clicks"] == labels.sum() and overall["auc_error"] == pytest.approx(exact["auc"]["error"])
+    assert overall["gauc_error"] == pytest.approx(exact["gauc"]["error"], rel=1e-5)
     assert overall["tfma_auc"] == pytest.approx(overall["auc"], abs=2e-3)
     assert overall["calibration"] == pytest.approx(scores.mean() / labels.mean(), rel=1e-5)
     cold = columns[rows.USERS] == b"cold"

@@ -28,13 +28,15 @@ def test_a_log_without_users_is_trained_measured_and_pushed(tmp_path):
     }
     (tmp_path / "pipeline.yaml").write_text(yaml.safe_dump(given))
     config = PipelineConfig.load(tmp_path / "pipeline.yaml")
-    assert config.slices == (
-        "site_category",
-    )  # `hour` is no feature: the rows that the pipeline keeps lack it
+    assert config.slices == ("site_category", "row.slice.hour")  # no feature: the examples hold it for slices
     found = runners.run(config)
     assert {"overall", "site_category=news", "site_category=shop"} <= set(found.metrics)
     parts = [found.metrics[f"site_category={word}"] for word in ("news", "shop")]
     assert sum(part["example_count"] for part in parts) == found.metrics["overall"]["example_count"] == 120
+    hours = [part for name, part in found.metrics.items() if name.startswith("hour=")]
+    assert len(hours) > 1 and sum(part["example_count"] for part in hours) == 120
+    assert sum(part["clicks"] for part in hours) == found.metrics["overall"]["clicks"] > 0
+    assert 0 < found.metrics["overall"]["auc_error"] < 0.2
     for metrics in found.metrics.values():
         assert metrics["auc"] > 0 and not any("gauc" in name for name in metrics)
     assert found.blessed and str(verify(found.pushed))

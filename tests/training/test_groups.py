@@ -10,7 +10,7 @@ from cdrzoo import metrics
 from cdrzoo.data import prepare
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Domain, Feature, Schema, Table
-from cdrzoo.training.groups import by_values, of_rows, user_groups
+from cdrzoo.training.groups import by_rows, by_values, of_rows, user_groups
 
 
 def test_groups_of_users_are_those_of_mkt():
@@ -21,6 +21,7 @@ def test_groups_of_users_are_those_of_mkt():
         "10-29": [10, 29],
         "30+": [30, 500],
     }
+    assert list(by_rows(rows)) == ["cold", "warm", *groups] and rows[by_rows(rows)["cold"]].tolist() == [0]
     found = metrics.evaluate(np.ones(3), np.zeros(3), "rating", groups=user_groups(np.array([1, 12, 12])))
     assert found["mae@0-9"] == 1.0 and np.isnan(found["mae@30+"])
 

@@ -126,7 +126,7 @@ def ordered(schema: Schema, logs: Mapping[str, Log], by: str, arguments: Mapping
     """
     target = logs[schema.target]
     if by == "days":
-        last = np.argmax(target.time)[None]
+        last = np.array([np.argmax(target.time)])
         return Ordered(target.time[last], target.row[last])
     if by == "time" and "cuts" not in arguments:
         return Ordered.of(target.time, target.row)
