@@ -61,6 +61,11 @@ class TransformedRows(data.Prepared):
                 if found and NUMBERS in spec and numbers is None:
                     numbers = rows.numbers(found, spec[NUMBERS])
         self.encoder = encoder(schema, transform, numbers)
+        target = schema.target_domain
+        if (valid := self.parts[target.name].get("valid")) is not None:
+            for feature in target.features:
+                if feature.serving_value is not None:  # as it will be served; Transform knows no parts
+                    valid.x[feature.name][...] = self.encoder.served(target.name, feature, len(valid))
         trained = {name: parts["train"] for name, parts in self.parts.items()}
         means = {
             name: float(np.average(p.y[:, 0].astype(np.float64), weights=p.weight))

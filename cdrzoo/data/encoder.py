@@ -146,13 +146,16 @@ class Encoder:
 
     # Encoding ---------------------------------------------------------------------------------------------------
 
-    def encode(self, domain: str, frame: Any, features: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+    def encode(
+        self, domain: str, frame: Any, features: Iterable[str] | None = None, serving: bool = False
+    ) -> dict[str, np.ndarray]:
         """Rows as arrays for a batch.
 
         Args:
             domain: the domain the rows belong to.
             frame: a DataFrame, or a mapping from raw column to values.
             features: names of the features wanted; default all of the domain.
+            serving: whether what has a `serving_value` has it in every row, as in an export; `frame` need not hold it.
 
         Returns:
             `id`: int32 [n]; `ids`: int32 [n, length], the last `length` present ids, oldest first, then 0;
@@ -163,7 +166,8 @@ class Encoder:
         wanted = [
             f for f in self.schema.domain(domain).features if features is None or f.name in set(features)
         ]
-        columns = columns_of(frame, wanted, f"Domain {domain!r}")
+        fixed = {f.name for f in wanted if serving and f.serving_value is not None}
+        columns = columns_of(frame, [f for f in wanted if f.name not in fixed], f"Domain {domain!r}")
         encoded: dict[str, np.ndarray] = {}
         for feature in wanted:
             if feature.name in encoded:
@@ -173,6 +177,8 @@ class Encoder:
             )
             if feature.kind == "ids":
                 encoded |= self._sequences(group, [columns[f.column] for f in group])
+            elif feature.name in fixed:
+                encoded[feature.name] = self.served(domain, feature, len(next(iter(columns.values()))))
             else:
                 encoded[feature.name] = self._encode(domain, feature, columns[feature.column])
         return {f.name: encoded[f.name] for f in wanted}
@@ -196,6 +202,11 @@ class Encoder:
             scaled = (_number(values, feature) - mean) / deviation
             return np.where(np.isnan(scaled), 0.0, scaled).astype(np.float32)
         return self._rows(values, feature)
+
+    def served(self, domain: str, feature: Feature, rows: int) -> np.ndarray:
+        """The encoded `serving_value` of a feature, in so many rows."""
+        dtype = object if feature.dtype == "string" else feature.dtype
+        return self._encode(domain, feature, np.array([feature.serving_value], dtype)).repeat(rows)
 
     def _rows(self, values: np.ndarray, feature: Feature) -> np.ndarray:
         missing = values == MISSING[feature.dtype]

@@ -51,7 +51,7 @@ class EncoderGraph(tf.Module):
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:
-        """The raw tensors it takes, by feature."""
+        """The raw tensors it takes, by feature; what has a `serving_value` may be left out, and then has that."""
         return {
             f.name: tf.TensorSpec(
                 [None, None] if f.kind == "ids" else [None], tf.as_dtype(f.dtype), name=f.name
@@ -60,7 +60,11 @@ class EncoderGraph(tf.Module):
         }
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        encoded = {}
+        encoded, rows = {}, tf.shape(next(raw[f.name] for f in self._features if f.name in raw))[:1]
+        raw = {
+            f.name: raw[f.name] if f.name in raw else tf.fill(rows, tf.constant(f.serving_value, f.dtype))
+            for f in self._features
+        }
         for feature in self._features:
             if feature.kind == "number":
                 encoded[feature.name] = self._number(feature, raw[feature.name])

@@ -109,6 +109,15 @@ def facts(model: Any, features: Iterable[Feature], variables: Sequence[keras.Var
             }
             for f in features
         },
+        **(
+            {"constants": constants}
+            if (
+                constants := {
+                    f.name: f.serving_value for f in model.serving_features if f.serving_value is not None
+                }
+            )
+            else {}
+        ),
         "outputs": {domain.task: {"dtype": "float32", "shape": "[batch]"}},
         "size": {
             "exported_variables": len(variables),

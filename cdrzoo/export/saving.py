@@ -102,7 +102,7 @@ def save(
     folder = pathlib.Path(folder)
     _check(model, encoder, folder, version)
     model.prepare_export()
-    features = model.serving_features
+    features = model.serving_inputs
     reading = reading or Reading()
     archive, serving = _archive(model, encoder, features, reading)
     examples = examples.head(REPLAY_ROWS) if examples is not None and len(examples) else None
@@ -147,7 +147,7 @@ def _archive(
     """The signatures, traced, and the graph of `serving_default`."""
     domain = model.schema.target_domain
     candidates = [feature for feature in features if feature.role == "item"]
-    lookups = encoder.graph(domain.name, [feature.name for feature in features])
+    lookups = encoder.graph(domain.name, [feature.name for feature in model.serving_features])
 
     def scores(rows):
         return tf.reshape(tf.cast(model.serve(rows), tf.float32), [-1])
@@ -264,15 +264,16 @@ def _replay(
 ) -> str:
     """Raw rows, as values and as text, and the scores that the Keras model gives them, a JSON object a line."""
     target = model.schema.target
-    scores = model({target: encoder.encode(target, examples)}, training=False)[target]
+    names = [feature.name for feature in model.serving_features]
+    scores = model({target: encoder.encode(target, examples, names, serving=True)}, training=False)[target]
     scores = np.asarray(model.served(scores)).reshape(-1)
     lines = []
     for i, score in enumerate(scores.astype(np.float32)):
-        raw = {f.name: _json_value(rows[f.name][i], f) for f in model.serving_features}
+        raw = {f.name: _json_value(rows[f.name][i], f) for f in model.serving_inputs}
         text = _text(
             examples.iloc[i],
             {name: values[i] for name, values in rows.items()},
-            model.serving_features,
+            model.serving_inputs,
             reading,
         )
         line = {"features": raw, "text": text, "score": float(score)}

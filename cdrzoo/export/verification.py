@@ -73,7 +73,7 @@ def verify(
     reference = None
     if model is not None:
         model.prepare_export()  # a model that was loaded anew is to be in the state its export was made in
-        scores = _keras_scores(model, encoder, features)
+        scores = _keras_scores(model, encoder)
         expected, reference = scores(frame), lambda raw: scores(_frame(raw, features))
     report = Report(str(path), rows=len(frame))
     meta_graph = _meta_graph(path)
@@ -124,14 +124,12 @@ def _check_given(path: Any, model: Any, encoder: Any, examples: pd.DataFrame | N
     return pathlib.Path(path)
 
 
-def _keras_scores(
-    model: Any, encoder: Any, features: Sequence[Feature]
-) -> Callable[[pd.DataFrame], np.ndarray]:
+def _keras_scores(model: Any, encoder: Any) -> Callable[[pd.DataFrame], np.ndarray]:
     """What gives the scores of the Keras model, float32 [rows], for raw rows of the target."""
-    target, names = model.schema.target, [feature.name for feature in features]
+    target, names = model.schema.target, [feature.name for feature in model.serving_features]
 
     def scores(rows: pd.DataFrame) -> np.ndarray:
-        found = model({target: encoder.encode(target, rows, names)}, training=False)[target]
+        found = model({target: encoder.encode(target, rows, names, serving=True)}, training=False)[target]
         return np.asarray(model.served(found), np.float32).reshape(-1)
 
     return scores
@@ -247,7 +245,7 @@ def _check_variables(
     features: Sequence[Feature],
 ) -> None:
     """The stored values are those of the variables that scoring a target row reads: the same ones, as often."""
-    lookups = encoder.graph(model.schema.target, [feature.name for feature in features])
+    lookups = encoder.graph(model.schema.target, [feature.name for feature in model.serving_features])
     with inlined():
         function = tf.function(lambda raw: model.serve(lookups(raw)), autograph=False)
         read = read_variables(function.get_concrete_function(signature(features)), model)

@@ -389,6 +389,11 @@ class CrossDomainModel(keras.Model):
         """The features of the target that the served graph reads, in order."""
         return self.schema.target_domain.features
 
+    @property
+    def serving_inputs(self) -> tuple[Feature, ...]:
+        """Those that a request holds: the others have a `serving_value`."""
+        return tuple(f for f in self.serving_features if f.serving_value is None)
+
     def prepare_export(self) -> None:
         """Called once before an export traces `serve`. Default: nothing to do."""
 

@@ -14,6 +14,7 @@ from cdrzoo.errors import (
     check_choice,
     check_number,
     check_whole,
+    is_number,
     is_whole,
     shown,
 )
@@ -124,6 +125,9 @@ class Feature:
         column: name of the raw column; default `name`.
         where: for a history: `{column: value}`, the events of `of` that it lists, for example `{type: buy}`; default:
             all. Histories of one domain with the same `where` run in step.
+        serving_value: what the served model reads in place of the feature, which requests then do not hold, such as 0
+            for the position at which a row was shown; default: what the request says. Training rows keep their own
+            values; validation and test rows are scored as they would be served. Not of `ids`.
     """
 
     name: str
@@ -136,6 +140,7 @@ class Feature:
     field: str | None = None
     column: str | None = None
     where: Any = None
+    serving_value: Any = None
 
     def __post_init__(self):
         _name("The name of a feature", self.name)
@@ -188,6 +193,19 @@ class Feature:
         elif (self.of, self.field, self.where) != (None, None, None):
             raise SchemaError(
                 f"Only a history has `of`, `field` and `where`; {here} has role {self.role!r}. Remove them."
+            )
+
+        self._check_serving_value(here)
+
+    def _check_serving_value(self, here: str) -> None:
+        fits = {"string": lambda v: isinstance(v, str), "int64": is_whole, "float32": is_number}[
+            str(self.dtype)
+        ]
+        if self.serving_value is not None and (self.kind == "ids" or not fits(self.serving_value)):
+            wanted = {"string": "text", "int64": "a whole number of at least 0", "float32": "a number"}
+            raise SchemaError(
+                f"`serving_value` of {here} must be {wanted[str(self.dtype)]}, and {here} of one value a row. Received: "
+                f"{shown(self.serving_value)}, of kind {self.kind!r}."
             )
 
     @property

@@ -146,6 +146,11 @@ class Schema:
     def _check_served(self) -> None:
         """The names of the target's features are those of a graph's inputs, and TensorFlow does not take every name."""
         lower: dict[str, str] = {}
+        if all(feature.serving_value is not None for feature in self.target_domain.features):
+            raise SchemaError(
+                f"Every feature of the target {self.target!r} has a `serving_value`: a request would hold nothing. "
+                "Leave it out of those that requests know."
+            )
         for feature in self.target_domain.features:
             name = feature.name
             same = lower.setdefault(name.lower(), name)

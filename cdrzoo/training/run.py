@@ -152,12 +152,12 @@ class Run:
         names = [feature.name for feature in model.serving_features]
 
         def score(frame: pd.DataFrame) -> np.ndarray:
-            x = {target.name: self.encoder.encode(target.name, frame, names)}
+            x = {target.name: self.encoder.encode(target.name, frame, names, serving=True)}
             scores = model.served(model(x, training=False)[target.name])
             return keras.ops.convert_to_numpy(scores).astype(np.float32).reshape(-1)
 
         return scored(
-            rows, model.serving_features, target.task, score, changed(self.reading, separator, delimiter)
+            rows, model.serving_inputs, target.task, score, changed(self.reading, separator, delimiter)
         )
 
     def export(self, to: str | pathlib.Path, version: int | None = None) -> pathlib.Path:
@@ -179,7 +179,7 @@ class Run:
             },
             "trained_with": self.metrics["versions"],
         }
-        file, columns = self.folder / "examples.parquet", [f.column for f in self.model.serving_features]
+        file, columns = self.folder / "examples.parquet", [f.column for f in self.model.serving_inputs]
         with files.reading(file, MEND):
             examples = pd.read_parquet(file)
             if absent := [column for column in columns if column not in examples]:

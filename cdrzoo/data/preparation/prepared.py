@@ -147,7 +147,7 @@ class Prepared:
         self._views: dict[tuple[str, ...], Prepared] = {}
         self.logs = {domain.name: logs[domain.name] for domain in self.schema.domains}
         self.parts = {
-            domain: {part: self._encode(domain, rows) for part, rows in split.parts[domain].items()}
+            domain: {part: self._encode(domain, part, rows) for part, rows in split.parts[domain].items()}
             for domain in self.logs
         }
 
@@ -206,10 +206,10 @@ class Prepared:
             self._views[domains] = Prepared(encoder, self.split, self.logs, self.slices)
         return self._views[domains]
 
-    def _encode(self, domain: str, rows: np.ndarray) -> Part:
+    def _encode(self, domain: str, part: str, rows: np.ndarray) -> Part:
         log = self.logs[domain]
         return Part(
-            x=self.encoder.encode(domain, log.take(rows)),
+            x=self.encoder.encode(domain, log.take(rows), serving=part != "train"),
             y=log.y[rows].reshape(-1, 1),
             weight=None if log.weight is None else log.weight[rows].astype(np.float32),
             user=None if log.user is None else log.user[rows],

@@ -326,7 +326,7 @@ def encode(state: State, number: int, scratch: pathlib.Path) -> tuple[Encoded, i
             keys = keys_of(name, part, log.row[rows])
             order = np.argsort(keys)
             rows, keys = rows[order], keys[order]
-            table = _encoded(state, log, rows).append_column("key", pa.array(keys))
+            table = _encoded(state, log, rows, part).append_column("key", pa.array(keys))
             for column, values in groups.items():
                 table = table.append_column(column, array(values[rows]))
             ends = np.append(np.searchsorted(keys, state.known.bounds[name, part]), len(keys))
@@ -342,9 +342,9 @@ def encode(state: State, number: int, scratch: pathlib.Path) -> tuple[Encoded, i
     return found, sum(map(len, logs.values()))
 
 
-def _encoded(state: State, log: Log, rows: np.ndarray) -> pa.Table:
+def _encoded(state: State, log: Log, rows: np.ndarray, part: str) -> pa.Table:
     """The columns of a shard at these rows."""
-    x = state.encoder.encode(log.domain.name, log.take(rows))
+    x = state.encoder.encode(log.domain.name, log.take(rows), serving=part != "train")
     widths = dict(layout(log.domain)[0])
     ids = [x[name].reshape(len(rows), width) for name, width in widths.items()]
     numbers = [x[f.name][:, None] for f in log.domain.features if f.kind == "number"]
