@@ -169,7 +169,7 @@ class _Combiner(beam.CombineFn):
             for column, value in zip(accumulator, triple):
                 column.append(float(np.asarray(value).ravel()[0]))
         if _by_user(self.key.name):
-            user = element.features[USER]
+            user = (element.features or {}).get(USER)  # of a log without users there is no such column
             accumulator[3].append(b"" if user is None or not np.size(user) else np.ravel(user)[0])
         return accumulator
 

@@ -204,8 +204,8 @@ class Feature:
         if self.serving_value is not None and (self.kind == "ids" or not fits(self.serving_value)):
             wanted = {"string": "text", "int64": "a whole number of at least 0", "float32": "a number"}
             raise SchemaError(
-                f"`serving_value` of {here} must be {wanted[str(self.dtype)]}, and {here} of one value a row. Received: "
-                f"{shown(self.serving_value)}, of kind {self.kind!r}."
+                f"`serving_value` of {here} must be {wanted[str(self.dtype)]}, and {here} of one value a row. "
+                f"Received: {shown(self.serving_value)}, of kind {self.kind!r}."
             )
 
     @property

@@ -75,7 +75,9 @@ def test_training_reads_it_and_what_is_measured_is_what_is_served(prepared):
 
 def test_rows_prepared_by_partition_are_the_same(prepared, tmp_path):
     log().to_parquet(tmp_path / "films.parquet")
-    prepare_to(tmp_path / "rows", Settings(schema(), {"films": str(tmp_path / "films.parquet")}), partitions=3)
+    prepare_to(
+        tmp_path / "rows", Settings(schema(), {"films": str(tmp_path / "films.parquet")}), partitions=3
+    )
     stored = load_rows(tmp_path / "rows")
     for part, rows in prepared.parts["films"].items():
         for name, values in rows.x.items():
@@ -97,7 +99,9 @@ def test_no_request_holds_it_and_scores_are_those_of_its_value(prepared, model, 
     told = predict(path, raw[["user", "item"]])["click"]
     np.testing.assert_allclose(told, wanted, atol=1e-6)
     # The test can fail: with the positions of the log the scores are others.
-    assert np.abs(model({"films": prepared.encoder.encode("films", raw)})["films"][:, 0] - wanted).max() > 0.01
+    assert (
+        np.abs(model({"films": prepared.encoder.encode("films", raw)})["films"][:, 0] - wanted).max() > 0.01
+    )
 
 
 @pytest.mark.parametrize(
