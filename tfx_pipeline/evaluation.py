@@ -208,6 +208,6 @@ def report(path: str) -> dict[str, dict[str, float]]:
         )
         values = by_output[""][""]
         table[name] = {
-            metric: value["doubleValue"] for metric, value in values.items() if "doubleValue" in value
+            metric: float(value["doubleValue"]) for metric, value in values.items() if "doubleValue" in value
         }
     return table
