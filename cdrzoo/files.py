@@ -176,7 +176,7 @@ def lock(folder: pathlib.Path) -> Iterator[None]:
         yield
 
 
-PAGE = "</title>\n<style>\n:root { color-scheme: light; }"
+PAGE = "</title>\n<style>\n:root { color-scheme: light"
 """What stands in every page of `cdrzoo report`, and tells it from a file of somebody else's."""
 
 

@@ -33,6 +33,32 @@ def test_what_is_made_is_as_it_would_be_made_now(monkeypatch):
     assert not old(), "call `python -m docs.render`"
 
 
+def test_a_page_of_the_results_says_what_the_docs_say(monkeypatch):
+    """Numbers, marks, the best and the order: of `cdrzoo report` and of docs/results/clicks.md."""
+    monkeypatch.syspath_prepend(str(PROJECT))
+    from cdrzoo.report.collection import overview, title
+    from docs.render import results
+
+    found = {name: results.load(name) for name in results.PAIRS.values()}
+    said = [
+        line.strip("| ").split(" | ") for line in results.whole(results.PAIRS, results.order()).splitlines()
+    ]
+    told = {row[0]: row[1:] for row in said if not row[0].startswith(("model", "---", "*"))}
+    rows = {row["model"]: row for row in overview(found)["table"].rows}
+    assert list(told) == [label for label in rows if label in told] and len(told) == 31
+    for label, cells in told.items():
+        for name, cell in zip(found, cells):
+            shown = rows[label][title(name)]
+            assert cell.strip("*") == shown.text and cell.startswith("**") == ("best" in shown.kind), (
+                label,
+                name,
+            )
+    for name, labels in {"ctr_ciao_10_05": ("LR", "MV-DNN"), "ctr_amazon_1_2": ("FiBiNET",)}.items():
+        for label in labels:  # their intervals leave 0 out, their corrected p-values are above 0.05
+            test = found[name].tests[label]
+            assert test.low * test.high > 0 and not found[name].marks[label]
+
+
 @names
 def test_python_is_python(page):
     for code in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S):

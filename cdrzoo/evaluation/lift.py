@@ -11,7 +11,7 @@ import pandas as pd
 
 from cdrzoo import metrics
 from cdrzoo.evaluation.groups import groups_of
-from cdrzoo.evaluation.statistics import RESAMPLES, Difference, bootstrap, holm
+from cdrzoo.evaluation.statistics import LEVEL, RESAMPLES, Difference, bootstrap, holm, mark
 
 PRIMARY = {"click": "auc", "rating": "rmse"}
 """The one metric that the verdict rests on, over all test rows."""
@@ -73,7 +73,7 @@ def measure(
         "lift": _lift(found),
         "groups": groups,
         "lower": len(worse),
-        "harmed": sum(group["p_holm"] < 0.05 for group in worse),
+        "harmed": sum(group["p_holm"] < LEVEL for group in worse),
     }
 
 
@@ -92,9 +92,8 @@ def _lift(found: Mapping[str, Difference], suffix: str = "") -> dict[str, dict[s
 
 def verdict(primary: Difference, metric: str) -> str:
     """`helps`, `harms` or `no difference`: the side of 0 on which the 95 % interval of the primary metric lies."""
-    if not primary.p < 0.05:
-        return "no difference"
-    return "helps" if (primary.difference > 0) == metrics.HIGHER_IS_BETTER[metric] else "harms"
+    said = {"better": "helps", "worse": "harms", "": "no difference"}
+    return said[mark(metric, primary.difference, primary.p)]
 
 
 def calibration(labels: Any, scores: Any, weights: Any, bins: int = 10) -> list[dict[str, float]]:

@@ -100,6 +100,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
+LEVEL = 0.05
+"""Below it a p-value is called significant; of several tests, the corrected one."""
+
+
+def mark(metric: str, difference: float, p: float) -> str:
+    """`better` or `worse` where a difference in a metric is significant, else empty: what every page marks.
+
+    Args:
+        metric: what it is of; of some less is better.
+        difference: first minus second.
+        p: its p-value, corrected (`holm`) if others were tested beside it; NaN is not significant.
+    """
+    if not p < LEVEL:
+        return ""
+    return "better" if (difference > 0) == metrics.HIGHER_IS_BETTER[metric] else "worse"
+
+
 def wilcoxon(first: Sequence[float], second: Sequence[float]) -> float:
     """Two-sided p-value of Wilcoxon's signed-rank test over seeds; it asks for no normal distribution.
 
@@ -239,7 +256,7 @@ def bootstrap(
 ) -> dict[str, Difference]:
     """Differences of every metric of two models on the same rows, by a paired bootstrap.
 
-    Users are drawn with replacement, each with all of his rows, and both models are measured on what was drawn; rows of
+    Users are drawn with replacement, each with all their rows, and both models are measured on what was drawn; rows of
     one user are alike, and an interval that took them for independent would be too narrow. The standard deviation over
     resamples is the error over rows. With several trainings the metric is the mean over them, and their own spread is
     the error over seeds; the interval covers both (it counts what rows and seeds do together twice, and so is wide

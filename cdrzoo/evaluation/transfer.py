@@ -317,7 +317,7 @@ def sentence(result: Mapping[str, Any]) -> str:
 
 def scope(result: Mapping[str, Any]) -> str:
     """What the interval covers, and what it does not."""
-    drawn = "users, each with all his rows" if result["users"] else "rows"
+    drawn = "users, each with all their rows" if result["users"] else "rows"
     rows = f"{result['resamples']} resamples of the test's {drawn}"
     if result["seeds"] == 1:
         return (

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import pathlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cdrzoo import files
 from cdrzoo.errors import InputError
-from cdrzoo.evaluation.statistics import Paired
+from cdrzoo.evaluation.statistics import Paired, mark
 from cdrzoo.experiments import results, tables
+from cdrzoo.metrics import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,6 +94,31 @@ class Comparison:
         """`{label: paired t-test over seeds}` of every other model against one."""
         return tables.tests(self.results, self.against)
 
+    @functools.cached_property
+    def corrected(self) -> dict[str, float]:
+        """The p-values of the tests, after Holm's correction for all of them."""
+        return tables.corrected(self.tests)
+
+    @functools.cached_property
+    def marks(self) -> dict[str, str]:
+        """Of each model `better` or `worse` than the one tested against, if significantly, `against`, or nothing."""
+        metric = next(iter(self.columns))
+        found = {
+            label: mark(metric, test.difference, self.corrected[label]) for label, test in self.tests.items()
+        }
+        return {label: "against" if label == self.against else found.get(label, "") for label in self.labels}
+
+    def scores(self, label: str, metric: str) -> list[float]:
+        """A metric of the test rows of every seed of a model."""
+        return [run["test"][metric] for run in tables.by_label(self.results)[label].values()]
+
+    def ranked(self, metric: str | None = None) -> dict[str, float]:
+        """The mean of a metric over seeds, best model first, one without a number last; default: that of the tests."""
+        name = metric or next(iter(self.columns))
+        sign = -1 if HIGHER_IS_BETTER[name] else 1
+        means = {label: float(np.mean(self.scores(label, name))) for label in self.labels}
+        return dict(sorted(means.items(), key=lambda item: (math.isnan(item[1]), sign * item[1])))
+
     @property
     def table(self) -> pd.DataFrame:
         """Means and standard deviations over seeds and the paired tests, a row a model (see `tables.numbers`)."""
@@ -153,3 +183,17 @@ class Comparison:
         import pandas as pd
 
         return pd.DataFrame(self.rows()).to_html(index=False, border=0)
+
+
+def mean_ranks(found: Sequence[Comparison]) -> dict[str, float]:
+    """The place of each model by the first metric, the mean over comparisons of the same models; best first."""
+    places: dict[str, list[int]] = {}
+    for one in found:
+        sign = 1 if HIGHER_IS_BETTER[next(iter(one.columns))] else -1
+        merits = {
+            label: -math.inf if math.isnan(mean) else sign * mean for label, mean in one.ranked().items()
+        }
+        for label, merit in merits.items():
+            places.setdefault(label, []).append(1 + sum(other > merit for other in merits.values()))
+    means = {label: float(np.mean(each)) for label, each in sorted(places.items())}
+    return dict(sorted(means.items(), key=lambda item: item[1]))

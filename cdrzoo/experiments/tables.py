@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cdrzoo.evaluation.statistics import Paired, holm, paired, wilcoxon
+from cdrzoo.evaluation.statistics import LEVEL, Paired, holm, paired, wilcoxon
 
 COLUMNS = {
     "click": {"auc": "AUC", "gauc": "GAUC", "log_loss": "LogLoss", "ece": "ECE"},
@@ -18,6 +18,8 @@ TITLES = {metric: title for columns in COLUMNS.values() for metric, title in col
 RANKED = 6
 """Seeds from which the table has Wilcoxon's test, too: with fewer no p-value of it is below 0.05."""
 TESTS = {"difference": "difference", "p": "p", "p_holm": "p, Holm", "p_wilcoxon": "p, Wilcoxon"}
+SIGNS = {"better": " +", "worse": " -", "against": " =", "": ""}
+"""What stands behind a number in every table: significantly better, worse (`Comparison.marks`), or tested against."""
 GROUPS = {
     "users": "By the training rows that the target has of a user (cold: none, warm: some).",
     "slices": "By the values of columns, COLUMN=VALUE.",
@@ -51,7 +53,7 @@ def numbers(
     """
     metrics = columns(results)
     found = tests(results, against)
-    corrected = dict(zip(found, holm([test.p for test in found.values()])))
+    p_holm = corrected(found)
     ranked = any(test.seeds >= RANKED for test in found.values())
     named = [name for name in TESTS if name != "p_wilcoxon" or ranked]
     empty = {**dict.fromkeys(named, math.nan), "note": "", "parameters": math.nan, "seconds": math.nan}
@@ -68,7 +70,7 @@ def numbers(
         row |= empty
         if label in found:
             test = found[label]
-            row |= {"difference": test.difference, "p": test.p, "p_holm": corrected[label], "note": test.note}
+            row |= {"difference": test.difference, "p": test.p, "p_holm": p_holm[label], "note": test.note}
             if ranked:
                 row["p_wilcoxon"] = wilcoxon(*_both(results, label, against))
         row["parameters"] = next(iter(runs.values()))["parameters"]
@@ -135,7 +137,7 @@ def about_groups(sizes: Mapping[str, int], against: str | None = None) -> str:
     said = [GROUPS[kind] for kind in GROUPS if there[kind]]
     if against is not None:
         said.append(
-            f"*: differs from {against} (paired t-test over seeds, p < 0.05 after Holm's correction for all tests of "
+            f"*: differs from {against} (paired t-test over seeds, p < {LEVEL} after Holm's correction for all tests of "
             "the table)."
         )
     return " ".join(said)
@@ -182,7 +184,12 @@ def _differing(
             other = values[str(against)].get(group, {})
             seeds = sorted(one.keys() & other.keys())
             tested[label, group] = paired([one[seed] for seed in seeds], [other[seed] for seed in seeds]).p
-    return {which for which, p in zip(tested, holm(list(tested.values()))) if p < 0.05}
+    return {which for which, p in zip(tested, holm(list(tested.values()))) if p < LEVEL}
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation of a metric, as the tables have them."""
+    return _cell(*_spread(values))
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float]:
@@ -202,6 +209,11 @@ def tests(results: Sequence[Mapping[str, Any]], against: str | None) -> dict[str
         for label in labels
         if label != against and against in labels
     }
+
+
+def corrected(found: Mapping[str, Paired]) -> dict[str, float]:
+    """The p-values of tests, after Holm's correction for all of them."""
+    return dict(zip(found, holm([test.p for test in found.values()])))
 
 
 def _both(results: Sequence[Mapping[str, Any]], label: str, against: str | None) -> list[list[float]]:

@@ -208,9 +208,14 @@ def _check_space(space: Mapping[str, Any], runs: Mapping[str, RunConfig], own: b
     return absent
 
 
+def best_run(folder: pathlib.Path, label: str) -> pathlib.Path:
+    """The file of the best run of a model of a search."""
+    return folder / f"{''.join(c if c.isalnum() else '_' for c in label)}.yaml"
+
+
 def _free(config: RunConfig, entry: Entry, folder: pathlib.Path) -> pathlib.Path:
     """Where the best run of an entry goes; nothing of somebody else's stands there."""
-    path = folder / f"{''.join(c if c.isalnum() else '_' for c in entry.label)}.yaml"
+    path = best_run(folder, entry.label)
     if path.resolve() in config.paths() or (path.exists() and MARK not in path.read_text(encoding="utf-8")):
         raise InputError(
             f"The best run of {entry.label} goes to {path}, and that is there already, not of a search. Choose "

@@ -6,12 +6,12 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from cdrzoo.errors import InputError
+from cdrzoo.experiments import tables
 from cdrzoo.experiments.catalogue import experiments
-from cdrzoo.experiments.comparison import Comparison
-from cdrzoo.report import cells, comparison
+from cdrzoo.experiments.comparison import Comparison, mean_ranks
+from cdrzoo.report import comparison
+from cdrzoo.report.cells import Cell, Plot, Row, Table, number, with_best
 from cdrzoo.report.rendering import render
 
 
@@ -34,7 +34,8 @@ def page(folder: pathlib.Path) -> str:
         runs=sum(len(one.results) for one in found.values()),
         waiting=waiting,
         overviews=[overview(alike) for alike in comparable(found)],
-        found=[(_title(name), comparison.content(one)) for name, one in found.items()],
+        found=[(title(name), comparison.content(one)) for name, one in found.items()],
+        commands=[("Write the page of one of them.", ["report", folder / next(iter(found))])],
     )
 
 
@@ -48,28 +49,43 @@ def comparable(found: Mapping[str, Comparison]) -> list[dict[str, Comparison]]:
 
 
 def overview(found: Mapping[str, Comparison]) -> dict[str, Any]:
-    """A row a model, a column a comparison; marked where the interval of the difference leaves 0 out."""
-    metric, title = next(iter(next(iter(found.values())).columns.items()))
-    rows: dict[str, dict[str, str | cells.Cell]] = {}
-    marks: dict[str, list[str]] = {}
-    for name, one in found.items():
-        for label, values in comparison.seeds(one, metric).items():
-            row = rows.setdefault(label, {"model": label, **dict.fromkeys(found, "")})
-            test = one.tests.get(label)  # none of the one that the others are tested against
-            kind = cells.kind(metric, test.difference, test.low, test.high) if test else ""
-            row[name] = cells.Cell(f"{np.mean(values):.4f}", kind)
-            marks.setdefault(label, []).append(kind)
-    for label, row in rows.items():
-        row |= {kind: str(marks[label].count(kind)) for kind in ("better", "worse")}
+    """A row a model, best mean rank first; a column a comparison, with the marks of its own page."""
+    metric, what = next(iter(next(iter(found.values())).columns.items()))
+    ranks, titles = mean_ranks(list(found.values())), {name: title(name) for name in found}
+    rows: list[Row] = []
+    for label, rank in ranks.items():
+        row: dict[str, str | Cell | Plot] = {"model": label, "mean rank": f"{rank:.1f}"}
+        marks = [one.marks[label] for one in found.values()]
+        for (name, one), mark in zip(found.items(), marks):
+            cell = tables.spread(one.scores(label, metric))
+            row[titles[name]] = Cell(cell + tables.SIGNS[mark], mark)
+        rows.append({**row, **{kind: str(marks.count(kind)) for kind in ("better", "worse")}})
+    simple: list[Row] = []
+    for floor in dict.fromkeys(name for one in found.values() for name in one.floors):
+        values = [number(one.floors.get(floor, {}).get(metric, float("nan"))) for one in found.values()]
+        simple.append(
+            {
+                "model": Cell(floor, "simple"),
+                "mean rank": "",
+                **dict(zip(titles.values(), values)),
+                "better": "",
+                "worse": "",
+            }
+        )
+    for column in titles.values():
+        rows = with_best(rows, column, metric)
+    first, rank = next(iter(ranks.items()))
     return {
-        "title": title,
-        "names": list(dict.fromkeys(name.partition("/")[0] for name in found)),
-        "against": list(dict.fromkeys(one.against for one in found.values() if one.against)),
-        "rows": list(rows.values()),
+        "title": f"{what} of {len(ranks)} models in {len(found)} comparisons",
+        "headline": f"{first} has the best mean rank by {what}: {rank:.1f} of {len(ranks)} models, over {len(found)} "
+        "comparisons.",
+        "against": {titles[name]: one.against for name, one in found.items() if one.tests},
+        "table": Table(f"{what} on test rows, best mean rank first", [*rows, *simple]),
     }
 
 
-def _title(name: str) -> str:
+def title(name: str) -> str:
+    """What a comparison is called: that of its experiment, or of its folder."""
     experiment, _, part = name.partition("/")
-    title = experiments()[experiment].title if experiment in experiments() else experiment
-    return f"{title}, {part}" if part else title
+    said = experiments()[experiment].title if experiment in experiments() else experiment
+    return f"{said}, {part}" if part else said

@@ -1,163 +1,218 @@
-"""The figures of the pages, as SVG with selectable text."""
+"""The figures of the pages, as SVG: its text can be selected, its colours are the page's, its points have titles."""
 
 from __future__ import annotations
 
 import io
+import itertools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 
-from cdrzoo import metrics
+from cdrzoo.report.cells import Axis, Mark, Plot, Table
 from cdrzoo.training.looks import by_column
 
-BLUE, ORANGE, GREEN, RED, GREY = "#1f5fa8", "#c2571a", "#1a7f4b", "#b3261e", "#8a8f98"
+BLUE, ORANGE, GREY = "#1f5fa8", "#c2571a", "#8a8f98"
+COLORS = {BLUE: "var(--blue)", ORANGE: "var(--orange)", GREY: "var(--line)"}
+"""What stands for a colour of the style sheet, which has one for light pages and one for dark ones."""
+
+LINES = tuple(
+    (color, marker, sign) for color, (marker, sign) in zip((BLUE, ORANGE, GREY) * 2, zip("os^Dvp", "●■▲◆▼⬟"))
+)
+"""Of lines that a figure tells apart: colour, marker, and what the key shows for it."""
 
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cdrzoo",  # the same figure is the same text
     "text.parse_math": False,  # a name may have dollars in it
-    "font.size": 8,
+    "font.size": 9,
+    "axes.formatter.useoffset": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": GREY,
-    "legend.fontsize": 8,
+    "xtick.color": GREY,
+    "xtick.labelcolor": "black",  # which is not written down: text has the page's colour
+    "ytick.color": GREY,
+    "ytick.labelcolor": "black",
+    "legend.fontsize": 9,
+    "lines.markersize": 5,
 }
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing: its caption, and its SVG element but for the first five letters, `<svg `.
+    """A drawing.
 
-    `small` is one of many beside each other.
+    Args:
+        caption: what it shows.
+        svg: its SVG element but for the first five letters, `<svg `.
+        key: its lines: a sign, its colour of the style sheet, and what the line is.
+        small: whether it is one of many beside each other.
     """
 
     caption: str
     svg: str
+    key: Sequence[tuple[str, str, str]] = ()
     small: bool = False
 
 
-def figure(draw: Callable[[Any], None], height: float, caption: str, small: bool = False) -> Figure:
-    """What `draw` puts on axes; the height is in inches."""
+Said = list[tuple[Any, list[str]]]
+"""Lines of a drawing, and what each of their points says when it is pointed at."""
+
+
+def figure(
+    draw: Callable[[Any], Said], height: float, caption: str, names: Sequence[str] = (), small: bool = False
+) -> Figure:
+    """What `draw` puts on axes; the height is in inches, `names` are those of the lines, as `line_of` draws them."""
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
     with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(2.2 if small else 4.8, height), layout="constrained")
-        draw(canvas.subplots())
+        canvas = Canvas(figsize=(3.3 if small else 5.4, height), layout="constrained")
+        said = draw(canvas.subplots())
+        for i, (line, _) in enumerate(said):
+            line.set_gid(f"says-{i}")
         stream = io.StringIO()
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         canvas.savefig(stream, format="svg", transparent=True, metadata=metadata)
-    text = stream.getvalue()
-    return Figure(caption, text[text.index("<svg ") + len("<svg ") :], small)
+    key = [(sign, COLORS[color], name) for name, (color, _, sign) in zip(names, itertools.cycle(LINES))]
+    return Figure(caption, _of_the_page(stream.getvalue(), [texts for _, texts in said]), key, small)
 
 
-# Of comparisons ---------------------------------------------------------------------------------------------------
+def _line(axes: Any, place: int, x: Any, y: Any, says: str, **more: Any) -> Said:
+    """A line with its points; `says` is what a point does, of `x` and `y`."""
+    color, marker, _ = LINES[place % len(LINES)]
+    known = [(a, b) for a, b in zip(x, y) if np.isfinite(b)]
+    (line,) = axes.plot(*zip(*known or [((), ())]), color=color, marker=marker, linewidth=1.2, **more)
+    return [(line, [says.format(x=a, y=b) for a, b in known])]
 
 
-def seeds(values: Mapping[str, Sequence[float]], title: str) -> Figure:
-    """A metric of every seed, a line a model."""
-
-    def draw(axes):
-        for y, found in enumerate(values.values()):
-            axes.plot(found, [y] * len(found), "o", color=BLUE, markersize=3.5, alpha=0.6, markeredgewidth=0)
-            axes.plot([np.mean(found)], [y], "|", color=ORANGE, markersize=11, markeredgewidth=2)
-        _lines(axes, [_short(name) for name in values])
-        axes.set_xlabel(title)
-        axes.grid(axis="y", color="#eceef1", linewidth=0.8)
-        axes.set_axisbelow(True)
-
-    return figure(draw, _height(len(values)), "A dot a seed, a bar the mean")
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
-def forest(values: Mapping[str, Mapping[str, float]], title: str, metric: str, caption: str) -> Figure:
-    """Differences with their intervals; green and red where the interval leaves 0 out.
+def _of_the_page(text: str, said: Sequence[Sequence[str]]) -> str:
+    """The SVG of matplotlib as a part of a page that has other figures, too, and a dark mode.
 
-    Args:
-        values: `difference`, `low` and `high` by name.
-        title: of the axis.
-        metric: what the differences are of.
-        caption: below the figure.
+    Nothing in it has a name, for every figure would have the same ones; and no style is the whole page's.
     """
-    sign = 1 if metrics.HIGHER_IS_BETTER[metric] else -1
-
-    def draw(axes):
-        for y, found in enumerate(values.values()):
-            difference, low, high = (found[name] for name in ("difference", "low", "high"))
-            better, worse = min(sign * low, sign * high) > 0, max(sign * low, sign * high) < 0
-            color = GREEN if better else RED if worse else GREY
-            if np.isfinite(low):
-                axes.plot([low, high], [y, y], color=color, linewidth=1.4, solid_capstyle="round")
-            axes.plot([difference], [y], "o", color=color, markersize=4.5)
-        axes.axvline(0, color="#1d2127", linewidth=0.8)
-        _lines(axes, [_short(name) for name in values])
-        axes.set_xlabel(title + (" (right is better)" if sign > 0 else " (left is better)"))
-
-    return figure(draw, _height(len(values)), caption)
+    ElementTree.register_namespace("", SVG)
+    ElementTree.register_namespace("xlink", XLINK)
+    root = ElementTree.fromstring(text)
+    named = {each.get("id", ""): each for each in root.iter()}
+    for name, texts in ((f"says-{i}", each) for i, each in enumerate(said)):
+        for point, words in zip(list(named[name].iter(f"{{{SVG}}}use")), texts):
+            ElementTree.SubElement(point, f"{{{SVG}}}title").text = words
+    for each in list(root.iter()):
+        for defined in each.findall(f"{{{SVG}}}defs"):
+            each.remove(defined)
+        if each.tag == f"{{{SVG}}}use":  # a marker, which becomes the path that it names
+            path = named[each.attrib.pop(f"{{{XLINK}}}href").removeprefix("#")]
+            each.tag, each.attrib["d"] = path.tag, path.attrib["d"]
+            each.attrib["transform"] = f"translate({each.attrib.pop('x')} {each.attrib.pop('y')})"
+            each.attrib["style"] = f"{path.get('style', '')}; {each.get('style', '')}"
+        if "style" in each.attrib:
+            own = each.attrib["style"]
+            each.attrib["style"] = re.sub("#[0-9a-f]{6}", lambda found: COLORS.get(found[0], found[0]), own)
+        for name in ("id", "clip-path"):
+            each.attrib.pop(name, None)
+    text = ElementTree.tostring(root, encoding="unicode")
+    return text[text.index("<svg ") + len("<svg ") :]
 
 
 # Of runs ----------------------------------------------------------------------------------------------------------
 
+PARTS = ("training", "validation")
+"""Rows that a term is logged of."""
 
-def curve(history: pd.DataFrame, term: str, best: int, caption: str) -> Figure:
-    """A term epoch by epoch, with a dotted line at the best one."""
 
+def curves(history: pd.DataFrame, best: int, target: str, prefix: str = "") -> list[Figure]:
+    """A panel a term that was logged, of training and validation rows where both are there.
+
+    Args:
+        history: a row an epoch.
+        best: the epoch that was kept.
+        target: the target: its loss in training is the log loss that is measured on validation rows.
+        prefix: of the captions.
+    """
+    pairs = {name: f"val_{name}" for name in history if not name.startswith("val_")}
+    if "val_log_loss" in history:
+        pairs[f"{target}_loss"] = "val_log_loss"
+    pairs = {one: other for one, other in pairs.items() if one in history and one != "epoch"}
+    alone = [name for name in history if name.startswith("val_") and name not in pairs.values()]
+    panels = [*pairs.items(), *(("", name) for name in alone)]
+    return [_curve(history, terms, best, prefix + (terms[0] or terms[1])) for terms in panels]
+
+
+def _curve(history: pd.DataFrame, terms: tuple[str, str], best: int, caption: str) -> Figure:
     def draw(axes):
-        color = ORANGE if term.startswith("val_") else BLUE
         axes.axvline(best, color=GREY, linewidth=0.8, linestyle=":")
-        axes.plot(history["epoch"], history[term], color=color, marker=".", markersize=3, linewidth=1.2)
+        said: Said = []
+        for place, (part, name) in enumerate(zip(PARTS, terms)):
+            if name in history:
+                words = part + ", epoch {x:.0f}: {y:.4f}"
+                dashes = ("-", "--")[place]
+                said += _line(
+                    axes, place, history["epoch"], history[name], words, linestyle=dashes, markersize=3
+                )
         axes.set_xlabel("epoch")
         _whole(axes)
+        return said
 
-    return figure(draw, 1.5, caption, small=True)
+    return figure(draw, 1.9, caption, small=True)
 
 
 def calibration(curves: Mapping[str, Sequence[Mapping[str, float]]], caption: str) -> Figure:
     """Share of clicks over the mean score: of at most two models, the bins of `lift.calibration` by name."""
 
     def draw(axes):
-        for (label, points), color in zip(curves.items(), (BLUE, ORANGE)):
-            scores, shares = ([point[name] for point in points] for name in ("score", "label"))
-            axes.plot(scores, shares, marker="o", markersize=3, color=color, label=label)
         ends = [0, 1.05 * max(max(p["score"], p["label"]) for points in curves.values() for p in points)]
         axes.plot(ends, ends, color=GREY, linewidth=0.8, linestyle="--")
+        said: Said = []
+        for place, points in enumerate(curves.values()):
+            scores, shares = ([point[name] for point in points] for name in ("score", "label"))
+            said += _line(axes, place, scores, shares, "mean score {x:.4f}, share of clicks {y:.4f}")
         axes.set_xlim(*ends)
         axes.set_ylim(*ends)
         axes.set_xlabel("mean score")
         axes.set_ylabel("share of clicks")
-        axes.legend(frameon=False)
+        return said
 
-    return figure(draw, 3.4, caption)
+    return figure(draw, 3.6, caption, list(curves))
 
 
 def selector(rows: pd.DataFrame, source: str) -> Figure:
     """CCTL's Figure 5: how the weights of a source's rows are distributed, epoch by epoch."""
+    from matplotlib.colors import ListedColormap, to_rgb
+
     grid = rows.pivot(index="low", columns="epoch", values="count")
     share = grid / grid.sum()
+    shades = ListedColormap([(*to_rgb(BLUE), alpha) for alpha in np.linspace(0, 1, 64)])  # on any background
 
     def draw(axes):
         step = 1 / len(share)
         epochs = share.columns.to_numpy()
         edges = [*(epochs - 0.5), epochs[-1] + 0.5]
         bins = [*share.index, share.index[-1] + step]
-        mesh = axes.pcolormesh(edges, bins, share.to_numpy(), cmap="Blues", vmin=0)
+        mesh = axes.pcolormesh(edges, bins, share.to_numpy(), cmap=shades, vmin=0)
         middle = (share.index.to_numpy()[:, None] + step / 2) * share.to_numpy()
-        axes.plot(epochs, middle.sum(axis=0), color=ORANGE, marker=".", label="mean")
+        said = _line(axes, 1, epochs, middle.sum(axis=0), "epoch {x:.0f}: mean weight {y:.4f}")
         axes.set_xlabel("epoch")
         axes.set_ylabel("weight p")
         _whole(axes)
-        axes.legend(frameon=False)
         axes.figure.colorbar(mesh, ax=axes, label="share of rows")
+        return said
 
-    return figure(draw, 2.8, f"Rows of {source}")
+    return figure(draw, 2.8, f"Rows of {source}; the line is their mean weight")
 
 
 # Of what a model attends to ---------------------------------------------------------------------------------------
 
 
-def look(values: Mapping[str, np.ndarray], quantity: str, clicked: np.ndarray | None) -> Figure:
+def look(values: Mapping[str, np.ndarray], quantity: str, clicked: np.ndarray | None) -> Figure | Table:
     """One of `looks.LOOKS`: arrays `[B]` or `[B, n]` by name.
 
     Args:
@@ -174,14 +229,15 @@ def look(values: Mapping[str, np.ndarray], quantity: str, clicked: np.ndarray | 
 
 def _attention(values: Mapping[str, np.ndarray]) -> Figure:
     def draw(axes):
-        for name, weights in values.items():
+        said: Said = []
+        for place, weights in enumerate(values.values()):
             steps = by_recency(weights)
-            axes.plot(range(1, len(steps) + 1), steps, marker=".", label=name)
+            said += _line(axes, place, range(1, len(steps) + 1), steps, "{x} events ago: {y:.4f}")
         axes.set_xlabel("events ago")
         axes.set_ylabel("mean weight")
-        axes.legend(frameon=False)
+        return said
 
-    return figure(draw, 3.0, "Mean over the rows that have such a step")
+    return figure(draw, 3.0, "Mean over the rows that have such a step", list(values))
 
 
 def by_recency(weights: np.ndarray) -> np.ndarray:
@@ -193,58 +249,61 @@ def by_recency(weights: np.ndarray) -> np.ndarray:
 
 
 def _gates(values: Mapping[str, np.ndarray]) -> Figure:
+    edges = np.linspace(0, 1, 41)
+    middles = (edges[:-1] + edges[1:]) / 2
+
     def draw(axes):
-        for name, gates in values.items():
-            share, edges = np.histogram(gates, np.linspace(0, 1, 41))
-            axes.stairs(share / max(share.sum(), 1), edges, label=f"{name} (mean {gates.mean():.2f})")
+        said: Said = []
+        for place, gates in enumerate(values.values()):
+            share = np.histogram(gates, edges)[0] / max(gates.size, 1)
+            said += _line(
+                axes, place, middles, share, "{x:.2f} open: {y:.4f}", markersize=3, drawstyle="steps-mid"
+            )
         axes.set_xlabel("how far open")
         axes.set_ylabel("share")
-        axes.legend(frameon=False)
+        return said
 
-    return figure(draw, 2.8, "All gates of all rows")
+    names = [f"{name} (mean {gates.mean():.2f})" for name, gates in values.items()]
+    return figure(draw, 2.8, "All gates of all rows", names)
 
 
-def _weights(columns: Mapping[str, np.ndarray], clicked: np.ndarray | None) -> Figure:
-    """A line a column; two of them where rows with a click are told from those without."""
-    parts: dict[str, Any] = {"": slice(None)}
+def _weights(columns: Mapping[str, np.ndarray], clicked: np.ndarray | None) -> Table:
+    """A line a column: the mean and where nine of ten rows lie, where it is known of rows with a click and without."""
+    parts: dict[str, Any] = {"all rows": slice(None)}
     if clicked is not None:
         both = {"with a click": clicked, "without": ~clicked}
         parts = {what: mask for what, mask in both.items() if mask.any()}
+    found = {
+        (name, what): (values[rows].mean(), *np.quantile(values[rows], [0.05, 0.95]))
+        for name, values in columns.items()
+        for what, rows in parts.items()
+    }
+    axis = Axis.of(value for each in found.values() for value in each)
+    lines = [50] if len(parts) == 1 else [32, 68]
 
-    def draw(axes):
-        for place, ((what, rows), color) in enumerate(zip(parts.items(), (BLUE, ORANGE))):
-            for i, values in enumerate(columns.values()):
-                low, high = np.quantile(values[rows], [0.05, 0.95])
-                y = i + 0.22 * (place - (len(parts) - 1) / 2)
-                label = None if i else what
-                axes.plot([low, high], [y, y], color=color, linewidth=1, solid_capstyle="round")
-                axes.plot([values[rows].mean()], [y], "o", color=color, markersize=4, label=label)
-        _lines(axes, list(columns))
-        axes.set_xlabel("weight")
-        if clicked is not None:
-            axes.legend(frameon=False)
+    def plot(name: str) -> Plot:
+        marks = []
+        for what, line, color in zip(parts, lines, ("first", "second")):
+            mean, low, high = found[name, what]
+            words = f"{what}: mean {mean:.4f}, nine of ten rows {low:.4f} to {high:.4f}"
+            marks.append(Mark(f"bar {color}", words, low=low, high=high, line=f"{line}%"))
+            marks.append(Mark(f"dot {color}", words, at=mean, line=f"{line}%"))
+        return Plot(axis, marks)
 
-    return figure(draw, _height(len(columns)), "Mean, and where nine of ten rows lie")
+    rows = [
+        {
+            "field": name,
+            "weight": plot(name),
+            **{f"mean, {what}": f"{found[name, what][0]:.4f}" for what in parts},
+        }
+        for name in columns
+    ]
+    return Table("Mean, and where nine of ten rows lie", rows, {"weight": axis})
 
 
 # What they share --------------------------------------------------------------------------------------------------
 
 
-def _height(lines: int) -> float:
-    return 0.9 + 0.26 * lines
-
-
-def _lines(axes: Any, names: Sequence[str]) -> None:
-    """A line a name, from above."""
-    axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
-
-
 def _whole(axes: Any) -> None:
     """There is no epoch 1.5."""
     axes.xaxis.get_major_locator().set_params(integer=True)
-
-
-def _short(name: str, most: int = 32) -> str:
-    """A name that leaves a figure some room: arguments of a model may be many. The tables have it in full."""
-    return name if len(name) <= most else name[: most - 1] + "…"

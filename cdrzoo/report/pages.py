@@ -1,4 +1,4 @@
-"""One self-contained HTML page of what a folder holds: figures inline, no script, no network."""
+"""One self-contained HTML page of what a folder holds: figures and a small script inline, no network."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import pathlib
 
 from cdrzoo import files
 from cdrzoo.errors import InputError
-from cdrzoo.report import collection, comparison, run, transfer
+from cdrzoo.report import collection, comparison, run, search, transfer
 
 PAGES = {
     "transfer.json": transfer.page,
-    "results.jsonl": comparison.page,
+    "results.jsonl": lambda folder: (search if search.is_search(folder) else comparison).page(folder),
     "metrics.json": run.page,
     "*/**/results.jsonl": collection.page,
 }
@@ -18,11 +18,11 @@ PAGES = {
 
 
 def report(folder: str | pathlib.Path, out: str | pathlib.Path | None = None) -> pathlib.Path:
-    """Writes the page of a folder that `cdrzoo train`, `compare` or `transfer` made, or of several comparisons in one.
+    """Writes the page of a folder that `cdrzoo train`, `compare`, `tune` or `transfer` made, or of several comparisons.
 
     Args:
-        folder: of the run, the comparison or the transfer report, or one that holds folders of comparisons, as
-            `cdrzoo reproduce` makes them.
+        folder: of the run, the comparison, the search or the transfer report, or one that holds folders of comparisons,
+            as `cdrzoo reproduce` makes them.
         out: the file to write; default: `report.html` in the folder, in place of an earlier one.
 
     Returns:
@@ -44,7 +44,8 @@ def report(folder: str | pathlib.Path, out: str | pathlib.Path | None = None) ->
             files.write(path, text)
             return path
     raise InputError(
-        f"{folder} holds nothing to report on. Give the folder of a finished `cdrzoo train`, `compare` or `transfer`."
+        f"{folder} holds nothing to report on. Give the folder of a finished `cdrzoo train`, `compare`, `tune` or "
+        "`transfer`."
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import json
 import pathlib
 import re
@@ -12,6 +15,7 @@ from typing import Any
 import jinja2
 import yaml
 
+from cdrzoo.evaluation.statistics import LEVEL
 from cdrzoo.schema import Schema
 
 
@@ -23,6 +27,22 @@ def render(template: str, **values: Any) -> str:
 def breakable(name: str) -> list[str]:
     """The pieces of a long name, which may go on in a new line behind `_`, `/` and `.`."""
     return re.split("(?<=[_/.])", name)
+
+
+def slug(title: str) -> str:
+    """The name of a place on the page, by its heading."""
+    return re.sub(r"\W+", "-", title.lower()).strip("-")
+
+
+def headings(body: str) -> list[tuple[str, str]]:
+    """The places of a page, `(name, heading)`, for its contents."""
+    found = re.findall(r'<h2 id="([^"]*)">(.*?)</h2>', body, re.S)
+    return [(html.unescape(name), html.unescape(text)) for name, text in found]
+
+
+def sha256(script: str) -> str:
+    """By which a browser knows a script that is part of the page itself."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def command(words: Sequence[Any]) -> str:
@@ -51,4 +71,9 @@ ENVIRONMENT = jinja2.Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-ENVIRONMENT.filters |= {each.__name__: each for each in (breakable, command, settings, listing)}
+ENVIRONMENT.filters |= {
+    each.__name__: each for each in (breakable, command, settings, listing, slug, headings, sha256)
+}
+ENVIRONMENT.globals["signs"] = (
+    f"+ and -: significantly better and worse (p < {LEVEL} after Holm's correction); =: what others are tested against."
+)

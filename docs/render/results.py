@@ -10,10 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from cdrzoo.evaluation.statistics import holm
 from cdrzoo.experiments.catalogue import experiments
-from cdrzoo.experiments.comparison import Comparison
-from cdrzoo.experiments.tables import by_label, group_tables
+from cdrzoo.experiments.comparison import Comparison, mean_ranks
+from cdrzoo.experiments.tables import SIGNS, group_tables, spread
 from cdrzoo.models import card
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "results"
@@ -44,27 +43,16 @@ def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def mean(one: Comparison, label: str, metric: str = "auc") -> float:
-    return float(np.mean([run["test"][metric] for run in by_label(one.results)[label].values()]))
+    return one.ranked(metric)[label]
 
 
-def cell(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
-
-
-def scores(one: Comparison, label: str, metric: str) -> list[float]:
-    return [run["test"][metric] for run in by_label(one.results)[label].values()]
-
-
-def corrected(one: Comparison) -> dict[str, float]:
-    """`{label: p}` of the paired tests, after Holm's correction for all of them: the mark of every page."""
-    return dict(zip(one.tests, holm([test.p for test in one.tests.values()])))
+def cell(one: Comparison, label: str, metric: str = "auc") -> str:
+    """Mean and standard deviation over seeds."""
+    return spread(one.scores(label, metric))
 
 
 def mark(one: Comparison, label: str) -> str:
-    if label == one.against:
-        return " ="
-    p = corrected(one).get(label, math.nan)
-    return (" +" if one.tests[label].difference > 0 else " -") if p < 0.05 else ""
+    return SIGNS[one.marks[label]]
 
 
 def whole(names: dict[str, str], order: Sequence[str], floors: bool = True) -> str:
@@ -72,13 +60,11 @@ def whole(names: dict[str, str], order: Sequence[str], floors: bool = True) -> s
     found = {title: load(name) for title, name in names.items()}
     simple = list(next(iter(found.values())).floors) if floors else []
     rows = [[f"*{f}*", *(f"{one.floors[f]['auc']:.4f}" for one in found.values())] for f in simple]
-    best = {
-        title: max(one.labels, key=lambda label, one=one: mean(one, label)) for title, one in found.items()
-    }
+    best = {title: next(iter(one.ranked("auc"))) for title, one in found.items()}
     for label in order:
         row = [label]
         for title, one in found.items():
-            text = cell(scores(one, label, "auc")) + mark(one, label)
+            text = cell(one, label) + mark(one, label)
             row.append(f"**{text}**" if best[title] == label else text)
         rows.append(row)
     return markdown(["model", *names], rows)
@@ -97,15 +83,10 @@ def ranking() -> tuple[dict[str, object], ...]:
     The interval is Student's, over seeds; the pairs are fixed.
     """
     found = [load(name) for name in PAIRS.values()]
-    labels = found[0].labels
-    ranks = {
-        label: float(np.mean([1 + sum(mean(one, o) > mean(one, label) for o in labels) for one in found]))
-        for label in labels
-    }
-    rows = []
-    for label in labels:
+    ranks, rows = mean_ranks(found), []
+    for label in found[0].labels:
         lifts = np.mean(
-            [np.subtract(scores(one, label, "auc"), scores(one, REFERENCE, "auc")) for one in found], axis=0
+            [np.subtract(one.scores(label, "auc"), one.scores(REFERENCE, "auc")) for one in found], axis=0
         )
         reach = stats.t.ppf(0.975, len(lifts) - 1) * lifts.std(ddof=1) / math.sqrt(len(lifts))
         marks = [mark(one, label).strip() for one in found]
@@ -146,7 +127,7 @@ def headline() -> str:
 
 
 def order() -> list[str]:
-    return [str(row["model"]) for row in sorted(ranking(), key=lambda row: row["rank"])]
+    return list(mean_ranks([load(name) for name in PAIRS.values()]))
 
 
 SHOWN = ("LR", "FiBiNET", REFERENCE, "DIN", "DNN, all domains", "Finetune", "CCTL", "MKT", "DACDR")
@@ -204,7 +185,7 @@ def ablations() -> str:
         said = {label: published[label]["auc"] for label in published}
         title = "CCTL, alpha = 1" if part == "cctl_alpha" else str(full).removesuffix("++")
         paper = f"**{said[full]:.4f}**" if full in said else ""
-        rows.append([f"**{title}**", paper, *(f"**{cell(scores(one, full, 'auc'))}**" for one in found)])
+        rows.append([f"**{title}**", paper, *(f"**{cell(one, full)}**" for one in found)])
         for label in found[0].labels:
             if label == full:
                 continue
@@ -212,7 +193,7 @@ def ablations() -> str:
             for one in found:
                 test = one.tests[label]
                 reach = 0.0 if math.isnan(test.low) else (test.high - test.low) / 2
-                star = " *" if corrected(one)[label] < 0.05 else ""
+                star = " *" if one.marks[label] else ""
                 row.append(f"{test.difference:+.4f} ± {reach:.4f}{star}")
             rows.append(row)
     return markdown(["without", "the paper", *ABLATIONS], rows)
@@ -230,7 +211,7 @@ def cold(data: str) -> str:
         [f"*{f}*", *(f"{one.floors[f]['mae']:.4f} / {one.floors[f]['rmse']:.4f}" for one in columns.values())]
         for f in first.floors
     ]
-    best = [min(one.labels, key=lambda label, one=one: mean(one, label, "rmse")) for one in columns.values()]
+    best = [next(iter(one.ranked("rmse"))) for one in columns.values()]
     for label in first.labels:
         row = [label]
         for one, lowest in zip(columns.values(), best):
@@ -245,9 +226,9 @@ def of_model(label: str) -> str:
     rows = []
     for title, name in PAIRS.items():
         one = load(name)
-        best = max(one.labels, key=lambda each, one=one: mean(one, each))
-        shown = [cell(scores(one, each, "auc")) for each in (label, REFERENCE)]
-        rows.append([title, shown[0] + mark(one, label), shown[1], f"{best}, {mean(one, best):.4f}"])
+        best, highest = next(iter(one.ranked("auc").items()))
+        shown = [cell(one, each) for each in (label, REFERENCE)]
+        rows.append([title, shown[0] + mark(one, label), shown[1], f"{best}, {highest:.4f}"])
     place = order().index(label) + 1
     table = markdown(["pair", label, REFERENCE, "best of the pair"], rows)
     return f"{table}\n\nBy mean rank {label} is number {place} of {len(order())} ([all models](../results/index.md))."

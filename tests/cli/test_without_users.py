@@ -147,7 +147,7 @@ def test_transfer_and_the_pages(run, tmp_path, capsys):
     assert "site_category: news" in (out / "report.html").read_text()
     assert cli.main(["report", str(run), "--out", str(tmp_path / "run.html")]) == 0
     page = (tmp_path / "run.html").read_text()
-    assert "test, site_category=news" in page and "Cold" not in page and "GAUC" not in page
+    assert ">site_category=news</th>" in page and "Cold" not in page and "GAUC" not in page
 
 
 @pytest.mark.slow

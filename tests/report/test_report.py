@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html.parser
 import json
 import re
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import pytest
 
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import results
+from cdrzoo.experiments.comparison import Comparison
 from cdrzoo.report import figures, rendering, run
 from cdrzoo.report import pages as report
 from cdrzoo.training import looks
@@ -29,14 +31,16 @@ class Page(html.parser.HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.fetched, self.titles, self.figures = [], [], [], 0
-        self.tags, self.attributes, self.text = set(), {}, ""
+        self.open, self.fetched, self.titles, self.figures, self.scripts = [], [], [], 0, ""
+        self.tags, self.attributes, self.text, self.tables, self.captions = set(), {}, "", 0, 0
         self.feed(text)
         assert not self.open, self.open
 
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
         self.figures += tag == "figure"
+        self.tables += tag == "table"
+        self.captions += tag == "caption"
         for name, value in attributes:
             self.attributes.setdefault(name, []).append(value)
             if name in ("src", "srcset", "data", "action") or (
@@ -61,22 +65,34 @@ class Page(html.parser.HTMLParser):
         if self.open and self.open[-1] == "h2":
             self.titles.append(data)
         if "style" in self.open:
-            assert "url(" not in data and "@import" not in data or "svg" in self.open
-        self.text += data
+            assert "url(" not in data and "@import" not in data
+        if "script" in self.open:
+            self.scripts += data
+        else:
+            self.text += data
 
 
 def alone(text):
-    """The page, after it has proven to need nothing else: no script, nothing to fetch."""
+    """The page, after it has proven to need nothing else: nothing to fetch, one script, which a browser knows."""
     page = Page(text)
-    assert not page.fetched and not page.tags & {"script", "link", "iframe", "img"}
-    assert 'name="viewport"' in text and "@media print" in text
+    assert not page.fetched and not page.tags & {"link", "iframe", "img"}
+    assert 'name="viewport"' in text and "@media print" in text and "prefers-color-scheme: dark" in text
+    known = base64.b64encode(hashlib.sha256(page.scripts.encode()).digest()).decode()
+    assert (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{known}'"
+        in str(page.attributes["content"])
+    )
+    ids = page.attributes.get("id", [])
+    assert len(ids) == len(set(ids)) and {f"#{name}" for name in ids} >= set(page.attributes.get("href", []))
+    assert page.captions == page.tables and "<th scope" in text
     return page
 
 
 def shown(*drawn):
     """A page with these figures."""
     template = """{% extends "page.html" %}{% import "parts.html" as parts %}
-    {% block content %}{% for each in drawn %}{{ parts.figure(each) }}{% endfor %}{% endblock %}"""
+    {% block lead %}{% endblock %}{% block content %}<table><caption></caption><thead><tr><th scope="col"></th></tr>
+    </thead></table>{% for each in drawn %}{{ parts.shown(each) }}{% endfor %}{% endblock %}"""
     return alone(rendering.ENVIRONMENT.from_string(template).render(title="A <title>", drawn=drawn))
 
 
@@ -111,8 +127,10 @@ def test_a_comparison(comparison):
     path = report.report(comparison)
     assert path == comparison / "report.html"
     page = alone(path.read_text())
-    assert page.titles == ["AUC of every seed", "Against dnn", "Table", "Settings", "Made with"]
-    assert page.figures == 2 and "2 models, 4 runs" in page.text
+    assert page.titles == ["Ranking", "All metrics", "Settings", "Made with"]
+    assert "cctl:pooling=mean is first: AUC 0.6500 ± 0.0283." in page.text and "2 models, 4 runs" in page.text
+    assert "Of 1 models 0 are significantly better than dnn (0.6100), 0 worse." in page.text
+    assert page.text.count("seed 0: 0.6300") == 1 and page.attributes["cx"]
     for cell in ("0.6100 ± 0.0141", "+0.0400 (-0.0871, 0.1671)", "0.156", "0.003", "cdrzoo 9.9"):
         assert cell in page.text, cell
     assert path.read_text() == report.report(comparison).read_text()  # the same numbers are the same page
@@ -145,11 +163,12 @@ def test_several_comparisons_are_one_page(comparison, tmp_path_factory):
         (folder / name).mkdir()
         (folder / name / "results.jsonl").write_text("".join(text.splitlines(keepends=True)[:3]))
     page = alone(report.report(folder).read_text())
-    assert page.titles[:2] == ["AUC: pair_a, pair_b", "AUC: alone_a, alone_b"]
-    assert page.titles.count("Table") == 4
+    assert page.titles[:2] == ["AUC of 2 models in 2 comparisons", "AUC of 1 models in 2 comparisons"]
+    assert "cctl:pooling=mean has the best mean rank by AUC: 1.0 of 2 models" in page.text
     assert "4 comparisons, 12 runs" in page.text
-    overview = folder.joinpath("report.html").read_text().partition("alone_a</h1>")[0]
-    assert '<td>0.6500</td><td><span class="better">0.6401</span></td><td>1</td><td>0</td>' in overview
+    overview = folder.joinpath("report.html").read_text().partition('id="alone_a"')[0]
+    cells = '<td><span class="best">0.6500 ± 0.0283</span></td><td><span class="better best">0.6401 ± 0.0143 +</span>'
+    assert f"{cells}</td><td>1</td><td>0</td>" in overview
 
 
 def test_a_comparison_that_is_still_searching_keeps_no_other_off_the_page(comparison, tmp_path_factory):
@@ -231,9 +250,77 @@ def test_selector_weights_over_time(tmp_path):
     assert "Rows of books" in page.text and page.figures == 1
 
 
-def test_names_of_any_length_leave_room_for_the_figure():
-    values = {"mkt:units=[256,128]:first." + 90 * "x": [0.6, 0.7], "dnn": [0.5, 0.6]}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        svg = figures.seeds(values, "AUC").svg
-    assert "mkt:units=[256,128]:first.xxxxx…" in svg and ">dnn<" in svg
+def lines(label, scores, **changes):
+    """What a comparison keeps of a model, a score a seed."""
+    for seed, auc in enumerate(scores):
+        test = {"auc": auc, "gauc": 0.5, "log_loss": 0.7, "ece": 0.1}
+        result = {
+            "test": test,
+            "validation": test,
+            "parameters": 1,
+            "seconds": 1.0,
+            "versions": {"cdrzoo": "9"},
+        }
+        result["split"] = {"name": "time", "hash": "0" * 32}
+        own = {"model": "dnn", "seed": seed, **changes}
+        yield {
+            "key": f"{label} {seed}",
+            "stage": "seed",
+            "label": label,
+            "changes": own,
+            "result": result,
+        }
+
+
+def written(folder, *found):
+    folder.mkdir(exist_ok=True)
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for each in found for line in each))
+    return folder
+
+
+def test_many_models_are_in_order_and_what_has_no_number_is_last(tmp_path):
+    """One of them has a name that is longer than any column, one diverged."""
+    named = "mkt:units=[256,128]:first." + 90 * "x"
+    models = [lines(f"model {i}", [0.5 + i / 100, 0.51 + i / 100]) for i in range(34)]
+    folder = written(tmp_path / "many", lines("dnn", [0.6, 0.62]), lines(named, [float("nan")] * 2), *models)
+    text = report.report(folder).read_text()
+    page = alone(text)
+    ranking = [cell.split("</th>")[0] for cell in text.split('<th scope="row">')[1:37]]
+    assert ranking[0] == "model 33" and ranking[-1] == named and named in page.text
+    assert "model 33 is first: AUC 0.8350" in page.text and not re.search(r"\bnan\b", page.text)
+
+
+def test_one_model_is_a_page_too(tmp_path):
+    page = alone(report.report(written(tmp_path / "one", lines("dnn", [0.6]))).read_text())
+    assert "dnn: AUC 0.6000." in page.text and "is first" not in page.text
+
+
+def test_a_search(tmp_path):
+    trials = [
+        {**line, "stage": "search", "changes": {**line["changes"], "learning_rate": rate}}
+        for label, scores in (("dnn", [0.6, 0.7]), ("lr", [0.65, 0.5]))
+        for line, rate in zip(lines(label, scores), (0.001, 0.003))
+    ]
+    failed = {
+        **trials[0],
+        "result": {"validation": {"auc": float("nan")}, "failed": "it diverged", "seconds": 1.0},
+    }
+    folder = written(tmp_path / "tuned", [*trials, failed])
+    (folder / "dnn.yaml").write_text("# Written by cdrzoo tune.\n")
+    page = alone(report.report(folder).read_text())
+    assert page.titles == ["Best settings", "Trials of dnn", "Trials of lr", "What next", "Made with"]
+    assert "dnn is first: AUC 0.7000 on validation rows, the best of its 3 trials." in page.text
+    assert "learning_rate=0.003" in page.text and f"cdrzoo train {folder}/dnn.yaml --out RUN" in page.text
+
+
+def test_what_is_significant_is_so_after_correction(tmp_path):
+    """Its interval leaves 0 out, and so would one in twenty of models that are all alike."""
+    noise = np.random.default_rng(0).normal(0.6, 0.01, [20, 3])
+    better = lines("better", [0.62, 0.635, 0.622])
+    models = [lines(f"model {i}", each) for i, each in enumerate(noise)]
+    found = Comparison.load(written(tmp_path / "many", lines("dnn", [0.6, 0.61, 0.605]), better, *models))
+    test = found.tests["better"]
+    assert test.low > 0 and test.p < 0.05 < found.corrected["better"]
+    assert set(found.marks.values()) == {"against", ""}
+    page = report.report(found.folder).read_text()
+    assert 'class="better' not in page and "bar better" not in page
