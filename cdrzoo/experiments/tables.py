@@ -137,8 +137,8 @@ def about_groups(sizes: Mapping[str, int], against: str | None = None) -> str:
     said = [GROUPS[kind] for kind in GROUPS if there[kind]]
     if against is not None:
         said.append(
-            f"*: differs from {against} (paired t-test over seeds, p < {LEVEL} after Holm's correction for all tests of "
-            "the table)."
+            f"*: differs from {against} (paired t-test over seeds, p < {LEVEL} after Holm's correction for all tests "
+            "of the table)."
         )
     return " ".join(said)
 

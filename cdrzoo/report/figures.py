@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 
-from cdrzoo.report.cells import Axis, Mark, Plot, Table
+from cdrzoo.report.cells import Axis, Mark, Plot, Row, Table
 from cdrzoo.training.looks import by_column
 
 BLUE, ORANGE, GREY = "#1f5fa8", "#c2571a", "#8a8f98"
@@ -290,7 +290,7 @@ def _weights(columns: Mapping[str, np.ndarray], clicked: np.ndarray | None) -> T
             marks.append(Mark(f"dot {color}", words, at=mean, line=f"{line}%"))
         return Plot(axis, marks)
 
-    rows = [
+    rows: list[Row] = [
         {
             "field": name,
             "weight": plot(name),

@@ -60,7 +60,7 @@ def _best(
         values = [_validation(each).get(metric, math.nan) for each in trials[label]]
         own = _validation(line).get(metric, math.nan)
         marks = [Mark("seed", f"trial {i}: {value:.4f}", at=value) for i, value in enumerate(values, 1)]
-        row = {"model": label, plot: Plot(axis, [*marks, Mark("mean", f"best: {own:.4f}", at=own)])}
+        row: Row = {"model": label, plot: Plot(axis, [*marks, Mark("mean", f"best: {own:.4f}", at=own)])}
         rows.append({**row, title: number(own), "trials": str(len(values)), "settings": _settings(line)})
     return Table(f"{title} on validation rows, best first", with_best(rows, title, metric), {plot: axis})
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from cdrzoo.evaluation.statistics import holm
 from cdrzoo.experiments.comparison import Comparison
 from cdrzoo.experiments.tables import tests
-from docs.render.results import COLD, PAIRS, corrected, load, markdown, mean, reads_source
+from docs.render.results import COLD, PAIRS, load, markdown, mean, reads_source
 
 CHEAP = {
     "LR": "lr",
@@ -57,9 +57,7 @@ def worth(one: Comparison) -> str:
     source = max(readers, key=lambda label: mean(one, label))
     alone = max(set(one.labels) - set(readers), key=lambda label: mean(one, label))
     difference = mean(one, source) - mean(one, alone)
-    beyond = [
-        corrected(one)[label] < 0.05 and one.tests[label].difference * difference > 0 for label in readers
-    ]
+    beyond = [one.marks[label] == ("better" if difference > 0 else "worse") for label in readers]
     surely = any(beyond) if difference > 0 else all(beyond)
     said = f"{difference:+.3f}".replace("-0.000", "0.000").replace("+0.000", "0.000")
     return f"{said}, {'' if surely else 'not '}significant"

@@ -43,7 +43,7 @@ def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def mean(one: Comparison, label: str, metric: str = "auc") -> float:
-    return one.ranked(metric)[label]
+    return float(np.mean(one.scores(label, metric)))
 
 
 def cell(one: Comparison, label: str, metric: str = "auc") -> str:
