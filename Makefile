@@ -3,8 +3,8 @@
 # make check  set up, then lint, types, the quick tests and five models: an answer in five minutes
 #             (make check MODEL=cctl: the tests of one model)
 # make test   set up, then lint, types and what a machine should prove: every model, exports, servers, the pipeline
-# make test-all  after it, what it leaves: many draws, every case of every model; and the tests once more with the
-#             oldest supported libraries, which are TFX's neighbours
+# make test-all  after it, what it leaves: many draws, every case of every model; rows prepared on Dask and on a Spark
+#             cluster; and the tests once more with the oldest supported libraries, which are TFX's neighbours
 # make lint   ruff and mypy alone          make format  let ruff rewrite the code
 # make docs   the site, into site/; a warning is an error
 # make parity our models beside deepctr's, with equal weights; in an environment of its own
@@ -45,8 +45,14 @@ test: lint .venv-tfx/ready
 	$(BIN)/python $(PYTEST) -m "not exhaustive"
 	$(call beside_tfx,The pipeline from end to end,not exhaustive,tests/tfx_pipeline/)
 
-test-all: .venv/ready .venv-tfx/ready
+test-all: .venv/ready .venv-tfx/ready .venv-scale/ready
 	$(BIN)/python $(PYTEST) -m exhaustive
+	@if [ -e .venv-scale/ready ]; then \
+	    echo "Rows prepared on Dask and Spark"; \
+	    .venv-scale/bin/python $(PYTEST) -k "dask or spark" tests/data/rows/test_executors.py; \
+	else \
+	    echo "NOT RUN: rows prepared on Dask and Spark: their libraries need Python 3.11 or newer."; \
+	fi
 	$(call beside_tfx,The tests with the oldest supported libraries,not once and not exhaustive,$(OLDEST))
 
 # What the libraries' versions can break: of the models' tests those that all models share.
@@ -94,6 +100,11 @@ bench: .venv/ready
 	@rm -f $@
 	@requirements/make_env.sh .venv-tfx tfx && touch $@ || [ $$? = 3 ]
 
+# Dask and Spark, with a Java runtime from the same place where the machine has none; without TensorFlow.
+.venv-scale/ready: requirements/scale.txt requirements/make_env.sh pyproject.toml
+	@rm -f $@
+	@requirements/make_env.sh .venv-scale 3.11 3.12 3.13 && touch $@ || [ $$? = 3 ]
+
 .venv-docs/ready: requirements/docs.txt requirements/make_env.sh
 	@requirements/make_env.sh .venv-docs $(PYTHON)
 	@touch $@
@@ -116,8 +127,10 @@ pins:
 	rm -f $$lowest
 	$(COMPILE) --python-version 3.12 --python-platform x86_64-manylinux_2_39 --extra tfx --extra dev \
 	    --output-file requirements/tfx121.txt
-	uv pip compile --quiet --no-annotate --no-header --upgrade --group docs --python-version 3.11 \
-	    --output-file requirements/docs.txt
+	for group in docs scale; do \
+	    uv pip compile --quiet --no-annotate --no-header --upgrade --group $$group --python-version 3.11 \
+	        --output-file requirements/$$group.txt; \
+	done
 
 clean:
 	rm -rf .venv .venv-* .uv build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache runs/quickstart

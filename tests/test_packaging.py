@@ -25,7 +25,8 @@ else:
     import tomli as tomllib
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
-PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+WHOLE = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+PYPROJECT = WHOLE["project"]
 DEPENDENCIES = [Requirement(text) for text in PYPROJECT["dependencies"]]
 DEV = [Requirement(text) for extra in ("test", "dev") for text in PYPROJECT["optional-dependencies"][extra]]
 FOLDER = PROJECT / "requirements"
@@ -59,10 +60,13 @@ def test_pins_are_what_the_package_allows(python):
         assert need.specifier.contains(pinned[canonicalize_name(need.name)]), need
 
 
-@pytest.mark.parametrize("extra", ["bench", "parity"])
-def test_pins_of_the_peers_are_what_the_extra_allows(extra):
-    pinned = pins(PROJECT / "requirements" / f"{extra}.txt")
-    for need in map(Requirement, PYPROJECT["optional-dependencies"][extra]):
+NAMED = PYPROJECT["optional-dependencies"] | WHOLE["dependency-groups"]
+
+
+@pytest.mark.parametrize("name", ["bench", "parity", "docs", "scale"])
+def test_pins_of_other_environments_are_what_is_asked_for(name):
+    pinned = pins(PROJECT / "requirements" / f"{name}.txt")
+    for need in map(Requirement, NAMED[name]):
         assert need.specifier.contains(pinned[canonicalize_name(need.name)]), need
 
 

@@ -345,15 +345,24 @@ class RunConfig:
             out: the folder.
             how: its further arguments.
         """
-        if isinstance(self.data, str):
-            raise InputError(
-                f"`data` is a folder of prepared rows, {self.data}. Give the logs that it was made of."
-            )
         from cdrzoo.data.rows.making import prepare_to
+
+        return prepare_to(out, self._settings(), **how)
+
+    def write_raw(self, out: str | pathlib.Path, write: Any, **how: Any) -> Any:
+        """The same rows, not encoded, written to a folder by `write` (`cdrzoo.data.rows.making.write_raw`)."""
+        from cdrzoo.data.rows.making import write_raw
+
+        return write_raw(out, self._settings(), write, **how)
+
+    def _settings(self) -> Any:
+        """What rows are prepared of to a folder."""
+        if isinstance(self.data, str):
+            raise InputError(f"`data` is a folder of prepared rows, {self.data}. Give the logs of it.")
         from cdrzoo.data.rows.plan import Settings
 
         plain = {"split": self.split, "slices": tuple(self.slices), "folder": self.folder, **self.preparation}
-        return prepare_to(out, Settings(self.schema, self.data, **plain), **how)
+        return Settings(self.schema, self.data, **plain)
 
     def paths(self) -> list[pathlib.Path]:
         """All that it names or was read from: its file, its schema's, the rows, the run that is fine-tuned."""

@@ -113,22 +113,20 @@ def after_count(
         extends: an encoder that the new one extends.
     """
     known = state.known
-    tallied: dict[str, list[Tally]] = {}
     statistics = {name: Statistics() for name in state.work.plans}
     items: dict[tuple[str, str], Counts] = {}
     first: dict[tuple[str, str], np.ndarray] = {}
     events = Counts()
     for number in range(len(known.partitions)):
         found: Counted = state.result("count", number)
-        for name, of_parts in found.tallies.items():
-            tallied[name] = [a + b for a, b in zip(tallied[name], of_parts)] if name in tallied else of_parts
-            statistics[name].merge(found.statistics[name])
+        for name, learnt in found.statistics.items():
+            statistics[name].merge(learnt)
         for key, rows in found.first.items():
             first[key] = np.sort(np.concatenate([first.get(key, rows[:0]), rows]))[:EXAMPLES]
         for key, distinct in found.items.items():
             items.setdefault(key, Counts()).add(distinct)
         events.merge(found.events)
-    split = _split(state, tallied)
+    split = split_of(state, "count")
     encoder = _encoders(state, split, statistics, out, extends)
     known.events = _series(events)
     for at, name in enumerate(state.work.plans):
@@ -144,7 +142,12 @@ def after_count(
     return split, encoder, {key: len(_series(counts)) for key, counts in items.items()}
 
 
-def _split(state: State, tallied: dict[str, list[Tally]]) -> Split:
+def split_of(state: State, stage: str) -> Split:
+    """The split, of what the tasks of a stage have tallied."""
+    tallied: dict[str, list[Tally]] = {}
+    for number in range(len(state.known.partitions)):
+        for name, of_parts in state.result(stage, number).tallies.items():
+            tallied[name] = [a + b for a, b in zip(tallied[name], of_parts)] if name in tallied else of_parts
     check_parts(state.schema, state.by, [tally.rows for tally in tallied[state.schema.target]])
     drawn = record({name: plan.source for name, plan in state.work.plans.items()}, state.work.settings.seed)
     arguments = {"by": state.by, **state.arguments, **drawn}

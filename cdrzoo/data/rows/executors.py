@@ -41,7 +41,8 @@ def executor(name: str, jobs: int, address: str | None = None, flags: Sequence[s
     if name in _LIBRARIES:
         _import(*_LIBRARIES[name])
     if name == "beam":
-        return beam(flags or [f"direct_num_workers={jobs}", "direct_running_mode=multi_processing"])
+        flags = flags or [f"direct_num_workers={jobs}", "direct_running_mode=multi_processing"]
+        return beam([f"--{flag}" for flag in flags])
     return {"dask": dask, "spark": spark}[name](jobs, address) if name != "processes" else processes(jobs)
 
 
@@ -80,12 +81,12 @@ def processes(jobs: int) -> Iterator[Run]:
 
 @contextlib.contextmanager
 def beam(flags: Sequence[str]) -> Iterator[Run]:
-    """Apache Beam: a pipeline a stage, on the runner that the flags name."""
+    """Apache Beam: a pipeline a stage, on the runner that the flags, as of its command line, name."""
     import apache_beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
     def run(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
-        options = PipelineOptions([f"--{flag}" for flag in flags])
+        options = PipelineOptions(list(flags))
         with apache_beam.Pipeline(options=options) as pipeline:
             # Reshuffle: else one worker would do all.
             _ = (
@@ -97,6 +98,14 @@ def beam(flags: Sequence[str]) -> Iterator[Run]:
         yield from map(function, tasks)  # they are done: this looks at what is there
 
     yield run
+
+
+def beam_workers(flags: Sequence[str]) -> int:
+    """How many workers the flags of Beam want on this machine."""
+    from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+
+    wanted = PipelineOptions(list(flags)).view_as(DirectOptions).direct_num_workers
+    return int(wanted or os.cpu_count() or 1)
 
 
 @contextlib.contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -14,13 +16,13 @@ from cdrzoo.data import quality
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation.assignment import need_times
 from cdrzoo.data.preparation.prepared import check_arguments
-from cdrzoo.data.preparation.splits import PARTS, settle
+from cdrzoo.data.preparation.splits import PARTS, Split, settle
 from cdrzoo.data.rows import combine, tasks
 from cdrzoo.data.rows.executors import Executor, Run, processes
 from cdrzoo.data.rows.format import FILE, DomainRows, PartRows, Rows, layout
 from cdrzoo.data.rows.plan import Settings, Work, difference, work
 from cdrzoo.data.rows.progress import Progress
-from cdrzoo.data.rows.state import WORK, Known, State, load, save
+from cdrzoo.data.rows.state import KNOWN, WORK, Known, State, load, save
 from cdrzoo.errors import DataError
 
 MEMORY = 4 << 30
@@ -60,6 +62,48 @@ def prepare_to(
         DataError: on whatever is wrong with the data, or the folder holds other rows.
     """
     out = pathlib.Path(out)
+    plan = _plan(settings, memory, jobs, partitions, extends)
+    if (out / FILE).exists():
+        return _there(out, plan, say)
+    with _working(out, plan, say) as folder, executor or processes(jobs) as run:
+        return _made(out, Stages(folder, run, say, list(tasks.STAGES)), extends)
+
+
+def write_raw(
+    out: str | pathlib.Path,
+    settings: Settings,
+    write: tasks.Write,
+    *,
+    memory: int = MEMORY,
+    jobs: int = 1,
+    partitions: int | None = None,
+    executor: Executor | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[Split, list[str]]:
+    """The same rows, not encoded, written to a folder by a function of one's own: what a pipeline begins with.
+
+    Args:
+        write: writes the rows of a partition to files that its name tells from those of others. It is called in the
+            processes of the executor, so it must be one that they can import.
+
+    The other arguments are those of `prepare_to`.
+
+    Returns:
+        The split, without its `parts`, and what is doubtful about the rows.
+    """
+    out = pathlib.Path(out)
+    plan = _plan(settings, memory, jobs, partitions)
+    with _working(out, plan, say) as folder, executor or processes(jobs) as run:
+        stage = Stages(folder, run, say, ["read", "users", "items", "raw"])
+        stage.do("raw", stage.assign(), functools.partial(tasks.raw, write))
+        split = combine.split_of(stage.state, "raw")
+        return split, list(_warnings(stage.state, split, "raw"))
+
+
+def _plan(
+    settings: Settings, memory: int, jobs: int, partitions: int | None, extends: Encoder | None = None
+) -> Work:
+    """The plan; raises where it cannot be one."""
     check_arguments(
         settings.schema,
         settings.split,
@@ -73,15 +117,17 @@ def prepare_to(
         {name: "@time" in each.own for name, each in plan.plans.items()},
         settle(settings.split, settings.seed)[0],
     )
-    if (out / FILE).exists():
-        return _there(out, plan, say)
+    return plan
+
+
+@contextlib.contextmanager
+def _working(out: pathlib.Path, plan: Work, say: Callable[[str], None]) -> Iterator[pathlib.Path]:
+    """Gives the folder of the work, which goes when the work is done."""
     out.mkdir(parents=True, exist_ok=True)
     with files.lock(out), files.writing(f"Free space on the disk of {out}, then start it again: it goes on."):
         folder = _begun(out, plan, say)
-        with executor or processes(jobs) as run:
-            made = _made(out, folder, run, say, extends)
+        yield folder
         shutil.rmtree(folder)
-    return made
 
 
 def _there(out: pathlib.Path, plan: Work, say: Callable[[str], None]) -> Rows:
@@ -118,41 +164,53 @@ def _begun(out: pathlib.Path, plan: Work, say: Callable[[str], None]) -> pathlib
     return folder
 
 
-def _made(
-    out: pathlib.Path,
-    folder: pathlib.Path,
-    run: Run,
-    say: Callable[[str], None],
-    extends: Encoder | None,
-) -> Rows:
+class Stages:
+    """The stages of a work, one after the other.
+
+    Args:
+        folder: of the work.
+        run: of the executor.
+        say: is told how far it is.
+        names: of the stages that there may be.
+    """
+
+    def __init__(self, folder: pathlib.Path, run: Run, say: Callable[[str], None], names: list[str]):
+        self.state, self.run, self.progress = State(folder), run, Progress(say, names)
+        self.state.known = Known()
+
+    def do(self, name: str, count: int, does: tasks.Work | None = None) -> None:
+        """Does the tasks of a stage that have not been done; `does`: in the place of what `tasks.STAGES` says."""
+        folder = self.state.folder
+        save(folder / KNOWN, self.state.known)
+        left = (number for number in range(count) if not self.state.place(name, number).exists())
+        todo = [(str(folder), name, number) for number in left]
+        self.progress.begin(name, count, len(todo))
+        one = functools.partial(tasks.run, work=does) if does else tasks.run
+        for done in self.run(one, todo) if todo else ():
+            self.progress.done(done)
+
+    def assign(self) -> int:
+        """Reads the logs, and finds what each partition must know of the others; gives how many there are."""
+        state = self.state
+        self.do("read", len(state.work.pieces))
+        combine.after_read(state)
+        size = len(state.known.partitions)
+        if state.by in ("users", "resample", "last", "given"):
+            self.do("users", size)
+            combine.after_users(state)
+        if any(plan.source.negatives is not None for plan in state.work.plans.values()):
+            self.do("items", size)
+            combine.after_items(state)
+        return size
+
+
+def _made(out: pathlib.Path, stage: Stages, extends: Encoder | None) -> Rows:
     """All stages, one after the other."""
-    state = State(folder)
-    state.known = Known()
-    progress = Progress(say)
-
-    def stage(name: str, count: int) -> None:
-        save(folder / "known.pkl", state.known)
-        todo = [
-            (str(folder), name, number) for number in range(count) if not state.place(name, number).exists()
-        ]
-        tasks.forget()
-        progress.begin(name, count, len(todo))
-        for done in run(tasks.run, todo) if todo else ():
-            progress.done(done)
-
-    stage("read", len(state.work.pieces))
-    combine.after_read(state)
-    size = len(state.known.partitions)
-    if state.by in ("users", "resample", "last", "given"):
-        stage("users", size)
-        combine.after_users(state)
-    if any(plan.source.negatives is not None for plan in state.work.plans.values()):
-        stage("items", size)
-        combine.after_items(state)
-    stage("count", size)
+    state, size = stage.state, stage.assign()
+    stage.do("count", size)
     split, encoder, items = combine.after_count(state, out, extends)
-    stage("encode", size)
-    stage("write", len(tasks.shards(state)))
+    stage.do("encode", size)
+    stage.do("write", len(tasks.shards(state)))
     encoder.schema.save(out / "schema.yaml")
     (out / "split.json").write_text(json.dumps(split.to_dict(), indent=2) + "\n", encoding="utf-8")
     _examples(out, state)
@@ -161,7 +219,7 @@ def _made(
     return rows
 
 
-def _rows(state: State, split: combine.Split, items: dict[tuple[str, str], int]) -> Rows:
+def _rows(state: State, split: Split, items: dict[tuple[str, str], int]) -> Rows:
     """What `prepared.json` says."""
     shards: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for number, (domain, part, shard) in enumerate(tasks.shards(state)):
@@ -182,12 +240,12 @@ def _rows(state: State, split: combine.Split, items: dict[tuple[str, str], int])
         ids, numbers = layout(plan.domain)
         domains[name] = DomainRows(ids, numbers, plan.source.weight is not None, parts)
     made_of, slices = state.work.made_of, tuple(state.work.settings.slices)
-    return Rows(state.work.key, made_of, split.to_dict(), slices, domains, _warnings(state, split))
+    return Rows(state.work.key, made_of, split.to_dict(), slices, domains, _warnings(state, split, "count"))
 
 
-def _warnings(state: State, split: combine.Split) -> tuple[str, ...]:
+def _warnings(state: State, split: Split, stage: str) -> tuple[str, ...]:
     """What is doubtful about the rows."""
-    found: list[str] = state.result("count", 0).warnings
+    found: list[str] = state.result(stage, 0).warnings
     return tuple(found if len(state.known.partitions) == 1 else [*found, *quality.small(state.schema, split)])
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cdrzoo.data.rows.tasks import Done
 
-SHARES = {"read": 3.0, "users": 0.5, "items": 1.5, "count": 4.0, "encode": 6.0, "write": 3.0}
+SHARES = {"read": 3.0, "users": 0.5, "items": 1.5, "raw": 6.0, "count": 4.0, "encode": 6.0, "write": 3.0}
 """What a row costs in each stage, compared with the others."""
 EVERY = 5.0
 """Seconds between two lines, at least."""
@@ -18,9 +18,11 @@ class Progress:
 
     Args:
         say: is given the lines.
+        stages: that there may be, in their order.
     """
 
-    def __init__(self, say: Callable[[str], None]):
+    def __init__(self, say: Callable[[str], None], stages: Sequence[str]):
+        self.stages = list(stages)
         self.say, self.started, self.spoke = say, time.monotonic(), time.monotonic()
         self.stage, self.count, self.left, self.rows = "", 0, 0, 0
         self.processor, self.memory = 0.0, 0
@@ -46,8 +48,8 @@ class Progress:
         spent = now - self.since
         finished = self.count - self.left
         # This stage as it goes, those behind it by what they usually cost beside it.
-        order = list(SHARES)
-        behind = sum(SHARES[name] for name in order[order.index(self.stage) + 1 :]) / SHARES[self.stage]
+        after = self.stages[self.stages.index(self.stage) + 1 :]
+        behind = sum(SHARES[name] for name in after) / SHARES[self.stage]
         whole = spent / max(finished, 1) * self.count
         rest = whole - spent + behind * whole
         done_with = (

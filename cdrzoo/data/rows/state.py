@@ -24,6 +24,8 @@ from cdrzoo.files import whole
 
 WORK = "work"
 """The folder, in that of the rows, that is there while they are prepared."""
+KNOWN = "known.pkl"
+"""The file in it that every stage begins with."""
 
 
 @dataclasses.dataclass
@@ -96,7 +98,7 @@ class State:
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
         self.work: Work = load(folder / "plan.pkl")
-        self.known: Known = load(folder / "known.pkl") if (folder / "known.pkl").exists() else Known()
+        self.known: Known = load(folder / KNOWN) if (folder / KNOWN).exists() else Known()
         self.schema = self.work.settings.schema
         self.by, self.arguments = settle(self.work.settings.split, self.work.settings.seed)
 

