@@ -15,6 +15,7 @@ def add(commands: Any) -> None:
     """Adds the commands of this file."""
     _add_export(commands)
     _add_verify(commands)
+    _add_rows(commands)
     _add_predict(commands)
 
 
@@ -73,6 +74,64 @@ def _verify(arguments: argparse.Namespace) -> None:
         from cdrzoo.export import verify
 
         print(verify(arguments.path))
+
+
+def _add_rows(commands: Any) -> None:
+    rows = command(
+        commands,
+        "rows",
+        _rows,
+        "Build rows to score from logs, with histories as the training of a run built them.\n\n"
+        "  cdrzoo rows runs/cctl --logs films=new.parquet --users users.csv --candidates items.csv --out rows.parquet\n"
+        "  cdrzoo predict saved_models/films/1 --input rows.parquet\n\n"
+        "A history lists the user's events strictly before the row's time, the last ones, oldest first. Columns that\n"
+        "the run's logs get by a `join` are joined.",
+    )
+    rows.add_argument("folder", type=path, help="The run folder.")
+    rows.add_argument(
+        "--logs",
+        action="append",
+        default=[],
+        metavar="DOMAIN=FILE",
+        help="Logs of a domain in the place of the run's own. May be repeated.",
+    )
+    rows.add_argument(
+        "--users", type=path, required=True, help="A file with the columns of users and of the context."
+    )
+    rows.add_argument("--candidates", type=path, required=True, help="A file with the columns of items.")
+    rows.add_argument(
+        "--time",
+        help="The time of all rows: a number, or a date. Default: the column of users, else the logs' end.",
+    )
+    rows.add_argument("--out", type=path, required=True, help="The file to write, .parquet or .csv.")
+
+
+def _rows(arguments: argparse.Namespace) -> None:
+    from cdrzoo.cli.common import pairs
+    from cdrzoo.training.finished import check_finished
+
+    check_finished(arguments.folder)
+    if arguments.out.exists():
+        raise InputError(f"{arguments.out} exists. Choose another name; nothing is overwritten.")
+    if arguments.out.suffix not in (".parquet", ".csv"):
+        raise InputError(f"--out must end in .parquet or .csv. Received: {arguments.out}.")
+    from cdrzoo.data import readers
+    from cdrzoo.training.config import RunConfig
+    from cdrzoo.training.requests import build_requests
+
+    found = build_requests(
+        RunConfig.load(arguments.folder / "config.yaml"),
+        users=arguments.users,
+        candidates=arguments.candidates,
+        logs=pairs(arguments.logs, "--logs"),
+        time=arguments.time,
+    )
+    with files.whole(arguments.out) as part:
+        if arguments.out.suffix == ".parquet":
+            found.to_parquet(part)
+        else:
+            readers.joined(found).to_csv(part, index=False)
+    print(f"Wrote {len(found):,} rows to {arguments.out}")
 
 
 def _add_predict(commands: Any) -> None:

@@ -20,7 +20,7 @@ GROUPS = {
     "data": ("synthesize", "schema", "dataset", "prepare"),
     "train": ("models", "train", "evaluate", "pack", "unpack"),
     "measure": ("compare", "tune", "transfer", "reproduce", "report"),
-    "serve": ("export", "verify", "predict", "serve", "label"),
+    "serve": ("export", "verify", "rows", "predict", "serve", "label"),
 }
 """Every command, in the order of a session."""
 

@@ -8,6 +8,7 @@ from cdrzoo.data.preparation.coldstart import cold_start as cold_start
 from cdrzoo.data.preparation.extension import extend as extend
 from cdrzoo.data.preparation.prepared import Prepared as Prepared
 from cdrzoo.data.preparation.prepared import prepare as prepare
+from cdrzoo.data.preparation.requests import request_rows as request_rows
 from cdrzoo.data.preparation.splits import Split as Split
 from cdrzoo.data.quality import check as check
 from cdrzoo.data.ragged import Ragged as Ragged

@@ -37,6 +37,7 @@ from cdrzoo.training.folders import (
     read_model,
 )
 from cdrzoo.training.predict import changed, scored
+from cdrzoo.training.requests import build_requests
 
 if TYPE_CHECKING:
     from cdrzoo.export.verification import Report
@@ -191,6 +192,31 @@ class Run:
     def verify(self, path: str | pathlib.Path) -> Report:
         """Proves that an export scores as this run's model does; see `cdrzoo.export.verify`."""
         return export.verify(path, model=self.model, encoder=self.encoder)
+
+    def requests(
+        self,
+        requests: pd.DataFrame | str | pathlib.Path | None = None,
+        *,
+        users: Any = None,
+        candidates: pd.DataFrame | str | pathlib.Path | None = None,
+        logs: Mapping[str, Any] | None = None,
+        time: float | str | None = None,
+    ) -> pd.DataFrame:
+        """Rows to score, built from logs as the run's training rows were; see `cdrzoo.data.request_rows`.
+
+        ```python
+        rows = run.requests(users=["u17", "u18"], candidates="items.csv", logs={"films": "new.parquet"})
+        run.predict(rows)
+        ```
+
+        Args:
+            requests: a row each that is to be scored; or, in its place, `users` and `candidates`.
+            users: a DataFrame or a file with the columns of users and context, or the users' keys.
+            candidates: a DataFrame or a file with the columns of items; every user gets every candidate.
+            logs: by domain files or DataFrames in the place of the run's own logs.
+            time: of all rows; default: their column of the target's time, else the end of the logs.
+        """
+        return build_requests(self.config, requests, users=users, candidates=candidates, logs=logs, time=time)
 
     def __repr__(self) -> str:
         measured = ", ".join(

@@ -125,14 +125,14 @@ def add_histories(
         for feature in domain.histories():
             of = logs[feature.of]
             if feature.events not in made:
-                made[feature.events] = _windows(
+                made[feature.events] = windows_of(
                     feature, log, of, users, codes, include_ties, history, only_training
                 )
             order, starts, stops, skip = made[feature.events]
             log.columns[feature.column] = Ragged(of.columns[feature.field][order], starts, stops, skip)
 
 
-def _windows(
+def windows_of(
     feature: Feature,
     log: Log,
     of: Log,
@@ -142,6 +142,7 @@ def _windows(
     history: str,
     only_training: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """What a history lists: events in order, the window of each row of `log`, and a place that it passes by."""
     name = str(feature.of)
     for one in (log, of):
         if one.user is None:
