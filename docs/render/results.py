@@ -130,6 +130,22 @@ def order() -> list[str]:
     return list(mean_ranks([load(name) for name in PAIRS.values()]))
 
 
+def shortlist(title: str) -> str:
+    """Of a pair the first three models, those of the target alone to compare with, and the best simple mean."""
+    one = load(PAIRS[title])
+    models = list(one.ranked("auc"))
+    alone = next(label for label in models if not reads_source(label))
+    rows = {}
+    for label in sorted({*models[:3], alone, str(one.against), REFERENCE}, key=models.index):
+        text = cell(one, label) + mark(one, label)
+        reads = "source and target" if reads_source(label) else "target"
+        rows[label] = [label, reads, f"**{text}**" if label == models[0] else text]
+    floor = max(one.floors, key=lambda name: one.floors[name]["auc"])
+    reads = "source and target" if "source" in floor else "target"
+    simple = [f"*{floor}*", reads, f"{one.floors[floor]['auc']:.4f}"]
+    return markdown([title, "trains on", "AUC"], [*rows.values(), simple])
+
+
 SHOWN = ("LR", "FiBiNET", REFERENCE, "DIN", "DNN, all domains", "Finetune", "CCTL", "MKT", "DACDR")
 PAPER = {
     "FiBiNET": (0.7316, 0.7322, 0.7283),
