@@ -324,3 +324,20 @@ def test_what_is_significant_is_so_after_correction(tmp_path):
     assert set(found.marks.values()) == {"against", ""}
     page = report.report(found.folder).read_text()
     assert 'class="better' not in page and "bar better" not in page
+
+
+def test_a_run_beside_simple_means_by_hand():
+    test = {"auc": 0.7, "ece": 0.1, "auc@cold": float("nan"), "ece@cold": 0.2}
+    simple = {"item mean": {"auc": 0.6, "auc@cold": 0.5}, "item + user mean": {"auc": 0.65, "auc@cold": 0.4}}
+    sizes = {"all": {"rows": 1200, "clicks": 30}, "cold": {"rows": 7, "clicks": 0}}
+    result = {"test": test, "intervals": {"auc": {"low": 0.66, "high": 0.74}}}
+    worth = "That is 0.0500 better than the best of the simple means, item + user mean (0.6500)."
+    assert run.headline(test, simple) == f"AUC 0.7000 on the test rows. {worth}"
+    table = run.test_rows(result, simple, sizes)
+    first, second = ([cell for cell in row.values() if isinstance(cell, str)] for row in table.rows)
+    assert first == ["all", "1,200", "30", "0.7000 ± 0.0400", "0.6500", "0.1000"]
+    assert second == ["cold", "7", "0", "", "0.5000", "0.2000"]
+    page = shown(table)
+    assert "95 % interval 0.6600 to 0.7400" in page.text and page.text.count("this run") == 1
+    rated = run.headline({"rmse": 0.9, "mae": 0.7}, {"item mean": {"rmse": 0.8}})
+    assert rated.startswith("RMSE 0.9000") and "0.1000 worse than" in rated

@@ -1,0 +1,199 @@
+"""What the pages of results say in words is what the runs beside them say."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import pytest
+
+from cdrzoo.evaluation.statistics import holm, paired
+from docs.render import results
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+DNN, ALL, FACTORS = results.REFERENCE, "DNN, all domains", ("CMF", "EMCDR", "PTUPCDR")
+
+pytestmark = pytest.mark.once
+
+
+def pair(title):
+    return results.load(results.PAIRS[title])
+
+
+def mean(one, label, metric="auc"):
+    return one.ranked(metric)[label]
+
+
+def against(one, other=DNN, metric="auc"):
+    """`{label: (difference, p, p after Holm's correction)}` of every other model against one."""
+    tests = {
+        label: paired(one.scores(label, metric), one.scores(other, metric))
+        for label in one.labels
+        if label != other
+    }
+    corrected = holm([test.p for test in tests.values()])
+    return {label: (test.difference, test.p, p) for (label, test), p in zip(tests.items(), corrected)}
+
+
+def marked(one, sign, other=DNN):
+    """The models that are significantly better (1) or worse (-1)."""
+    return {
+        label
+        for label, (difference, _, p) in against(one, other).items()
+        if p < 0.05 and sign * difference > 0
+    }
+
+
+def readers(one):
+    return {label for label in one.labels if results.reads_source(label)}
+
+
+def planted(part):
+    return results.load(f"planted_transfer/{part}")
+
+
+def cold():
+    """The twelve columns of the tables of ratings."""
+    names = [name for each in results.COLD.values() for name in each.values()]
+    return {f"{name}/{beta}": results.load(f"{name}/beta{beta}") for name in names for beta in (20, 50, 80)}
+
+
+def rmse(name):
+    """RMSE of a column, of models and floors."""
+    one = cold()[name]
+    return {**one.ranked("rmse"), **{floor: found["rmse"] for floor, found in one.floors.items()}}
+
+
+def factors(column):
+    return {label: value for label, value in rmse(column).items() if label.startswith(FACTORS)}
+
+
+def marks_of_factors():
+    """The marks of EMCDR and PTUPCDR, which are tested against CMF."""
+    return {
+        (column, label): one.marks[label]
+        for column, one in cold().items()
+        for label in one.tests
+        if label.startswith(FACTORS)
+    }
+
+
+def ablated(title, part, label):
+    return results.load(f"{results.ABLATIONS[title]}/{part}").tests[label].difference
+
+
+def cold_rows(one):
+    groups = one.about["groups"]
+    return groups["cold"] / (groups["cold"] + groups["warm"])
+
+
+def beaten_floor():
+    """In which columns some factorisation is below item and source user means, in RMSE."""
+    return {
+        column for column in cold() if min(factors(column).values()) < rmse(column)["item + source user mean"]
+    }
+
+
+CLAIMS = {
+    "results/index.md": {
+        "82 % of the test rows are of users without a training row": lambda: (
+            round(100 * cold_rows(pair("Amazon 1 to 2"))) == 82
+        ),
+        "Every model that reads the source is above every model of the target alone, except DADIN": lambda: (
+            min(mean(pair("Amazon 1 to 2"), label) for label in readers(pair("Amazon 1 to 2")) - {"DADIN"})
+            > max(
+                mean(pair("Amazon 1 to 2"), label)
+                for label in set(pair("Amazon 1 to 2").labels) - readers(pair("Amazon 1 to 2"))
+            )
+            > mean(pair("Amazon 1 to 2"), "DADIN")
+        ),
+        "significantly better than each of the 30 others": lambda: (
+            pair("Amazon 2 to 1").against == "DIN"
+            and [*pair("Amazon 2 to 1").marks.values()].count("worse")
+            == len(pair("Amazon 2 to 1").tests)
+            == 30
+        ),
+        "CoNet, DADIN and DACDR are significantly worse than the DNN": lambda: (
+            marked(pair("Amazon 2 to 1"), -1) & readers(pair("Amazon 2 to 1")) == {"CoNet", "DADIN", "DACDR"}
+            and not marked(pair("Amazon 2 to 1"), 1) & readers(pair("Amazon 2 to 1"))
+        ),
+        "the source's user means *lower* the floor": lambda: (
+            pair("Ciao 10 to 05").floors["item + user + source user mean"]["auc"]
+            < pair("Ciao 10 to 05").floors["item + user mean"]["auc"]
+        ),
+        "no model that reads the source is significantly better": lambda: (
+            "better" not in {pair("Ciao 10 to 05").marks[label] for label in readers(pair("Ciao 10 to 05"))}
+        ),
+        "LR of the target alone is the highest": lambda: next(iter(pair("Ciao 10 to 05").ranked())) == "LR",
+        "CCTL, DADIN and DACDR are significantly worse than the DNN": lambda: (
+            marked(planted("0"), -1) == {"CCTL", "DADIN", "DACDR"}
+        ),
+        "DIN is significantly better (p = 0.03)": lambda: (
+            round(against(pair("Food to kitchen"))["DIN"][2], 2) == 0.03
+        ),
+        "the DNN of all domains, MMoE, MiNet and Shared-Bottom (p < 0.04 after correction)": lambda: (
+            marked(pair("Food to kitchen"), 1) == {"DIN", ALL, "MMoE", "MiNet", "Shared-Bottom"}
+            and max(
+                against(pair("Food to kitchen"))[label][2] for label in marked(pair("Food to kitchen"), 1)
+            )
+            < 0.04
+        ),
+        "CCTL is lower on Ciao 01 to 02 and higher on Ciao 10 to 05 (p = 0.01 both, without correction)": lambda: (
+            [round(against(one, ALL)["CCTL"][1], 2) for one in (pair("Ciao 01 to 02"), pair("Ciao 10 to 05"))]
+            == [0.01, 0.01]
+            and against(pair("Ciao 01 to 02"), ALL)["CCTL"][0]
+            < 0
+            < against(pair("Ciao 10 to 05"), ALL)["CCTL"][0]
+        ),
+    },
+    "results/clicks.md": {
+        "DeepFM had 0.588 and xDeepFM 0.572. Here they have 0.580 and 0.603": lambda: (
+            [f"{mean(pair('Ciao 10 to 05'), label):.3f}" for label in ("DeepFM", "xDeepFM")]
+            == ["0.580", "0.603"]
+        ),
+        "on test rows 0.589 against 0.620": lambda: f"{mean(pair('Ciao 10 to 05'), ALL):.3f}" == "0.589",
+    },
+    "results/planted.md": {
+        "MKT, the DNN of all domains, DADIN and CCTL are significantly better. DACDR is not": lambda: (
+            marked(planted("0.9"), 1) - {"MKT w/o HFA"} == {"MKT", ALL, "DADIN", "CCTL"}
+        ),
+        "MKT and CCTL are higher, not significantly. DADIN is significantly worse": lambda: (
+            marked(planted("-0.9"), -1) == {"DADIN"}
+            and not marked(planted("-0.9"), 1)
+            and min(against(planted("-0.9"))[label][0] for label in ("MKT", "CCTL")) > 0
+        ),
+    },
+    "results/cold_start.md": {
+        "lowest RMSE or is within 0.004 of it in ten of the twelve columns": lambda: (
+            sum(
+                mean(one, "CMF", "rmse") - min(one.ranked("rmse").values()) <= 0.004
+                for one in cold().values()
+            )
+            == 10
+        ),
+        "PTUPCDR on the DNN is worse on Douban book to music at 0.8": lambda: (
+            {which: mark for which, mark in marks_of_factors().items() if mark}
+            == {("cold_douban_book_music/80", "PTUPCDR, DNN"): "worse"}
+        ),
+        "On Douban some factorisation beats *item + source user mean* in every column": lambda: (
+            beaten_floor()
+            == {c for c in cold() if "douban" in c} | {"cold_amazon_1_2/20", "cold_amazon_1_2/50"}
+        ),
+        "The item means have 0.845": lambda: (
+            f"{rmse('cold_douban_music_book/20')['item mean']:.3f}" in ("0.844", "0.845")
+        ),
+    },
+    "results/ablations.md": {
+        "domain and item together adds 0.016 on Ciao": lambda: (
+            round(ablated("Ciao 01 to 02", "dacdr", "DACDR w/o both"), 3) == -0.016
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("page", "words"), [(page, words) for page, claims in CLAIMS.items() for words in claims]
+)
+def test_words_are_true(page, words):
+    text = re.sub(r"\s+", " ", (PROJECT / "docs" / page).read_text(encoding="utf-8"))
+    assert words in text and CLAIMS[page][words]()
