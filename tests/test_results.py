@@ -197,3 +197,31 @@ CLAIMS = {
 def test_words_are_true(page, words):
     text = re.sub(r"\s+", " ", (PROJECT / "docs" / page).read_text(encoding="utf-8"))
     assert words in text and CLAIMS[page][words]()
+
+
+def test_the_transfer_reports_of_ciao_are_of_the_runs_of_the_clicks():
+    """Their AUC and lift, and the verdict in bold; intervals over users are in no comparison's files."""
+    text = (
+        (PROJECT / "docs" / "results" / "transfer_pairs.md")
+        .read_text(encoding="utf-8")
+        .partition("## Douban")[0]
+    )
+    one, rows = pair("Ciao 10 to 05"), re.findall(r"^\| ([^|]+) \| \**(0\.\d+)\** \| (\S+) \|", text, re.M)
+    assert f"The twin has {mean(one, DNN):.4f}, LR of the target alone {mean(one, 'LR'):.4f}." in text
+    assert len(rows) == 13 and [row[1] for row in rows] == sorted((row[1] for row in rows), reverse=True)
+    for label, auc, lift in rows:
+        assert auc == f"{mean(one, label):.4f}", label
+        assert abs(float(lift) - (mean(one, label) - mean(one, DNN))) < 6e-5, label
+    assert max(mean(one, label) for label, *_ in rows) < mean(one, "LR")
+    claim = "it loses 0.048 from validation to test rows, LR 0.027"
+    assert claim in re.sub(r"\s+", " ", text)
+    lost = [
+        sum(
+            line["result"]["validation"]["auc"] - line["result"]["test"]["auc"]
+            for line in one.results
+            if line["label"] == label
+        )
+        / 5
+        for label in (DNN, "LR")
+    ]
+    assert [f"{each:.3f}" for each in lost] == ["0.048", "0.027"]
