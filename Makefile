@@ -53,6 +53,7 @@ test-all: .venv/ready .venv-tfx/ready .venv-scale/ready
 	else \
 	    echo "NOT RUN: rows prepared on Dask and Spark: their libraries need Python 3.11 or newer."; \
 	fi
+	$(call beside_tfx,The pipeline on several processes,exhaustive,tests/tfx_pipeline/)
 	$(call beside_tfx,The tests with the oldest supported libraries,not once and not exhaustive,$(OLDEST))
 
 # What the libraries' versions can break: of the models' tests those that all models share.

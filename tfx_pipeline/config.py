@@ -22,8 +22,6 @@ STRATEGIES = ("one_device", "mirrored", "multi_worker")
 METRICS = {"click": ("auc", "gauc", "log_loss", "ece"), "rating": ("mae", "rmse")}
 """What is measured, by task: the exact metrics of `cdrzoo.metrics`."""
 
-PARTS = ("train", "valid", "test")
-
 
 @dataclass(frozen=True)
 class Tuning:

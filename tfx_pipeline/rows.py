@@ -10,13 +10,15 @@ differently. A value that is missing is left out; a step that is missing in a se
     row.slice.COLUMN  bytes, the group of the row by a column of the run's `slices` that is no id (the target alone)
 
 Examples lie in `DOMAIN_PART/*.tfrecord` or `.tfrecord.gz`: `train` of every domain, `valid` and `test` of the target.
-After Transform a feature is called by its name in every domain and holds rows of tables, padded.
+After Transform a feature is called by its name in every domain and holds rows of tables, padded. A training reads them
+into memory, or, where they are many, writes them to a folder as it lies that `cdrzoo prepare` makes.
 """
 
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +28,9 @@ import pyarrow.compute as pc
 from cdrzoo.schema import Domain, Feature, Schema
 
 if TYPE_CHECKING:
-    from cdrzoo.data import Part, Prepared
+    from cdrzoo.data import Encoder, Part
+    from cdrzoo.data.preparation.logs import Log
+    from cdrzoo.data.rows.format import PartRows
 
 LABEL, WEIGHT, USER, USERS = "row.label", "row.weight", "row.user", "row.users"
 SLICE = "row.slice."
@@ -35,6 +39,9 @@ NUMBERS = "row.numbers"
 
 _TYPES = {"string": pa.large_binary(), "int64": pa.int64(), "float32": pa.float32()}
 _BATCH_ROWS = 4096
+_TABLE_ROWS = 65_536
+_SPREAD_ROWS = 262_144
+"""Rows that are held at once to be spread over the shards of a folder."""
 
 
 def slice_key(schema: Schema, column: str) -> str:
@@ -48,54 +55,89 @@ def raw_name(schema: Schema, domain: Domain, feature: Feature) -> str:
     return feature.name if domain.name == schema.target else f"{domain.name}/{feature.name}"
 
 
-def serialized(schema: Schema, prepared: Prepared, domain: str, part: str) -> Iterator[list[bytes]]:
-    """The rows of a part as serialized raw examples.
+def write_partition(
+    schema: Schema,
+    slices: Sequence[str],
+    logs: Mapping[str, Log],
+    codes: Mapping[str, np.ndarray],
+    folder: pathlib.Path,
+    name: str,
+) -> None:
+    """Writes the rows of some users as raw examples: a file a domain and part (`cdrzoo.data.rows.making.write_raw`).
 
     Args:
-        schema: whose features are wanted; `prepared` may hold more.
-        prepared: the rows.
-        domain, part: which of them.
+        schema: whose features are wanted; the logs may have more.
+        slices: columns of the target; those that are no id make groups, for which the logs must hold all users.
+        logs: all rows of these users.
+        codes: by domain the number of each row's part.
+        folder: gets `DOMAIN_PART/rows-NAME.tfrecord`.
+        name: of the partition.
+    """
+    from cdrzoo.data.preparation.splits import PARTS
+    from cdrzoo.data.raw import occurrences
+
+    for domain in schema.domains:
+        log, of = logs[domain.name], codes[domain.name]
+        parts, further = {part: np.flatnonzero(of == code) for code, part in enumerate(PARTS)}, {}
+        if domain.name != schema.target:
+            parts = {"train": parts["train"]}
+        else:
+            further = _slices(schema, log, parts, slices)
+            if log.user is not None:
+                known = occurrences(log.user[log.happened(parts["train"])], log.user)
+                further[USERS] = np.where(known == 0, "cold", "warm").astype(object)
+        for part, rows in parts.items():
+            path = folder / f"{domain.name}_{part}" / f"rows-{name}.tfrecord"
+            path.parent.mkdir(parents=True)
+            write(path, serialized(schema, log, rows, further))
+
+
+def serialized(
+    schema: Schema, log: Log, rows: np.ndarray, further: Mapping[str, np.ndarray]
+) -> Iterator[list[bytes]]:
+    """Rows of a log as serialized raw examples.
+
+    Args:
+        schema: whose features are wanted.
+        log: the log.
+        rows: int64 [n], which of its rows.
+        further: texts of all rows of the log by the name of a feature.
     """
     from tfx_bsl.coders import example_coder
 
-    of, rows = schema.domain(domain), prepared.parts[domain][part]
-    cold = prepared.groups(part)["target_rows"].to_numpy() == 0 if _has_groups(schema, of, prepared) else None
-    slices = _slices(schema, of, prepared, part)
-    start = 0
-    for table in prepared.tables(domain, part):
-        at = slice(start, start + len(table))
-        start = at.stop
+    from cdrzoo.data.preparation.examples import arrow, raw_columns
+
+    of = schema.domain(log.domain.name)
+    for low in range(0, len(rows), _TABLE_ROWS):
+        at = rows[low : low + _TABLE_ROWS]
+        table = arrow(raw_columns(of, log, at))
         columns = {raw_name(schema, of, f): _values(table[f.column], f) for f in of.features}
-        columns[LABEL] = _single(pa.array(rows.y[at, 0], pa.float32()))
-        weight = np.ones(len(table)) if rows.weight is None else rows.weight[at]
+        columns[LABEL] = _single(pa.array(log.y[at], pa.float32()))
+        weight = np.ones(len(at)) if log.weight is None else log.weight[at].astype(np.float32)
         columns[WEIGHT] = _single(pa.array(weight, pa.float32()))
-        if rows.user is not None:
-            columns[USER] = _single(_text(pa.array(rows.user[at].astype(str).astype(object), pa.string())))
-        if cold is not None:
-            columns[USERS] = _single(_text(pa.array(np.where(cold[at], "cold", "warm"), pa.string())))
-        for key, groups in slices.items():
-            columns[key] = _single(_text(pa.array(groups[at], pa.string())))
+        if log.user is not None:
+            columns[USER] = _single(_text(pa.array(log.user[at].astype(str).astype(object), pa.string())))
+        for key, texts in further.items():
+            columns[key] = _single(_text(pa.array(texts[at], pa.string())))
         batch = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
         yield example_coder.RecordBatchToExamples(batch)
 
 
-def _slices(schema: Schema, domain: Domain, prepared: Prepared, part: str) -> dict[str, np.ndarray]:
-    """By key the group of every row by the columns of `slices` that are no id; of the target alone."""
+def _slices(
+    schema: Schema, log: Log, parts: Mapping[str, np.ndarray], columns: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """By key the group of every row of the target's log by columns that are no id."""
     from cdrzoo.training.groups import by_values
 
     found = {}
-    for column in prepared.slices if domain.name == schema.target else ():
+    for column in columns:
         key = slice_key(schema, column)
         if key.startswith(SLICE):
-            masks = by_values(prepared.values(column, part), prepared.values(column, "train"))
-            found[key] = np.full(len(prepared.parts[domain.name][part]), None, object)
-            for name, mask in masks.items():
-                found[key][mask] = name
+            values, found[key] = log.values(column), np.full(len(log), None, object)
+            for rows in parts.values():
+                for name, mask in by_values(values[rows], values[parts["train"]]).items():
+                    found[key][rows[mask]] = name
     return found
-
-
-def _has_groups(schema: Schema, domain: Domain, prepared: Prepared) -> bool:
-    return domain.name == schema.target and prepared.parts[domain.name]["train"].user is not None
 
 
 def _values(column: pa.ChunkedArray, feature: Feature) -> pa.Array:
@@ -146,22 +188,28 @@ def first_examples(folder: str, count: int) -> np.ndarray:
     return np.array(found, object)
 
 
-def read(files: Sequence[str], spec: dict[str, Any], domain: Domain) -> Part:
-    """All transformed examples of some files, as a model's batches take them; held once, in 32 bits.
+def count(files: Sequence[str]) -> int:
+    """How many examples some gzipped TFRecord files hold."""
+    import tensorflow as tf
+
+    examples = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
+    return int(examples.reduce(np.int64(0), lambda found, _: found + 1))
+
+
+def packed(files: Sequence[str], spec: dict[str, Any], domain: Domain) -> Iterator[list[np.ndarray]]:
+    """Transformed examples in blocks: ids int32 `[n, W]`, numbers float32 `[n, M]`, labels, weights, and users.
 
     Args:
         files: TFRecord files, gzipped as Transform writes them.
         spec: of transformed examples, all of fixed length.
-        domain: whose rows they are.
+        domain: whose rows they are; only one with users gives some.
     """
     import tensorflow as tf
 
-    from cdrzoo.data.batches import Part, shapes_of, stacked
-    from cdrzoo.data.raw import factorize
+    from cdrzoo.data.batches import shapes_of
 
     shapes = shapes_of(domain)
     names = {of: [f for f, (is_id, _) in shapes.items() if is_id == of] for of in (True, False)}
-    widths = {of: sum(shapes[f][1] or 1 for f in found) for of, found in names.items()}
     others = [LABEL, WEIGHT, *([USER] if domain.user else [])]
 
     def pack(rows: Any) -> Any:
@@ -172,18 +220,117 @@ def read(files: Sequence[str], spec: dict[str, Any], domain: Domain) -> Part:
             packed.append(tf.concat(columns, 1) if columns else tf.zeros([tf.size(rows), 0], dtype))
         return (*packed, *(found[name] for name in others))
 
-    batches = tf.data.TFRecordDataset(list(files), compression_type="GZIP").batch(_BATCH_ROWS).map(pack)
-    blocks: list[list[np.ndarray]] = [[] for _ in range(2 + len(others))]
+    examples = tf.data.TFRecordDataset(list(files), compression_type="GZIP").batch(_BATCH_ROWS)
+    yield from examples.map(pack, num_parallel_calls=2, deterministic=True).as_numpy_iterator()
+
+
+def served(
+    blocks: Iterable[list[np.ndarray]], domain: Domain, encoder: Encoder
+) -> Iterator[list[np.ndarray]]:
+    """The same rows as they will be served: what has a `serving_value` has it; Transform knows no parts."""
+    from cdrzoo.data.batches import Part, shapes_of
+
+    fixed = [feature for feature in domain.features if feature.serving_value is not None]
+    for ids, numbers, *others in blocks:
+        ids, numbers = ids.copy(), numbers.copy()
+        part = Part.of(shapes_of(domain), ids, numbers, others[0])
+        for feature in fixed:
+            part.x[feature.name][...] = encoder.served(domain.name, feature, len(ids))
+        yield [ids, numbers, *others]
+
+
+def read(blocks: Iterable[list[np.ndarray]], domain: Domain) -> Part:
+    """All rows of a domain in blocks, as a model's batches take them; held once, in 32 bits."""
+    from cdrzoo.data.batches import Part, shapes_of, stacked
+    from cdrzoo.data.raw import factorize
+
     known: dict[bytes, bytes] = {}  # the rows of a user share one key
-    for batch in batches.as_numpy_iterator():
-        for column, values in zip(blocks, batch, strict=True):
+    columns: list[list[np.ndarray]] = []
+    for block in blocks:
+        columns = columns or [[] for _ in block]
+        for column, values in zip(columns, block, strict=True):
             if values.dtype == object:
                 codes, keys = factorize(values)
                 values = np.array([known.setdefault(key, key) for key in keys], object)[codes]
             column.append(values)
-    ids, numbers = stacked(blocks[0], widths[True], np.int32), stacked(blocks[1], widths[False], np.float32)
-    y, weight, *user = (np.concatenate(column) for column in blocks[2:])
-    return Part.of(shapes, ids, numbers, y, weight if (weight != 1).any() else None, *user)
+    widths = [column[0].shape[1] for column in columns[:2]]
+    ids, numbers = stacked(columns[0], widths[0], np.int32), stacked(columns[1], widths[1], np.float32)
+    y, weight, *user = (np.concatenate(column) for column in columns[2:])
+    return Part.of(shapes_of(domain), ids, numbers, y, weight if (weight != 1).any() else None, *user)
+
+
+def store(
+    blocks: Iterable[list[np.ndarray]], rows: int, folder: pathlib.Path, name: str
+) -> tuple[PartRows, bool]:
+    """Writes `packed` rows in a random order to shards, as `cdrzoo.data.rows.format` says; in bounded memory.
+
+    Each row goes to a shard that is drawn for it, then each shard is mixed, so that no order of the examples is left.
+
+    Args:
+        blocks: the rows.
+        rows: how many they are.
+        folder: of the rows.
+        name: of the folder of the shards in it.
+
+    Returns:
+        The part, and whether its rows have weights.
+    """
+    from pyarrow import parquet
+
+    from cdrzoo.data.rows import spill
+    from cdrzoo.data.rows.format import GROUP_ROWS, SHARD_ROWS, PartRows
+
+    count, start, labels, weighted = -(-rows // SHARD_ROWS), 0, 0.0, False
+    random = np.random.default_rng(0)
+    pieces: list[tuple[pathlib.Path, np.ndarray]] = []
+    made: list[tuple[str, int]] = []
+    (folder / name).mkdir(parents=True)
+    with tempfile.TemporaryDirectory(prefix="spread_", dir=folder) as scratch:
+        for table in _tables(blocks):
+            table = table.append_column("row", pa.array(np.arange(start, start + len(table))))
+            start += len(table)
+            labels += float(np.asarray(table["label"], np.float64).sum())
+            weighted |= bool((np.asarray(table["weight"]) != 1).any())
+            shard = random.integers(count, size=len(table))
+            ends = np.searchsorted(np.sort(shard), np.arange(count), side="right")
+            path = pathlib.Path(scratch, f"{len(pieces):05d}.arrow")
+            table = table.take(pa.array(np.argsort(shard, kind="stable")))
+            pieces.append((path, spill.write(path, table, ends)))
+        for number in range(count):
+            parts = (spill.read(path, sizes, range(number, number + 1)) for path, sizes in pieces)
+            table = pa.concat_tables(parts)
+            table = table.take(pa.array(random.permutation(len(table))))
+            made.append((f"{name}/{number:05d}.parquet", len(table)))
+            parquet.write_table(
+                table,
+                str(folder / made[-1][0]),
+                row_group_size=GROUP_ROWS,
+                compression="zstd",
+                use_dictionary=[column for column in table.column_names if column == "user"],
+            )
+    return PartRows(rows, tuple(made), labels), weighted
+
+
+def _tables(blocks: Iterable[list[np.ndarray]]) -> Iterator[pa.Table]:
+    """The blocks as large tables with the columns of a shard."""
+    from cdrzoo.data.raw import factorize
+    from cdrzoo.data.rows.format import fixed
+
+    held: list[pa.Table] = []
+    for ids, numbers, label, weight, *user in blocks:
+        columns = {"ids": fixed(ids)} if ids.shape[1] else {}
+        columns |= {"numbers": fixed(numbers)} if numbers.shape[1] else {}
+        columns |= {"label": pa.array(label), "weight": pa.array(weight)}
+        for values in user:
+            codes, keys = factorize(values)
+            texts = pa.array([key.decode("latin-1") for key in keys], pa.string())  # whatever bytes they are
+            columns["user"] = texts.take(pa.array(codes))
+        held.append(pa.table(columns))
+        if sum(map(len, held)) >= _SPREAD_ROWS:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
 
 
 def numbers(files: Sequence[str], spec: Any) -> np.ndarray:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
 import shutil
-import uuid
+import sys
 from typing import Any
 
 from cdrzoo import files
 from cdrzoo.data import quality
+from cdrzoo.data.rows.state import WORK
 from cdrzoo.errors import InputError
 from cdrzoo.training import observers
 from tfx_pipeline.code import code_hash
-from tfx_pipeline.config import PARTS, PipelineConfig
+from tfx_pipeline.config import PipelineConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +40,10 @@ class Result:
 
 
 def write_examples(config: PipelineConfig, strict: bool = False) -> str:
-    """The folder of raw examples: the given one, or one that is made from `data` by cdrzoo's own preparation.
+    """The folder of raw examples: the given one, or one that is made from `data` by cdrzoo's own preparation, in Beam.
 
-    It is made again when a file, its settings or the code that prepares it has changed. What is doubtful about the
-    rows is said in either case; with `strict` it is an error.
+    It is made again when a file, its settings or the code that prepares it has changed; one that was broken off goes
+    on. What is doubtful about the rows is said in either case; with `strict` it is an error.
     """
     if config.examples:
         return config.path(config.examples)
@@ -54,29 +56,33 @@ def write_examples(config: PipelineConfig, strict: bool = False) -> str:
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     folder = pathlib.Path(config.path(config.root), "examples", digest)
-    if folder.exists():
-        quality.heed(json.loads((folder / "warnings.json").read_text()), strict)
-        return str(folder)
-    from cdrzoo.training import fitting
+    if not folder.exists():
+        unfinished = folder.with_name(f".unfinished-{digest}")
+        for old in set(folder.parent.glob(".unfinished-*")) - {unfinished}:
+            shutil.rmtree(old)
+        if not (unfinished / WORK).exists():  # it was ended between the last task and its name
+            shutil.rmtree(unfinished, ignore_errors=True)
+        _prepare(config, unfinished)
+        unfinished.rename(folder)
+    quality.heed(json.loads((folder / "warnings.json").read_text()), strict)
+    return str(folder)
+
+
+def _prepare(config: PipelineConfig, folder: pathlib.Path) -> None:
+    """Writes the examples of a run's data, by partitions of users, in Beam as the configuration says."""
+    from cdrzoo.data.rows import executors
     from tfx_pipeline import rows
 
-    prepared = fitting.prepare(config.run)
-    found = quality.warnings_of(prepared.schema, prepared.logs, prepared.split)
-    quality.heed(found, strict)
-    unfinished = folder.with_name(f".unfinished-{uuid.uuid4().hex}")
-    for old in folder.parent.glob(".unfinished-*"):
-        shutil.rmtree(old)
-    for domain in config.schema.domains:
-        for part in PARTS:
-            split = f"{domain.name}_{part}"
-            if split in config.splits:
-                (unfinished / split).mkdir(parents=True)
-                path = unfinished / split / "rows.tfrecord"
-                rows.write(path, rows.serialized(config.schema, prepared, domain.name, part))
-    (unfinished / "split.json").write_text(json.dumps(prepared.split.to_dict(), indent=2) + "\n")
-    (unfinished / "warnings.json").write_text(json.dumps(found, indent=2) + "\n")
-    unfinished.rename(folder)
-    return str(folder)
+    split, found = config.run.write_raw(
+        folder,
+        functools.partial(rows.write_partition, config.schema, config.run.slices),
+        partitions=1 if config.made_slices else None,  # a group is known by the values of all rows
+        executor=executors.beam(config.beam),
+        jobs=executors.beam_workers(config.beam),
+        say=lambda text: print(text, file=sys.stderr, flush=True),
+    )
+    (folder / "split.json").write_text(json.dumps(split.to_dict(), indent=2) + "\n")
+    (folder / "warnings.json").write_text(json.dumps(found, indent=2) + "\n")
 
 
 def run(config: PipelineConfig, echo: Any = print, strict: bool = False) -> Result:

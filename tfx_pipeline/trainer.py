@@ -1,12 +1,14 @@
 """What Trainer and Tuner run: cdrzoo's own `fit` on transformed rows, and its own export.
 
-A model of two stages is two Trainer nodes. The first hands over `model.keras`; the second reads it as its
-`base_model`. A stopped training goes on where it was (`cdrzoo.training.callbacks.Resume`) when the pipeline is run
-again.
+Rows that are not many are held in memory. Others are written to a folder once, which Tuner and Trainers read as
+`cdrzoo train` reads prepared rows. A model of two stages is two Trainer nodes. The first hands over `model.keras`; the
+second reads it as its `base_model`. A stopped training goes on where it was (`cdrzoo.training.callbacks.Resume`) when
+the pipeline is run again.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,49 +25,74 @@ import pandas as pd
 import tensorflow as tf
 
 import cdrzoo.export
-from cdrzoo import data, metrics, models
+from cdrzoo import metrics, models
+from cdrzoo.data.batches import shapes_of
+from cdrzoo.data.rows import stored
+from cdrzoo.data.rows.format import PartRows
+from cdrzoo.data.rows.reading import StoredPart
 from cdrzoo.errors import InputError
+from cdrzoo.files import writing
 from cdrzoo.schema import Feature, Schema
 from cdrzoo.training import callbacks, fitting, folders, measuring
 from cdrzoo.training.config import RunConfig
-from tfx_pipeline import rows
+from tfx_pipeline import rows, strategies
 from tfx_pipeline._tfx import FnArgs, TunerFnResult, io_utils, tft
 from tfx_pipeline.preprocessing import NUMBERS, encoder
 
+PARTS = ("train", "valid")
 _GIVEN = (
     *("serving_model_dir", "model_run_dir", "transform_graph_path", "base_model"),
     *("train_files", "eval_files", "hyperparameters", "custom_config"),
 )
 
 
-class TransformedRows(data.Prepared):
+class TransformedRows(stored.StoredRows):
     """Rows as Transform wrote them, in the place of those that cdrzoo prepares itself.
 
     Args:
         schema: the domains that are trained on.
         files: patterns of the files; each holds `Split-DOMAIN_PART` in its path.
         transform: what Transform put out.
+        folder: where rows are written that are more than is held in memory (`cdrzoo.data.rows.stored.HELD_BYTES`); what
+            is there already is taken.
     """
 
-    def __init__(self, schema: Schema, files: Sequence[str], transform: tft.TFTransformOutput):
+    def __init__(
+        self,
+        schema: Schema,
+        files: Sequence[str],
+        transform: tft.TFTransformOutput,
+        folder: pathlib.Path,
+    ):
         spec = transform.transformed_feature_spec()
-        self.parts: dict[str, dict[str, data.Part]] = {}
-        numbers = None
-        for domain in schema.domains:
-            self.parts[domain.name] = {}
-            for part in ("train", "valid"):
-                mine = [pattern for pattern in files if f"/Split-{domain.name}_{part}/" in pattern]
-                found = sorted(file for pattern in mine for file in tf.io.gfile.glob(pattern))
-                if found:
-                    self.parts[domain.name][part] = rows.read(found, spec, domain)
-                if found and NUMBERS in spec and numbers is None:
-                    numbers = rows.numbers(found, spec[NUMBERS])
+        found = {
+            domain.name: {p: _files(files, f"{domain.name}_{p}") for p in PARTS} for domain in schema.domains
+        }
+        found = {name: {part: of for part, of in parts.items() if of} for name, parts in found.items()}
+        numbers = rows.numbers(found[schema.target]["train"], spec[NUMBERS]) if NUMBERS in spec else None
         self.encoder = encoder(schema, transform, numbers)
-        target = schema.target_domain
-        if (valid := self.parts[target.name].get("valid")) is not None:
-            for feature in target.features:
-                if feature.serving_value is not None:  # as it will be served; Transform knows no parts
-                    valid.x[feature.name][...] = self.encoder.served(target.name, feature, len(valid))
+        self.folder = folder
+
+        def blocks(name: str, part: str) -> Iterator[list[np.ndarray]]:
+            domain = schema.domain(name)
+            each = rows.packed(found[name][part], spec, domain)
+            return rows.served(each, domain, self.encoder) if part == "valid" else each
+
+        if not folder.exists():
+            counted = {name: {p: rows.count(of) for p, of in parts.items()} for name, parts in found.items()}
+            self.size = self._bytes(schema, counted)
+            if self.size > stored.HELD_BYTES:
+                self._write(counted, blocks)
+        self.held = not folder.exists()
+        if self.held:
+            self.parts = {
+                name: {part: rows.read(blocks(name, part), schema.domain(name)) for part in parts}
+                for name, parts in found.items()
+            }
+        self.stored = self.parts if self.held else self._in_folder(schema)
+        self.size = self._bytes(
+            schema, {n: {p: len(of) for p, of in ps.items()} for n, ps in self.stored.items()}
+        )
         trained = {name: parts["train"] for name, parts in self.parts.items()}
         means = {
             name: float(np.average(p.y[:, 0].astype(np.float64), weights=p.weight))
@@ -73,12 +100,62 @@ class TransformedRows(data.Prepared):
         }
         self.schema = self.encoder.schema = self.encoder.schema.with_means(means)
 
+    def __str__(self) -> str:
+        where = "held in memory" if self.held else f"read from {self.folder}"
+        return f"{self.size / 1e9:.2f} GB of encoded rows, {where}"
+
+    @staticmethod
+    def _bytes(schema: Schema, counted: Mapping[str, Mapping[str, int]]) -> int:
+        """What encoded rows take in memory."""
+        widths = {
+            name: 1 + sum(width or 1 for _, width in shapes_of(schema.domain(name)).values())
+            for name in counted
+        }
+        return sum(4 * widths[name] * sum(parts.values()) for name, parts in counted.items())
+
+    def _write(self, counted: Mapping[str, Mapping[str, int]], blocks: Callable[[str, str], Any]) -> None:
+        """Writes the rows to the folder, whole or not at all, in the place of those of an earlier run."""
+        place = self.folder.parent
+        place.mkdir(parents=True, exist_ok=True)
+        with writing(f"Free space on the disk of {place}, then run the pipeline again."):
+            for old in place.iterdir():
+                shutil.rmtree(old)
+            made, described = pathlib.Path(tempfile.mkdtemp(dir=place)), {}
+            for name, parts in counted.items():
+                described[name] = {
+                    part: rows.store(blocks(name, part), count, made, f"parts/{name}/{part}")
+                    for part, count in parts.items()
+                }
+            (made / "rows.json").write_text(json.dumps(described, default=dataclasses.asdict))
+            made.rename(self.folder)
+
+    def _in_folder(self, schema: Schema) -> dict[str, dict[str, StoredPart]]:
+        """The rows of the folder."""
+        found: dict[str, dict[str, StoredPart]] = {}
+        for name, parts in json.loads((self.folder / "rows.json").read_text()).items():
+            found[name] = {}
+            for part, (of, weighted) in parts.items():
+                described = PartRows(**{**of, "shards": tuple(map(tuple, of["shards"]))})
+                shapes, keyed = shapes_of(schema.domain(name)), bool(schema.domain(name).user)
+                found[name][part] = StoredPart(self.folder, described, shapes, weighted, keyed)
+        return found
+
+
+def _files(patterns: Sequence[str], split: str) -> list[str]:
+    """The files of a split."""
+    mine = [pattern for pattern in patterns if f"/Split-{split}/" in pattern]
+    return sorted(file for pattern in mine for file in tf.io.gfile.glob(pattern))
+
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Trains one stage. Of several workers each is a process of its own (see `work`), this one's machine too."""
+    """Trains one stage. Of several workers each is a process of its own (see `work`), this one's machine too.
+
+    They read rows that this process writes before them, where these are many.
+    """
     given = {name: getattr(fn_args, name) for name in _GIVEN}
     if fn_args.custom_config["strategy"] != "multi_worker":
         return _train(given)
+    _read(given)
     arguments = pathlib.Path(fn_args.custom_config["state"], "arguments.json")
     arguments.parent.mkdir(parents=True, exist_ok=True)
     arguments.write_text(json.dumps(given), encoding="utf-8")
@@ -106,8 +183,9 @@ def worker(arguments: str) -> None:
 
 def _train(given: dict[str, Any]) -> None:
     settings = given["custom_config"]
-    strategy, index = _strategy(settings["strategy"])
+    strategy, index = strategies.strategy(settings["strategy"]), strategies.place(settings["strategy"])
     config, prepared = _read(given)
+    print(prepared, flush=True)
     state = _state(given, index)
     if given["base_model"]:
         io_utils.copy_dir(given["base_model"], str(state / "first"))
@@ -183,42 +261,20 @@ def _read(given: dict[str, Any]) -> tuple[RunConfig, TransformedRows]:
         config = config.with_changes(given["hyperparameters"]["values"])
     transform = tft.TFTransformOutput(given["transform_graph_path"])
     files = [*given["train_files"], *given["eval_files"]]
-    return config, TransformedRows(Schema.from_dict(json.loads(settings["schema"])), files, transform)
+    folder = pathlib.Path(settings["state"]).parent / "rows" / _digest([settings["schema"], files])
+    return config, TransformedRows(Schema.from_dict(json.loads(settings["schema"])), files, transform, folder)
+
+
+def _digest(key: Any) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _state(given: dict[str, Any], worker: int) -> pathlib.Path:
     """Where a stopped training is found again: by all that it depends on."""
     key = {name: given[name] for name in _GIVEN if name not in ("serving_model_dir", "model_run_dir")}
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    folder = pathlib.Path(given["custom_config"]["state"], f"{digest}-{worker}")
+    folder = pathlib.Path(given["custom_config"]["state"], f"{_digest(key)}-{worker}")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-class _Workers(tf.distribute.MultiWorkerMirroredStrategy):
-    """Keras 3 asks for means of its logs, which are scalars, along axis 0, and for the mean of a batch by domain, of
-    which it wants to know the kind alone. TensorFlow refuses both."""
-
-    def reduce(self, reduce_op, value, axis=None):
-        if tf.nest.is_nested(value):
-            return tf.nest.map_structure(lambda each: self.experimental_local_results(each)[0], value)
-        return super().reduce(reduce_op, value, axis=None)
-
-
-def _strategy(name: str) -> tuple[tf.distribute.Strategy, int]:
-    """The strategy, and which worker this is; GPUs take memory as they need it."""
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
-    if name == "mirrored":
-        return tf.distribute.MirroredStrategy(), 0
-    if name == "multi_worker":
-        task = json.loads(os.environ.get("TF_CONFIG") or "{}").get("task", {})
-        chief = task.get("type", "chief") == "chief"
-        strategy = _Workers()
-        return strategy, 0 if chief else int(task["index"]) + (
-            "chief" in strategy.cluster_resolver.cluster_spec().jobs
-        )
-    return tf.distribute.get_strategy(), 0
 
 
 def raw_frame(folder: str, schema: Schema, count: int) -> pd.DataFrame:
@@ -243,6 +299,7 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
 
     given = {name: getattr(fn_args, name, None) for name in _GIVEN}
     config, prepared = _read(given)
+    print(prepared, flush=True)
     tuning = fn_args.custom_config["tuner"]
     monitor = fitting.monitor(config, prepared.schema)
     space = keras_tuner.HyperParameters()

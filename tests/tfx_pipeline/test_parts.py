@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import pathlib
 import shutil
 
@@ -107,6 +108,7 @@ def test_what_is_doubtful_about_the_rows_is_said_each_time_and_strict_refuses_it
     tmp_path, monkeypatch, capsys
 ):
     from cdrzoo.data import synthetic
+    from cdrzoo.data.rows import executors
     from tfx_pipeline import __main__, rows
 
     made = synthetic.synthesize(users=300, source_rows=2000, target_rows=1500)
@@ -122,12 +124,23 @@ def test_what_is_doubtful_about_the_rows_is_said_each_time_and_strict_refuses_it
     assert PipelineConfig.load(tmp_path / "run.yaml").slices == ("device", "row.slice.minutes")
     monkeypatch.setattr(rows, "write", lambda path, pieces: path.touch())
     monkeypatch.setattr(rows, "serialized", lambda *arguments: [])
+    monkeypatch.setattr(executors, "beam_workers", lambda flags: 1)
     command = ["examples", str(tmp_path / "run.yaml")]
+
+    def stopped(function, todo):
+        yield function(todo[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(executors, "beam", lambda flags: contextlib.nullcontext(stopped))
+    with pytest.raises(KeyboardInterrupt):
+        __main__.main(command)
+    assert not list((tmp_path / "pipeline" / "examples").glob("[!.]*"))
+    capsys.readouterr()
+    monkeypatch.setattr(executors, "beam", lambda flags: executors.processes(1))
     assert __main__.main([*command, "--strict"]) == 2
-    assert (
-        "films, column 'device': 1,500 (100.0%) of the ids begin or end with a blank"
-        in capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert "Goes on where it was broken off" in said and "read: 1 of 2 are done already" in said
+    assert "films, column 'device': 1,500 (100.0%) of the ids begin or end with a blank" in said
     for _ in range(2):
         assert __main__.main(command) == 0
         assert capsys.readouterr().err.count("warning: films, column 'device'") == 1

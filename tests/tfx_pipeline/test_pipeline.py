@@ -1,7 +1,7 @@
 """One pipeline on small built-in logs, run from end to end; every test looks at what it left behind.
 
-The runs, in order, in one root, with one import of TFX: a good model of two stages; a worse one, whose training is
-stopped after an epoch and continued; data that breaks the curated schema.
+The runs, in order, in one root, with one import of TFX: a good model of two stages; a worse one, whose rows are read
+from a folder and whose training is stopped after an epoch and continued; data that breaks the curated schema.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ import yaml
 
 from cdrzoo import data, intervals, metrics
 from cdrzoo.data import synthetic
+from cdrzoo.data.rows import stored
 from cdrzoo.errors import DataError
 from cdrzoo.export import verify
 from cdrzoo.layers import CrossNet
 from cdrzoo.schema import Table
 from cdrzoo.training import callbacks
-from tfx_pipeline import components, rows, runners
+from tfx_pipeline import components, rows, runners, trainer
 from tfx_pipeline._tfx import path_utils, standard_artifacts, tft
 from tfx_pipeline.config import PipelineConfig
 from tfx_pipeline.preprocessing import NUMBERS
@@ -109,6 +110,7 @@ def runs(tmp_path_factory):
         raise Stopped
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stored, "HELD_BYTES", 0)
         patch.setattr(callbacks.Resume, "_write", write_and_stop)
         with pytest.raises(Stopped):
             runners.run(worse)
@@ -242,12 +244,51 @@ def test_training_saw_what_the_encoder_gives(runs, trained):
     transform = tft.TFTransformOutput(good.artifacts["Transform"]["transform_graph"])
     spec = transform.transformed_feature_spec()
     files = tf.io.gfile.glob(good.artifacts["Transform"]["transformed_examples"] + "/Split-films_valid/*")
-    read = rows.read(files, spec, encoder.schema.target_domain)
+    target = encoder.schema.target_domain
+    read = rows.read(rows.packed(files, spec, target), target)
     folder = good.artifacts["ExampleGen"]["examples"] + "/Split-films_valid"
     expected = encoder.encode("films", raw_frame(folder, encoder.schema, 10_000))
     assert len(rows.numbers(files, spec[NUMBERS])) == 2 * sum(map(len, encoder.numbers.values()))
     for feature in encoder.schema.target_domain.features:
         np.testing.assert_array_equal(read.x[feature.name], expected[feature.name], err_msg=feature.name)
+
+
+def transformed(runs) -> list[str]:
+    """The patterns of the transformed examples, as a Trainer gets them."""
+    folder = runs["good"].artifacts["Transform"]["transformed_examples"]
+    return [f"{folder}/Split-{split}/*" for split in ("books_train", "films_train", "films_valid")]
+
+
+def told(part) -> list[bytes]:
+    """Rows, to be compared in any order."""
+    user = np.array([key.encode("latin-1") if isinstance(key, str) else key for key in part.user])
+    weight = np.ones(len(part)) if part.weight is None else part.weight
+    ids, numbers = part.packed
+    columns = (ids, numbers, part.y, weight, user)
+    return sorted(b" ".join(column[n].tobytes() for column in columns) for n in range(len(part)))
+
+
+def test_rows_in_a_folder_are_those_in_memory(runs, trained, tmp_path, monkeypatch):
+    transform = tft.TFTransformOutput(runs["good"].artifacts["Transform"]["transform_graph"])
+    given = small_schema(), transformed(runs), transform
+    memory = trainer.TransformedRows(*given, tmp_path / "rows")
+    assert memory.held and "held in memory" in str(memory) and not (tmp_path / "rows").exists()
+    monkeypatch.setattr(stored, "HELD_BYTES", 0)
+    monkeypatch.setattr("cdrzoo.data.rows.format.SHARD_ROWS", 300)
+    monkeypatch.setattr("cdrzoo.data.rows.format.GROUP_ROWS", 64)
+    folder = trainer.TransformedRows(*given, tmp_path / "rows")
+    assert not folder.held and folder.size == memory.size and folder.schema == memory.schema
+    for domain, parts in memory.parts.items():
+        for name, part in parts.items():
+            of_folder = folder.parts[domain][name]
+            assert len(of_folder.rows.shards) == -(-len(part) // 300) and len(of_folder.groups) > 1
+            assert told(of_folder.load()) == told(part), (domain, name)
+            assert (of_folder.load().packed[0] != part.packed[0]).any()  # in another order
+    found, wanted = (trainer._measured(trained[0], each) for each in (folder, memory))
+    assert found == pytest.approx(wanted, rel=1e-6)
+    before = (tmp_path / "rows" / "rows.json").stat().st_mtime_ns
+    assert str(trainer.TransformedRows(*given, tmp_path / "rows")) == str(folder)
+    assert (tmp_path / "rows" / "rows.json").stat().st_mtime_ns == before, "written a second time"
 
 
 def test_the_pushed_graph_is_the_target_s_alone(runs, trained):

@@ -93,9 +93,11 @@ def beam(flags: Sequence[str]) -> Iterator[Run]:
                 pipeline
                 | apache_beam.Create(list(tasks))
                 | apache_beam.Reshuffle()
-                | apache_beam.Map(function)
+                | apache_beam.Map(lambda task: _tried(function, task))
             )
-        yield from map(function, tasks)  # they are done: this looks at what is there
+        yield from map(
+            function, tasks
+        )  # they are done: this looks at what is there, and finds a mistake again
 
     yield run
 
@@ -139,12 +141,24 @@ def spark(jobs: int, address: str | None) -> Iterator[Run]:
     session = builder.config("spark.ui.enabled", "false").getOrCreate()
 
     def run(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
-        yield from session.sparkContext.parallelize(list(tasks), len(tasks)).map(function).collect()
+        spread = session.sparkContext.parallelize(list(tasks), len(tasks))
+        for found in spread.map(lambda task: _tried(function, task)).collect():
+            if isinstance(found, InputError):
+                raise found
+            yield found
 
     try:
         yield run
     finally:
         session.stop()
+
+
+def _tried(function: Callable[[Any], Any], task: Any) -> Any:
+    """What a function gives, or the user's mistake that it found: an error would come back as a text of many lines."""
+    try:
+        return function(task)
+    except InputError as error:
+        return error
 
 
 def _import(module: str, package: str) -> None:

@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 from cdrzoo.data import Settings, prepare_to, synthetic
 from cdrzoo.data.rows import state, tasks
 from cdrzoo.data.rows.executors import executor
-from cdrzoo.errors import InputError
+from cdrzoo.errors import DataError, InputError
 from tests.conftest import PROJECT
 from tests.data.rows.test_preparing import case, files_of
 
@@ -66,7 +67,7 @@ def alone(settings, tmp_path_factory) -> pathlib.Path:
     return folder
 
 
-@pytest.mark.parametrize(
+EVERY = pytest.mark.parametrize(
     ("name", "flags"),
     [
         pytest.param("processes", (), marks=pytest.mark.slow),
@@ -76,6 +77,9 @@ def alone(settings, tmp_path_factory) -> pathlib.Path:
         pytest.param("spark", (), marks=[SPARK, JAVA, pytest.mark.slow]),
     ],
 )
+
+
+@EVERY
 def test_every_executor_gives_the_same_files(name, flags, settings, alone, tmp_path):
     said: list[str] = []
     prepare_to(
@@ -83,6 +87,17 @@ def test_every_executor_gives_the_same_files(name, flags, settings, alone, tmp_p
     )
     assert files_of(tmp_path / "rows") == files_of(alone)
     assert any("1,000 rows" in line for line in said)
+
+
+@EVERY
+def test_a_mistake_in_the_data_is_said_as_it_is(name, flags, tmp_path):
+    settings = case("CSV, time", tmp_path)
+    log = tmp_path / "films" / "1.csv"
+    frame = pd.read_csv(log)
+    frame.loc[5, "label"] = 7
+    frame.to_csv(log, index=False)
+    with pytest.raises(DataError, match=r"^\S*1\.csv, column 'label', row 6: a click"):
+        prepare_to(tmp_path / "rows", settings, executor=executor(name, 2, flags=flags))
 
 
 def test_workers_that_outlive_a_preparation_know_nothing_of_it(tmp_path):

@@ -13,10 +13,11 @@ import pytest
 from pyarrow import parquet
 
 from cdrzoo.data import Encoder, prepare
+from cdrzoo.data.preparation.examples import as_frame, raw_columns
 from cdrzoo.data.quality import warnings_of
 from cdrzoo.data.rows import format, making, plan, tasks
 from cdrzoo.data.rows.format import Rows, ids_of_target
-from cdrzoo.data.rows.making import prepare_to
+from cdrzoo.data.rows.making import prepare_to, write_raw
 from cdrzoo.data.rows.plan import Settings
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Domain, Feature, Schema, Table
@@ -267,6 +268,36 @@ def test_partitions_give_what_memory_gives(name, partitions, tmp_path):
     want = in_memory(settings)
     prepare_to(tmp_path / "rows", settings, partitions=partitions)
     check_all(tmp_path / "rows", want)
+
+
+def write_parts(logs, codes, folder, name) -> None:
+    """Raw rows by domain, with the numbers of row and part."""
+    for domain, log in logs.items():
+        frame = as_frame(raw_columns(log.domain, log, np.arange(len(log))))
+        (folder / domain).mkdir()
+        frame.assign(row=log.row, part=codes[domain]).to_parquet(folder / domain / f"{name}.parquet")
+
+
+@pytest.mark.parametrize("name", ["negatives, last", "weights, time"])
+def test_raw_rows_of_partitions_are_those_of_memory(name, tmp_path):
+    settings = case(name, tmp_path)
+    want = in_memory(settings)
+    split, warnings = write_raw(tmp_path / "one", settings, write_parts)
+    assert warnings == warnings_of(want.schema, want.logs, want.split)
+    three, _ = write_raw(tmp_path / "three", settings, write_parts, partitions=3)
+    assert split.to_dict() == three.to_dict() == want.split.to_dict()
+    for domain, log in want.logs.items():
+        codes = np.full(len(log), -1)
+        for code, rows in enumerate(want.split.parts[domain].values()):
+            codes[rows] = code
+        wanted = as_frame(raw_columns(log.domain, log, np.arange(len(log)))).assign(row=log.row, part=codes)
+        for partitions in ("one", "three"):
+            files = sorted((tmp_path / partitions / domain).glob("*.parquet"))
+            assert len(files) == {"one": 1, "three": 3}[partitions]
+            found = pd.concat(map(pd.read_parquet, files)).sort_values("row", ignore_index=True)
+            pd.testing.assert_frame_equal(
+                _plain(found), _plain(wanted.sort_values("row", ignore_index=True)), check_dtype=False
+            )
 
 
 def test_a_kill_in_any_stage_costs_one_task_and_changes_no_file(tmp_path):

@@ -1,0 +1,62 @@
+"""Examples that Beam builds by partitions of users are those of rows in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+
+pytest.importorskip(
+    "tfx_bsl", reason="the pipeline needs the extra `tfx`, which this environment does not have"
+)
+
+import tensorflow as tf
+
+from cdrzoo.data import prepare
+from cdrzoo.data.quality import warnings_of
+from cdrzoo.data.rows import executors
+from cdrzoo.data.rows.making import write_raw
+from tests.data.rows.test_preparing import case
+from tfx_pipeline import rows
+
+IN_MEMORY = ("--direct_running_mode=in_memory", "--direct_num_workers=1")
+PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+
+
+def examples(folder) -> list[bytes]:
+    return list(tf.data.TFRecordDataset(sorted(map(str, folder.glob("*")))).as_numpy_iterator())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "partitions"),
+    [(IN_MEMORY, 1), (IN_MEMORY, 3), pytest.param(PROCESSES, 3, marks=pytest.mark.exhaustive)],
+)
+@pytest.mark.parametrize("name", ["negatives, last", "weights, time"])
+def test_examples_of_beam_are_those_of_memory(name, flags, partitions, tmp_path):
+    settings = case(name, tmp_path)
+    arguments = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    prepared = prepare(arguments.pop("schema"), arguments.pop("data"), **arguments)
+    split, warnings = write_raw(
+        tmp_path / "made",
+        settings,
+        functools.partial(rows.write_partition, settings.schema, ()),
+        partitions=partitions,
+        executor=executors.beam(flags),
+    )
+    assert split.to_dict() == prepared.split.to_dict()
+    parts = ["books_train", "films_train", "films_valid", "films_test"]
+    assert sorted(path.parent.name for path in (tmp_path / "made").glob("*/*")) == sorted(parts * partitions)
+    for each in parts:
+        domain, part = each.split("_")
+        log, at, further = prepared.logs[domain], prepared.split.parts[domain][part], {}
+        if domain == "films":
+            further[rows.USERS] = np.full(len(log), "warm", object)
+            further[rows.USERS][at[prepared.groups(part)["target_rows"] == 0]] = "cold"
+        wanted = [one for piece in rows.serialized(settings.schema, log, at, further) for one in piece]
+        found = examples(tmp_path / "made" / each)
+        assert found == wanted if partitions == 1 else sorted(found) == sorted(wanted)
+    if partitions == 1:
+        assert warnings == warnings_of(prepared.schema, prepared.logs, prepared.split)
