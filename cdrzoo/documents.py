@@ -35,7 +35,7 @@ _WORDS = (
 
 def load_mapping(path: str | pathlib.Path) -> dict[str, Any]:
     """Reads a YAML or JSON file whose top is a mapping (see `load_yaml`)."""
-    path = pathlib.Path(path)
+    path = pathlib.Path(path) if isinstance(path, str) else path
     if path.name.endswith(_ROWS):
         raise SchemaError(
             f"{path} holds rows, by its ending. A schema or a configuration was wanted, a YAML or JSON file: it names "
@@ -44,7 +44,7 @@ def load_mapping(path: str | pathlib.Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise SchemaError(f"Cannot read {path}: {error.strerror}. Check the path.") from None
+        raise SchemaError(f"Cannot read {path}: {error.strerror or error}. Check the path.") from None
     except UnicodeDecodeError:
         raise SchemaError(f"{path} is not a text file. A YAML or JSON file was wanted.") from None
     except ValueError as error:  # a NUL in the path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import json
 import os
 import pathlib
@@ -37,12 +38,86 @@ _MENDS = {
 }
 
 
-def home(path: str | pathlib.Path) -> pathlib.Path:
-    """The path, `~` at its start as the home folder."""
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+"""By protocol the extra that brings its package; `remote` of any other."""
+
+
+def is_remote(path: Any) -> bool:
+    """Whether a path lies in another file system, such as `s3://bucket/logs.csv`."""
+    return _URL.match(str(path)) is not None
+
+
+def is_path(value: Any) -> bool:
+    """Whether a value is a path: text, of `pathlib`, or what `home` makes of one in another file system."""
+    return isinstance(value, (str, pathlib.Path)) or type(value).__module__.partition(".")[0] == "upath"
+
+
+def home(path: str | pathlib.Path, folder: str | pathlib.Path | None = None) -> pathlib.Path:
+    """A path, `~` at its start as the home folder; a relative one in `folder`.
+
+    One in another file system is a path of universal_pathlib, which has what those of `pathlib` have.
+
+    Raises:
+        InputError: a package that such a file system wants is missing.
+    """
+    if is_remote(path):
+        return _remote(path)
     try:
-        return pathlib.Path(path).expanduser()
+        found = pathlib.Path(path).expanduser()
     except RuntimeError:  # no such user: a file may be called so
-        return pathlib.Path(path)
+        found = pathlib.Path(path)
+    if folder is not None and is_remote(folder):
+        return home(folder) / str(found)
+    return found if folder is None else pathlib.Path(folder, found)
+
+
+def _remote(path: Any) -> pathlib.Path:
+    if not isinstance(path, str):
+        return path
+    protocol = path.partition("://")[0].lower()
+    extra = _EXTRAS.get(protocol, "remote")
+    try:
+        import upath
+
+        found: Any = upath.UPath(path, use_listings_cache=False)  # else a file that has changed is not seen
+        found.fs  # noqa: B018
+        return found
+    except ImportError as error:
+        raise InputError(f"{protocol}:// wants a package: pip install 'cdrzoo[{extra}]'. ({error})") from None
+    except ValueError as error:
+        raise InputError(
+            f"{path} is in no file system that fsspec knows: {error}. Known are s3, gs, hdfs and others."
+        ) from None
+
+
+def is_folder(path: Any) -> bool:
+    """Whether a path is a folder; `False` of what can be no path."""
+    return path.is_dir() if is_remote(path) else os.path.isdir(path)
+
+
+def matches(pattern: pathlib.Path) -> list[pathlib.Path]:
+    """The paths that a pattern such as `part-*.parquet` stands for, sorted."""
+    if not is_remote(pattern):
+        return sorted(map(pathlib.Path, glob.glob(str(pattern))))
+    system = pattern.fs  # type: ignore[attr-defined]
+    return [_remote(system.unstrip_protocol(path)) for path in sorted(system.glob(pattern.path))]  # type: ignore[attr-defined]
+
+
+def stamp(path: str | pathlib.Path) -> tuple[int, Any]:
+    """Size and time of a file, or what its file system gives for it: what is compared to notice that it has changed."""
+    path = home(path)
+    if is_remote(path):
+        return path.stat().st_size, path.fs.ukey(path.path)  # type: ignore[attr-defined]
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def seekable(path: pathlib.Path) -> Any:
+    """What Arrow reads of any place: the name of a file, or a stream of one in another file system."""
+    if is_remote(path):
+        return path.fs.open(path.path, "rb", cache_type="none")  # type: ignore[attr-defined]
+    return str(path)
 
 
 def said(error: OSError) -> str:
@@ -77,7 +152,7 @@ def reading(path: str | pathlib.Path, mend: str, whole: bool = False) -> Iterato
     except (MemoryError, BrokenPipeError):
         raise
     except FileNotFoundError as error:
-        name = error.filename or (path if not pathlib.Path(path).exists() else None)
+        name = error.filename or (path if not home(path).exists() else None)
         what = f"{name} is missing" if name else f"{path} is damaged ({' '.join(str(error).split())[:200]})"
         raise InputError(f"{what}. {mend}") from error
     except PermissionError as error:
@@ -99,7 +174,7 @@ def read_json(path: str | pathlib.Path, mend: str, entries: Sequence[str] = ()) 
         InputError: it is missing or damaged, or lacks one of `entries`; the message ends with `mend`.
     """
     with reading(path, mend):
-        found = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        found = json.loads(home(path).read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise ValueError("it holds no mapping")
         for entry in entries:

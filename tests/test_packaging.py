@@ -32,7 +32,7 @@ DEV = [Requirement(text) for extra in ("test", "dev") for text in PYPROJECT["opt
 FOLDER = PROJECT / "requirements"
 PINS = {"3.10": FOLDER / "tfx116.txt", "3.11": FOLDER / "py311.txt", "3.12": FOLDER / "tfx121.txt"}
 # Distributions whose module has another name.
-MODULE = {"pyyaml": "yaml", "scikit-learn": "sklearn", "protobuf": "google"}
+MODULE = {"universal-pathlib": "upath", "pyyaml": "yaml", "scikit-learn": "sklearn", "protobuf": "google"}
 MODULE |= {"tensorflow-serving-api": "tensorflow_serving", "grpcio": "grpc"}
 
 
@@ -86,7 +86,7 @@ def test_every_import_is_a_declared_dependency():
     """
     extras = [
         text
-        for name in ("serving", "report", "recommenders", "tune", "beam", "dask", "spark")
+        for name in ("serving", "report", "recommenders", "tune", "beam", "dask", "spark", "remote")
         for text in PYPROJECT["optional-dependencies"][name]
     ]
     declared = {module_of(need) for need in DEPENDENCIES} | set(sys.stdlib_module_names) | {"cdrzoo"}

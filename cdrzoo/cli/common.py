@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cdrzoo.errors import COUNTS, InputError, check_number, check_whole, shown
-from cdrzoo.files import home
+from cdrzoo.files import home, is_remote
 
 if TYPE_CHECKING:
     from cdrzoo.training.config import RunConfig
@@ -83,8 +83,18 @@ def _checked(check: Callable[..., None], value: Any, *bounds: Any) -> Any:
 
 
 def path(text: str) -> pathlib.Path:
-    """The type of an argument that is a path: `~` is the home folder."""
+    """The type of an argument that is a path of this machine: `~` is the home folder."""
+    if is_remote(text):
+        raise argparse.ArgumentTypeError(f"a path of this machine wanted. Received: {text}. Copy it here.")
     return home(text)
+
+
+def anywhere(text: str) -> pathlib.Path:
+    """The type of an argument that is a path, of another file system, too (`s3://bucket/rows`)."""
+    try:
+        return home(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 class Help(argparse.RawDescriptionHelpFormatter):

@@ -9,6 +9,7 @@ from typing import Any
 from cdrzoo.cli.common import (
     add_slices,
     add_strict,
+    anywhere,
     changes,
     check_config,
     command,
@@ -243,11 +244,15 @@ def _add_prepare(commands: Any) -> None:
         "On a cluster every machine must see the data and the folder under these paths.",
     )
     prepare.add_argument("config", type=path, help="The run configuration (YAML).")
-    prepare.add_argument("--out", type=path, required=True, help="The folder to write to.")
     prepare.add_argument(
-        "--memory", type=number(above=0), default=4.0, help="Gigabytes for all processes together."
+        "--out", type=anywhere, required=True, help="The folder to write to; s3:// and the like, too."
     )
-    prepare.add_argument("--jobs", type=count("jobs"), help="Processes. Default: one per core.")
+    prepare.add_argument(
+        "--memory", type=number(above=0, most=1e6), default=4.0, help="Gigabytes for all processes together."
+    )
+    prepare.add_argument(
+        "--jobs", type=count("jobs"), help="Processes. Default: one per core, if the memory is enough."
+    )
     prepare.add_argument(
         "--executor",
         choices=("processes", "beam", "dask", "spark"),
@@ -269,25 +274,53 @@ def _add_prepare(commands: Any) -> None:
     add_strict(prepare)
 
 
-def _prepare(arguments: argparse.Namespace) -> None:
+_PROCESS = 0.5
+"""Gigabytes that a process takes, however small its partitions are."""
+
+
+def _jobs(arguments: argparse.Namespace) -> int:
+    """So many processes as there are cores, and as the memory allows.
+
+    Raises:
+        InputError: there is not so much memory, or it is too little.
+    """
     import os
+
+    from cdrzoo.memory import most
+
+    there = most() / 2**30
+    if arguments.executor == "processes" and arguments.memory > there:
+        raise InputError(
+            f"--memory {arguments.memory:g}: gigabytes of this machine, which has {there:.1f}, wanted. Give less."
+        )
+    room = int(arguments.memory / _PROCESS)
+    if room < (arguments.jobs or 1):
+        raise InputError(
+            f"--memory {arguments.memory:g} is too little for {arguments.jobs or 1} process(es), each of which takes "
+            f"{_PROCESS} GB at least. Give more, or fewer --jobs."
+        )
+    return arguments.jobs or min(os.cpu_count() or 1, room)
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
     import sys
 
     from cdrzoo.data import quality
     from cdrzoo.data.rows.executors import executor
 
     changed = {"slices": arguments.slices} if arguments.slices else {}
-    config, jobs = check_config(arguments.config, changed), arguments.jobs or os.cpu_count() or 1
+    config, jobs = check_config(arguments.config, changed), _jobs(arguments)
     extends = None
     if config.finetune:
         from cdrzoo.training.folders import finetuned, read_encoder
 
         extends = read_encoder(finetuned(config))
+    who = executor(arguments.executor, jobs, arguments.address, arguments.beam)
     rows = config.prepare_to(
         arguments.out,
         memory=int(arguments.memory * 2**30),
         jobs=jobs,
-        executor=executor(arguments.executor, jobs, arguments.address, arguments.beam),
+        executor=None if arguments.executor == "processes" else who,
         say=lambda text: print(text, file=sys.stderr, flush=True),
         extends=extends,
     )

@@ -15,8 +15,9 @@ from cdrzoo.data.ragged import Ragged, in_step
 from cdrzoo.data.raw import MISSING, as_numbers, factorize
 from cdrzoo.data.readers import columns_of
 from cdrzoo.data.statistics import Counts, Moments, Statistics
+from cdrzoo.data.vocabulary import Vocabulary
 from cdrzoo.errors import DataError
-from cdrzoo.files import read_json, reading
+from cdrzoo.files import home, read_json, reading
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature, Schema
 
 if TYPE_CHECKING:
@@ -39,9 +40,13 @@ class Encoder:
 
     def __init__(self, schema: Schema):
         self.schema = schema
-        self.vocabularies: dict[str, np.ndarray] = {}
+        self.lookups: dict[str, Vocabulary] = {}
         self.numbers: dict[str, dict[str, tuple[float, float]]] = {}
-        self._indexes: dict[str, pd.Index] = {}
+
+    @property
+    def vocabularies(self) -> dict[str, np.ndarray]:
+        """By table all ids, row 2 first: text as objects, or int64. Of large tables that takes much memory."""
+        return {name: found.array() for name, found in self.lookups.items()}
 
     # Learning ---------------------------------------------------------------------------------------------------
 
@@ -117,23 +122,26 @@ class Encoder:
             values = values[values != MISSING[feature.dtype]]
         counts.add(self._keys(values, feature), weights)
 
-    def set_vocabularies(self, vocabularies: Mapping[str, np.ndarray]) -> None:
-        """Takes vocabularies that were counted elsewhere: of each table its ids, row 2 first, object or int64."""
-        for name, tokens in vocabularies.items():
-            if tokens.dtype == object:
-                for token in tokens:
-                    if "\n" in token or "\r" in token:
-                        raise DataError(
-                            f"An id of table {name!r} holds a line break: {token[:60]!r}. A vocabulary file has "
-                            "one id a line. Replace the line break in the data, or give the table `hash_buckets`."
-                        )
-        self.vocabularies = dict(vocabularies)
-        self._indexes = {
-            name: pd.Index(tokens, dtype=tokens.dtype) for name, tokens in self.vocabularies.items()
+    def set_vocabularies(self, vocabularies: Mapping[str, Any]) -> None:
+        """Takes vocabularies that were counted elsewhere: of each table its ids, row 2 first.
+
+        Args:
+            vocabularies: arrays of objects, of int64 or of Arrow, or each a `Vocabulary`.
+        """
+        found = {
+            name: ids if isinstance(ids, Vocabulary) else Vocabulary(ids)
+            for name, ids in vocabularies.items()
         }
+        for name, ids in found.items():
+            if (broken := ids.broken()) is not None:
+                raise DataError(
+                    f"An id of table {name!r} holds a line break: {broken[:60]!r}. A vocabulary file has "
+                    "one id a line. Replace the line break in the data, or give the table `hash_buckets`."
+                )
+        self.lookups = found
         self.schema = self.schema.with_rows(
             {
-                table.name: FIRST_KNOWN + (table.hash_buckets or len(self.vocabularies.get(table.name, ())))
+                table.name: FIRST_KNOWN + (table.hash_buckets or len(self.lookups.get(table.name, ())))
                 for table in self.schema.tables
             }
         )
@@ -212,12 +220,7 @@ class Encoder:
         missing = values == MISSING[feature.dtype]
         keys, table = self._keys(values, feature), self.schema.table(feature.table)
         if table.hash_buckets is None:
-            keys = pd.Index(
-                keys, dtype=keys.dtype
-            )  # else pandas 3 converts the texts to its own dtype and back
-            rows = (
-                self._indexes[table.name].get_indexer(keys).astype(np.int32) + FIRST_KNOWN
-            )  # not found is -1
+            rows = self.lookups[table.name].find(keys) + FIRST_KNOWN  # not found is -1
         else:
             rows = _hash(keys, table.hash_buckets)
         rows[missing] = PADDING
@@ -241,12 +244,12 @@ class Encoder:
         used = {f.table for f in self.schema.domain(domain).features if names is None or f.name in names}
         folder = tempfile.TemporaryDirectory(prefix="cdrzoo_vocab_")
         lookups = {}
-        for name, tokens in self.vocabularies.items():
+        for name, ids in self.lookups.items():
             # An empty vocabulary gets no table: TensorFlow refuses one, and every id is unknown.
-            if len(tokens) and name in used:
+            if len(ids) and name in used:
                 path = pathlib.Path(folder.name) / f"{name}.txt"
                 self.write_vocabulary(name, path)
-                lookups[name] = lookup_table(path, as_numbers(self.schema, name), len(tokens))
+                lookups[name] = lookup_table(path, as_numbers(self.schema, name), len(ids))
         graph = EncoderGraph(self.schema, domain, lookups, self.numbers[domain], names)
         graph.folder = folder  # lives as long as the module
         return graph
@@ -265,7 +268,7 @@ class Encoder:
         folder = pathlib.Path(folder)
         (folder / "vocab").mkdir(parents=True, exist_ok=True)
         self.schema.save(folder / "schema.yaml")
-        for name in self.vocabularies:
+        for name in self.lookups:
             self.write_vocabulary(name, folder / "vocab" / f"{name}.txt")
         numbers = {
             domain: {
@@ -278,13 +281,12 @@ class Encoder:
 
     def write_vocabulary(self, table: str, path: str | pathlib.Path) -> None:
         """Writes the ids of a table, one a line."""
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            file.writelines(f"{token}\n" for token in self.vocabularies[table])
+        self.lookups[table].write(path)
 
     @classmethod
     def load(cls, folder: str | pathlib.Path) -> Encoder:
         """Reads what `save` wrote."""
-        folder = pathlib.Path(folder)
+        folder = home(folder)
         if not (folder / "encoder.json").exists():
             raise DataError(
                 f"{folder} holds no encoder: encoder.json is missing. Give the folder `Encoder.save` wrote."
@@ -300,18 +302,15 @@ class Encoder:
         vocabularies = {}
         for table in encoder.schema.tables:
             if table.hash_buckets is None:
-                with open(folder / "vocab" / f"{table.name}.txt", encoding="utf-8", newline="") as file:
-                    try:
-                        lines = file.read().split("\n")[
-                            :-1
-                        ]  # not splitlines: an id may hold U+2028 and the like
-                        dtype = np.int64 if as_numbers(encoder.schema, table.name) else object
-                        vocabularies[table.name] = np.array(lines, dtype=dtype)
-                    except (ValueError, OverflowError) as error:
-                        raise DataError(f"{file.name} is damaged: {error}.") from None
-                if len(lines) + FIRST_KNOWN != table.rows:
+                path = folder / "vocab" / f"{table.name}.txt"
+                try:
+                    found = Vocabulary.read(path, as_numbers(encoder.schema, table.name))
+                except ValueError as error:
+                    raise DataError(f"{path} is damaged: {error}.") from None
+                vocabularies[table.name] = found
+                if len(found) + FIRST_KNOWN != table.rows:
                     raise DataError(
-                        f"{folder}/vocab/{table.name}.txt holds {len(lines)} ids, but schema.yaml says {table.rows} "
+                        f"{path} holds {len(found)} ids, but schema.yaml says {table.rows} "
                         f"rows (ids + {FIRST_KNOWN}). The files do not belong together: save the encoder again."
                     )
         encoder.set_vocabularies(vocabularies)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cdrzoo import metrics
+from cdrzoo.data.looked import Column, Looked
 from cdrzoo.data.preparation.logs import Log, add_histories
 from cdrzoo.data.preparation.reading import read_logs
-from cdrzoo.data.preparation.sources import wanted
 from cdrzoo.data.preparation.splits import Split
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.raw import MISSING, factorize, missing
@@ -25,25 +25,17 @@ from cdrzoo.schema.overview import as_text
 if TYPE_CHECKING:
     from cdrzoo.data.preparation.prepared import Prepared
 
-WORDS = {"null", "(null)", "nan", "none", "na", "<na>", "n/a", "#n/a", "nil", "nat", "\\n", "undefined"}
-"""What other programs write for a missing value."""
 FREQUENT = 0.01
 """Share of a column's cells from which on a value is frequent."""
 MISSED = 0.02
 """By how much of the rows a split may differ from its fractions."""
 AUC_ERROR = 0.05
 """Standard error above which an AUC means little: its interval is wider than from .6 to .8."""
-FEW_ROWS, FEW_USERS, MANY_ROWS = 30, 100, 20
-"""Rows below which an error of ratings means little; values of a key that are few for so many rows each."""
+FEW_ROWS, MANY_ROWS = 30, 20
+"""Rows below which an error of ratings means little; of each value of a key of which there are few."""
 SEQUENCES = 5
 """Rows of a text column of sequences from which on one separator at least is expected."""
 
-_ODD = re.compile(r"""\A[\s\[{"'(]|\Ab['"]|[\s\]}]\Z|[\r\n\v\f\x85\u2028\u2029]""")
-"""Whether any of the three that follow may fit: most ids are looked at once."""
-_BLANK = re.compile(r"\A\s|\s\Z")
-_BREAK = re.compile(r"[\r\n\v\f\x85\u2028\u2029]")
-_QUOTED = re.compile(r"""\A[\[{"].*|.*[\]}]\Z|\A(b?'.*'|b".*"|\(.*\))\Z""", re.DOTALL)
-_OTHER = re.compile(r"[,;|\t]")
 _NAMED = re.compile(
     r"\A(user|member|customer|client|visitor|account)s?_?(id|key|no|nr|hash|uuid)?\Z|\Au(ser)?id\Z"
 )
@@ -202,30 +194,25 @@ def warnings_of(schema: Schema, logs: Mapping[str, Log], split: Split | None = N
         logs: the rows of every domain, as they were read or prepared: no file is read again.
         split: how they were split; `None`: not yet.
     """
-    found = values_of(schema, logs)
-    for log in logs.values():
-        found += _keys(log)
-    found += [*_in_vain(schema, logs), *_apart(schema, logs)]
+    seen = {name: Looked.of(schema, log) for name, log in logs.items()}
+    found = [*values_of(seen), *_in_vain(schema, logs), *apart(schema, seen)]
     return found if split is None else [*found, *_missed(schema, logs, split), *small(schema, split)]
 
 
-def values_of(schema: Schema, logs: Mapping[str, Log]) -> list[str]:
-    """Those of `warnings_of` that joins and single values give cause for: some of the users tell them, too."""
+def values_of(seen: Mapping[str, Looked]) -> list[str]:
+    """Those of `warnings_of` that joins, single values and keys give cause for."""
     found: list[str] = []
-    for log in logs.values():
-        found += _joins(log)
-        for column, want in wanted(schema, log.domain, log.source).items():
-            where = f"{log.domain.name}, column {column!r}"
-            values = log.columns[column]
-            if want.many:
-                found += _separators(log, where, values)
-            values = _flat(values)
-            if want.dtype == "string":
-                found += _texts(where, values)
+    for each in seen.values():
+        found += _joins(each)
+        for name, column in each.columns.items():
+            where = f"{each.domain.name}, column {name!r}"
+            found += [*_separators(each, where, column), *_texts(where, column)]
+    for each in seen.values():
+        found += _keys(each)
     return found
 
 
-def _joins(log: Log) -> Iterator[str]:
+def _joins(log: Looked) -> Iterator[str]:
     for join in log.joins:
         where = f"{log.domain.name}: of {join.rows:,} rows"
         if join.blank:
@@ -242,85 +229,77 @@ def _share(part: int, whole: int) -> str:
     return f"{part:,} ({part / max(whole, 1):.1%})"
 
 
-def _texts(where: str, values: np.ndarray) -> Iterator[str]:
+def _texts(where: str, column: Column) -> Iterator[str]:
     """Of a column of text ids."""
-    codes, distinct = factorize(values)
-    counts = np.bincount(codes, minlength=len(distinct))
-    counts[distinct == MISSING["string"]] = 0
-    cells = int(counts.sum())
-    often = np.flatnonzero(counts >= max(1, FREQUENT * cells))
-    for word, number in ((distinct[at], int(counts[at])) for at in often):
-        if word.strip().lower() in WORDS:
+    for word, seen in sorted(column.words.items(), key=lambda item: item[1].first):
+        if seen.count >= max(1, FREQUENT * column.cells):
             yield (
-                f"{where}: {word!r} stands in {_share(number, cells)} of the cells and is an id like any other. If it "
-                "says that a value is missing, leave the cell empty."
+                f"{where}: {word!r} stands in {_share(seen.count, column.cells)} of the cells and is an id like any "
+                "other. If it says that a value is missing, leave the cell empty."
             )
-    doubted = {v: int(counts[at]) for at, v in enumerate(distinct.tolist()) if _ODD.search(v)}
-    for pattern, least, what, fix in (
+    for name, least, what, fix in (
         (
-            _BLANK,
+            "blank",
             0.0,
             "begin or end with a blank",
             "Strip them; a sequence wants its `separator` without blanks.",
         ),
-        (_BREAK, 0.0, "hold a line break", "Mend the file; a quote that is not closed swallows rows."),
+        ("break", 0.0, "hold a line break", "Mend the file; a quote that is not closed swallows rows."),
         (
-            _QUOTED,
+            "quoted",
             FREQUENT,
             "stand in quotes or brackets",
             "Write plain ids, a sequence joined by its `separator`.",
         ),
     ):
-        odd = [v for v in doubted if pattern.search(v)]
-        number = sum(doubted[v] for v in odd)
-        if odd and number >= least * cells:
-            yield f"{where}: {_share(number, cells)} of the ids {what}, such as {shown(odd[0])}. {fix}"
+        odd = column.odd.get(name)
+        if odd is not None and odd.count >= least * column.cells:
+            yield f"{where}: {_share(odd.count, column.cells)} of the ids {what}, such as {shown(odd.value)}. {fix}"
 
 
-def _separators(log: Log, where: str, values: Ragged) -> Iterator[str]:
+def _separators(log: Looked, where: str, column: Column) -> Iterator[str]:
     """Of a column of sequences that hold one id each."""
-    lengths = values.lengths()
-    if lengths.max(initial=0) != 1:
+    if column.longest != 1:
         return
-    ids = (v for v in dict.fromkeys(values.values.tolist()) if isinstance(v, str))
-    other = next((v for v in ids if _OTHER.search(v)), None)
-    if other is not None or (log.text and (lengths == 1).sum() >= SEQUENCES):
-        such = "" if other is None else f", and ids such as {shown(other)}"
+    other = column.other.get("other")
+    if other is not None or (log.source.is_text() and column.single >= SEQUENCES):
+        such = "" if other is None else f", and ids such as {shown(other.value)}"
         yield (
             f"{where}: no row has more than one id{such}: the separator {log.source.separator!r} never stands there. "
             "Set `separator` in the data of the domain to what joins the ids."
         )
 
 
-def _keys(log: Log) -> Iterator[str]:
+def _keys(log: Looked) -> Iterator[str]:
     """Keys that nobody has named, and one of users that is none."""
-    name, rows = log.domain.name, len(log)
-    if log.item is None:
-        ids = [f.column for f in log.domain.with_role("item") if f.kind == "id"]
-        for column in [each for each in ids if not _few(log.columns[each])][:1]:
+    domain, name, rows = log.domain, log.domain.name, log.rows
+    if domain.item is None:
+        ids = [f.column for f in domain.with_role("item") if f.kind == "id"]
+        for column in [each for each in ids if not _few(log, each)][:1]:
             yield (
                 f"{name} has no key of items, so what rests on items (floors, rows of an item) is left out. If "
                 f"{column!r} is the key, set `item: {column}` in the domain."
             )
-    if log.user is None:
-        for feature in log.domain.with_role("user"):
+    if domain.user is None:
+        for feature in domain.with_role("user"):
             named = any(_NAMED.search(each.lower()) for each in (feature.name, str(feature.column)))
-            if feature.kind == "id" and named and not _few(log.columns[feature.column]):
+            if feature.kind == "id" and named and not _few(log, feature.column):
                 yield (
                     f"{name} has no key of users, so neither GAUC nor groups of users are measured. If "
                     f"{feature.column!r} is the key, set `user: {feature.column}` in the domain."
                 )
-    elif _few(log.user):
+    elif few := _few(log, domain.user):
         yield (
-            f"{name}: the key of users, {log.domain.user!r}, has {len(factorize(log.user)[1])} values in "
+            f"{name}: the key of users, {domain.user!r}, has {few} values in "
             f"{rows:,} rows. GAUC, groups and intervals take each for a user: if it is an attribute, set `user` to the "
             "key, or to null."
         )
 
 
-def _few(keys: np.ndarray) -> bool:
-    distinct = len(factorize(keys)[1])
-    return distinct < FEW_USERS and len(keys) >= MANY_ROWS * distinct
+def _few(log: Looked, column: str) -> int:
+    """How many distinct values a key has, if these are few for so many rows; else 0."""
+    distinct = log.keys[column]
+    return len(distinct) if distinct is not None and log.rows >= MANY_ROWS * len(distinct) else 0
 
 
 def distinct_ids(schema: Schema, table: str, logs: Mapping[str, Log]) -> dict[str, np.ndarray]:
@@ -387,18 +366,19 @@ def _tables_of_keys(schema: Schema) -> set[str | None]:
     return {f.table for d in schema.domains for f in d.features if f.column == d.user}
 
 
-def _apart(schema: Schema, logs: Mapping[str, Log]) -> Iterator[str]:
+def apart(schema: Schema, seen: Mapping[str, Looked]) -> Iterator[str]:
     """Sources whose times and the target's do not overlap."""
-    target = logs[schema.target]
+    target = seen[schema.target].times
     for name in (source.name for source in schema.sources):
-        log = logs[name]
-        if log.time is None or target.time is None:
+        times = seen[name].times
+        if times is None or target is None:
             continue
-        after = log.time.min() > target.time.max()
-        if after or log.time.max() < target.time.min():
+        after = times[0] > target[1]
+        if after or times[1] < target[0]:
+            of = {name: f"{one:.10g} to {last:.10g}" for name, (one, last) in ((name, times), ("", target))}
             yield (
-                f"all events of {name} ({log.times()}) lie {'after' if after else 'before'} those of "
-                f"{schema.target} ({target.times()})"
+                f"all events of {name} ({of[name]}) lie {'after' if after else 'before'} those of "
+                f"{schema.target} ({of['']})"
                 + (": none is in a history there." if after else ".")
                 + " Check that both count in one unit from one zero."
             )

@@ -11,6 +11,8 @@ import math
 from fractions import Fraction
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from cdrzoo.data.raw import factorize
 
@@ -88,16 +90,17 @@ class Moments:
 
 
 class Counts:
-    """Occurrences of ids."""
+    """Occurrences of ids; text is held as Arrow holds it."""
 
     def __init__(self) -> None:
-        self.parts: list[tuple[np.ndarray, np.ndarray]] = []
+        self.parts: list[tuple[pa.Array, np.ndarray]] = []
         self.together = 0
 
     def add(self, tokens: np.ndarray, weights: np.ndarray | None = None) -> None:
         """Adds ids [n], each `weights` times (default once)."""
         codes, distinct = factorize(tokens)
-        self.parts.append((distinct, np.bincount(codes, weights, minlength=len(distinct)).astype(np.int64)))
+        ids = pa.array(distinct, pa.large_string() if distinct.dtype == object else pa.int64())
+        self.parts.append((ids, np.bincount(codes, weights, minlength=len(distinct)).astype(np.int64)))
         self._gather()
 
     def merge(self, other: Counts) -> None:
@@ -108,29 +111,39 @@ class Counts:
     def _gather(self) -> None:
         """Adds pieces up before they take much more room than their sum."""
         if sum(len(tokens) for tokens, _ in self.parts) > 2 * self.together + _TOKENS:
-            self.parts = [self.merged()]
+            self.parts = [self._merged()]
             self.together = len(self.parts[0][0])
+
+    def _merged(self) -> tuple[pa.Array, np.ndarray]:
+        if len(self.parts) < 2:
+            return self.parts[0] if self.parts else (pa.array([], pa.large_string()), np.array([], np.int64))
+        kind = self.parts[0][0].type
+        coded = pa.concat_arrays([tokens.cast(kind) for tokens, _ in self.parts]).dictionary_encode()
+        counts = np.concatenate([counts for _, counts in self.parts])
+        distinct = coded.dictionary
+        return distinct, np.bincount(coded.indices, counts, minlength=len(distinct)).astype(np.int64)
 
     def merged(self) -> tuple[np.ndarray, np.ndarray]:
         """Distinct ids, and how often each was seen."""
-        if not self.parts:
-            return np.array([], object), np.array([], np.int64)
-        tokens, counts = (np.concatenate(columns) for columns in zip(*self.parts, strict=True))
-        codes, distinct = factorize(tokens)
-        return distinct, np.bincount(codes, counts, minlength=len(distinct)).astype(np.int64)
+        tokens, counts = self._merged()
+        text = pa.types.is_large_string(tokens.type)
+        return np.asarray(tokens.to_numpy(zero_copy_only=False), object if text else np.int64), counts
 
-    def result(self, min_count: int, numbers: bool = False) -> np.ndarray:
-        """Ids that were seen so often, the most frequent first, equals in their own order.
+    def result(self, min_count: int, numbers: bool = False) -> pa.Array | np.ndarray:
+        """Ids that were seen so often, the most frequent first, equals in their own order: text of Arrow, or int64.
 
         Args:
             min_count: how often at least.
             numbers: whether they are int64, or texts of digits that stand for such.
         """
-        tokens, counts = self.merged()
-        tokens = tokens.astype(np.int64) if numbers else tokens
-        tokens, counts = tokens[counts >= min_count], counts[counts >= min_count]
-        order = np.argsort(tokens, kind="stable")
-        return tokens[order][np.argsort(-counts[order], kind="stable")]
+        tokens, counts = self._merged()
+        tokens = tokens.cast(pa.int64()) if numbers else tokens
+        often = counts >= min_count
+        table = pa.table({"id": tokens.filter(pa.array(often)), "count": counts[often]})
+        order = pc.sort_indices(table, [("count", "descending"), ("id", "ascending")])
+        found = table["id"].combine_chunks().take(order)
+        found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+        return found.to_numpy() if numbers else found
 
 
 @dataclasses.dataclass

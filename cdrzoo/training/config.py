@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import glob
 import hashlib
 import inspect
 import pathlib
@@ -44,14 +43,14 @@ def _contents(path: pathlib.Path) -> list[tuple[str, str]]:
     elif (path / "prepared.json").exists():
         return stored.identity(path)
     elif path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.is_file())
+        found = sorted((file for file in path.iterdir() if file.is_file()), key=lambda file: file.name)
     else:
-        found = sorted(map(pathlib.Path, glob.glob(str(path)))) if not path.exists() else [path]
-    return [(f.name, _sha256(f, f.stat().st_size, f.stat().st_mtime_ns)) for f in found] or [(path.name, "")]
+        found = files.matches(path) if not path.exists() else [path]
+    return [(f.name, _sha256(f, *files.stamp(f))) for f in found] or [(path.name, "")]
 
 
 @functools.lru_cache
-def _sha256(file: pathlib.Path, size: int, changed: int) -> str:
+def _sha256(file: pathlib.Path, size: int, changed: Any) -> str:
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while part := stream.read(1 << 20):
@@ -275,7 +274,7 @@ class RunConfig:
         _check_entries("The configuration", config, [name for name in _fields(cls) if name not in PLACES])
         given = dict(config)
         if isinstance(given.get("data"), str):
-            given.setdefault("schema", str(pathlib.Path(files.home(given["data"]), "schema.yaml")))
+            given.setdefault("schema", str(files.home(given["data"]) / "schema.yaml"))
         for required in ("schema", "data"):
             if required not in given:
                 raise InputError(f"The configuration lacks `{required}`. Add it.")
@@ -285,7 +284,7 @@ class RunConfig:
                 f"{shown(given['data'])}."
             )
         if isinstance(given["schema"], str):
-            file = pathlib.Path(folder) / files.home(given["schema"])
+            file = files.home(given["schema"], folder)
             given |= {"schema": Schema.load(file), "files": (str(file),)}
         elif isinstance(given["schema"], Mapping):
             given["schema"] = Schema.from_dict(given["schema"])
@@ -297,7 +296,7 @@ class RunConfig:
     @classmethod
     def load(cls, path: str | pathlib.Path) -> RunConfig:
         """From a YAML file; relative paths are relative to the file."""
-        path = pathlib.Path(path).resolve()
+        path = files.home(path).resolve()
         config = cls.from_dict(load_mapping(path), folder=path.parent)
         return dataclasses.replace(config, files=(str(path), *config.files))
 
@@ -368,14 +367,15 @@ class RunConfig:
         """All that it names or was read from: its file, its schema's, the rows, the run that is fine-tuned."""
         named: list[str | pathlib.Path] = [*self.files]
         self.plain(named.append)
-        found = {pathlib.Path(file).resolve() for path in named for file in (path, *glob.glob(str(path)))}
+        here = [files.home(path) for path in named if not files.is_remote(path)]
+        found = {file.resolve() for path in here for file in (path, *files.matches(path))}
         return sorted(found)
 
     def plain(self, place: Callable[[pathlib.Path], Any]) -> dict[str, Any]:
         """As a mapping, with what `place` makes of it for every path."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in PLACES}
         if self.finetune:
-            plain["finetune"] = place(pathlib.Path(self.folder, files.home(self.finetune)))
+            plain["finetune"] = place(files.home(self.finetune, self.folder))
         plain["slices"] = list(self.slices)
         for name in ("first", "finetune", "slices"):  # keys of kept results are made of it
             if not plain[name]:
@@ -398,8 +398,7 @@ class RunConfig:
             return {key: change[key](value) if key in change else value for key, value in source.items()}
         if isinstance(source, (list, tuple)):
             return [self._placed(each, place) for each in source]
-        named = isinstance(source, (str, pathlib.Path))
-        return place(pathlib.Path(self.folder, files.home(source))) if named else source
+        return place(files.home(source, self.folder)) if files.is_path(source) else source
 
     def with_changes(self, changes: Mapping[str, Any]) -> RunConfig:
         """A copy with some settings changed, by their plain names: of the run, its training, or the model's arguments.
@@ -439,7 +438,7 @@ class RunConfig:
     @property
     def _stored(self) -> pathlib.Path:
         """The folder of prepared rows."""
-        return pathlib.Path(self.folder, files.home(str(self.data)))
+        return files.home(str(self.data), self.folder)
 
     @property
     def reading(self) -> Reading:

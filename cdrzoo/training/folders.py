@@ -195,7 +195,11 @@ def keep(fitted: Fitted, result: dict[str, Any], folder: pathlib.Path) -> None:
 
 def finetuned(config: RunConfig) -> pathlib.Path:
     """The folder of the finished run whose model a configuration fine-tunes."""
-    folder = pathlib.Path(config.folder, files.home(config.finetune or ""))
+    if files.is_remote(config.finetune):
+        raise InputError(
+            f"`finetune` wants a run on this machine. Received: {config.finetune}. Copy it here."
+        )
+    folder = files.home(config.finetune or "", config.folder)
     check_finished(folder)
     trained = read_config(folder).model
     if trained != config.model:

@@ -31,3 +31,9 @@ def test_rows_of_a_run_are_prepared_once_and_what_is_wrong_is_said(tmp_path, cap
     assert "`slices` differs. Choose a new folder" in capsys.readouterr().err
     assert main([*command[:-2], "--beam", "runner=FlinkRunner"]) == 2
     assert "`--beam` is of --executor beam" in capsys.readouterr().err
+    for memory, words in (
+        ("9e5", "gigabytes of this machine"),
+        ("0.1", "is too little"),
+    ):
+        assert main([*command, "--memory", memory]) == 2
+        assert words in capsys.readouterr().err

@@ -12,7 +12,18 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from cdrzoo.data.readers import Wanted, as_written, chunks, column_names, conversion, files, joined, read
+from cdrzoo.data.readers import (
+    Wanted,
+    as_written,
+    chunks,
+    column_names,
+    conversion,
+    file_chunks,
+    files,
+    joined,
+    read,
+)
+from cdrzoo.data.readers import csv as csv_reader
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Reading
 
@@ -276,7 +287,7 @@ def test_a_missing_column_comes_with_the_nearest_name(tmp_path, ending):
             ["row 3", "whole number", "'007x'", "Empty means missing"],
         ),
         (Wanted("c", "finite"), ["1", "yes", "0"], ["row 2", "a number, true or false", "'yes'", "1 and 0"]),
-        (Wanted("c", "time"), ["2023-11-15", "5", "7"], ["row 1", "a time", "'2023-11-15'", "Unix seconds"]),
+        (Wanted("c", "time"), ["2023-11-15", "5", "7"], ["row 2", "a time", "'5'", "Unix seconds"]),
         (
             Wanted("c", "time"),
             ["2023-11-15", "2023-13-15", "x"],
@@ -454,3 +465,87 @@ def test_more_text_than_one_array_holds_is_read_piece_by_piece(tmp_path, monkeyp
     parquet.write_table(broken, path, row_group_size=4)
     with pytest.raises(DataError, match="row 10"):
         read(path, {"user": Wanted("user", "int64")})
+
+
+def awkward(rows: int) -> dict[str, list[str]]:
+    """Cells as CSV files have them, of kinds that stand far apart; all are read, beside whatever they stand."""
+    late = rows - 5
+    return {
+        "user": ['a "quoted" name, of\ntwo lines', "007", "NA", "", "é"] * (rows // 5),
+        "count": ["7", "0x1F", "9007199254740993", "", "12.0"] * (rows // 5 - 1) + ["1e3"] * 5,
+        "price": ["0.1", "-3", "1e-3", "nan", "123456.789012345678"] * (rows // 5 - 1) + ["true"] * 5,
+        "label": ["1", "0", "1.50", "0.3", "-2"] * (rows // 5 - 1) + ["False"] * 5,
+        "time": [str(1_700_000_000 + at) for at in range(late)] + ["1700000000.5"] * 5,
+    }
+
+
+AWKWARD = {
+    "user": Wanted("user", "string"),
+    "count": Wanted("count", "int64"),
+    "price": Wanted("price", "float"),
+    "label": Wanted("label", "finite"),
+    "time": Wanted("time", "time"),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_csv_in_pieces_is_the_file_to_the_bit(tmp_path, monkeypatch, end, packed):
+    path = tmp_path / ("rows.csv.gz" if packed else "rows.csv")
+    rows = awkward(400)
+    pd.DataFrame(rows).to_csv(path, index=False, encoding="utf-8-sig", lineterminator=end)
+    want = read(path, AWKWARD)
+    monkeypatch.setattr(csv_reader, "BLOCK", 1000)
+    parts = list(chunks(path, AWKWARD, rows=7))
+    assert len(parts) > 50 and max(len(part["user"]) for part in parts) <= 7
+    assert {part["time"].dtype for part in parts} == {np.dtype("int64"), np.dtype("float64")}
+    for name in rows:
+        found = np.concatenate([part[name] for part in parts])
+        np.testing.assert_array_equal(found, want[name], err_msg=name)
+    assert want["user"].tolist() == [
+        cell.replace("\n", end) if end in cell else cell for cell in rows["user"]
+    ]
+    assert want["count"][:5].tolist() == [7, 31, 2**53 + 1, -1, 12] and want["count"][-1] == 1000
+
+
+def test_a_row_that_is_longer_than_a_block_and_what_a_piece_says_of_a_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_reader, "BLOCK", 100)
+    path = tmp_path / "rows.csv"
+    path.write_text("c,d\n" + "1,x\n" * 60 + "2," + "y" * 500 + "\n" + "3,z\n" * 60)
+    wanted = {"c": Wanted("c", "int64"), "d": Wanted("d", "string")}
+    assert np.concatenate([part["c"] for part in chunks(path, wanted)]).tolist() == [1] * 60 + [2] + [3] * 60
+    for cells, words in (
+        ("1,x,9\n", "row 122 .line 123.*cells"),
+        ("?,x\n", "row 122: a whole number"),
+        ('1,"x\n4,y"\n', "row 122.*takes in 1 more lines"),
+    ):
+        bad = tmp_path / "bad.csv"
+        bad.write_text(path.read_text() + cells)
+        with pytest.raises(DataError, match=words):
+            list(chunks(bad, wanted))
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("first", ["2023-11-15", "1700000000"])
+def test_times_are_of_the_kind_of_the_files_first_row_wherever_a_piece_begins(
+    tmp_path, monkeypatch, ending, first
+):
+    monkeypatch.setattr(csv_reader, "BLOCK", 100)
+    other = {"2023-11-15": "1700000000", "1700000000": "2023-11-15"}[first]
+    frame = pd.DataFrame({"t": [first] * 100 + [other] * 100})
+    path = tmp_path / f"rows.{ending}"
+    if ending == "parquet":
+        frame.to_parquet(path, row_group_size=50)
+        with pytest.raises(DataError, match="row 101: a time wanted"):
+            list(file_chunks(path, {"t": Wanted("t", "time")}, group=2))
+    else:
+        write(tmp_path, ending, {"t": frame["t"].tolist()})
+    with pytest.raises(DataError, match="row 101: a time wanted"):
+        list(chunks(path, {"t": Wanted("t", "time")}, rows=10))
+
+
+def test_large_whole_times_beside_fractions_would_lose_digits(tmp_path):
+    for number, values in enumerate(([1_700_000_000_000_000_001] * 3, [1.5])):
+        write(tmp_path, "jsonl", {"t": values}).rename(tmp_path / f"{number}.jsonl")
+    with pytest.raises(DataError, match="and more, and, in another file"):
+        read(tmp_path, {"t": Wanted("t", "time")})

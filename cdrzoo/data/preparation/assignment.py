@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,7 +85,7 @@ class Facts:
         cls,
         by: str,
         arguments: Mapping[str, Any],
-        orders: Sequence[Ordered | None],
+        orders: Iterable[Ordered | None],
         users: int = 0,
     ) -> Facts:
         """From what `ordered` says of each piece, and how many users `ranked` gives."""

@@ -34,13 +34,13 @@ def extend(encoder: Encoder, further: Encoder) -> Encoder:
     for known in (encoder, further):
         known._check_adapted()
     extended = Encoder(further.schema)
-    for table in encoder.vocabularies.keys() & further.vocabularies.keys():
+    for table in encoder.lookups.keys() & further.lookups.keys():
         if as_numbers(encoder.schema, table) != as_numbers(further.schema, table):
             raise DataError(
                 f"Table {table!r} holds numbers for one encoder and strings for the other, so its ids cannot be "
                 "matched. Give every feature that looks it up the dtype it had when the model was trained."
             )
-    extended.set_vocabularies({**further.vocabularies, **encoder.vocabularies})
+    extended.set_vocabularies({**further.lookups, **encoder.lookups})
     numbers = {**further.numbers, **encoder.numbers}
     extended.schema = extended.schema.with_means(
         {domain.name: domain.mean for domain in encoder.schema.domains}

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cdrzoo.data import readers
 from cdrzoo.data.preparation.histories import windows
 from cdrzoo.data.preparation.joins import Joined
 from cdrzoo.data.preparation.sources import Source, place
 from cdrzoo.data.ragged import Ragged, taken
 from cdrzoo.data.raw import MISSING, factorize, missing
 from cdrzoo.data.readers import Columns
-from cdrzoo.data.readers.paths import format_of
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Domain, Feature, Schema
 
@@ -64,11 +62,6 @@ class Log:
     def where(self) -> str:
         """What the rows were read from, for messages."""
         return place(self.domain, self.source)
-
-    @property
-    def text(self) -> bool:
-        """Whether sequences are text in the rows' file: ids joined by a separator."""
-        return self.source.data is None and format_of(readers.files(self.source.path)[0]) == "csv"
 
     def times(self) -> str:
         """The first and the last time, for messages; only of rows with times."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import os
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from cdrzoo import files
 from cdrzoo.data import readers
 from cdrzoo.data.preparation.joins import Joining, Side
 from cdrzoo.data.preparation.labels import labels
@@ -47,8 +47,7 @@ def read_logs(
 
 def _check_folder(name: str, source: Source, others: Collection[str]) -> None:
     """Raises where a domain's rows are all of a folder, and a file there is called like another domain."""
-    # `os.path.isdir` is False where no path can be so; `Path.is_dir` raises.
-    if isinstance(source.path, pathlib.Path) and os.path.isdir(source.path):
+    if files.is_path(source.path) and files.is_folder(source.path):
         for file in readers.files(source.path):
             other = file.name.partition(".")[0]
             if other in others:

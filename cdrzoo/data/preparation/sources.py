@@ -11,7 +11,9 @@ from typing import Any
 import pandas as pd
 
 from cdrzoo import files
+from cdrzoo.data import readers
 from cdrzoo.data.readers import Wanted
+from cdrzoo.data.readers.paths import format_of
 from cdrzoo.errors import DataError, SchemaError, check_known, is_number, shown
 from cdrzoo.schema import Domain, Reading, Schema
 
@@ -38,6 +40,10 @@ class Source:
     def reading(self) -> Reading:
         """How its text becomes values."""
         return Reading(separator=self.separator, delimiter=self.delimiter)
+
+    def is_text(self) -> bool:
+        """Whether sequences are text in the rows' file: ids joined by a separator."""
+        return self.data is None and format_of(readers.files(self.path)[0]) == "csv"
 
     @classmethod
     def of(cls, domain: str, given: Any, folder: str | pathlib.Path = ".") -> Source:
@@ -101,7 +107,7 @@ class Source:
 def _paths(where: str, given: Any) -> Any:
     """A path, or a list of them, as it is."""
     several = given if isinstance(given, (list, tuple)) else [given]
-    if not several or not all(isinstance(path, (str, pathlib.Path)) and str(path) for path in several):
+    if not several or not all(files.is_path(path) and str(path) for path in several):
         raise DataError(
             f"{where} must be a path, a list of paths, a mapping with `path`, or a DataFrame. Received: {shown(given)}."
         )
@@ -111,7 +117,7 @@ def _paths(where: str, given: Any) -> Any:
 def _inside(folder: str | pathlib.Path, path: Any) -> Any:
     if isinstance(path, (list, tuple)):
         return [_inside(folder, one) for one in path]
-    return pathlib.Path(folder) / files.home(path) if isinstance(path, (str, pathlib.Path)) else path
+    return files.home(path, folder) if files.is_path(path) else path
 
 
 def place(domain: Domain, source: Source) -> str:

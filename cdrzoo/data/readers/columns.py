@@ -36,6 +36,7 @@ class Wanted:
         is_id: of int64, `True`: an id, none of which is negative but -1 (missing); `False`: a number, which -1 cannot
             be, for it stands for a missing one; `None`: not known, anything goes.
         reading: how text becomes values.
+        dated: of a time, whether text holds dates; `None`: as its first value says.
     """
 
     column: str
@@ -43,6 +44,7 @@ class Wanted:
     many: bool = False
     is_id: bool | None = True
     reading: Reading = USUAL
+    dated: bool | None = None
 
     @classmethod
     def of(cls, feature: Feature, reading: Reading = USUAL) -> Wanted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.readers.columns import Values, Wanted, wrong
-from cdrzoo.data.readers.text import TEXT, lost, numbers_of_text
+from cdrzoo.data.readers.text import TEXT, is_date, lost, numbers_of_text
 from cdrzoo.data.readers.values import EXACT, inferred, plain
-from cdrzoo.errors import shown
+from cdrzoo.errors import DataError, shown
 
 RowOf = Callable[[int], int]
 """The row of the file that the value at a place stands in."""
@@ -63,7 +63,31 @@ def concatenate(parts: list[Any]) -> Any:
             np.concatenate([part.starts + offset for part, offset in zip(parts, offsets, strict=True)]),
             np.concatenate([part.stops + offset for part, offset in zip(parts, offsets, strict=True)]),
         )
+    check_times([time_kind(part) for part in parts])
     return np.concatenate(parts)
+
+
+def time_kind(values: np.ndarray) -> str:
+    """Of a piece of a column of times: `whole` numbers, some of which are `large`, or `fractions`."""
+    if values.dtype != np.int64:
+        return "fractions"
+    return "large" if len(values) and values.max() >= EXACT else "whole"
+
+
+def check_times(kinds: Collection[str]) -> None:
+    """Raises where pieces of one column are of kinds that float64 does not hold together."""
+    if {"large", "fractions"} <= set(kinds):
+        raise DataError(
+            "A column of times holds whole numbers of 2**53 and more, and, in another file or further down, some with "
+            "fractions: together they would lose digits. Write all as whole numbers, or in a larger unit."
+        )
+
+
+def dated(array: Any) -> bool:
+    """Whether a raw column is dates in text, by its first value."""
+    first = array.values[:1] if isinstance(array, Values) else array[:1].to_pylist()
+    value = plain(first[0]) if first else None
+    return isinstance(value, str) and is_date(value)
 
 
 def lists(values: pa.Array, lengths: np.ndarray) -> pa.Array:
@@ -262,10 +286,13 @@ def _parsed(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> pa.Arra
     words = pa.array(want.reading.missing, array.type)
     array = pc.if_else(pc.is_in(array, value_set=words), None, array)
     exact = want.dtype in ("int64", "time")
+    dates = want.dtype == "time" and (dated(array.drop_null()) if want.dated is None else want.dated)
     try:
+        if dates:
+            raise pa.ArrowInvalid
         found, bad = array.cast(pa.int64() if exact else pa.float64()), None
     except pa.ArrowInvalid:
-        found, bad = numbers_of_text(_series(array), want.dtype)
+        found, bad = numbers_of_text(_series(array), want.dtype, dates)
     if bad is None and want.dtype in ("finite", "time") and pa.types.is_floating(found.type):
         numbers = found.to_numpy(zero_copy_only=False)
         if (np.abs(numbers) >= EXACT).any() and (at := lost(_series(array), numbers)) is not None:

@@ -20,6 +20,8 @@ from cdrzoo.errors import DataError, shown
 
 LONGEST_ROW = 2**26
 """Bytes of a row."""
+BLOCK = 2**24
+"""Bytes of a file that is read in chunks, that are looked at together."""
 
 
 def header(file: pathlib.Path, delimiter: str | None = None) -> list[str]:
@@ -40,11 +42,14 @@ def header(file: pathlib.Path, delimiter: str | None = None) -> list[str]:
 def read(
     file: pathlib.Path, wanted: Mapping[str, Wanted], rows: int | None, delimiter: str | None = None
 ) -> Iterator[tuple[Columns, int]]:
-    """Raw columns in chunks of `rows` rows (`None`: as is fastest), and how many rows came before."""
-    table = _table(file, sorted({want.column for want in wanted.values()}), _delimiter(file, delimiter))
-    for row in range(0, len(table), rows or max(len(table), 1)):
-        part = table.slice(row, rows)
-        yield {key: part.column(want.column) for key, want in wanted.items()}, row
+    """Raw columns in chunks of at most `rows` rows (`None`: all, as is fastest), and how many rows came before."""
+    names, delimiter = sorted({want.column for want in wanted.values()}), _delimiter(file, delimiter)
+    before = 0
+    for table in [_table(file, names, delimiter)] if rows is None else _streamed(file, names, delimiter):
+        for row in range(0, len(table), rows or max(len(table), 1)):
+            part = table.slice(row, rows)
+            yield {key: part.column(want.column) for key, want in wanted.items()}, before + row
+        before += len(table)
 
 
 def as_written(file: pathlib.Path, delimiter: str | None = None) -> pd.DataFrame:
@@ -63,19 +68,25 @@ def _text(stream: Any) -> io.TextIOWrapper:
     return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
 
 
+def _options(names: list[str], delimiter: str, every: bool, block: int | None) -> dict[str, Any]:
+    from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions
+
+    # Everything as text first: '007' stays what it is, and a bad number can be named with its row.
+    return {
+        "read_options": ReadOptions(block_size=block),
+        "parse_options": ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        "convert_options": ConvertOptions(
+            include_columns=None if every else names, column_types={name: pa.string() for name in names}
+        ),
+    }
+
+
 def _table(file: pathlib.Path, names: list[str], delimiter: str, every: bool = False) -> pa.Table:
-    from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
+    """All rows."""
+    from pyarrow.csv import read_csv
 
     def read(block: int | None = None) -> pa.Table:
-        # Everything as text first: '007' stays what it is, and a bad number can be named with its row.
-        return read_csv(
-            arrow_stream(file),
-            read_options=ReadOptions(block_size=block),
-            parse_options=ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=ConvertOptions(
-                include_columns=None if every else names, column_types={name: pa.string() for name in names}
-            ),
-        )
+        return read_csv(arrow_stream(file), **_options(names, delimiter, every, block))
 
     try:
         table = read()
@@ -87,6 +98,28 @@ def _table(file: pathlib.Path, names: list[str], delimiter: str, every: bool = F
     if _lines_more(file, len(table) + 1):
         _look_at_lines(file, delimiter)
     return table
+
+
+def _streamed(file: pathlib.Path, names: list[str], delimiter: str) -> Iterator[pa.Table]:
+    """The same rows, those of a block at a time, of which few are in memory."""
+    from pyarrow.csv import open_csv
+
+    done = 0
+    for block in (BLOCK, LONGEST_ROW):
+        row = 0
+        try:
+            for batch in open_csv(arrow_stream(file), **_options(names, delimiter, False, block)):
+                row += len(batch)
+                if row > done:
+                    yield pa.Table.from_batches([batch.slice(max(len(batch) - (row - done), 0))])
+                    done = row
+            break
+        except pa.ArrowInvalid as error:
+            if "straddling" not in str(error) or block == LONGEST_ROW:
+                _look_at_lines(file, delimiter)
+                raise
+    if _lines_more(file, done + 1):
+        _look_at_lines(file, delimiter)
 
 
 def _lines_more(file: pathlib.Path, records: int) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import difflib
-import glob
+import functools
 import gzip
+import io
 import pathlib
+import tempfile
 import zlib
 from typing import Any
 from urllib.parse import unquote
@@ -14,7 +16,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from cdrzoo.errors import DataError, shown
-from cdrzoo.files import home
+from cdrzoo.files import home, is_path, is_remote, matches, seekable, stamp
 
 FORMATS = (
     ".csv",
@@ -38,7 +40,7 @@ def files(path: Any) -> list[pathlib.Path]:
         if not path:
             raise DataError("A list of files was wanted as data, and it is empty. Name at least one.")
         return [file for one in path for file in files(one)]
-    if not isinstance(path, (str, pathlib.Path)):
+    if not is_path(path):
         raise DataError(f"A path or a DataFrame was wanted as data. Received: {type(path).__name__}.")
     path = home(path)
     try:
@@ -47,7 +49,13 @@ def files(path: Any) -> list[pathlib.Path]:
     except UnicodeEncodeError:
         raise DataError(f"The name of the file {ascii(str(path))} is not UTF-8. Rename the file.") from None
     except OSError as error:  # a name that is too long, a folder that may not be entered
-        raise DataError(f"Cannot look for {shown(str(path))}: {error.strerror}. Check the path.") from None
+        what = error.strerror or " ".join(str(error).split())[:200]
+        raise DataError(f"Cannot look for {shown(str(path))}: {what}. Check the path.") from None
+    except Exception as error:
+        if not is_remote(path):
+            raise
+        what = " ".join(str(error).split())[:200]
+        raise DataError(f"Cannot look for {path}: {what}. Check the path and the credentials.") from None
     if "\0" in str(path):
         raise DataError(
             f"The name of a file holds no NUL byte. Received: {shown(str(path))}. Correct the path."
@@ -60,7 +68,7 @@ def files(path: Any) -> list[pathlib.Path]:
             )
         return _with_rows(found)
     if not path.exists() and any(mark in str(path) for mark in "*?["):
-        found = sorted(pathlib.Path(file) for file in glob.glob(str(path)))
+        found = matches(path)
         if not found:
             raise DataError(f"No file matches {path}. Check the pattern.")
         plain = [one for one in found if not one.name.startswith(_PASSED)]
@@ -85,7 +93,7 @@ def files(path: Any) -> list[pathlib.Path]:
 def _inside(folder: pathlib.Path) -> list[pathlib.Path]:
     """The files of a folder and of its partitions, `dt=2024-05-01/`, as Hive and Spark write them."""
     found = []
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
         if path.name.startswith(_PASSED):
             continue
         if path.is_dir():
@@ -105,7 +113,7 @@ def _has_rows(file: pathlib.Path) -> bool:
 
     try:
         if format_of(file) == "parquet":
-            return file.stat().st_size > 0 and parquet.ParquetFile(str(file)).metadata.num_rows > 0
+            return file.stat().st_size > 0 and parquet.ParquetFile(seekable(file)).metadata.num_rows > 0
         with opened(file) as stream:
             lines = (line for line in stream if line.strip() or format_of(file) == "tfrecord")
             if format_of(file) == "csv":
@@ -130,7 +138,10 @@ def format_of(file: pathlib.Path) -> str:
 
 def opened(file: pathlib.Path) -> Any:
     """The bytes of a file, unpacked."""
-    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")
+    if not is_remote(file):
+        return gzip.open(file) if file.suffix == ".gz" else file.open("rb")
+    stream: Any = io.BufferedReader(file.open("rb"))
+    return gzip.open(stream) if file.suffix == ".gz" else stream
 
 
 def arrow_stream(file: pathlib.Path) -> Any:
@@ -140,7 +151,23 @@ def arrow_stream(file: pathlib.Path) -> Any:
     file closed then, that thread could take bytes of whichever file is opened next, for it gets the same descriptor.
     The last reference closes it.
     """
-    return pa.input_stream(str(file), compression="gzip" if file.suffix == ".gz" else None)
+    source = file.open("rb") if is_remote(file) else str(file)
+    return pa.input_stream(source, compression="gzip" if file.suffix == ".gz" else None)
+
+
+def local(file: pathlib.Path) -> pathlib.Path:
+    """The file, or a copy of one in another file system; there is one copy, that of the last file."""
+    if not is_remote(file):
+        return file
+    return _copy(file, stamp(file))[1]
+
+
+@functools.lru_cache(maxsize=1)
+def _copy(file: pathlib.Path, changed: Any) -> tuple[Any, pathlib.Path]:
+    folder = tempfile.TemporaryDirectory(prefix="cdrzoo_copy_")  # goes with this entry
+    place = pathlib.Path(folder.name, file.name)
+    file.fs.get_file(file.path, str(place))  # type: ignore[attr-defined]
+    return folder, place
 
 
 class clear_errors:

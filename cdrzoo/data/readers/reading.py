@@ -6,6 +6,7 @@ columns in chunks with the number of rows before each, `as_written(file)` a Data
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,10 +17,11 @@ import pyarrow as pa
 
 from cdrzoo.data.readers import csv, jsonl, parquet, tfrecord
 from cdrzoo.data.readers.columns import CHUNK_ROWS, Columns, Wanted, require
-from cdrzoo.data.readers.conversion import concatenate, convert
+from cdrzoo.data.readers.conversion import concatenate, convert, dated
 from cdrzoo.data.readers.frame import from_pandas
 from cdrzoo.data.readers.paths import clear_errors, files, format_of, partition
 from cdrzoo.errors import DataError, shown
+from cdrzoo.files import home, is_path
 
 _READERS: dict[str, Any] = {"csv": csv, "parquet": parquet, "jsonl": jsonl, "tfrecord": tfrecord}
 
@@ -59,7 +61,7 @@ def chunks(
 ) -> Iterator[Columns]:
     """Reads the wanted columns in chunks of at most `rows` rows (`None`: as is fastest).
 
-    Parquet, JSON lines and TFRecord are held in memory a chunk at a time; CSV a file at a time.
+    No more than a chunk is held in memory; of a row group of Parquet its columns.
     """
     for file in files(path):
         count = 0
@@ -85,11 +87,19 @@ def file_chunks(
         own = _own_names(file, columns, delimiter)
         inside = {key: want for key, want in wanted.items() if want.column in own}
         inside = inside or {"@rows": Wanted(own[0], "string")}
-        folders = partition(file)
-        for arrays, row in _READERS[format_of(file)].read(file, inside, rows, **options):
+        folders, read = partition(file), _READERS[format_of(file)].read
+        for arrays, row in read(file, inside, rows, **options):
             size = len(next(iter(arrays.values())))
             for key in wanted.keys() - inside.keys():
                 arrays[key] = pa.array([folders[wanted[key].column]] * size, pa.string())
+            for key, want in wanted.items():
+                if (
+                    want.dtype == "time" and want.dated is None
+                ):  # by the first row of the file, not of the chunk
+                    head = arrays
+                    if row and key in inside:
+                        head, _ = next(read(file, {key: want}, 1, **_options(file, delimiter)))
+                    wanted = {**wanted, key: dataclasses.replace(want, dated=dated(head[key]))}
             yield {key: convert(arrays[key], want, str(file), row) for key, want in wanted.items()}
 
 
@@ -161,8 +171,8 @@ def column_names(source: Any, wanted: Collection[str] = (), delimiter: str | Non
     if isinstance(source, pd.DataFrame):
         return [str(name) for name in source.columns]
     file, *others = files(source)
-    if isinstance(source, (str, pathlib.Path)) and pathlib.Path(source).expanduser().is_dir():
-        _one_kind(pathlib.Path(source), file, others, delimiter)
+    if is_path(source) and home(source).is_dir():
+        _one_kind(home(source), file, others, delimiter)
     with clear_errors(file):
         names = _own_names(file, wanted, delimiter)
         return [*names, *(name for name in partition(file) if name not in names)]

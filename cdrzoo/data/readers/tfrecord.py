@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import pathlib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from cdrzoo.data.readers.columns import CHUNK_ROWS, READ_AHEAD, Columns, Wanted, wrong
 from cdrzoo.data.readers.conversion import lists
+from cdrzoo.data.readers.paths import local, opened
 from cdrzoo.errors import DataError
 
 
@@ -58,7 +58,7 @@ def read(file: pathlib.Path, wanted: Mapping[str, Wanted], rows: int | None) -> 
         yield {key: _from_sparse(parsed[w.column], w, str(file), row) for key, w in wanted.items()}, row
         row += len(batch)
     if file.suffix == ".gz":  # TensorFlow takes one that was cut off between two records for a whole one
-        with gzip.open(file) as stream:
+        with opened(file) as stream:
             while stream.read(1 << 20):
                 pass
 
@@ -91,7 +91,7 @@ def as_written(file: pathlib.Path) -> pd.DataFrame:
 def _records(file: pathlib.Path) -> Any:
     import tensorflow as tf
 
-    return tf.data.TFRecordDataset(str(file), compression_type="GZIP" if file.suffix == ".gz" else "")
+    return tf.data.TFRecordDataset(str(local(file)), compression_type="GZIP" if file.suffix == ".gz" else "")
 
 
 def _read_records(file: pathlib.Path, dataset: Any, per_item: int = 1) -> Iterator[Any]:

@@ -20,6 +20,7 @@ from cdrzoo.data.preparation.sources import place
 from cdrzoo.data.preparation.splits import PARTS, Split
 from cdrzoo.data.preparation.tallies import Tally
 from cdrzoo.data.raw import missing
+from cdrzoo.data.readers.conversion import check_times
 from cdrzoo.data.rows.format import EXAMPLES, SHARD_ROWS
 from cdrzoo.data.rows.state import Chunk, State
 from cdrzoo.data.rows.tasks import Counted, Items, Read, Users
@@ -30,7 +31,7 @@ def after_read(state: State) -> None:
     """Places of files in the log, cuts, partitions."""
     known, pieces = state.known, state.work.pieces
     found: list[Read] = [state.result("read", number) for number in range(len(pieces))]
-    orders: list[Ordered | None] = []
+    orders: list[Ordered] = []
     times: dict[str, list[np.ndarray]] = {}
     for name in state.work.plans:
         own = [number for number, piece in enumerate(pieces) if piece.domain == name]
@@ -49,16 +50,29 @@ def after_read(state: State) -> None:
         ]
         for number in own:
             folder, first = state.place("read", number), int(before[pieces[number].file])
-            if (folder / "values.npy").exists():
-                values, rows = (np.load(folder / f"{each}.npy", mmap_mode="r") for each in ("values", "rows"))
-                orders.append(Ordered(values, rows, first))
-            if (folder / "times.npy").exists():
-                times.setdefault(name, []).append(np.load(folder / "times.npy", mmap_mode="r"))
-    check_units({name: _times(arrays) for name, arrays in times.items()})
+            for run in range(found[number].runs):
+                if (folder / f"values-{run}.npy").exists():
+                    names = (f"values-{run}.npy", f"rows-{run}.npy")
+                    values, rows = (np.load(folder / name, mmap_mode="r") for name in names)
+                    orders.append(Ordered(values, rows, first))
+                if (folder / f"times-{run}.npy").exists():
+                    times.setdefault(name, []).append(np.load(folder / f"times-{run}.npy", mmap_mode="r"))
+        kinds = set().union(*(found[number].times for number in own))
+        check_times(kinds)
+        known.fractions[name] = "fractions" in kinds
+    check_units({name: _times(_alike(arrays)) for name, arrays in times.items()})
+    for order, values in zip(orders, _alike([order.values for order in orders])):
+        order.values = values
     known.partitions = _partitions(state, np.sum([rows for read in found for rows in read.slots], axis=0))
     bounds = Facts.of(state.by, state.arguments, orders).bounds
     known.facts = [Facts(bounds)] * len(known.partitions)
     known.only_training = state.by in UNLISTED
+
+
+def _alike(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Of one dtype: whole numbers beside fractions become such."""
+    mixed = len({each.dtype for each in arrays}) > 1
+    return [each.astype(np.float64) for each in arrays] if mixed else arrays
 
 
 def _times(arrays: Sequence[np.ndarray]) -> Times:

@@ -18,6 +18,7 @@ Columns of a shard, `n` rows:
     label      float32                     what is trained on (0 or 1 for clicks)
     weight     float32                     where the domain's rows are weighted
     user, item string or int64             raw keys, "" or -1 where missing; where the domain has them
+    time       int64 or float64            where the domain has times
     row        int64                       the row's number: its place in the log; of a drawn negative a number beyond
                                            the log's rows: rows + place of its event * per_positive + which it is
 
@@ -41,13 +42,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.raw import as_numbers
 from cdrzoo.errors import DataError
-from cdrzoo.files import read_json, write
+from cdrzoo.files import home, read_json, write
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Domain, Schema
 
 FORMAT = 1
@@ -135,7 +135,7 @@ class Rows:
             InputError: it is missing or damaged.
             DataError: it has another format.
         """
-        found = read_json(pathlib.Path(folder) / FILE, MEND, ("format", "key", "domains"))
+        found = read_json(home(folder) / FILE, MEND, ("format", "key", "domains"))
         if found.pop("format") != FORMAT:
             raise DataError(f"{folder} has another format than {FORMAT}, which this version reads. {MEND}")
         domains = {
@@ -178,9 +178,14 @@ def ids_of_target(encoder: Encoder, target: Encoder, schema: Schema) -> dict[str
         if table.hash_buckets is not None:
             maps[table.name] = None
             continue
-        own, every = target.vocabularies[table.name], encoder.vocabularies[table.name]
-        if as_numbers(target.schema, table.name) and not as_numbers(schema, table.name):
-            own = own.astype(str).astype(object)
-        at = pd.Index(own, dtype=own.dtype).get_indexer(pd.Index(every, dtype=every.dtype))
-        maps[table.name] = np.concatenate([[PADDING, 1], at + FIRST_KNOWN]).astype(np.int32)
+        own, every = target.lookups[table.name], encoder.lookups[table.name]
+        text = as_numbers(target.schema, table.name) and not as_numbers(schema, table.name)
+        known = np.full(len(every), -1, np.int32)
+        # Whatever the target knows, all know: fewer of its ids are looked up than the other way round.
+        start = 0
+        for ids in own.chunks():
+            at = every.find(ids.astype(str).astype(object) if text else ids)
+            known[at] = np.arange(start, start + len(ids))
+            start += len(ids)
+        maps[table.name] = np.concatenate([[PADDING, 1], known + FIRST_KNOWN]).astype(np.int32)
     return maps

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import operator
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation.assignment import need_times
 from cdrzoo.data.preparation.prepared import check_arguments
 from cdrzoo.data.preparation.splits import PARTS, Split, settle
-from cdrzoo.data.rows import combine, tasks
+from cdrzoo.data.rows import combine, elsewhere, tasks
 from cdrzoo.data.rows.executors import Executor, Run, processes
 from cdrzoo.data.rows.format import FILE, DomainRows, PartRows, Rows, layout
 from cdrzoo.data.rows.plan import Settings, Work, difference, work
@@ -46,7 +47,7 @@ def prepare_to(
     all of them, so that the rows are the same to the bit. Between the stages stands on the disk what one found.
 
     Args:
-        out: the folder.
+        out: the folder. What goes to another file system (`s3://bucket/rows`) is made in a temporary folder first.
         settings: what is prepared.
         memory: bytes for all processes together; partitions are made so small.
         jobs: processes.
@@ -61,12 +62,25 @@ def prepare_to(
     Raises:
         DataError: on whatever is wrong with the data, or the folder holds other rows.
     """
-    out = pathlib.Path(out)
+    out = files.home(out)
     plan = _plan(settings, memory, jobs, partitions, extends)
     if (out / FILE).exists():
         return _there(out, plan, say)
-    with _working(out, plan, say) as folder, executor or processes(jobs) as run:
-        return _made(out, Stages(folder, run, say, list(tasks.STAGES)), extends)
+    if files.is_remote(out) and executor is not None:
+        raise DataError(
+            f"{out} is in another file system: its rows are made by processes of this machine, in a temporary folder. "
+            "For a cluster name a folder that every machine sees, such as a bucket that is mounted."
+        )
+    made = elsewhere.scratch(out) if files.is_remote(out) else out
+    if (made / FILE).exists():  # by a start that was ended while it copied
+        _there(made, plan, lambda text: None)
+    else:
+        with _working(made, plan, say) as folder, executor or processes(jobs) as run:
+            rows = _made(made, Stages(folder, run, say, list(tasks.STAGES)), extends)
+        if made is out:
+            return rows
+    elsewhere.move(made, out, say)
+    return Rows.load(out)
 
 
 def write_raw(
@@ -113,10 +127,8 @@ def _plan(
         settings.slices,
     )
     plan = work(settings, memory, jobs, partitions, extends)
-    need_times(
-        {name: "@time" in each.own for name, each in plan.plans.items()},
-        settle(settings.split, settings.seed)[0],
-    )
+    timed = {name: "@time" in each.own for name, each in plan.plans.items()}
+    need_times(timed, settle(settings.split, settings.seed)[0])
     return plan
 
 
@@ -245,8 +257,12 @@ def _rows(state: State, split: Split, items: dict[tuple[str, str], int]) -> Rows
 
 def _warnings(state: State, split: Split, stage: str) -> tuple[str, ...]:
     """What is doubtful about the rows."""
-    found: list[str] = state.result(stage, 0).warnings
-    return tuple(found if len(state.known.partitions) == 1 else [*found, *quality.small(state.schema, split)])
+    found = [state.result(stage, number).warnings for number in range(len(state.known.partitions))]
+    if len(found) == 1:
+        return tuple(found[0])
+    seen = {name: functools.reduce(operator.add, (each[name] for each in found)) for name in found[0]}
+    alone = [*quality.values_of(seen), *quality.apart(state.schema, seen)]
+    return (*alone, *quality.small(state.schema, split))
 
 
 def _examples(out: pathlib.Path, state: State) -> None:

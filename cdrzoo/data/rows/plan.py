@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from cdrzoo.data.preparation import reading
 from cdrzoo.data.preparation.splits import part_column, settle
 from cdrzoo.data.rows.format import FORMAT
 from cdrzoo.errors import DataError
+from cdrzoo.files import is_path, stamp
 from cdrzoo.schema import Schema
 
 PIECE_ROWS = 1 << 20
@@ -67,7 +67,7 @@ class Piece:
     path: str
     groups: tuple[int, ...] | None
     first: int
-    stamp: tuple[int, int]
+    stamp: tuple[int, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +122,9 @@ def work(
             plan.source,
             *(dataclasses.replace(plan.source, path=join.other) for join in plan.joins),
         ):
-            if source.data is not None or not isinstance(source.path, (str, pathlib.Path, list, tuple)):
+            if source.data is not None or not (
+                isinstance(source.path, (list, tuple)) or is_path(source.path)
+            ):
                 raise DataError(
                     f"The data of domain {name!r} is a DataFrame. Rows are prepared to a folder from files: write it "
                     "to one (`frame.to_parquet`), or call `prepare`, which holds all rows in memory."
@@ -163,12 +165,6 @@ def _check_joins(plan: reading.Plan, room: float) -> None:
 
 def _stamped(file: pathlib.Path) -> list[Any]:
     return [str(file), *stamp(file)]
-
-
-def stamp(file: str | pathlib.Path) -> tuple[int, int]:
-    """Size and time of a file: what is compared to notice that it has changed."""
-    found = os.stat(file)
-    return found.st_size, found.st_mtime_ns
 
 
 def _pieces(domain: str, number: int, file: pathlib.Path) -> list[Piece]:

@@ -10,6 +10,7 @@ import concurrent.futures
 import copy
 import dataclasses
 import functools
+import itertools
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ import pyarrow as pa
 from cdrzoo.data.batches import Order, Part, Shapes, aligned, epochs, unpack
 from cdrzoo.data.preparation.examples import texts
 from cdrzoo.data.rows.format import MEND, PartRows
-from cdrzoo.files import reading
+from cdrzoo.files import home, reading, seekable
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -68,7 +69,7 @@ class StoredPart:
         numbers: np.ndarray | None = None,
         maps: Sequence[tuple[slice, np.ndarray]] = (),
     ):
-        self.folder, self.rows, self.shapes = pathlib.Path(folder), rows, shapes
+        self.folder, self.rows, self.shapes = home(folder), rows, shapes
         self.weighted, self.keyed = weighted, keyed
         self._ids, self._numbers, self._maps = ids, numbers, maps
         widths = {
@@ -88,7 +89,7 @@ class StoredPart:
         for file, rows in self.rows.shards:
             path = self.folder / file
             with reading(path, MEND, whole=True):
-                metadata = parquet.read_metadata(str(path))
+                metadata = parquet.read_metadata(seekable(path))
                 if metadata.num_rows != rows:
                     raise ValueError(f"it holds {metadata.num_rows} rows, not {rows}")
             for number in range(metadata.num_row_groups):
@@ -115,7 +116,7 @@ class StoredPart:
             + ["weight"] * self.weighted
         )
         with reading(group.path, MEND, whole=True):
-            file = parquet.ParquetFile(str(group.path), metadata=group.metadata)
+            file = parquet.ParquetFile(seekable(group.path), metadata=group.metadata)
             table = file.read_row_group(group.number, columns=names, use_threads=False)
         ids = self._matrix(table, "ids", self._ids)
         if self._maps:
@@ -141,12 +142,21 @@ class StoredPart:
         pieces = []
         for file, _ in self.rows.shards:
             with reading(self.folder / file, MEND, whole=True):
-                pieces.append(parquet.read_table(str(self.folder / file), columns=[name])[name])
+                pieces.append(parquet.read_table(seekable(self.folder / file), columns=[name])[name])
         kind = pieces[0].type if pieces else pa.float32()
         whole = pa.chunked_array([chunk for piece in pieces for chunk in piece.chunks], kind)
         return (
             texts(whole) if pa.types.is_string(kind) or pa.types.is_large_string(kind) else whole.to_numpy()
         )
+
+    def ids_of(self, feature: str) -> np.ndarray:
+        """int32 [n]: the rows of its table that a feature of one id has in all rows."""
+        widths = {name: width or 1 for name, (is_id, width) in self.shapes.items() if is_id}
+        at = sum(
+            width for name, width in itertools.takewhile(lambda item: item[0] != feature, widths.items())
+        )
+        blocks = _read_ahead(self, _pieces(self, 0, len(self)))
+        return np.concatenate([ids[:, at] for ids, _, _ in blocks] or [np.zeros(0, np.int32)])
 
     @property
     def y(self) -> np.ndarray:
@@ -176,9 +186,15 @@ class StoredPart:
             np.zeros((0, 1), np.float32),
         )
 
-    def load(self, spool: str | pathlib.Path | None = None) -> Part:
-        """All rows at their places in the log's order, in memory, or in files in the folder `spool` that are mapped."""
-        place = np.argsort(np.argsort(self.column("row"), kind="stable"), kind="stable")
+    def load(self, spool: str | pathlib.Path | None = None, place: np.ndarray | None = None) -> Part:
+        """All rows, in memory, or in files in the folder `spool` that are mapped.
+
+        Args:
+            spool: the folder.
+            place: int64 [n], where each row is to be. Default: as in the log.
+        """
+        if place is None:
+            place = np.argsort(np.argsort(self.column("row"), kind="stable"), kind="stable")
 
         def room(name: str, width: int, dtype: Any) -> np.ndarray:
             if spool is None or not len(self) * width:

@@ -13,6 +13,7 @@ from cdrzoo.data.preparation.examples import array, texts
 from cdrzoo.data.preparation.labels import labels
 from cdrzoo.data.preparation.logs import Log
 from cdrzoo.data.preparation.reading import Plan
+from cdrzoo.data.preparation.selection import Ordered
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.readers import Columns
 
@@ -58,6 +59,34 @@ def read(
         return pa.Table.from_batches(found, reader.schema)
 
 
+class Run:
+    """Rows whose times, and whose values that a split orders them by, are sorted together."""
+
+    def __init__(self) -> None:
+        self.rows, self.orders, self.times = 0, [], []  # type: ignore[var-annotated]
+
+    def add(self, log: Log, order: Ordered | None) -> None:
+        """The rows of a chunk."""
+        self.rows += len(log)
+        self.orders += [] if order is None else [order]
+        self.times += [] if log.time is None else [log.time]
+
+    def save(self, folder: pathlib.Path, number: int) -> None:
+        """Writes them, sorted."""
+        if self.orders:
+            columns = [[getattr(o, name) for o in _by_row(self.orders)] for name in ("values", "rows")]
+            one = Ordered.of(*map(np.concatenate, columns))
+            np.save(folder / f"values-{number}.npy", one.values)
+            np.save(folder / f"rows-{number}.npy", one.rows)
+        if self.times:
+            np.save(folder / f"times-{number}.npy", np.sort(np.concatenate(self.times)))
+
+
+def _by_row(orders: Sequence[Ordered]) -> list[Ordered]:
+    """Each in the order of its rows."""
+    return [Ordered(o.values[at], o.rows[at]) for o in orders for at in [np.argsort(o.rows)]]
+
+
 def names(plan: Plan) -> list[str]:
     """The columns of `table_of` that users and their times are read off."""
     found = ["row", "raw", *(name for name in ("time", "part") if f"@{name}" in plan.own)]
@@ -76,7 +105,9 @@ def table_of(log: Log) -> pa.Table:
     return pa.table(arrays)
 
 
-def log_of(plan: Plan, tables: Iterable[tuple[pa.Table, int]], where: str, size: int) -> Log:
+def log_of(
+    plan: Plan, tables: Iterable[tuple[pa.Table, int]], where: str, size: int, fractions: bool = False
+) -> Log:
     """The log of events that were written, in the order of their numbers.
 
     Args:
@@ -84,10 +115,14 @@ def log_of(plan: Plan, tables: Iterable[tuple[pa.Table, int]], where: str, size:
         tables: pieces, and the number of the first row of the file that each was read from.
         where: what the rows were read from.
         size: rows of the whole log.
+        fractions: whether times are float64 in some piece, and so in all.
     """
     parts = [
         table.set_column(0, "row", pa.array(np.asarray(table["row"]) + before)) for table, before in tables
     ]
+    if fractions:
+        at = parts[0].schema.get_field_index("time")
+        parts = [table.set_column(at, "time", table["time"].cast(pa.float64())) for table in parts]
     table = pa.concat_tables(parts)
     rows = np.asarray(table["row"])
     order = np.argsort(rows, kind="stable")

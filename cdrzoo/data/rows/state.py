@@ -51,6 +51,7 @@ class Known:
         sizes: rows of each domain's log.
         chunks: the rows of each domain.
         joins: what was found by each join, by domain.
+        fractions: whether the times of a domain are float64, by domain.
         partitions: the slots of each.
         facts: what the assignment of each partition's rows must know.
         only_training: whether histories list training events alone.
@@ -65,6 +66,7 @@ class Known:
     sizes: dict[str, int] = dataclasses.field(default_factory=dict)
     chunks: dict[str, list[Chunk]] = dataclasses.field(default_factory=dict)
     joins: dict[str, tuple[Joined, ...]] = dataclasses.field(default_factory=dict)
+    fractions: dict[str, bool] = dataclasses.field(default_factory=dict)
     partitions: list[range] = dataclasses.field(default_factory=list)
     facts: list[Facts] = dataclasses.field(default_factory=list)
     only_training: bool = False
@@ -135,5 +137,7 @@ class State:
                 for chunk in self.known.chunks[name]
             ]
             where = place(plan.domain, plan.source)
-            found[name] = spill.log_of(plan, tables, where, self.known.sizes[name])
+            found[name] = spill.log_of(
+                plan, tables, where, self.known.sizes[name], self.known.fractions[name]
+            )
         return found

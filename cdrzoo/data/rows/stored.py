@@ -15,9 +15,11 @@ from cdrzoo.data.batches import Part, evaluation_batches, shapes_of, training_ba
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation.prepared import Prepared
 from cdrzoo.data.preparation.splits import PARTS, Split
+from cdrzoo.data.raw import factorize
 from cdrzoo.data.rows.format import SLICE, Rows, ids_of_target, layout
 from cdrzoo.data.rows.reading import StoredPart, stored_batches, stored_rows
-from cdrzoo.errors import DataError
+from cdrzoo.errors import DataError, check_choice
+from cdrzoo.files import home, seekable
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -50,7 +52,7 @@ def load_rows(
     Raises:
         InputError: the folder holds no prepared rows, damaged ones, or ones without one of the `slices`.
     """
-    found = StoredRows(pathlib.Path(folder), Rows.load(folder), held)
+    found = StoredRows(home(folder), Rows.load(folder), held)
     for column in slices or ():
         found.check_slice(column)
     found.slices = found.slices if slices is None else tuple(slices)
@@ -75,6 +77,7 @@ class StoredRows(Prepared):
         self.encoder = Encoder.load(folder / "encoder_target") if target_alone else every
         self.schema, self.slices, self.warnings = self.encoder.schema, rows.slices, rows.warnings
         self.folder, self._rows, self._held, self._target_alone = folder, rows, held, target_alone
+        self._spools: list[tempfile.TemporaryDirectory[str]] = []
         record = rows.split
         self.split = Split(record["name"], record["arguments"], {}, record["parts"], record["hash"], {})
         maps = ids_of_target(every, self.encoder, every.schema) if target_alone else {}
@@ -154,7 +157,9 @@ class StoredRows(Prepared):
         group: Mapping[str, str] | None = None,
         share: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
-        """As `Prepared.train`, without `group`. Pairs of rows that are not held are read from a temporary copy.
+        """As `Prepared.train`. Of rows that are not held pairs and groups are read from a temporary copy.
+
+        `group`: a column of the user, the item, the time, a feature of one id, or, of the target, of `slices`.
 
         With several workers each reads rows of its own (`share`, its index and their number), held or not:
 
@@ -165,12 +170,7 @@ class StoredRows(Prepared):
         model.fit(strategy.distribute_datasets_from_function(mine))
         ```
         """
-        if group:
-            raise DataError(
-                f"`group` wants all rows in memory, and {self.folder} is read row group by row group. Leave it out, "
-                "or train on the logs themselves."
-            )
-        for domain in domains or ():
+        for domain in (*(domains or ()), *(group or ())):
             self.schema.domain(domain)
         names = [name for name in self.stored if domains is None or name in domains]
         target = self.schema.target if self.schema.target in names else names[0]
@@ -180,24 +180,59 @@ class StoredRows(Prepared):
             "initial_epoch": initial_epoch,
             "shuffle": shuffle,
         }
-        if share[1] > 1 and paired:
-            raise DataError("Pairs are not shared among workers. Leave `share` out.")
-        if share[1] > 1 or not (self.held or paired):
+        groups = {name: column for name, column in (group or {}).items() if name in names}
+        if share[1] > 1 and (paired or groups):
+            raise DataError("Pairs and groups are not shared among workers. Leave `share` out.")
+        if share[1] > 1 or not (self.held or paired or groups):
             stored = {name: self.stored[name]["train"] for name in names}
             return stored_batches(stored, target, batch_size, share=share, **how)
-        parts = {n: self.parts[n]["train"] if self.held else self._mapped[n] for n in names}
+        parts = {
+            name: self._grouped(name, groups[name])
+            if name in groups
+            else self.parts[name]["train"]
+            if self.held
+            else self._mapped(name)
+            for name in names
+        }
         return training_batches(parts, target, batch_size, paired=paired, **how)
 
-    @functools.cached_property
-    def _mapped(self) -> dict[str, Part]:
+    @functools.cache  # noqa: B019
+    def _mapped(self, domain: str) -> Part:
         """Training rows in files that are mapped to memory, from which any row can be read."""
-        self._spool = tempfile.TemporaryDirectory(prefix="cdrzoo_rows_")  # goes with these rows
-        found = {}
-        for name, parts in self.stored.items():
-            folder = pathlib.Path(self._spool.name, name)
-            folder.mkdir()
-            found[name] = parts["train"].load(folder)
-        return found
+        return self.stored[domain]["train"].load(self._spool())
+
+    def _spool(self) -> pathlib.Path:
+        """A new folder, which goes with these rows."""
+        self._spools.append(tempfile.TemporaryDirectory(prefix="cdrzoo_rows_"))
+        return pathlib.Path(self._spools[-1].name)
+
+    @functools.cache  # noqa: B019
+    def _grouped(self, domain: str, column: str) -> Part:
+        """Training rows that come together by a column; those that are mapped lie together by it."""
+        stored, keys = self.stored[domain]["train"], self._keys(domain, column)
+        if self.held:
+            order = np.argsort(stored.column("row"), kind="stable")
+            return self.parts[domain]["train"].grouped_by(keys[order])
+        keys = keys if keys.dtype.kind == "f" else factorize(keys)[0]
+        order = np.argsort(keys, kind="stable")
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        return stored.load(self._spool(), place).grouped_by(keys[order])
+
+    def _keys(self, domain: str, column: str) -> np.ndarray:
+        """The values of a column at a domain's training rows, in the order of the folder."""
+        of, stored = self.schema.domain(domain), self.stored[domain]["train"]
+        ids = {f.column: f.name for f in of.features if f.kind == "id"}
+        slices = self._rows.slices if domain == self.schema.target else ()
+        columns = {name: SLICE + name for name in slices}
+        columns |= {c: name for name in ("user", "item", "time") if (c := getattr(of, name)) is not None}
+        check_choice(
+            f"A column that prepared rows of {domain!r} are grouped by", column, tuple({**columns, **ids})
+        )
+        if column not in columns:
+            return stored.ids_of(ids[column])
+        found = stored.column(columns[column])
+        return found.astype(np.float64) if columns[column] == "time" else found
 
     def valid(self, batch_size: int = 4096) -> tf.data.Dataset:
         """The target's validation rows, in order, none dropped."""
@@ -225,7 +260,7 @@ class StoredRows(Prepared):
         Raises:
             DataError: more are wanted.
         """
-        kept = pd.read_parquet(self.folder / "examples" / domain / f"{part}.parquet")
+        kept = pd.read_parquet(seekable(self.folder / "examples" / domain / f"{part}.parquet"))
         wanted = len(self.stored[domain][part]) if rows is None else min(rows, len(self.stored[domain][part]))
         if wanted > len(kept):
             raise DataError(

@@ -11,7 +11,7 @@ import shutil
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from cdrzoo.data import readers
 from cdrzoo.data.encoder import Encoder
+from cdrzoo.data.looked import Looked
 from cdrzoo.data.preparation.assignment import Facts, name_of, only_training, ordered, parts_of, ranked
 from cdrzoo.data.preparation.examples import array, arrow, raw_columns
 from cdrzoo.data.preparation.joins import Joined
@@ -33,16 +34,17 @@ from cdrzoo.data.preparation.negatives import (
     values_of_items,
 )
 from cdrzoo.data.preparation.reading import log_of
-from cdrzoo.data.preparation.selection import Ordered
 from cdrzoo.data.preparation.splits import PARTS, Split, codes_of
 from cdrzoo.data.preparation.tallies import Tally, tallies
 from cdrzoo.data.raw import factorize, missing, occurrences
+from cdrzoo.data.readers.conversion import time_kind
 from cdrzoo.data.rows import spill
 from cdrzoo.data.rows.format import EXAMPLES, GROUP_ROWS, SLICE, fixed, layout
-from cdrzoo.data.rows.plan import Piece, stamp
+from cdrzoo.data.rows.plan import PIECE_ROWS, Piece
 from cdrzoo.data.rows.state import KNOWN, State, load, save
 from cdrzoo.data.statistics import Counts, Statistics
 from cdrzoo.errors import DataError
+from cdrzoo.files import home, stamp
 
 _CHUNK_ROWS = 1 << 18
 
@@ -110,11 +112,15 @@ class Read:
         rows: how many.
         slots: of each file of rows those of each slot.
         joins: what each join found.
+        times: the kinds of its times (`time_kind`).
+        runs: files of sorted values that it was given, of `PIECE_ROWS` rows or little more each.
     """
 
     rows: int
     slots: list[np.ndarray]
     joins: tuple[Joined, ...]
+    times: set[str]
+    runs: int
 
 
 def read(state: State, number: int, scratch: pathlib.Path) -> tuple[Read, int]:
@@ -124,8 +130,7 @@ def read(state: State, number: int, scratch: pathlib.Path) -> tuple[Read, int]:
         raise DataError(f"{piece.path} has changed since the preparation was begun. Start it anew.")
     found: list[np.ndarray] = []
     joins: tuple[Joined, ...] | None = None
-    orders: list[Any] = []
-    times: list[np.ndarray] = []
+    run, runs, kinds = spill.Run(), 0, set()
     for log in _chunks(state, piece):
         keys = _slots(state, log)
         order = np.argsort(keys, kind="stable")
@@ -133,27 +138,19 @@ def read(state: State, number: int, scratch: pathlib.Path) -> tuple[Read, int]:
         table = spill.table_of(log).take(pa.array(order))
         found.append(spill.write(scratch / f"{len(found):05d}.arrow", table, ends))
         joins = log.joins if joins is None else tuple(a + b for a, b in zip(joins, log.joins))
-        if piece.domain == state.schema.target:
-            orders.append(ordered(state.schema, {piece.domain: log}, state.by, state.arguments))
+        ranked = piece.domain == state.schema.target
+        order_of = ordered(state.schema, {piece.domain: log}, state.by, state.arguments) if ranked else None
+        run.add(log, order_of)
         if log.time is not None:
-            times.append(log.time)
+            kinds.add(time_kind(log.time))
+        if run.rows >= PIECE_ROWS:  # a file that is read as one piece may be longer than memory
+            run.save(scratch, runs)
+            run, runs = spill.Run(), runs + 1
     rows = int(sum(map(np.sum, found)))
     if not rows:
         raise DataError(f"{piece.path} has no rows. At least one is needed; check how it was written.")
-    if orders and orders[0] is not None:
-        one = Ordered.of(
-            *(np.concatenate([getattr(o, name) for o in _by_row(orders)]) for name in ("values", "rows"))
-        )
-        np.save(scratch / "values.npy", one.values)
-        np.save(scratch / "rows.npy", one.rows)
-    if times:
-        np.save(scratch / "times.npy", np.sort(np.concatenate(times)))
-    return Read(rows, found, joins or ()), rows
-
-
-def _by_row(orders: Sequence[Ordered]) -> list[Ordered]:
-    """Each in the order of its rows."""
-    return [Ordered(o.values[at], o.rows[at]) for o in orders for at in [np.argsort(o.rows)]]
+    run.save(scratch, runs)
+    return Read(rows, found, joins or (), kinds, runs + 1), rows
 
 
 def _chunks(state: State, piece: Piece) -> Any:
@@ -162,7 +159,7 @@ def _chunks(state: State, piece: Piece) -> Any:
     column = state.work.settings.part_column
     for group in piece.groups or (None,):
         for columns in readers.file_chunks(
-            pathlib.Path(piece.path), plan.own, _CHUNK_ROWS, group, plan.source.delimiter
+            home(piece.path), plan.own, _CHUNK_ROWS, group, plan.source.delimiter
         ):
             log = log_of(plan, columns, state.sides(piece.domain), piece.path, before)
             if plan.source.negatives is not None:
@@ -256,7 +253,7 @@ class Counted:
         items: by domain and part the items of the rows.
         events: the items of the target's training events.
         first: by domain and part the numbers of the first rows.
-        warnings: what is doubtful; the first partition alone is looked at.
+        warnings: what is doubtful, or of one partition of several what is looked at to say so.
     """
 
     tallies: dict[str, list[Tally]]
@@ -264,7 +261,7 @@ class Counted:
     items: dict[tuple[str, str], np.ndarray]
     events: Counts
     first: dict[tuple[str, str], np.ndarray]
-    warnings: list[str]
+    warnings: list[str] | dict[str, Looked]
 
 
 def keys_of(domain: str, part: str, rows: np.ndarray) -> np.ndarray:
@@ -277,7 +274,7 @@ def count(state: State, number: int, scratch: pathlib.Path) -> tuple[Counted, in
     logs, codes = built(state, number)
     learning, found = (
         Encoder(state.schema),
-        Counted({}, {}, {}, Counts(), {}, _doubts(state, number, logs, codes)),
+        Counted({}, {}, {}, Counts(), {}, _doubts(state, logs, codes)),
     )
     for at, (name, log) in enumerate(logs.items()):
         found.tallies[name] = tallies(log, codes[name], len(PARTS))
@@ -294,15 +291,15 @@ def count(state: State, number: int, scratch: pathlib.Path) -> tuple[Counted, in
     return found, sum(map(len, logs.values()))
 
 
-def _doubts(state: State, number: int, logs: dict[str, Log], codes: dict[str, np.ndarray]) -> list[str]:
-    """All warnings, where one partition holds all rows; else those that some of the users tell."""
+def _doubts(
+    state: State, logs: dict[str, Log], codes: dict[str, np.ndarray]
+) -> list[str] | dict[str, Looked]:
+    """All warnings, where one partition holds all rows; else what is looked at for some of them."""
     from cdrzoo.data import quality  # not in every process
 
-    if number:
-        return []
     whole = {name: dataclasses.replace(log, joins=state.known.joins[name]) for name, log in logs.items()}
     if len(state.known.partitions) > 1:
-        return quality.values_of(state.schema, whole)
+        return {name: Looked.of(state.schema, log) for name, log in whole.items()}
     split = Split.of(name_of(state.by, state.arguments), {"by": state.by, **state.arguments}, logs, codes)
     return quality.warnings_of(state.schema, whole, split)
 
@@ -359,6 +356,8 @@ def _encoded(state: State, log: Log, rows: np.ndarray, part: str) -> pa.Table:
         values = getattr(log, name)
         if values is not None:
             columns[name] = array(values[rows])
+    if log.time is not None:
+        columns["time"] = pa.array(log.time[rows])
     columns["row"] = pa.array(log.row[rows])
     return pa.table(columns)
 
@@ -392,11 +391,11 @@ class Written:
 
     Args:
         tallies: of each domain's parts.
-        warnings: what is doubtful; the first partition alone is looked at.
+        warnings: what is doubtful, or of one partition of several what is looked at to say so.
     """
 
     tallies: dict[str, list[Tally]]
-    warnings: list[str]
+    warnings: list[str] | dict[str, Looked]
 
 
 def raw(write: Write, state: State, number: int, scratch: pathlib.Path) -> tuple[Written, int]:
@@ -413,7 +412,7 @@ def raw(write: Write, state: State, number: int, scratch: pathlib.Path) -> tuple
             os.replace(path, to)
     shutil.rmtree(made)
     tallied = {name: tallies(log, codes[name], len(PARTS)) for name, log in logs.items()}
-    return Written(tallied, _doubts(state, number, logs, codes)), sum(map(len, logs.values()))
+    return Written(tallied, _doubts(state, logs, codes)), sum(map(len, logs.values()))
 
 
 # Shards ---------------------------------------------------------------------------------------------------------

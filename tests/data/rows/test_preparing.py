@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import pathlib
 
 import numpy as np
@@ -12,9 +13,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from cdrzoo.data import Encoder, prepare
+from cdrzoo.data import Encoder, load_rows, prepare
 from cdrzoo.data.preparation.examples import as_frame, raw_columns
 from cdrzoo.data.quality import warnings_of
+from cdrzoo.data.readers import csv
 from cdrzoo.data.rows import format, making, plan, tasks
 from cdrzoo.data.rows.format import Rows, ids_of_target
 from cdrzoo.data.rows.making import prepare_to, write_raw
@@ -22,6 +24,7 @@ from cdrzoo.data.rows.plan import Settings
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Domain, Feature, Schema, Table
 from tests.data.preparation.test_protocols import PROTOCOLS, frames
+from tests.data.test_readers import example, write_records
 
 KEYS = (
     Feature("user", "id", "user", table="user"),
@@ -85,10 +88,16 @@ def write(folder: pathlib.Path, data: dict[str, pd.DataFrame], ending: str = "pa
             path = folder / name / f"{number}.{ending}"
             if ending == "parquet":
                 rows.to_parquet(path, row_group_size=50)
+            elif ending == "tfrecord":
+                records = json.loads(rows.to_json(orient="records"))
+                write_records(path, [example(record) for record in records])
             elif ending == "jsonl":
                 rows.to_json(path, orient="records", lines=True)
             else:
-                rows.assign(tags=["|".join(tags) for tags in rows["tags"]]).to_csv(path, index=False)
+                # Whole times and, further down in a file, fractions.
+                times = [f"{time}.5" if at > 200 else time for at, time in rows["time"].items()]
+                tags = ["|".join(tags) for tags in rows["tags"]]
+                rows.assign(tags=tags, time=times).to_csv(path, index=False)
     return {name: str(folder / name) for name in data}
 
 
@@ -97,7 +106,9 @@ def case(name: str, folder: pathlib.Path) -> Settings:
     if name in PROTOCOLS:
         return Settings(**PROTOCOLS[name], data=write(folder, frames()))
     kind, _, split = name.partition(", ")
-    data: dict = write(folder, logs(), {"CSV": "csv", "JSON": "jsonl"}.get(kind, "parquet"))
+    data: dict = write(
+        folder, logs(), {"CSV": "csv", "JSON": "jsonl", "TFRecord": "tfrecord"}.get(kind, "parquet")
+    )
     brands = pd.DataFrame({"item": range(25), "brand": [f"b{n % 4}" for n in range(25)]})
     brands.to_csv(folder / "brands.csv", index=False)
     join = [{"path": str(folder / "brands.csv"), "on": "item"}]
@@ -150,17 +161,19 @@ CASES = [
     "weights, time",
     "weights, random",
     "examples",
-    pytest.param("buckets, time", marks=pytest.mark.slow),  # imports TensorFlow
+    pytest.param("buckets, time", marks=pytest.mark.slow),  # these import TensorFlow
+    pytest.param("TFRecord, random", marks=pytest.mark.slow),
 ]
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Shards and kept rows so small that there are several."""
+    """Shards, kept rows and pieces of a file so small that there are several."""
     for module in (format, tasks, making.combine, plan):
         for name, rows in (("SHARD_ROWS", 64), ("GROUP_ROWS", 16), ("EXAMPLES", 20), ("PIECE_ROWS", 60)):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, rows)
+    monkeypatch.setattr(csv, "BLOCK", 2000)
 
 
 def matrix(table: pa.Table, column: str) -> np.ndarray:
@@ -192,6 +205,7 @@ def check_shards(folder: pathlib.Path, rows: Rows, want) -> None:
                 values = np.stack([expected.x[f] for f in domain.numbers], 1)
                 np.testing.assert_array_equal(matrix(table, "numbers")[order], values)
             columns = {"label": expected.y[:, 0], "user": expected.user, "weight": expected.weight}
+            columns["time"] = None if log.time is None else log.time[at]
             columns["item"] = None if log.item is None else log.item[at]
             if name == want.schema.target:
                 groups = want.groups(part) if log.user is not None else {}
@@ -240,13 +254,13 @@ def test_what_is_doubtful_is_said(partitions, tmp_path):
     settings = case("CSV, time", tmp_path)
     for number in range(2):
         log = tmp_path / "films" / f"{number}.csv"
-        log.write_text(log.read_text().replace("heavy", "null"))
+        log.write_text(log.read_text().replace("heavy", "null").replace("u1", " u1").replace("|", ";"))
     made = in_memory(settings)
     found = prepare_to(tmp_path / "rows", settings, partitions=partitions).warnings
     assert any("'null' stands in" in text for text in found) and any(
         "too few for its" in text for text in found
     )
-    assert partitions > 1 or list(found) == warnings_of(made.schema, made.logs, made.split)
+    assert list(found) == warnings_of(made.schema, made.logs, made.split)
 
 
 def in_memory(settings: Settings):
@@ -298,6 +312,31 @@ def test_raw_rows_of_partitions_are_those_of_memory(name, tmp_path):
             pd.testing.assert_frame_equal(
                 _plain(found), _plain(wanted.sort_values("row", ignore_index=True)), check_dtype=False
             )
+
+
+@pytest.mark.slow
+def test_one_user_may_have_most_rows(tmp_path, monkeypatch):
+    for module, name in ((tasks, "GROUP_ROWS"), (format, "SHARD_ROWS"), (making.combine, "SHARD_ROWS")):
+        monkeypatch.setattr(module, name, 1 << 16)
+    random, data = np.random.default_rng(3), {}
+    for name, rows in (("books", 60_000), ("films", 50_000)):
+        others = [f"u{n}" for n in random.integers(0, 900, rows)]
+        frame = pd.DataFrame({"user": np.where(random.random(rows) < 0.9, "heavy", others)})
+        most = {"item": 500, "time": 9000, "label": 2}
+        columns = {column: random.integers(0, below, rows) for column, below in most.items()}
+        frame.assign(**columns).to_parquet(tmp_path / f"{name}.parquet")
+        data[name] = str(tmp_path / f"{name}.parquet")
+    histories = tuple(
+        Feature(f"h_{of}", "ids", "history", "int64", "item", 30, of=of, field="item") for of in data
+    )
+    domains = tuple(Domain(name, (*KEYS, *histories), time="time") for name in data)
+    settings = Settings(Schema(domains, "films", (Table("user"), Table("item"))), data)
+    want, rows = in_memory(settings), prepare_to(tmp_path / "rows", settings, partitions=4)
+    assert rows.split == want.split.to_dict()
+    found = load_rows(tmp_path / "rows", held=True)
+    for part in ("train", "test"):
+        for name, values in want.parts["films"][part].x.items():
+            np.testing.assert_array_equal(found.parts["films"][part].x[name], values)
 
 
 def test_a_kill_in_any_stage_costs_one_task_and_changes_no_file(tmp_path):

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from cdrzoo.data import Part, load_rows, prepare, synthetic
-from cdrzoo.data.rows import combine, reading, tasks
+from cdrzoo.data.preparation import prepared as prepared_module
+from cdrzoo.data.raw import factorize
+from cdrzoo.data.rows import combine, reading, stored, tasks
 from cdrzoo.data.rows.making import prepare_to
 from cdrzoo.data.rows.plan import Settings
 from cdrzoo.errors import DataError, InputError
@@ -205,3 +207,34 @@ def test_mistakes_are_said(folder, tmp_path):
     with pytest.raises(DataError, match="another format"):
         load_rows(tmp_path / "rows")
     assert isinstance(stored.parts["films"]["train"], Part)
+
+
+@pytest.mark.parametrize("column", ["user", "time", "genre"])
+def test_batches_that_are_alike_inside(prepared, folder, column, monkeypatch):
+    """Batches follow from rows and keys alone: `training_batches` is handed those of memory."""
+    for module in (stored, prepared_module):
+        monkeypatch.setattr(module, "training_batches", lambda parts, *_, **__: parts)
+    how = {"batch_size": 40, "group": {"books": column}}
+    want = prepared.train(**how)
+    held, read = (load_rows(folder, held=each).train(**how) for each in (True, False))
+    for name in want:
+        for feature, values in want[name].x.items():
+            np.testing.assert_array_equal(held[name].x[feature], values)
+            assert sorted(map(str, read[name].x[feature].tolist())) == sorted(map(str, values.tolist()))
+    codes = factorize(want["books"].group)[0]
+    np.testing.assert_array_equal(factorize(held["books"].group)[0], codes)
+    assert held["films"].group is None and read["films"].group is None
+    keys = read["books"].group
+    assert (np.diff(keys) >= 0).all()  # those of a key lie together on the disk
+    if column != "genre":  # each with the rows that it has in memory
+        tables = (read["books"].x["user"], keys), (want["books"].x["user"], codes)
+        sizes = [
+            sorted(np.unique(np.stack(pair, 1), axis=0, return_counts=True)[1].tolist()) for pair in tables
+        ]
+        assert sizes[0] == sizes[1]
+    assert (keys.dtype.kind == "f") == (column == "time")
+    rows = load_rows(folder, held=False)
+    with pytest.raises(InputError, match="are grouped by"):
+        rows.train(group={"books": "price"})
+    with pytest.raises(DataError, match="groups are not shared"):
+        rows.train(group={"books": column}, share=(0, 2))

@@ -1,0 +1,144 @@
+"""Logs, joined files and prepared rows in another file system: they are what they are on the disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cdrzoo import files
+from cdrzoo.data import load_rows, readers
+from cdrzoo.data.readers import Wanted
+from cdrzoo.data.rows import elsewhere, tasks
+from cdrzoo.data.rows.making import prepare_to
+from cdrzoo.errors import DataError, InputError
+from cdrzoo.training.config import RunConfig
+from tests.data.rows.test_preparing import case, files_of, small  # noqa: F401
+
+USER = {"user": Wanted("user", "string")}
+
+
+@pytest.fixture
+def there(tmp_path, monkeypatch):
+    """A folder that is read and written by fsspec alone: `file://` and its path."""
+    pytest.importorskip("upath")
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(elsewhere.tempfile, "gettempdir", lambda: str(tmp_path / "scratch"))
+    return lambda path: f"file://{path}"
+
+
+def moved(settings, url):
+    """The same logs and joined files, by their URLs."""
+
+    def of(source):
+        joins = [{**join, "path": url(join["path"])} for join in source["join"]]
+        return {**source, "path": url(source["path"]), "join": joins}
+
+    return dataclasses.replace(settings, data={name: of(source) for name, source in settings.data.items()})
+
+
+@pytest.mark.parametrize("name", ["CSV, time", "JSON, last", "Parquet, random"])
+def test_rows_from_there_and_to_there_are_those_of_the_disk(name, there, tmp_path):
+    settings = case(name, tmp_path)
+    prepare_to(tmp_path / "here", settings)
+    prepare_to(there(tmp_path / "rows"), moved(settings, there))
+    want, found = files_of(tmp_path / "here"), files_of(tmp_path / "rows")
+    assert want.keys() - found.keys() == {".lock"} and not list((tmp_path / "scratch").iterdir())
+    assert [file for file in found if want[file] != found[file]] == ["prepared.json"]  # which names the files
+    here, far = load_rows(tmp_path / "here"), load_rows(there(tmp_path / "rows"))
+    for part in ("train", "test"):
+        one, other = here.parts["films"][part], far.parts["films"][part]
+        for name in one.x:
+            np.testing.assert_array_equal(one.x[name], other.x[name])
+        np.testing.assert_array_equal(one.user, other.user)
+        streamed = load_rows(there(tmp_path / "rows"), held=False).stored["films"][part]
+        np.testing.assert_array_equal(streamed.read(0)[0], here.stored["films"][part].read(0)[0])
+    pd.testing.assert_frame_equal(here.examples(9), far.examples(9))
+    assert here.encoder.numbers == far.encoder.numbers and here.schema == far.schema
+
+
+def test_a_kill_while_copying_and_a_change_there(there, tmp_path, monkeypatch):
+    settings = moved(case("CSV, time", tmp_path), there)
+    out, copied = files.home(there(tmp_path / "rows")), []
+
+    def killed(self, source, to, **how):
+        copied.append(to)
+        if len(copied) == 4:
+            raise KeyboardInterrupt
+        return put(self, source, to, **how)
+
+    put = type(out.fs).put_file
+    monkeypatch.setattr(type(out.fs), "put_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_to(str(out), settings)
+    assert not (tmp_path / "rows" / "prepared.json").exists()
+    monkeypatch.setattr(tasks, "STAGES", {})  # nothing is done again
+    prepare_to(str(out), settings)
+    assert copied[-1].endswith("prepared.json")
+    said: list[str] = []
+    prepare_to(str(out), settings, say=said.append)
+    assert "already" in said[0]
+    log = tmp_path / "films" / "0.csv"
+    log.write_text(log.read_text().replace("heavy", "light"))
+    with pytest.raises(DataError, match=r"films/0.csv differs"):
+        prepare_to(str(out), settings)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    monkeypatch.undo()
+    with pytest.raises(DataError, match="holds 'thesis.txt' and no prepared rows"):
+        elsewhere.move(tmp_path / "rows", files.home(there(tmp_path / "mine")), said.append)
+    with pytest.raises(DataError, match="made by processes of this machine"):
+        prepare_to(there(tmp_path / "new"), settings, executor=object())
+
+
+def test_a_run_names_them(there, tmp_path):
+    settings = case("CSV, time", tmp_path)
+    prepare_to(tmp_path / "rows", settings)
+    config = RunConfig.from_dict({"data": there(tmp_path / "rows"), "model": "dnn"})
+    here = RunConfig.from_dict({"data": str(tmp_path / "rows"), "model": "dnn"})
+    assert config.identity() == here.identity() and config.schema == here.schema
+    logs = {"schema": settings.schema.to_dict(), "model": "dnn", "split": "time"}
+    far, near = (
+        RunConfig.from_dict({**logs, "data": {n: url(tmp_path / n / "0.csv") for n in ("books", "films")}})
+        for url in (there, str)
+    )
+    assert far.identity() == near.identity()
+    assert (
+        near.paths() == sorted(tmp_path / name / "0.csv" for name in ("books", "films")) and not far.paths()
+    )
+
+
+def test_patterns_folders_and_what_is_not_there(there, tmp_path):
+    for day in (1, 2):
+        folder = tmp_path / f"dt=2024-05-0{day}"
+        folder.mkdir()
+        pd.DataFrame({"user": [f"u{day}"]}).to_csv(folder / "part-0.csv.gz", index=False)
+    (tmp_path / "_SUCCESS").touch()
+    for path in (there(tmp_path), there(tmp_path / "dt=*" / "part-*.gz")):
+        found = readers.read(path, {**USER, "day": Wanted("dt", "string")})
+        assert list(found["user"]) == ["u1", "u2"] and list(found["day"]) == ["2024-05-01", "2024-05-02"]
+    with pytest.raises(DataError, match="Did you mean 'part-0.csv.gz'"):
+        readers.read(there(tmp_path / "dt=2024-05-01" / "part-1.csv.gz"), USER)
+    with pytest.raises(InputError, match="in no file system that fsspec knows"):
+        readers.read("nowhere://bucket/a.csv", USER)
+
+
+@pytest.mark.parametrize(
+    ("url", "extra"), [("s3://b/a.csv", "s3"), ("gs://b/a.csv", "gcs"), ("hdfs://h/a.csv", "remote")]
+)
+def test_a_missing_package_is_named(url, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, "upath", None)
+    with pytest.raises(InputError, match=rf"cdrzoo\[{extra}\]"):
+        readers.read(url, USER)
+
+
+@pytest.mark.slow  # imports TensorFlow
+def test_records_there(there, tmp_path):
+    from tests.data.test_readers import ROWS, WANTED, write
+
+    write(tmp_path, "tfrecord.gz", ROWS)
+    found = readers.read(there(tmp_path / "rows.tfrecord.gz"), WANTED)
+    assert list(found["user"]) == ROWS["user"]
