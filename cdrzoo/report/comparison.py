@@ -76,7 +76,8 @@ def headline(found: Comparison) -> str:
         return f"{text} Nothing can be tested with the seeds that are here."
     against = "it" if best == found.against else f"{found.against} ({number(means[str(found.against)])})"
     better, worse = marks.count("better"), marks.count("worse")
-    return f"{text} Of {len(found.tests)} models {better} are significantly better than {against}, {worse} worse."
+    of = f"{better} of {len(found.tests)} models"
+    return f"{text} Significantly better than {against}: {of}; significantly worse: {worse}."
 
 
 def ranking(found: Comparison) -> Table:

@@ -129,7 +129,7 @@ def test_a_comparison(comparison):
     page = alone(path.read_text())
     assert page.titles == ["Ranking", "All metrics", "Settings", "Made with"]
     assert "cctl:pooling=mean is first: AUC 0.6500 ± 0.0283." in page.text and "2 models, 4 runs" in page.text
-    assert "Of 1 models 0 are significantly better than dnn (0.6100), 0 worse." in page.text
+    assert "Significantly better than dnn (0.6100): 0 of 1 models; significantly worse: 0." in page.text
     assert page.text.count("seed 0: 0.6300") == 1 and page.attributes["cx"]
     for cell in ("0.6100 ± 0.0141", "+0.0400 (-0.0871, 0.1671)", "0.156", "0.003", "cdrzoo 9.9"):
         assert cell in page.text, cell
