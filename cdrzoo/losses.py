@@ -23,6 +23,8 @@ SPARE_MEANS = 16
 class Terms:
     """What `compile` was told, by domain, and the running means of the terms of the loss.
 
+    Of several labels everything is by output (`Domain.outputs`).
+
     Args:
         schema: the schema; a `SchemaError` names a domain that it does not have.
         loss, loss_weights, metrics: as `CrossDomainModel.compile` takes them.
@@ -35,14 +37,15 @@ class Terms:
     def __init__(self, schema: Schema, loss: Any = None, loss_weights: Any = None, metrics: Any = None):
         for given in (loss, loss_weights, metrics):
             for name in given if isinstance(given, Mapping) else ():
-                schema.domain(name)
-        losses = loss if isinstance(loss, Mapping) else {d.name: loss for d in schema.domains}
+                schema.output(name)
+        outputs = schema.outputs
+        losses = loss if isinstance(loss, Mapping) else dict.fromkeys(outputs, loss)
         by_domain = metrics if isinstance(metrics, Mapping) else {schema.target: metrics or []}
-        self.losses = {d.name: _loss(losses.get(d.name) or LOSSES[d.task]()) for d in schema.domains}
-        self.weights = {d.name: float((loss_weights or {}).get(d.name, 1.0)) for d in schema.domains}
+        self.losses = {key: _loss(losses.get(key) or LOSSES[label.task]()) for key, label in outputs.items()}
+        self.weights = {key: float((loss_weights or {}).get(key, 1.0)) for key in outputs}
         self.metrics = {
             name: [
-                _metric(metric, schema.domain(name).task)
+                _metric(metric, outputs[name].task)
                 for metric in (given if isinstance(given, (list, tuple)) else [given])
             ]
             for name, given in by_domain.items()
@@ -94,22 +97,6 @@ def score(logit, task: str):
     """A probability for clicks, the value itself for ratings; always float32."""
     logit = ops.cast(logit, "float32")
     return ops.sigmoid(logit) if task == "click" else logit
-
-
-def prior_correction(probability, kept: float):
-    """The probability of a click on all traffic, given that on a log which kept a share of the rows without a click.
-
-        p' = p / (p + (1 - p) / w)
-
-    Dropping rows without a click multiplies the odds by 1 / w; this divides them again. The order of scores stays.
-
-    Args:
-        probability: p, learnt from the log.
-        kept: w, the share of rows without a click that the log kept, in (0, 1]; 1 changes nothing.
-
-    Reference: He et al., Practical Lessons from Predicting Clicks on Ads at Facebook (ADKDD 2014), section 6.3.
-    """
-    return probability if kept == 1 else probability / (probability + (1.0 - probability) / kept)
 
 
 class _FunctionLoss(keras.losses.Loss):

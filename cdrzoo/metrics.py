@@ -39,15 +39,16 @@ CLIP = 1e-7
 """Probabilities are kept this far from 0 and 1 in `log_loss`: about the spacing of float32 numbers just below 1."""
 
 HIGHER_IS_BETTER = {"auc": True, "gauc": True, "log_loss": False, "ece": False, "mae": False, "rmse": False}
-"""Direction of each metric; the part of a name after `@` is the group."""
+"""Direction of each metric; the part of a name after `@` is the group, that before a dot a further label."""
 
 
 def better(name: str) -> str:
     """`"max"` or `"min"`: the `mode` in which EarlyStopping and ModelCheckpoint watch `name`, as in `val_auc@cold`."""
-    metric = name.removeprefix("val_").partition("@")[0]
+    metric = name.removeprefix("val_").partition("@")[0].rpartition(".")[2]
     if metric not in HIGHER_IS_BETTER:
         raise InputError(
-            f"Unknown metric {name!r}. Metrics: {', '.join(HIGHER_IS_BETTER)}, each also as METRIC@GROUP."
+            f"Unknown metric {name!r}. Metrics: {', '.join(HIGHER_IS_BETTER)}, each also as METRIC@GROUP and as "
+            "LABEL.METRIC."
         )
     return "max" if HIGHER_IS_BETTER[metric] else "min"
 

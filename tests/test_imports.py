@@ -24,6 +24,7 @@ BASE = {
     "losses",
     "metrics",
     "intervals",
+    "traffic",
     "optimizers",
 }
 FLOORS = {
@@ -37,6 +38,7 @@ FLOORS = {
     "losses": {"errors", "schema", "replicas"},
     "metrics": {"errors"},
     "intervals": {"metrics"},
+    "traffic": set(),
     "optimizers": {"errors", "replicas"},
     "layers": BASE,
     "models": BASE | {"layers"},

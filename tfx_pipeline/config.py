@@ -91,6 +91,7 @@ class PipelineConfig:
             raise InputError(
                 "A pipeline trains from the start. Leave `finetune` out; `cdrzoo train` fine-tunes."
             )
+        self._check_labels()
         statistics = self.path(self.statistics) if self.statistics else ""
         if statistics and "://" not in statistics and not pathlib.Path(statistics).is_file():
             raise InputError(
@@ -134,6 +135,13 @@ class PipelineConfig:
             for what, value in given.items():
                 if isinstance(value, bool) or not isinstance(value, (int, float)):
                     raise InputError(f"`{what}` of {metric!r} must be a number. Received: {shown(value)}.")
+
+    def _check_labels(self) -> None:
+        if several := [domain.name for domain in self.schema.domains if domain.labels]:
+            raise InputError(
+                f"A pipeline learns one label a domain, but {several[0]!r} has several. Give it one (`label: COLUMN`); "
+                "`cdrzoo train` learns several."
+            )
 
     @property
     def schema(self) -> Schema:

@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cdrzoo import traffic
 from cdrzoo.schema import Domain, Feature, Schema
 
 if TYPE_CHECKING:
@@ -89,11 +90,15 @@ def write_partition(
         for part, rows in parts.items():
             path = folder / f"{domain.name}_{part}" / f"rows-{name}.tfrecord"
             path.parent.mkdir(parents=True)
-            write(path, serialized(schema, log, rows, further))
+            write(path, serialized(schema, log, rows, further, part == "test"))
 
 
 def serialized(
-    schema: Schema, log: Log, rows: np.ndarray, further: Mapping[str, np.ndarray]
+    schema: Schema,
+    log: Log,
+    rows: np.ndarray,
+    further: Mapping[str, np.ndarray],
+    measured: bool = False,
 ) -> Iterator[list[bytes]]:
     """Rows of a log as serialized raw examples.
 
@@ -102,6 +107,7 @@ def serialized(
         log: the log.
         rows: int64 [n], which of its rows.
         further: texts of all rows of the log by the name of a feature.
+        measured: whether weights are those of all traffic, of a log that dropped rows without a click.
     """
     from tfx_bsl.coders import example_coder
 
@@ -114,6 +120,8 @@ def serialized(
         columns = {raw_name(schema, of, f): _values(table[f.column], f) for f in of.features}
         columns[LABEL] = _single(pa.array(log.y[at], pa.float32()))
         weight = np.ones(len(at)) if log.weight is None else log.weight[at].astype(np.float32)
+        if measured:
+            weight = traffic.row_weights(log.y[at], weight, of.negatives_kept)
         columns[WEIGHT] = _single(pa.array(weight, pa.float32()))
         if log.user is not None:
             columns[USER] = _single(_text(pa.array(log.user[at].astype(str).astype(object), pa.string())))

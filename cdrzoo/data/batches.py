@@ -40,6 +40,7 @@ class Part:
         weight: float32 [n], or `None`.
         user: raw keys [n] (for pairing and for GAUC), or `None`.
         group: keys [n] by which rows come together in training batches (`grouped`), or `None`.
+        labels: of several labels those behind the first, by name: float32 [n], NaN where missing.
     """
 
     x: dict[str, np.ndarray]
@@ -47,6 +48,7 @@ class Part:
     weight: np.ndarray | None = None
     user: np.ndarray | None = None
     group: np.ndarray | None = None
+    labels: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -76,6 +78,7 @@ class Part:
         y: np.ndarray,
         weight: np.ndarray | None = None,
         user: np.ndarray | None = None,
+        labels: Mapping[str, np.ndarray] | None = None,
     ) -> Part:
         """Rows that are `packed` already."""
         x, starts = {}, {True: 0, False: 0}
@@ -84,7 +87,7 @@ class Part:
             starts[is_id] += width or 1
             of = ids if is_id else numbers
             x[feature] = of[:, start : start + width] if width else of[:, start]
-        part = cls(x, y.reshape(-1, 1), weight, user)
+        part = cls(x, y.reshape(-1, 1), weight, user, labels=dict(labels or {}))
         part.__dict__["packed"] = ids, numbers
         return part
 
@@ -374,8 +377,9 @@ def _gather(parts: Mapping[str, Part]) -> Any:
 
     weighted = any(part.weight is not None for part in parts.values())
     held, shapes = {}, {}
+    labels = {name: tuple(part.labels) for name, part in parts.items()}
     for name, part in parts.items():
-        columns = [part.y.reshape(-1, 1)]
+        columns = [part.y.reshape(-1, 1), *(values.reshape(-1, 1) for values in part.labels.values())]
         if weighted:
             columns.append(np.ones_like(columns[0]) if part.weight is None else part.weight.reshape(-1, 1))
         held[name] = [*map(_tensor, part.packed), _tensor(np.concatenate(columns, 1, dtype=np.float32))]
@@ -385,9 +389,8 @@ def _gather(parts: Mapping[str, Part]) -> Any:
         }
 
     def gather(rows: dict[str, tf.Tensor]) -> Any:
-        return unpack(
-            shapes, {name: [tf.gather(each, rows[name]) for each in found] for name, found in held.items()}
-        )
+        taken = {name: [tf.gather(each, rows[name]) for each in found] for name, found in held.items()}
+        return unpack(shapes, taken, labels)
 
     return gather
 
@@ -402,11 +405,19 @@ def _tensor(values: np.ndarray) -> tf.Tensor:
         return tf.constant(values)
 
 
-def unpack(shapes: Mapping[str, Shapes], rows: Mapping[str, Sequence[tf.Tensor]]) -> Any:
-    """A batch of packed rows: by domain their ids `[B, W]`, numbers `[B, M]`, and labels with or without weights."""
+def unpack(
+    shapes: Mapping[str, Shapes],
+    rows: Mapping[str, Sequence[tf.Tensor]],
+    further: Mapping[str, Sequence[str]] | None = None,
+) -> Any:
+    """A batch of packed rows: by domain their ids `[B, W]`, numbers `[B, M]`, and labels with or without weights.
+
+    `further`: by domain the labels behind the first, which stand as DOMAIN.LABEL. One that is missing weighs 0.
+    """
     import tensorflow as tf
 
     x, y, w = {}, {}, {}
+    several = further is not None and any(further.values())
     for name, (ids, numbers, labels) in rows.items():
         of_ids = {f: width for f, (is_id, width) in shapes[name].items() if is_id}
         pieces = tf.split(ids, [width or 1 for width in of_ids.values()], axis=1) if of_ids else ()
@@ -417,7 +428,12 @@ def unpack(shapes: Mapping[str, Shapes], rows: Mapping[str, Sequence[tf.Tensor]]
         if of_numbers:
             found.update(zip(of_numbers, tf.unstack(numbers, len(of_numbers), axis=1), strict=True))
         x[name] = {f: found[f] for f in shapes[name]}
-        y[name] = labels[:, :1]
-        if labels.shape[1] == 2:
-            w[name] = labels[:, 1]
+        y[name], names = labels[:, :1], further[name] if further is not None else ()
+        weighted = labels.shape[1] == 2 + len(names)
+        if weighted or several:
+            w[name] = labels[:, -1] if weighted else tf.ones_like(labels[:, 0])
+        for at, label in enumerate(names, 1):
+            known = ~tf.math.is_nan(labels[:, at])
+            y[f"{name}.{label}"] = tf.where(known, labels[:, at], 0.0)[:, None]
+            w[f"{name}.{label}"] = tf.where(known, w[name], 0.0)
     return (x, y, w) if w else (x, y)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from cdrzoo import metrics
+from cdrzoo import metrics, traffic
 from cdrzoo.data import Prepared
 from cdrzoo.schema import Domain
 
@@ -34,9 +34,15 @@ def floors(prepared: Prepared, groups: Mapping[str, np.ndarray] | None = None) -
     part, test = prepared.parts[target.name]["test"], prepared.keys(target.name, "test")
     labels = part.y[:, 0]
     clip = (0.0, 1.0) if target.task == "click" else (None, None)
-    return {
-        name: metrics.evaluate(labels, score.clip(*clip).to_numpy(), target.task, part.user, groups)
+    kept = target.negatives_kept or 1
+    weights = traffic.row_weights(labels, None, target.negatives_kept)
+    found = {
+        name: traffic.prior_correction(score.clip(*clip).to_numpy(), kept)
         for name, score in _scores(prepared, test).items()
+    }
+    return {
+        name: metrics.evaluate(labels, score, target.task, part.user, groups, weights)
+        for name, score in found.items()
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cdrzoo import traffic
 from cdrzoo.training.groups import by_rows, by_values
 
 VALUES = 6
@@ -19,7 +20,9 @@ def rows_of(prepared: Any, by: Sequence[str] = ()) -> pd.DataFrame:
     part = prepared.parts[prepared.schema.target]["test"]
     rows = prepared.groups("test") if part.user is not None else pd.DataFrame(index=range(len(part.y)))
     rows["label"] = part.y[:, 0].astype(np.float64)
-    rows["weight"] = 1.0 if part.weight is None else part.weight
+    kept = prepared.schema.target_domain.negatives_kept
+    weight = np.ones(len(rows)) if part.weight is None else part.weight
+    rows["weight"] = traffic.row_weights(rows["label"].to_numpy(), weight, kept)
     for column in by:
         rows[column] = prepared.values(column, "test")
     return rows

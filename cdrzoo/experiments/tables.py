@@ -30,7 +30,20 @@ def columns(results: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """`{metric: title}` of what a comparison's table shows, the metric of the tests first; no GAUC without users."""
     measured = [line["result"]["test"] for line in results]
     of_task = COLUMNS["click" if "auc" in measured[0] else "rating"]
-    return {metric: title for metric, title in of_task.items() if all(metric in test for test in measured)}
+    further = {
+        name: title_of(name) for name in measured[0] if "." in name.partition("@")[0] and "@" not in name
+    }
+    return {
+        metric: title
+        for metric, title in {**of_task, **further}.items()
+        if all(metric in test for test in measured)
+    }
+
+
+def title_of(metric: str) -> str:
+    """What a metric is called, of a further label `LABEL.auc`, too."""
+    label, _, name = metric.rpartition(".")
+    return f"{TITLES[name]}, {label}" if label else TITLES[name]
 
 
 def numbers(

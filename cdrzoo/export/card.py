@@ -18,7 +18,7 @@ import numpy as np
 from cdrzoo.errors import InputError
 from cdrzoo.export.rows import MISSING
 from cdrzoo.files import read_json, reading
-from cdrzoo.schema import Feature, Reading, Schema
+from cdrzoo.schema import Feature, Label, Reading, Schema
 
 MEND = "Export the run again, as another version."
 """What to do about a damaged file of a version."""
@@ -97,7 +97,8 @@ def facts(model: Any, features: Iterable[Feature], variables: Sequence[keras.Var
         "model": type(model).__name__,
         "exported": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "intended_use": f"Scores rows of {domain.name!r}: "
-        + ("the probability of a click." if domain.task == "click" else "the expected rating."),
+        + ", ".join(map(_meant, domain.outputs.values()))
+        + ".",
         "limits": "Ids that were not seen in training share one row of their table; a missing value reads as zeros. "
         "Scores mean what they meant in the training data: its period, its candidates, its share of positives.",
         "inputs": {
@@ -118,7 +119,9 @@ def facts(model: Any, features: Iterable[Feature], variables: Sequence[keras.Var
             )
             else {}
         ),
-        "outputs": {domain.task: {"dtype": "float32", "shape": "[batch]"}},
+        "outputs": {
+            label.name: {"dtype": "float32", "shape": "[batch]"} for label in domain.outputs.values()
+        },
         "size": {
             "exported_variables": len(variables),
             "exported_parameters": _parameters(variables),
@@ -133,6 +136,11 @@ def facts(model: Any, features: Iterable[Feature], variables: Sequence[keras.Var
             **{name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
         },
     }
+
+
+def _meant(label: Label) -> str:
+    what = "the probability of a" if label.task == "click" else "the expected"
+    return f"{what} {label.name}" + (f" (with its {label.given})" if label.given else "")
 
 
 def _parameters(variables: Iterable[keras.Variable]) -> int:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from cdrzoo.export.graph import graph_session
 from cdrzoo.export.report import Check, Report
-from cdrzoo.export.rows import MISSING, item_key, missing_rows, rank_inputs, raw_rows, serialize_rows
+from cdrzoo.export.rows import MISSING, item_key, missing_rows, rank_inputs, raw_rows, serialize_rows, stacked
 from cdrzoo.schema import Feature, Reading, Schema
 
 _UNSEEN: dict[str, Any] = {"string": "an id that no log holds", "int64": 2**62 + 12345}
@@ -24,17 +24,23 @@ _RANKED_USERS = 4
 
 
 class Served:
-    """A version, loaded in this process and in a graph session; one call a signature and a way."""
+    """A version, loaded in this process and in a graph session; one call a signature and a way.
 
-    def __init__(self, path: pathlib.Path):
+    Args:
+        path: the version.
+        names: its outputs. A call gives float32 [rows], of several outputs [rows, outputs].
+    """
+
+    def __init__(self, path: pathlib.Path, names: Sequence[str]):
+        self.names = names
         self.eager = tf.saved_model.load(str(path)).signatures
         self.session, self.signatures = graph_session(path)
 
     def __call__(
         self, inputs: Mapping[str, np.ndarray], signature: str = "serving_default", session: bool = False
     ) -> np.ndarray:
-        (output,) = self.outputs(inputs, signature, session).values()
-        return output
+        found = self.outputs(inputs, signature, session)
+        return stacked(found[name] for name in self.names)
 
     def outputs(
         self, inputs: Mapping[str, np.ndarray], signature: str, session: bool = False
@@ -101,6 +107,11 @@ class Replay:
                 "rows as text", self.served(raw_rows(frame, self.features, reading)), expected[rows]
             )
 
+    def check_rebuilt(self, rows: pd.DataFrame, rebuilt: pd.DataFrame, reading: Reading) -> None:
+        """Rows that were built from the logs get the scores of the rows that they are."""
+        wanted, got = (self.served(raw_rows(each, self.features, reading)) for each in (rows, rebuilt))
+        self._compare(f"{len(rows)} rows built from the logs", got, wanted)
+
     def _compare(self, name: str, got: np.ndarray, wanted: np.ndarray) -> None:
         same_form = got.dtype == np.float32 and got.shape == wanted.shape
         gap = np.abs(got - wanted) / np.maximum(1, np.abs(wanted)) if same_form else np.array([math.nan])
@@ -133,8 +144,9 @@ class Replay:
             self._compare(f"serving_default, {where}", self.served(self.raw, session=session), expected)
             got = self.served(serialized, "serve_examples", session=session)
             self._compare(f"serve_examples, {where}", got, expected)
-        if self.schema.target_domain.task == "click":
-            scores = self.served(self.raw)
+        labels = self.schema.target_domain.outputs.values()
+        if clicks := [at for at, label in enumerate(labels) if label.task == "click"]:
+            scores = self.served(self.raw).reshape(len(expected), -1)[:, clicks]
             inside = bool(np.all((scores >= 0) & (scores <= 1)))
             found = f"from {scores.min():.4f} to {scores.max():.4f}"
             self.report.checks.append(Check("scores are probabilities", inside, found))
@@ -183,7 +195,7 @@ class Replay:
     def _ranks(self) -> None:
         """Ranks all rows' items for the users of some rows; every item twice, so that scores tie."""
         target = self.schema.target_domain
-        task, key = target.task, item_key(self.features, target)
+        names, key = self.served.names, item_key(self.features, target)
         items = {name: np.concatenate([value, value]) for name, value in self.raw.items()}
         count = len(items[self.features[0].name])
         users = range(min(_RANKED_USERS, count // 2))
@@ -191,17 +203,18 @@ class Replay:
         for user in users:
             inputs = {k: rank_inputs(items, self.features, k, user) for k in (count, count + 1, 3, 0)}
             ranked = {k: self.served.outputs(chosen, "rank") for k, chosen in inputs.items()}
-            index, scores = ranked[count]["index"], ranked[count][task]
+            index, scores = ranked[count]["index"], stacked(ranked[count][name] for name in names)
             others = {
                 f.name: np.repeat(self.raw[f.name][[user]], count, 0)
                 for f in self.features
                 if f.role != "item"
             }
             got.append(scores)
-            in_session.append(self.served.outputs(inputs[count], "rank", session=True)[task])
+            of_session = self.served.outputs(inputs[count], "rank", session=True)
+            in_session.append(stacked(of_session[name] for name in names))
             wanted.append(self.served(items | others)[index])
             by_place = np.zeros(count, np.float32)
-            by_place[index] = scores
+            by_place[index] = ranked[count][names[0]]
             if not np.array_equal(index, np.argsort(-by_place, kind="stable")):
                 wrong.add("not in order")
             if key and not np.array_equal(ranked[count]["item"], _as_served(items[key.name])[index]):

@@ -108,6 +108,12 @@ def raw_rows(
     return rows
 
 
+def stacked(scores: Iterable[np.ndarray]) -> np.ndarray:
+    """The scores of several outputs, [n] each, side by side, [n, outputs]; of one output as they are."""
+    found = list(scores)
+    return found[0] if len(found) == 1 else np.stack(found, axis=1)
+
+
 def missing_rows(features: Iterable[Feature], rows: int = 1) -> dict[str, np.ndarray]:
     """Rows in which every feature is missing."""
     return {

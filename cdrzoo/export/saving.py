@@ -11,14 +11,16 @@
 `serving_default` takes one named tensor a feature: ids as they stand in the logs (string or int64, `[batch]`),
 sequences `[batch, any length]` (oldest first; missing steps are `""` or -1, wherever they stand), numbers `[batch]`
 (missing: NaN; for int64 -1). `serve_examples` takes serialized `tf.train.Example`s, `examples: [batch]`; a feature that
-an example lacks is missing. Both give `{"click": [batch]}` or `{"rating": [batch]}`, float32.
+an example lacks is missing. Both give `{"click": [batch]}` or `{"rating": [batch]}`, float32; of several labels one
+output each, by the label's name.
 
 `rank` orders candidates for one user. What the schema says of user, context and history comes once (`[1]`, `[1, any]`),
 the features of role item once a candidate (`[n]`, `[n, any]`), and `k`, a scalar int32, says how many are wanted. It
 gives, best first, `index` (int32, the place among the candidates), `item` (the candidate's raw id, where the schema has
-one) and `click` or `rating`, `[min(k, n)]` each; of equal scores the earlier candidate comes first. The user's ids are
-looked up once; his rows are then repeated for the candidates, which are scored as `serving_default` scores rows. A
-schema without a feature of role item has nothing to rank, and no such signature.
+one) and `click` or `rating`, `[min(k, n)]` each; of several labels the first decides the order. Of equal scores the
+earlier candidate comes first. The user's ids are looked up once; his rows are then repeated for the candidates, which
+are scored as `serving_default` scores rows. A schema without a feature of role item has nothing to rank, and no such
+signature.
 
 `reading` says how text becomes values (see `cdrzoo.schema.Reading`): for each of `examples: [batch]`, whatever it is,
 the same JSON text. The model card holds it, too; of a served model a client sees signatures alone.
@@ -52,6 +54,7 @@ from cdrzoo.export.rows import (
     rank_signature,
     raw_rows,
     signature,
+    stacked,
     text_row,
 )
 from cdrzoo.export.warm_up import write_warm_up
@@ -150,19 +153,23 @@ def _archive(
     lookups = encoder.graph(domain.name, [feature.name for feature in model.serving_features])
 
     def scores(rows):
-        return tf.reshape(tf.cast(model.serve(rows), tf.float32), [-1])
+        found = model.serve_outputs(rows)
+        return {name: tf.reshape(tf.cast(each, tf.float32), [-1]) for name, each in found.items()}
 
     def score(raw):
-        return {domain.task: scores(lookups(raw))}
+        return scores(lookups(raw))
 
     def score_examples(examples):
         return score(parse_examples(examples, features))
 
     def rank(raw):
         count = tf.shape(raw[candidates[0].name])[0]
-        best, index = tf.math.top_k(scores(repeated(lookups(raw), count)), tf.minimum(raw["k"], count))
+        found = scores(repeated(lookups(raw), count))
+        first = next(iter(domain.outputs.values())).name  # of several labels the first decides
+        best, index = tf.math.top_k(found[first], tf.minimum(raw["k"], count))
+        others = {name: tf.gather(each, index) for name, each in found.items() if name != first}
         items = {"item": tf.gather(raw[key.name], index)} if (key := item_key(candidates, domain)) else {}
-        return {"index": index, **items, domain.task: best}
+        return {"index": index, **items, first: best, **others}
 
     def told(
         examples,
@@ -265,10 +272,9 @@ def _replay(
     """Raw rows, as values and as text, and the scores that the Keras model gives them, a JSON object a line."""
     target = model.schema.target
     names = [feature.name for feature in model.serving_features]
-    scores = model({target: encoder.encode(target, examples, names, serving=True)}, training=False)[target]
-    scores = np.asarray(model.served(scores)).reshape(-1)
+    scores = stacked(model.score_rows(encoder.encode(target, examples, names, serving=True)).values())
     lines = []
-    for i, score in enumerate(scores.astype(np.float32)):
+    for i, score in enumerate(scores):
         raw = {f.name: _json_value(rows[f.name][i], f) for f in model.serving_inputs}
         text = _text(
             examples.iloc[i],
@@ -276,7 +282,7 @@ def _replay(
             model.serving_inputs,
             reading,
         )
-        line = {"features": raw, "text": text, "score": float(score)}
+        line = {"features": raw, "text": text, "score": score.tolist()}
         lines.append(json.dumps(line, ensure_ascii=False))
     return "\n".join(lines) + "\n"
 

@@ -20,7 +20,7 @@ from cdrzoo.export.card import MEND, loading, read_card
 from cdrzoo.export.graph import inlined, read_variables
 from cdrzoo.export.replay import Replay, Served
 from cdrzoo.export.report import Check, Report
-from cdrzoo.export.rows import item_key, rank_signature, raw_rows, signature
+from cdrzoo.export.rows import item_key, rank_signature, raw_rows, signature, stacked
 from cdrzoo.schema import Feature, Reading, Schema
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def verify(
     examples: pd.DataFrame | None = None,
     *,
     tolerance: float = TOLERANCE,
+    rebuilt: tuple[pd.DataFrame, pd.DataFrame] | str | None = None,
 ) -> Report:
     """Replays rows through a SavedModel and looks at what it holds.
 
@@ -57,6 +58,7 @@ def verify(
         examples: raw rows of the target. Default: the rows that were recorded at the export.
         tolerance: largest absolute difference of scores; for a score beyond 1 relative to it. Default 1e-6. A model
             that computes in bfloat16 has about three digits: where it is compared across machines, allow it 1e-2.
+        rebuilt: some rows, and the same built from the logs (`cdrzoo.data.request_rows`); or, as text, why not.
 
     Returns:
         The report; print it, or write its `to_dict()`.
@@ -84,16 +86,32 @@ def verify(
         _check_variables(report, path, card, model, encoder, features)
     if callable_as_told:
         raw = raw_rows(frame, features, reading)
-        replay = Replay(report, _served(path, card), raw, reference, features, schema, tolerance)
+        replay = Replay(report, _served(path, card, schema), raw, reference, features, schema, tolerance)
         replay.check(expected)
-        if "reading" in card:
-            replay.check_text(text, reading, expected)
+        _check_forms(replay, card, text, rebuilt, expected)
     return _passed(report)
 
 
-def _served(path: pathlib.Path, card: Mapping[str, Any]) -> Served:
+def _check_forms(
+    replay: Replay,
+    card: Mapping[str, Any],
+    text: Sequence[Mapping[str, str] | None],
+    rebuilt: tuple[pd.DataFrame, pd.DataFrame] | str | None,
+    expected: np.ndarray,
+) -> None:
+    """The same rows as text, and built from the logs."""
+    reading = Reading.from_dict(card.get("reading"))
+    if "reading" in card:
+        replay.check_text(text, reading, expected)
+    if isinstance(rebuilt, str):
+        replay.report.checks.append(Check("rows built from the logs", True, f"not made: {rebuilt}"))
+    elif rebuilt is not None:
+        replay.check_rebuilt(*rebuilt, reading)
+
+
+def _served(path: pathlib.Path, card: Mapping[str, Any], schema: Schema) -> Served:
     with loading(path, card):
-        return Served(path)
+        return Served(path, [label.name for label in schema.target_domain.outputs.values()])
 
 
 def _meta_graph(path: pathlib.Path) -> Any:
@@ -125,12 +143,11 @@ def _check_given(path: Any, model: Any, encoder: Any, examples: pd.DataFrame | N
 
 
 def _keras_scores(model: Any, encoder: Any) -> Callable[[pd.DataFrame], np.ndarray]:
-    """What gives the scores of the Keras model, float32 [rows], for raw rows of the target."""
+    """What gives the scores of the Keras model for raw rows of the target: float32 [rows], or [rows, labels]."""
     target, names = model.schema.target, [feature.name for feature in model.serving_features]
 
     def scores(rows: pd.DataFrame) -> np.ndarray:
-        found = model({target: encoder.encode(target, rows, names, serving=True)}, training=False)[target]
-        return np.asarray(model.served(found), np.float32).reshape(-1)
+        return stacked(model.score_rows(encoder.encode(target, rows, names, serving=True)).values())
 
     return scores
 
@@ -179,7 +196,7 @@ def _check_signatures(report: Report, meta_graph: Any, features: Sequence[Featur
     def specified(specs):
         return {name: (spec.dtype.name, spec.shape.as_list()) for name, spec in specs.items()}
 
-    output = {schema.target_domain.task: ("float32", [None])}
+    output = {label.name: ("float32", [None]) for label in schema.target_domain.outputs.values()}
     wanted = {
         "serving_default": (specified(signature(features)), output),
         "serve_examples": ({"examples": ("string", [None])}, output),
@@ -247,7 +264,7 @@ def _check_variables(
     """The stored values are those of the variables that scoring a target row reads: the same ones, as often."""
     lookups = encoder.graph(model.schema.target, [feature.name for feature in model.serving_features])
     with inlined():
-        function = tf.function(lambda raw: model.serve(lookups(raw)), autograph=False)
+        function = tf.function(lambda raw: model.serve_outputs(lookups(raw)), autograph=False)
         read = read_variables(function.get_concrete_function(signature(features)), model)
     wanted = collections.Counter(_digest(variable.numpy()) for variable in read)
     found = collections.Counter(_digest(value) for value in _stored(path, card).values())

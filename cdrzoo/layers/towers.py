@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,7 +11,10 @@ import keras
 from cdrzoo.errors import SchemaError, check_dropout
 from cdrzoo.layers.activations import activation as make_activation
 from cdrzoo.layers.sampling import Dropout
-from cdrzoo.schema import Domain
+from cdrzoo.schema import Domain, Label
+
+Scored = Domain | Label
+"""What has a name, a task and a mean label."""
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -77,7 +80,7 @@ class MLP(keras.layers.Layer):
         }
 
 
-def head(domain: Domain, *others: Domain, name: str = "head") -> keras.layers.Dense:
+def head(domain: Scored, *others: Scored, name: str = "head") -> keras.layers.Dense:
     """The last layer of a model: `[B, width]` -> float32 `[B, 1]`.
 
     Its bias starts at `first_output`, so that the first steps are not spent on finding the base rate. `others` are
@@ -91,14 +94,40 @@ def head(domain: Domain, *others: Domain, name: str = "head") -> keras.layers.De
 def towers(
     domains: Sequence[Domain], units: Sequence[int], dropout: float = 0.0
 ) -> tuple[dict[str, MLP], dict[str, keras.layers.Dense]]:
-    """The end of a model in which every domain has its own: by domain, hidden layers and the last layer (`head`)."""
+    """The end of a model in which every domain has its own: by output, hidden layers and the last layer (`head`).
+
+    A domain of several labels has an end for each (`Domain.outputs`).
+    """
+    outputs = {key: label for d in domains for key, label in d.heads.items()}
+    names = {key: key.replace(".", "_") for key in outputs}
     return (
-        {d.name: MLP(units, dropout=dropout, name=f"{d.name}_tower") for d in domains},
-        {d.name: head(d, name=f"{d.name}_head") for d in domains},
+        {key: MLP(units, dropout=dropout, name=f"{names[key]}_tower") for key in outputs},
+        {key: head(label, name=f"{names[key]}_head") for key, label in outputs.items()},
     )
 
 
-def check_one_task(domain: Domain, *others: Domain) -> None:
+def further_heads(domains: Sequence[Domain]) -> dict[str, keras.layers.Dense]:
+    """Last layers of the labels behind the first, by the label's name: one for the rows of all domains that have it."""
+    of: dict[str, list[Label]] = {}
+    for domain in domains:
+        for label in list(domain.heads.values())[1:]:
+            of.setdefault(label.name, []).append(label)
+    return {name: head(*labels, name=f"{name}_head") for name, labels in of.items()}
+
+
+def headed(
+    domains: Sequence[Domain], hidden: Mapping[str, Any], first: Any, further: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The logits of every output, from what one network made of the rows of each domain, `{domain: [B, width]}`."""
+    outputs = {d.name: d.outputs for d in domains}
+    return {
+        key: (first if key == name else further[label.name])(h)
+        for name, h in hidden.items()
+        for key, label in outputs[name].items()
+    }
+
+
+def check_one_task(domain: Scored, *others: Scored) -> None:
     """Raises a `SchemaError` if what scores the rows of all these domains would score clicks and ratings."""
     odd = [other.name for other in others if other.task != domain.task]
     if odd:
@@ -108,7 +137,7 @@ def check_one_task(domain: Domain, *others: Domain) -> None:
         )
 
 
-def first_output(domain: Domain) -> float:
+def first_output(domain: Scored) -> float:
     """What a model that knows nothing should say: the mean label, for clicks its logit; 0 where it is not known."""
     if domain.mean is None or domain.task == "rating":
         return domain.mean or 0.0

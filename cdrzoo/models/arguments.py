@@ -67,6 +67,21 @@ def _check_widths(what: str, value: Any, usual: Sequence[int], empty: bool) -> N
     memory.check(f"The layers of {what}, {shown(value)},", 3 * weights, "Give narrower ones.")
 
 
+def checked_share(schema: Schema, negatives_kept: float) -> float:
+    """The argument `negatives_kept`; an `InputError` for one that cannot be, or that the schema says, too."""
+    if not 0 < negatives_kept <= 1:
+        raise InputError(
+            f"`negatives_kept` must be a share above 0 and at most 1. Received: {shown(negatives_kept)}."
+        )
+    if negatives_kept < 1 and schema.target_domain.task != "click":
+        raise InputError(
+            "`negatives_kept` corrects probabilities of clicks, but the target has ratings. Leave it out."
+        )
+    if negatives_kept < 1 and schema.target_domain.negatives_kept:
+        raise InputError("`negatives_kept` stands in the schema already. Leave it out of the arguments.")
+    return negatives_kept
+
+
 def _plain(value: Any) -> Any:
     """A whole number of NumPy as one of Python."""
     return int(value) if isinstance(value, np.integer) else value

@@ -16,10 +16,11 @@ from typing_extensions import Unpack
 
 from cdrzoo import replicas
 from cdrzoo.errors import InputError, SchemaError, shown
-from cdrzoo.losses import Terms, check_by_domain, prior_correction, rows_of, score
+from cdrzoo.losses import Terms, check_by_domain, rows_of, score
 from cdrzoo.models.arguments import check_arguments, check_tables
 from cdrzoo.optimizers import LossScaleOptimizer
 from cdrzoo.schema import Feature, Schema
+from cdrzoo.traffic import prior_correction
 
 SchemaLike = Schema | Mapping[str, Any]
 """A schema, or its mapping, as a configuration holds it."""
@@ -56,6 +57,8 @@ class CrossDomainModel(keras.Model):
             counts alike, whatever its domain).
         auxiliary_weights: `{name: weight}` of the terms of `auxiliary_losses` in the loss; default 1 each. A term of
             weight 0 is logged and nothing else.
+        several_labels: whether it learns domains of several labels; default `False`. Such a model gives one score for
+            each of `Domain.outputs`.
         may_be_empty: arguments that list widths of hidden layers, of which `()`, none, is meant: those of a small part
             that has a last layer of its own.
 
@@ -69,9 +72,11 @@ class CrossDomainModel(keras.Model):
         training: whether dropout and batch statistics are on.
 
     Returns:
-        `{domain: float32 [B, 1]}` for the domains in `x`: a probability for clicks, a value for ratings.
+        `{domain: float32 [B, 1]}` for the domains in `x`: a probability for clicks, a value for ratings. Of several
+        labels those behind the first are called DOMAIN.LABEL.
     """
 
+    several_labels = False
     weighting = "domains"
     auxiliary_weights: Mapping[str, float] = {}
     may_be_empty: Sequence[str] = (
@@ -106,6 +111,11 @@ class CrossDomainModel(keras.Model):
                     "adapted encoder (`encoder.schema`), or set `rows` of every table."
                 )
         check_tables(self.schema)
+        if not self.several_labels and (several := [d.name for d in self.schema.domains if d.labels]):
+            raise SchemaError(
+                f"{type(self).__name__} learns one label, but domain {several[0]!r} has several. Give it one (`label: "
+                "COLUMN`), or choose shared_bottom, mmoe, ple, dnn or din."
+            )
 
     def check_sources(self, method: str) -> None:
         """A `SchemaError` where there is no source to transfer from."""
@@ -224,7 +234,11 @@ class CrossDomainModel(keras.Model):
             super().summary(*args, **kwargs)
 
     def compute_output_shape(self, input_shape):
-        return {name: (next(iter(rows.values()))[0], 1) for name, rows in input_shape.items()}
+        return {
+            key: (next(iter(rows.values()))[0], 1)
+            for name, rows in input_shape.items()
+            for key in self.schema.domain(name).outputs
+        }
 
     @property
     def training_domains(self) -> tuple[str, ...]:
@@ -256,7 +270,7 @@ class CrossDomainModel(keras.Model):
         Args:
             optimizer: an optimizer; those of `cdrzoo.optimizers` keep the cost of a step independent of table sizes.
             loss: a loss, or `{domain: loss}`. Default: binary cross-entropy for clicks, mean squared error for ratings.
-            loss_weights: `{domain: weight}`, default 1 each.
+            loss_weights: `{domain: weight}`, default 1 each. Of several labels every output has one.
             metrics: a list, measured on the target, or `{domain: list}`. They see sample weights.
             **kwargs: the further arguments of `keras.Model.compile`, without `weighted_metrics`.
 
@@ -402,37 +416,49 @@ class CrossDomainModel(keras.Model):
         scores = self({self.schema.target: features}, training=False)[self.schema.target]
         return self.served(ops.squeeze(scores, axis=-1))
 
+    def serve_outputs(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        """`serve` by the name of what is served (`Domain.outputs`): one name, or that of each label."""
+        outputs = self.schema.target_domain.outputs
+        if len(outputs) == 1:
+            return {label.name: self.serve(features) for label in outputs.values()}
+        scores = self({self.schema.target: features}, training=False)
+        return self.served_outputs({key: ops.squeeze(each, axis=-1) for key, each in scores.items()})
+
+    @property
+    def kept(self) -> float:
+        """The share of rows without a click that the target's log kept."""
+        return self.schema.target_domain.negatives_kept or getattr(self, "negatives_kept", 1.0)
+
     def served(self, scores):
-        """The served score of each score of `call`. Default: the same."""
-        return scores
+        """The served score of each score of `call`: of clicks the probability on all traffic."""
+        return prior_correction(scores, self.kept)
+
+    def served_outputs(self, scores: Mapping[str, Any]) -> dict[str, Any]:
+        """`served` of every output of the target, by the name under which it is served; products change as a whole."""
+        outputs, first = self.schema.target_domain.outputs, scores[self.schema.target]
+        found = {}
+        for key, label in outputs.items():
+            found[label.name] = self.served(first) if key == self.schema.target else scores[key]
+            if key != self.schema.target and self.kept < 1:
+                found[label.name] = scores[key] / (first + (1.0 - first) / self.kept)
+        return found
+
+    def score_rows(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        """`serve_outputs` of encoded rows of the target, from `call` itself, as NumPy arrays: float32 `[n]` each."""
+        scores = self.served_outputs(self({self.schema.target: features}, training=False))
+        return {
+            name: ops.convert_to_numpy(each).astype("float32").reshape(-1) for name, each in scores.items()
+        }
 
     def scores(self, logits: Mapping[str, Any]) -> dict[str, Any]:
-        """What `call` returns, from the head's outputs `{domain: [B, 1]}`."""
-        return {name: score(z, self.schema.domain(name).task) for name, z in logits.items()}
-
-
-class PriorCorrected(CrossDomainModel):
-    """A model that serves the probability on all traffic, where the log kept a share of the rows without a click alone.
-
-    A subclass calls `correct_prior` with its argument `negatives_kept`, the share of the target's rows (default 1).
-    """
-
-    negatives_kept: float
-
-    def correct_prior(self, negatives_kept: float) -> None:
-        """Stores the share; an `InputError` for one outside (0, 1], or where the target has ratings."""
-        if not 0 < negatives_kept <= 1:
-            raise InputError(
-                f"`negatives_kept` must be a share above 0 and at most 1. Received: {shown(negatives_kept)}."
-            )
-        if negatives_kept < 1 and self.schema.target_domain.task != "click":
-            raise InputError(
-                "`negatives_kept` corrects probabilities of clicks, but the target has ratings. Leave it out."
-            )
-        self.negatives_kept = negatives_kept
-
-    def served(self, scores):
-        return prior_correction(scores, self.negatives_kept)
+        """What `call` returns, from the head's outputs `{domain: [B, 1]}`; given another label the product of both."""
+        found: dict[str, Any] = {}
+        for key, z in logits.items():
+            domain, label = self.schema.output(key)
+            found[key] = score(z, label.task)
+            if label.given is not None:
+                found[key] *= found[next(k for k, one in domain.outputs.items() if one.name == label.given)]
+        return found
 
 
 def placeholder_rows(schema: Schema, rows: int = 2) -> dict[str, dict[str, Any]]:

@@ -196,5 +196,5 @@ class CCTL(CrossDomainModel):
         self.synchronise()  # the final one: what is served is the pure tower (section 3.4)
 
     def serve(self, features):
-        target = self.schema.target
-        return ops.squeeze(self.scores({target: self.pure(features, training=False)})[target], axis=-1)
+        (score,) = self.scores({self.schema.target: self.pure(features, training=False)}).values()
+        return self.served(ops.squeeze(score, axis=-1))

@@ -6,7 +6,7 @@ import keras
 from typing_extensions import Unpack
 
 from cdrzoo.layers import MLP, RowVectors
-from cdrzoo.layers.towers import head
+from cdrzoo.layers.towers import further_heads, head, headed
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 
@@ -32,7 +32,8 @@ class DIN(CrossDomainModel):
         training: whether dropout and the statistics of the batch (Dice) are on.
 
     Returns:
-        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings. Each of several labels has
+        a last layer of its own; those behind the first are called DOMAIN.LABEL.
 
     Logged: `<domain>_loss`.
 
@@ -48,6 +49,8 @@ class DIN(CrossDomainModel):
         >>> model(x)["films"].shape
         TensorShape([64, 1])
     """
+
+    several_labels = True
 
     def __init__(
         self,
@@ -65,7 +68,9 @@ class DIN(CrossDomainModel):
         self.rows = RowVectors(self.schema, "attention", attention_units)
         self.mlp = MLP(units, activation="dice", dropout=dropout)
         self.head = head(self.schema.target_domain, *self.schema.sources)
+        self.further_heads = further_heads(self.schema.domains)  # of several labels
 
     def call(self, x, training=False):
         rows = self.rows(x, training=training)
-        return self.scores({name: self.head(self.mlp(row, training=training)) for name, row in rows.items()})
+        hidden = {name: self.mlp(row, training=training) for name, row in rows.items()}
+        return self.scores(headed(self.schema.domains, hidden, self.head, self.further_heads))

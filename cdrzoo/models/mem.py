@@ -14,13 +14,14 @@ from cdrzoo.layers.entities import side_by_side
 from cdrzoo.layers.pairs import cosine
 from cdrzoo.layers.towers import towers
 from cdrzoo.losses import row_weights, weighted_mean
-from cdrzoo.models.base import ModelOptions, PriorCorrected, SchemaLike, Units
+from cdrzoo.models.arguments import checked_share
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
 POLARISED: dict[str, Any] = {"cosine": lambda cosine: cosine, "abs": ops.abs, "square": ops.square}
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
-class MEM(PriorCorrected):
+class MEM(CrossDomainModel):
     """Multi-Entity Model: the first stage of MKT, trained on the rows of all entities.
 
     A row v of entity e (a domain) has four groups (eqs. 1, 2, `EntityVectors`). `HFA_e` brings what the entity lists
@@ -96,7 +97,7 @@ class MEM(PriorCorrected):
         **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
-        self.correct_prior(negatives_kept)
+        self.negatives_kept = checked_share(self.schema, negatives_kept)
         self.check_sources("MKT")
         self.check_common("MEM")
         self.expert_units, self.tower_units, self.align_units = expert_units, tower_units, align_units

@@ -11,12 +11,13 @@ from typing_extensions import Unpack
 from cdrzoo.layers import GLU, MLP, EntityVectors
 from cdrzoo.layers.entities import side_by_side
 from cdrzoo.layers.towers import head
-from cdrzoo.models.base import CrossDomainModel, ModelOptions, PriorCorrected, SchemaLike, Units
+from cdrzoo.models.arguments import checked_share
+from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 from cdrzoo.models.stages import SecondStage, frozen
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
-class MKT(PriorCorrected, SecondStage):
+class MKT(SecondStage):
     """Multi-entity Knowledge Transfer: the second stage, a Target Entity Model (TEM) that a frozen `MEM` informs.
 
     It has tables, sequence encoder and network of its own, and takes over from the first stage what means the same to
@@ -80,7 +81,7 @@ class MKT(PriorCorrected, SecondStage):
         **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
-        self.correct_prior(negatives_kept)
+        self.negatives_kept = checked_share(self.schema, negatives_kept)
         self.check_first_stage(pretrained, "MEM")
         self.pretrained = frozen(pretrained)
         self.units, self.tower_units, self.pooling = units, tower_units, pooling

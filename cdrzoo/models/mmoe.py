@@ -34,7 +34,8 @@ class MMoE(CrossDomainModel):
         training: whether dropout is on.
 
     Returns:
-        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings. Each of several labels has
+        a gate and a tower of its own; those behind the first are called DOMAIN.LABEL.
 
     Logged: `<domain>_loss`.
 
@@ -50,6 +51,8 @@ class MMoE(CrossDomainModel):
         >>> model(x)["films"].shape, model.gates(x)["films"].shape
         (TensorShape([64, 1]), TensorShape([64, 4]))
     """
+
+    several_labels = True
 
     def __init__(
         self,
@@ -67,18 +70,24 @@ class MMoE(CrossDomainModel):
         self.tower_units = tower_units
         self.pooling = pooling
         self.dropout = dropout
-        domains = [d.name for d in self.schema.domains]
         self.rows = RowVectors(self.schema, pooling)
-        self.mixture = CGC(domains, expert_units, specific=0, shared=experts, dropout=dropout, name="mixture")
+        tasks = list(self.schema.outputs)
+        self.mixture = CGC(tasks, expert_units, specific=0, shared=experts, dropout=dropout, name="mixture")
         self.towers, self.heads = towers(self.schema.domains, tower_units, dropout)
 
     def call(self, x, training=False):
         logits = {}
         for name, row in self.rows(x, training=training).items():
-            mixed, _, _ = self.mixture({name: row}, row, training=training)
-            logits[name] = self.heads[name](self.towers[name](mixed[name], training=training))
+            keys = self.schema.domain(name).outputs
+            mixed, _, _ = self.mixture(dict.fromkeys(keys, row), row, training=training)
+            for key, h in mixed.items():
+                logits[key] = self.heads[key](self.towers[key](h, training=training))
         return self.scores(logits)
 
     def gates(self, x):
         """How much each expert weighs, `{domain: float32 [B, experts]}`; every row sums to 1."""
-        return {name: self.mixture.weights_of(name, row) for name, row in self.rows(x).items()}
+        return {
+            key: self.mixture.weights_of(key, row)
+            for name, row in self.rows(x).items()
+            for key in self.schema.domain(name).outputs
+        }

@@ -38,7 +38,8 @@ class PLE(CrossDomainModel):
         training: whether dropout is on.
 
     Returns:
-        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings. Each of several labels has
+        experts, gates and a tower of its own; those behind the first are called DOMAIN.LABEL.
 
     Logged: `<domain>_loss`.
 
@@ -54,6 +55,8 @@ class PLE(CrossDomainModel):
         >>> model(x)["films"].shape
         TensorShape([64, 1])
     """
+
+    several_labels = True
 
     def __init__(
         self,
@@ -75,10 +78,10 @@ class PLE(CrossDomainModel):
         self.tower_units = tower_units
         self.pooling = pooling
         self.dropout = dropout
-        domains = [d.name for d in self.schema.domains]
         self.rows = RowVectors(self.schema, pooling)
+        tasks = list(self.schema.outputs)
         self.extraction = layers.PLE(
-            domains, expert_units, levels, specific_experts, shared_experts, dropout, name="extraction"
+            tasks, expert_units, levels, specific_experts, shared_experts, dropout, name="extraction"
         )
         self.towers, self.heads = towers(self.schema.domains, tower_units, dropout)
 
@@ -86,6 +89,7 @@ class PLE(CrossDomainModel):
         rows = self.rows(x, training=training)
         logits = {}
         for name, row in rows.items():
-            h, _ = self.extraction(row, task=name, training=training)
-            logits[name] = self.heads[name](self.towers[name](h, training=training))
+            for key in self.schema.domain(name).outputs:
+                h, _ = self.extraction(row, task=key, training=training)
+                logits[key] = self.heads[key](self.towers[key](h, training=training))
         return self.scores(logits)

@@ -31,7 +31,8 @@ class SharedBottom(CrossDomainModel):
         training: whether dropout is on.
 
     Returns:
-        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings.
+        `{domain: float32 [B, 1]}`: a probability for clicks, a value for ratings. Each of several labels has
+        a tower of its own; those behind the first are called DOMAIN.LABEL.
 
     Logged: `<domain>_loss`.
 
@@ -47,6 +48,8 @@ class SharedBottom(CrossDomainModel):
         >>> model(x)["films"].shape
         TensorShape([64, 1])
     """
+
+    several_labels = True
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class SharedBottom(CrossDomainModel):
         rows = self.rows(x, training=training)
         logits = {}
         for name, row in rows.items():
-            h = self.towers[name](self.bottom(row, training=training), training=training)
-            logits[name] = self.heads[name](h)
+            h = self.bottom(row, training=training)
+            for key in self.schema.domain(name).outputs:
+                logits[key] = self.heads[key](self.towers[key](h, training=training))
         return self.scores(logits)

@@ -12,7 +12,7 @@ import pandas as pd
 from cdrzoo import files, models
 from cdrzoo.evaluation import lift
 from cdrzoo.evaluation.floors import floors
-from cdrzoo.experiments.tables import TITLES
+from cdrzoo.experiments.tables import TITLES, title_of
 from cdrzoo.metrics import HIGHER_IS_BETTER
 from cdrzoo.report import figures
 from cdrzoo.report.cells import Axis, Cell, Mark, Plot, Row, Table, count, direction, number
@@ -130,7 +130,7 @@ def metric_rows(
         metric, _, group = name.partition("@")
         half = (reach or {}).get(name, {}).get("high", np.nan) - value
         text = number(value) + (f" ± {half:.4f}" if np.isfinite(half) else "")
-        rows.setdefault(group or "all", {"group": group or "all"})[TITLES[metric]] = text
+        rows.setdefault(group or "all", {"group": group or "all"})[title_of(metric)] = text
     titles = list(rows["all"])
     return Table(caption, [{title: row.get(title, "") for title in titles} for row in rows.values()])
 

@@ -7,6 +7,7 @@ from cdrzoo.schema.features import TASKS as TASKS
 from cdrzoo.schema.features import UNKNOWN as UNKNOWN
 from cdrzoo.schema.features import Domain as Domain
 from cdrzoo.schema.features import Feature as Feature
+from cdrzoo.schema.features import Label as Label
 from cdrzoo.schema.features import Table as Table
 from cdrzoo.schema.reading import Reading as Reading
 from cdrzoo.schema.schema import Schema as Schema

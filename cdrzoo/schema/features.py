@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -232,6 +233,69 @@ def _condition(column: Any, value: Any) -> bool:
 
 
 @dataclass(frozen=True)
+class Label:
+    """One of several labels of a domain.
+
+    Args:
+        name: what the model's output is called, in metrics and when served.
+        column: its raw column; default `name`. A row without a value weighs nothing in this label's loss and metrics;
+            of the first label every row has one.
+        task: `"click"` (0 or 1) or `"rating"` (a number).
+        threshold: for clicks: a value of at least this much is a click. `None`: it is 0 or 1 already.
+        given: an earlier label without which this one cannot be, such as the click of a conversion. The score is then
+            the probability of both, that of the given label times that of this one once it is there (ESMM).
+        mean: mean of the training rows. `prepare` fills it in; `None`: not known.
+    """
+
+    name: str
+    column: str | None = None
+    task: str = "click"
+    threshold: float | None = None
+    given: str | None = None
+    mean: float | None = None
+
+    def __post_init__(self):
+        _name("The name of a label", self.name)
+        _ascii("The name of a label", self.name)
+        here = f"label {self.name!r}"
+        if self.name in ("index", "item"):
+            raise SchemaError(
+                f"No label can be called {self.name!r}: `rank` gives something else by that name."
+            )
+        _words(self, here, "column", "given")
+        if self.column is None:
+            object.__setattr__(self, "column", self.name)
+        check_choice(f"`task` of {here}", self.task, TASKS, SchemaError)
+        for name in ("threshold", "mean"):
+            if getattr(self, name) is not None:
+                check_number(f"`{name}` of {here}", getattr(self, name), error=SchemaError)
+        if self.threshold is not None and self.task == "rating":
+            raise SchemaError(f"`threshold` of {here} has no meaning: it is a rating. Remove it.")
+
+
+def _check_labels(domain: Domain) -> None:
+    here, names = f"domain {domain.name!r}", [label.name.lower() for label in domain.labels]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise SchemaError(
+            f"`labels` of {here} must be two or more, of different names. Received: {', '.join(names) or 'none'}. One "
+            "label is `label: COLUMN`."
+        )
+    if domain.label not in ("label", domain.labels[0].column):
+        raise SchemaError(
+            f"Give `label` or `labels` of {here}, one of the two. Received: {shown(domain.label)}, too."
+        )
+    for at, label in enumerate(domain.labels):
+        before = {each.name: each for each in domain.labels[:at]}
+        if label.given is None:
+            continue
+        if label.given not in before or label.task != "click" or before[label.given].task != "click":
+            raise SchemaError(
+                f"`given` of label {label.name!r} must name an earlier label of {here}, and both be clicks. Earlier: "
+                f"{', '.join(before) or 'none'}. Received: {shown(label.given)}."
+            )
+
+
+@dataclass(frozen=True)
 class Domain:
     """One business domain: its features, its label and its keys.
 
@@ -239,6 +303,9 @@ class Domain:
         name: the domain's name in batches.
         features: its features, in order.
         label: raw column of the label.
+        labels: several labels in place of `label`, `task` and `threshold`, each with an output of its own, such as
+            `{click: clicked, conversion: {column: bought, given: click}}`. The first is the main one: epochs are chosen
+            by it, negatives drawn and models compared.
         task: `"click"` (label 0 or 1) or `"rating"` (label a number).
         threshold: for clicks: a label of at least this much is a click. `None`: the label is 0 or 1 already.
         time: raw column of the event's time (a number, in any unit that all domains share; a timestamp or a date as
@@ -248,6 +315,9 @@ class Domain:
             user (age, city) is an attribute, never the key.
         item: raw column of the item's key; `None`: there is none, and so no negatives are drawn, and what rests on
             items is not measured. Default: the column of the `id` feature of role item that is called `item`.
+        negatives_kept: of a log of clicks that kept a share of the rows without a click, this share, such as 0.1.
+            Exports then give probabilities on all traffic, and metrics count such a row 1 / share times. Further labels
+            must be `given` the first. Default: all were kept.
         mean: mean label of the training rows, where a model's output starts. `prepare` fills it in; `None`: not known.
     """
 
@@ -260,12 +330,19 @@ class Domain:
     user: str | None = BY_NAME
     item: str | None = BY_NAME
     mean: float | None = None
+    labels: tuple[Label, ...] = ()
+    negatives_kept: float | None = None
 
     def __post_init__(self):
         _name("The name of a domain", self.name)
         _ascii("The name of a domain", self.name)
         here = f"domain {self.name!r}"
         _words(self, here, "label", "time")
+        object.__setattr__(self, "labels", tuple(self.labels or ()))
+        if self.labels:
+            _check_labels(self)
+            for name, of in (("label", "column"), ("task", "task"), ("threshold", "threshold")):
+                object.__setattr__(self, name, getattr(self.labels[0], of))
         if self.label is None:
             raise SchemaError(f"`label` of {here} must be the name of a column. Received: null.")
         for name in ("threshold", "mean"):
@@ -287,6 +364,16 @@ class Domain:
                     "in step: give them one length."
                 )
         check_choice(f"`task` of domain {self.name!r}", self.task, TASKS, SchemaError)
+        if self.negatives_kept is not None:
+            check_number(
+                f"`negatives_kept` of {here}", self.negatives_kept, most=1, above=0, error=SchemaError
+            )
+            free = [label.name for label in self.labels[1:] if label.given is None]
+            if self.task != "click" or free:
+                raise SchemaError(
+                    f"`negatives_kept` of {here} corrects clicks, and labels that are given one; it says nothing of "
+                    f"{free[0] if free else 'ratings'!r}. Leave it out{', or say `given`' if free else ''}."
+                )
         if self.threshold is not None and self.task == "rating":
             raise SchemaError(
                 f"Domain {self.name!r} predicts ratings: `threshold` has no meaning. Remove it."
@@ -301,6 +388,28 @@ class Domain:
                     f"`{key}` of domain {self.name!r} must be the name of the column with the {key}'s key. "
                     f"Received: {shown(getattr(self, key))}."
                 )
+
+    @property
+    def outputs(self) -> dict[str, Label]:
+        """What a model gives of its rows: the key in batches and the label. The first has the domain's own name.
+
+        The further ones are called DOMAIN.LABEL. The output of a domain of one label is served under its task's name.
+        """
+        first = self.labels[0] if self.labels else Label(self.task, self.label, self.task, self.threshold)
+        further = {f"{self.name}.{label.name}": label for label in self.labels[1:]}
+        return {self.name: dataclasses.replace(first, mean=self.mean), **further}
+
+    @property
+    def heads(self) -> dict[str, Label]:
+        """`outputs` with the mean of what the head of each says: given another label, among the rows that have it."""
+        outputs = self.outputs
+        means = {label.name: label.mean for label in outputs.values()}
+        return {
+            key: dataclasses.replace(label, mean=label.mean / given)
+            if label.mean is not None and (given := means.get(str(label.given)))
+            else label
+            for key, label in outputs.items()
+        }
 
     def feature(self, name: str) -> Feature:
         """The feature called `name`."""

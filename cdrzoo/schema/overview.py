@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from cdrzoo.schema.features import Domain, Feature, Table
+from cdrzoo.schema.features import Domain, Feature, Label, Table
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,12 @@ def describe(
 
 
 def _task(domain: Domain) -> str:
-    if domain.task == "rating":
-        return f"rating {domain.label}"
-    return f"click {domain.label}" + ("" if domain.threshold is None else f" >= {domain.threshold:g}")
+    return "; ".join(map(_label, domain.outputs.values()))
+
+
+def _label(label: Label) -> str:
+    text = f"{label.task} {label.column}" + ("" if label.threshold is None else f" >= {label.threshold:g}")
+    return text + (f" given {label.given}" if label.given else "")
 
 
 def _feature(feature: Feature) -> str:

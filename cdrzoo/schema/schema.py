@@ -14,7 +14,7 @@ from typing import Any
 
 from cdrzoo.documents import dump_yaml, load_mapping
 from cdrzoo.errors import InputError, SchemaError, check_known, shown
-from cdrzoo.schema.features import BY_NAME, Domain, Feature, Table, default_dtype
+from cdrzoo.schema.features import BY_NAME, Domain, Feature, Label, Table, default_dtype
 from cdrzoo.schema.overview import Block, as_html, describe
 
 
@@ -194,6 +194,20 @@ class Schema:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise SchemaError(f"The schema has no domain {shown(name)}. It has: {', '.join(names)}.{hint}")
 
+    def output(self, key: str) -> tuple[Domain, Label]:
+        """The domain and the label of an output of a model: DOMAIN, or DOMAIN.LABEL of a further label."""
+        domain = self.domain(str(key).partition(".")[0])
+        if key not in domain.outputs:
+            raise SchemaError(
+                f"Domain {domain.name!r} has no output {shown(key)}. It has: {', '.join(domain.outputs)}."
+            )
+        return domain, domain.outputs[key]
+
+    @property
+    def outputs(self) -> dict[str, Label]:
+        """Those of all domains: the key in batches and the label."""
+        return {key: label for domain in self.domains for key, label in domain.outputs.items()}
+
     def table(self, name: str) -> Table:
         """The table called `name`."""
         for table in self.tables:
@@ -239,8 +253,18 @@ class Schema:
         return self._with_tables(lambda table: {"rows": rows[table.name]})
 
     def with_means(self, means: Mapping[str, float | None]) -> Schema:
-        """The schema with the mean label of some domains filled in."""
-        domains = (dataclasses.replace(d, mean=means.get(d.name, d.mean)) for d in self.domains)
+        """The schema with the mean label of some outputs (`outputs`) filled in."""
+        domains = (
+            dataclasses.replace(
+                d,
+                mean=means.get(d.name, d.mean),
+                labels=tuple(
+                    dataclasses.replace(one, mean=means.get(f"{d.name}.{one.name}", one.mean))
+                    for one in d.labels
+                ),
+            )
+            for d in self.domains
+        )
         return dataclasses.replace(self, domains=tuple(domains))
 
     def with_width(self, width: int) -> Schema:
@@ -298,7 +322,8 @@ class Schema:
             "tables": {table.name: _plain(table, skip=("name",)) for table in self.tables},
             "domains": {
                 domain.name: {
-                    **_plain(domain, skip=("name", "features", *_unsaid(domain))),
+                    **_plain(domain, skip=("name", "features", "labels", *_unsaid(domain))),
+                    **_plain_labels(domain),
                     "features": [
                         _plain(
                             f,
@@ -350,10 +375,25 @@ def _plain(instance: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:
     return {**plain, "where": dict(plain["where"])} if "where" in plain else plain
 
 
+def _plain_labels(domain: Domain) -> dict[str, Any]:
+    if not domain.labels:
+        return {}
+    return {
+        "labels": {
+            one.name: _plain(one, skip=("name", *(("column",) * (one.column == one.name))))
+            for one in domain.labels
+        }
+    }
+
+
 def _unsaid(domain: Domain) -> tuple[str, ...]:
     """The keys that a domain does not have, and that are not read from the names of its features either."""
     found = dataclasses.replace(domain, user=BY_NAME, item=BY_NAME)
-    return tuple(key for key in ("user", "item") if getattr(domain, key) is getattr(found, key) is None)
+    of_labels = ("label", "task", "threshold") if domain.labels else ()
+    return (
+        *of_labels,
+        *(key for key in ("user", "item") if getattr(domain, key) is getattr(found, key) is None),
+    )
 
 
 def _named(entry: str, given: Any) -> list[dict[str, Any]]:
@@ -383,7 +423,26 @@ def _domain(given: Mapping[str, Any]) -> Domain:
         if given.get(key) == BY_NAME:
             raise SchemaError(f"`{key}` of {where} must be the name of a column, or null. Received: ''.")
     made = tuple(_build(Feature, f"A feature of {where}", feature) for feature in features or ())
-    return _build(Domain, f"D{where[1:]}", {**given, "features": made})
+    labels = {"labels": _labels(given["labels"], where)} if given.get("labels") is not None else {}
+    return _build(Domain, f"D{where[1:]}", {**given, "features": made, **labels})
+
+
+def _labels(given: Any, where: str) -> tuple[Label, ...]:
+    """Labels from `{name: column}` or `{name: {column: ..., given: ...}}`."""
+    if not isinstance(given, Mapping):
+        raise SchemaError(
+            f"`labels` of {where} must be a mapping, such as {{click: clicked, conversion: {{given: click}}}}. "
+            f"Received: {shown(given)}."
+        )
+    found = []
+    for name, one in given.items():
+        plain = {"column": one} if isinstance(one, (str, type(None))) else one
+        if not isinstance(plain, Mapping):
+            raise SchemaError(
+                f"Label {shown(name)} of {where} must be a column or a mapping. Received: {shown(one)}."
+            )
+        found.append(_build(Label, f"A label of {where}", {"name": name, **plain}))
+    return tuple(found)
 
 
 def _entries(what: str, given: Any, allowed: list[str], required: list[str]) -> None:

@@ -102,10 +102,9 @@ class Client:
         return [_feature(name, info) for name, info in sorted(self._signature(signature).inputs.items())]
 
     @property
-    def task(self) -> str:
-        """What the model gives a row: `click` or `rating`."""
-        (task,) = self._signature("serving_default").outputs
-        return task
+    def outputs(self) -> list[str]:
+        """What the model gives a row: `click` or `rating`, or its labels, by name."""
+        return sorted(self._signature("serving_default").outputs)
 
     def reading(self) -> Reading:
         """How the text of the training's rows became values; of an export that does not say, the usual way."""
@@ -117,7 +116,7 @@ class Client:
                 self._told = Reading.from_dict(json.loads(text))
         return self._told
 
-    def predict(self, rows: pd.DataFrame | Mapping[str, Any]) -> np.ndarray:
+    def predict(self, rows: pd.DataFrame | Mapping[str, Any]) -> np.ndarray | pd.DataFrame:
         """The scores of rows.
 
         Args:
@@ -125,19 +124,22 @@ class Client:
                 text as the training's logs have it.
 
         Returns:
-            float32 `[rows]`: probabilities of a click, or ratings.
+            float32 `[rows]`: probabilities of a click, or ratings. Of several labels a DataFrame with a column each.
         """
         features = self.features()
         raw = self._raw(_frame(rows), features)  # all of it is looked at before any of it is sent
-        scores = [np.empty(0, np.float32)]
+        names = self.outputs
+        scores = {name: [np.empty(0, np.float32)] for name in names}
         count = min(self.rows, max(MAX_VALUES // sum(v[:1].size or 1 for v in raw.values()), 1))
         for start in range(0, len(next(iter(raw.values()))), count):
             signature, inputs = "serving_default", {n: v[start : start + count] for n, v in raw.items()}
             if self.examples:
                 signature, inputs = "serve_examples", {"examples": serialize_rows(inputs, features)}
-            (part,) = self._predict(signature, inputs).values()
-            scores.append(np.asarray(part, np.float32))
-        return np.concatenate(scores)
+            parts = self._predict(signature, inputs)
+            for name, part in zip(names, parts.values() if len(names) == 1 else map(parts.get, names)):
+                scores[name].append(np.asarray(part, np.float32))
+        found = {name: np.concatenate(pieces) for name, pieces in scores.items()}
+        return found[names[0]] if len(names) == 1 else pd.DataFrame(found)
 
     def rank(
         self, user: Mapping[str, Any], candidates: pd.DataFrame | Mapping[str, Any], k: int
@@ -151,7 +153,7 @@ class Client:
 
         Returns:
             The `k` best rows of `candidates` (all, if they are fewer), best first, with their score in one more column,
-            `click` or `rating`.
+            `click` or `rating`; of several labels one more for each, and the first of them decides the order.
         """
         features = [feature for feature in self.features("rank") if feature.name != "k"]
         frame = _frame(candidates)
@@ -161,8 +163,10 @@ class Client:
             "k": np.array(_count(k), np.int32),
         }
         outputs = self._predict("rank", inputs)
-        (task,) = outputs.keys() - {"index", "item"}
-        return frame.iloc[outputs["index"]].assign(**{task: np.asarray(outputs[task], np.float32)})
+        names = sorted(outputs.keys() - {"index", "item"})
+        return frame.iloc[outputs["index"]].assign(
+            **{name: np.asarray(outputs[name], np.float32) for name in names}
+        )
 
     def status(self) -> dict[int, str]:
         """The state of the model's versions: `AVAILABLE`, `LOADING`, `END` and so on."""

@@ -17,35 +17,13 @@ from tensorflow.core.framework import summary_pb2
 
 from cdrzoo import files, metrics
 from cdrzoo.errors import InputError
+from cdrzoo.training.scoring import by_label, finite, target_outputs, target_scores
 
 __all__ = ["Evaluate", "KeepBest", "Resume", "Scalars", "WeightHistogram", "target_scores"]
 
 
 def __dir__() -> list[str]:
     return __all__
-
-
-def target_scores(model: Any, data: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Labels, scores and sample weights (None if there are none) of the target's rows of a dataset, each `[n]`.
-
-    Args:
-        model: a `CrossDomainModel`, compiled.
-        data: batches `(x, y)` or `(x, y, sample_weight)` with the target in them; other domains are passed over.
-    """
-    target = model.schema.target
-    parts = []
-    for x, y, *weights in data:
-        scores = np.asarray(model.predict_on_batch({target: x[target]})[target])
-        scores = scores[
-            : len(y[target])
-        ]  # under a distribution strategy every replica scores the whole batch
-        weight = weights[0].get(target) if weights and weights[0] else None
-        weight = np.ones(len(scores)) if weight is None else weight
-        parts.append([np.ravel(y[target]), np.ravel(scores), np.ravel(weight)])
-    if not parts:
-        raise InputError("There are no rows to score: the dataset gave no batch.")
-    labels, scores, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return labels, scores, weight if (weight != 1).any() else None
 
 
 class Evaluate(keras.callbacks.Callback):
@@ -72,15 +50,14 @@ class Evaluate(keras.callbacks.Callback):
         self.data, self.users, self.groups, self.prefix = data, users, groups, prefix
 
     def on_epoch_end(self, epoch, logs=None):
-        labels, scores, weights = target_scores(self.model, self.data)
-        finite = np.isfinite(scores).all()
-        task = self.model.schema.target_domain.task
-        found = metrics.evaluate(
-            labels, scores if finite else np.zeros(len(scores)), task, self.users, self.groups, weights
-        )
+        outcomes = target_outputs(self.model, self.data)
+        fine = finite(outcomes.values())
+        if not fine:
+            outcomes = {key: (y, np.zeros(len(y)), w) for key, (y, _, w) in outcomes.items()}
+        (found,) = by_label(self.model, outcomes, metrics.evaluate, users=self.users, groups=self.groups)
         if logs is not None:
             logs.update(
-                {f"{self.prefix}{name}": value if finite else float("nan") for name, value in found.items()}
+                {f"{self.prefix}{name}": value if fine else float("nan") for name, value in found.items()}
             )
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
 import inspect
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +25,7 @@ from cdrzoo.models import cards
 from cdrzoo.models.arguments import check_arguments
 from cdrzoo.schema import Reading, Schema
 from cdrzoo.training import observers, stored
+from cdrzoo.training.contents import contents
 
 OPTIMIZERS = ("adam", "adagrad", "sgd")
 UNSEEN = ("steps_per_execution", "callbacks")
@@ -34,28 +33,6 @@ UNSEEN = ("steps_per_execution", "callbacks")
 
 PLACES = ("folder", "files")
 """What a configuration knows of where it lies, and does not say itself."""
-
-
-def _contents(path: pathlib.Path) -> list[tuple[str, str]]:
-    """Names and content hashes of the files of a path, be it a file, a folder, a pattern, or a run's folder."""
-    if (path / "model.keras").exists():
-        found = [path / "model.keras"]
-    elif (path / "prepared.json").exists():
-        return stored.identity(path)
-    elif path.is_dir():
-        found = sorted((file for file in path.iterdir() if file.is_file()), key=lambda file: file.name)
-    else:
-        found = files.matches(path) if not path.exists() else [path]
-    return [(f.name, _sha256(f, *files.stamp(f))) for f in found] or [(path.name, "")]
-
-
-@functools.lru_cache
-def _sha256(file: pathlib.Path, size: int, changed: Any) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while part := stream.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def _fill(settings: Any) -> None:
@@ -86,8 +63,11 @@ class Training:
         xla: whether XLA compiles the training step; `None`: where Keras finds that it can.
         steps_per_execution: training steps in one call of TensorFlow, as of Keras's `compile`; it changes no number.
             Above 1 small steps get faster (those of a factorisation about twice). Default 1.
-        loss_weights: `{domain: weight}`, how much the loss of a domain's rows counts, as of `compile`. A model that
-            does not train on a domain passes its weight over. Default: 1 each.
+        loss_weights: `{domain: weight}`, how much the loss of a domain's rows counts, as of `compile`. Of several
+            labels those behind the first have weights of their own, as DOMAIN.LABEL. A model that does not train on a
+            domain passes its weight over. Default: 1 each.
+        class_weights: `{0: weight, 1: weight}`, what a row without a click and one with it count in the losses, such as
+            `{1: 5}`. Scores are then no probabilities any more; their order is what is trained. Default: 1 each.
         group: `{domain: column}`, or a column of every source: rows come in batches that are alike in this column (the
             user, the time or one that a feature reads), as CCTL's selector wants them. A model that does not train on a
             domain passes it over. Default: none.
@@ -110,6 +90,7 @@ class Training:
     xla: bool | None = None
     steps_per_execution: int = 1
     loss_weights: dict[str, float] | None = None
+    class_weights: dict[int, float] | None = None
     group: dict[str, str] | str | None = None
     callbacks: list[dict[str, Any]] | None = None
 
@@ -137,6 +118,16 @@ class Training:
                 "`loss_weights` must be a mapping from domain to a number above 0, for example {books: 0.5}. "
                 f"Received: {shown(weights)}."
             )
+        classes = {} if self.class_weights is None else self.class_weights
+        fits = isinstance(classes, Mapping) and set(map(str, classes)) <= {"0", "1"}
+        if not fits or not all(is_number(weight) and weight > 0 for weight in classes.values()):
+            raise InputError(
+                "`class_weights` must be a mapping from 0, 1 or both to a number above 0, for example {1: 5}. "
+                f"Received: {shown(classes)}."
+            )
+        object.__setattr__(
+            self, "class_weights", {int(each): float(w) for each, w in classes.items()} or None
+        )
         group = self.group or {}
         columns = list(group.values()) if isinstance(group, Mapping) else [group]
         if not all(isinstance(column, str) for column in columns):
@@ -152,9 +143,9 @@ class Training:
         return dict.fromkeys(sources, self.group) if isinstance(self.group, str) else dict(self.group or {})
 
     def to_dict(self) -> dict[str, Any]:
-        """As a mapping; without `group` and `callbacks` where there are none."""
+        """As a mapping; without `class_weights`, `group` and `callbacks` where there are none."""
         plain = dataclasses.asdict(self)
-        return {k: v for k, v in plain.items() if v or k not in ("group", "callbacks")}
+        return {k: v for k, v in plain.items() if v or k not in ("class_weights", "group", "callbacks")}
 
 
 @dataclass(frozen=True)
@@ -236,7 +227,9 @@ class RunConfig:
             raise InputError(f"`domains` must be 'all' or 'target'. Received: {shown(self.domains)}.")
         if card.family == "cross-domain" and self.domains == "target":
             raise InputError(f"{card.title} learns from a source; `domains: target` leaves none. Use `all`.")
-        for name in (*(self.training.loss_weights or ()), *self.training.groups([])):
+        for name in self.training.loss_weights or ():
+            self.schema.output(name)
+        for name in self.training.groups([]):
             self.schema.domain(name)
         self._check_data()
         if self.first and not card.after:
@@ -317,7 +310,7 @@ class RunConfig:
         Two runs with one identity are one run, whichever machine they ran on. Of the training it holds what differs
         from the defaults, so that a new setting makes no old run another, and nothing that changes no number.
         """
-        identity, usual = self.plain(_contents), dataclasses.asdict(Training())
+        identity, usual = self.plain(contents), dataclasses.asdict(Training())
         identity["training"] = {
             name: value
             for name, value in identity["training"].items()

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -118,7 +118,7 @@ def build(config: RunConfig, prepared: data.Prepared, pretrained: Any = None) ->
     check_memory(config, prepared.schema)
     model = _make(config, prepared.schema, pretrained)
     training = config.training
-    known = {domain.name for domain in model.schema.domains}
+    known = model.schema.outputs
     model.compile(
         optimizer=OPTIMIZERS[training.optimizer](
             float(training.learning_rate),  # Keras takes no whole number
@@ -149,12 +149,20 @@ def check_rows(config: RunConfig, prepared: data.Prepared) -> None:
             "for example split: {by: time, fractions: [0.7, 0.1, 0.2]}, and of a small file a larger one."
         )
     task, users = schema.target_domain.task, valid.user
+    nothing = np.zeros(len(valid))
     found = {
         f"val_{name}": value
-        for name, value in metrics.evaluate(
-            valid.y, np.zeros(len(valid)), task, users, weights=valid.weight
-        ).items()
+        for name, value in metrics.evaluate(valid.y, nothing, task, users, weights=valid.weight).items()
     }
+    for label in schema.target_domain.labels[1:]:
+        known = ~np.isnan(valid.labels[label.name])
+        some = (
+            valid.labels[label.name][known],
+            nothing[known],
+            label.task,
+            None if users is None else users[known],
+        )
+        found |= {f"val_{label.name}.{name}": value for name, value in metrics.evaluate(*some).items()}
     if watched not in found:
         raise InputError(
             f"`monitor` must be what is measured of {schema.target!r}: {', '.join(found)}. Received: {shown(watched)}."
@@ -279,7 +287,7 @@ def training_rows(
     sizes = {
         domain.name: max(1, round(training.batch_size * training.source_ratio)) for domain in schema.sources
     }
-    return prepared.train(
+    rows = prepared.train(
         {schema.target: training.batch_size, **sizes},
         domains=(schema.target,) if config.finetune else tuple(model.training_domains),
         seed=config.seed,
@@ -288,6 +296,22 @@ def training_rows(
         initial_epoch=initial_epoch,
         group=training.groups([domain.name for domain in schema.sources]),
     )
+    return _by_class(rows, schema, training.class_weights) if training.class_weights else rows
+
+
+def _by_class(rows: tf.data.Dataset, schema: Schema, weights: Mapping[int, float]) -> tf.data.Dataset:
+    """The batches with what rows weigh by their class; a rating weighs what it did."""
+    clicks = {key for key, label in schema.outputs.items() if label.task == "click"}
+
+    def weigh(x: Any, y: Any, given: Any = None) -> Any:
+        found = {}
+        for key, labels in y.items():
+            weight = tf.ones_like(labels[:, 0]) if given is None else given[key]
+            by_class = tf.where(labels[:, 0] == 1, weights.get(1, 1.0), weights.get(0, 1.0))
+            found[key] = weight * by_class if key in clicks else weight
+        return x, y, found
+
+    return rows.map(weigh)
 
 
 def fit_first(

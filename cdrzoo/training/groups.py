@@ -94,13 +94,19 @@ def by_rows(rows: np.ndarray) -> dict[str, np.ndarray]:
 def sizes(
     prepared: data.Prepared, part: str = "test", masks: Mapping[str, np.ndarray] | None = None
 ) -> dict[str, dict[str, int]]:
-    """`{group: {"rows": ...}}` of a part, for clicks with `"clicks"`; `all` first, then `of_rows` (or `masks`)."""
-    labels = prepared.parts[prepared.schema.target][part].y[:, 0]
+    """`{group: {"rows": ...}}` of a part, for clicks with `"clicks"`; `all` first, then `of_rows` (or `masks`).
+
+    Of several labels also how many rows of each are 1, by its name.
+    """
+    target, rows = prepared.schema.target_domain, prepared.parts[prepared.schema.target][part]
+    labels = {"clicks": rows.y[:, 0]} if target.task == "click" else {}
+    labels |= {
+        one.name: np.nan_to_num(rows.labels[one.name]) for one in target.labels[1:] if one.task == "click"
+    }
     masks = of_rows(prepared, part) if masks is None else masks
-    found = {"all": np.ones(len(labels), bool), **masks}
-    clicks = prepared.schema.target_domain.task == "click"
+    found = {"all": np.ones(len(rows), bool), **masks}
     return {
-        name: {"rows": int(mask.sum()), **({"clicks": int(labels[mask].sum())} if clicks else {})}
+        name: {"rows": int(mask.sum()), **{what: int(values[mask].sum()) for what, values in labels.items()}}
         for name, mask in found.items()
     }
 

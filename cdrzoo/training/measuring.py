@@ -17,7 +17,7 @@ import tensorflow as tf
 
 import cdrzoo
 from cdrzoo import data, intervals, metrics
-from cdrzoo.training import callbacks, groups
+from cdrzoo.training import groups, scoring
 from cdrzoo.training.config import RunConfig
 
 
@@ -54,11 +54,10 @@ def measured(
     """Of the target's rows of a part the exact metrics, in total and for `groups.of_rows`, and their `intervals`."""
     target = model.schema.target
     batches = prepared.test(EVALUATION_ROWS) if part == "test" else prepared.valid(EVALUATION_ROWS)
-    labels, scores, weights = callbacks.target_scores(model, batches)
-    users = prepared.parts[target][part].user
-    task = model.schema.target_domain.task
-    how = (labels, scores, task, users, groups.of_rows(prepared, part), weights)
-    return metrics.evaluate(*how), intervals.evaluate(*how)
+    how = {"users": prepared.parts[target][part].user, "groups": groups.of_rows(prepared, part)}
+    outcomes = scoring.target_outputs(model, batches)
+    values, reach = scoring.by_label(model, outcomes, metrics.evaluate, intervals.evaluate, **how)
+    return values, reach
 
 
 def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from cdrzoo.data import Ragged, readers
 from cdrzoo.errors import InputError
 from cdrzoo.export import raw_rows
 from cdrzoo.export.card import check_files, loading, read_card
-from cdrzoo.schema import Feature, Reading
+from cdrzoo.schema import Domain, Feature, Reading
 
 BATCH_ROWS = 1024
 
@@ -54,7 +54,7 @@ def predict(
     from cdrzoo.serving import Client
 
     with Client(server, str(model)) as client:
-        whole, name = _whole(rows, client.task, reading)
+        whole, names = _whole(rows, client.outputs, reading)
         features = client.features()
         absent = [f.name for f in features if f.name not in whole]
         if absent and len(whole.columns) > 1:  # of one column the delimiter is at fault
@@ -63,7 +63,9 @@ def predict(
                 "column in the logs. Rename the column, or leave `server` out and give the folder of the export."
             )
         frame = _read(rows, features, reading, ids=None)  # a server calls whole numbers ids
-        return whole.assign(**{name: client.predict(frame)})
+        found = client.predict(frame)
+        scores = dict(zip(names, [found] if len(names) == 1 else [found[each] for each in client.outputs]))
+        return whole.assign(**scores)
 
 
 def reading_of(
@@ -86,17 +88,22 @@ def reading_of(
 def scored(
     rows: pd.DataFrame | str | pathlib.Path,
     features: Sequence[Feature],
-    task: str,
-    score: Callable[[pd.DataFrame], np.ndarray],
+    outputs: Sequence[str],
+    score: Callable[[pd.DataFrame], Mapping[str, np.ndarray]],
     reading: Reading,
 ) -> pd.DataFrame:
-    """The rows with the scores that `score` gives their raw features, batch by batch, `[n]` each."""
+    """The rows with the scores that `score` gives their raw features, batch by batch, `[n]` by the output's name."""
     frame = _read(rows, features, reading)
-    whole, name = _whole(rows, task, reading)
-    starts = range(0, len(frame), BATCH_ROWS)
+    whole, names = _whole(rows, outputs, reading)
+    found = [score(frame.iloc[start : start + BATCH_ROWS]) for start in range(0, len(frame), BATCH_ROWS)]
     return whole.assign(
-        **{name: np.concatenate([score(frame.iloc[start : start + BATCH_ROWS]) for start in starts])}
+        **{name: np.concatenate([each[of] for each in found]) for name, of in zip(names, outputs)}
     )
+
+
+def served_names(domain: Domain) -> list[str]:
+    """What the scores of a domain's rows are called when served: its task, or its labels."""
+    return [label.name for label in domain.outputs.values()]
 
 
 def changed(reading: Reading, separator: str | None, delimiter: str | None) -> Reading:
@@ -105,16 +112,21 @@ def changed(reading: Reading, separator: str | None, delimiter: str | None) -> R
     return dataclasses.replace(reading, **{name: value for name, value in given.items() if value is not None})
 
 
-def _whole(rows: pd.DataFrame | str | pathlib.Path, task: str, reading: Reading) -> tuple[pd.DataFrame, str]:
+def _whole(
+    rows: pd.DataFrame | str | pathlib.Path, outputs: Sequence[str], reading: Reading
+) -> tuple[pd.DataFrame, list[str]]:
     """The rows as they stand there, and what the scores are called beside them."""
     whole = readers.as_written(rows, reading.delimiter)
-    for name in (task, f"{task}_score"):
-        if name not in whole:
-            return whole, name
-    raise InputError(
-        f"{_called(rows)} has the columns {task!r} and '{task}_score', so that no name is left for the scores. Rename "
-        "one."
-    )
+    names = []
+    for output in outputs:
+        free = [name for name in (output, f"{output}_score") if name not in whole]
+        if not free:
+            raise InputError(
+                f"{_called(rows)} has the columns {output!r} and '{output}_score', so that no name is left for the "
+                "scores. Rename one."
+            )
+        names.append(free[0])
+    return whole, names
 
 
 def _called(rows: pd.DataFrame | str | pathlib.Path) -> str:
@@ -131,11 +143,12 @@ def _predict_here(
         model = tf.saved_model.load(str(path))
         serve = model.signatures["serving_default"]
 
-    def score(frame: pd.DataFrame) -> np.ndarray:
+    def score(frame: pd.DataFrame) -> dict[str, np.ndarray]:
         raw = raw_rows(frame, features)
-        return serve(**{name: tf.constant(values) for name, values in raw.items()})[domain.task].numpy()
+        found = serve(**{name: tf.constant(values) for name, values in raw.items()})
+        return {name: values.numpy() for name, values in found.items()}
 
-    return scored(rows, features, domain.task, score, reading)
+    return scored(rows, features, served_names(domain), score, reading)
 
 
 def _read(

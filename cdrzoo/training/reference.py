@@ -11,7 +11,7 @@ from typing import Any
 from cdrzoo.data import prepare
 from cdrzoo.data.preparation import sources
 from cdrzoo.models import CARDS
-from cdrzoo.schema import Domain, Feature, Table, features
+from cdrzoo.schema import Domain, Feature, Label, Table, features
 from cdrzoo.training.config import OPTIMIZERS, PLACES, RunConfig, Training
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -19,6 +19,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "Feature.role": features.ROLES,
     "Feature.dtype": features.DTYPES,
     "Domain.task": features.TASKS,
+    "Label.task": features.TASKS,
     "Source.kind": sources.KINDS,
     "Training.optimizer": OPTIMIZERS,
     "RunConfig.model": tuple(card.name for card in CARDS),
@@ -26,7 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "prepare.history": ("before", "others"),
 }
 """The words that an entry may be."""
-FILLED_IN = {"Table.rows", "Domain.mean", *(f"RunConfig.{name}" for name in PLACES)}
+FILLED_IN = {"Table.rows", "Domain.mean", "Label.mean", *(f"RunConfig.{name}" for name in PLACES)}
 """What the library writes itself."""
 ELSEWHERE = {f"prepare.{name}" for name in ("schema", "sources", "split", "slices", "folder", "encoder")}
 """Arguments of `prepare` that are entries of the run itself."""
@@ -153,8 +154,13 @@ def _named(one: Mapping[str, Any]) -> dict[str, Any]:
 
 def _schema() -> dict[str, Any]:
     feature = _object(Feature, "One column of a domain.")
+    label = {"anyOf": [{"type": "string"}, _object(Label, "One of several labels.", name=None)]}
     domain = _object(
-        Domain, "A domain.", name=None, features={"type": "array", "items": feature, "minItems": 1}
+        Domain,
+        "A domain.",
+        name=None,
+        features={"type": "array", "items": feature, "minItems": 1},
+        labels={"type": "object", "additionalProperties": label, "minProperties": 2},
     )
     table = _object(Table, "An embedding table.", name=None)
     return {

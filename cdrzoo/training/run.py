@@ -36,7 +36,7 @@ from cdrzoo.training.folders import (
     read_json,
     read_model,
 )
-from cdrzoo.training.predict import changed, scored
+from cdrzoo.training.predict import changed, scored, served_names
 from cdrzoo.training.requests import build_requests
 
 if TYPE_CHECKING:
@@ -152,13 +152,15 @@ class Run:
         model, target = self.model, self.schema.target_domain
         names = [feature.name for feature in model.serving_features]
 
-        def score(frame: pd.DataFrame) -> np.ndarray:
-            x = {target.name: self.encoder.encode(target.name, frame, names, serving=True)}
-            scores = model.served(model(x, training=False)[target.name])
-            return keras.ops.convert_to_numpy(scores).astype(np.float32).reshape(-1)
+        def score(frame: pd.DataFrame) -> dict[str, np.ndarray]:
+            return model.score_rows(self.encoder.encode(target.name, frame, names, serving=True))
 
         return scored(
-            rows, model.serving_inputs, target.task, score, changed(self.reading, separator, delimiter)
+            rows,
+            model.serving_inputs,
+            served_names(target),
+            score,
+            changed(self.reading, separator, delimiter),
         )
 
     def export(self, to: str | pathlib.Path, version: int | None = None) -> pathlib.Path:
@@ -190,8 +192,35 @@ class Run:
         )
 
     def verify(self, path: str | pathlib.Path) -> Report:
-        """Proves that an export scores as this run's model does; see `cdrzoo.export.verify`."""
-        return export.verify(path, model=self.model, encoder=self.encoder)
+        """Proves that an export scores as this run's model does; see `cdrzoo.export.verify`.
+
+        Rows that `requests` builds from the run's logs get the scores of the test rows.
+        """
+        return export.verify(path, model=self.model, encoder=self.encoder, rebuilt=self._rebuilt())
+
+    def _rebuilt(self) -> tuple[pd.DataFrame, pd.DataFrame] | str:
+        """The run's examples, and the same with histories built anew from its logs; or why that cannot be."""
+        target, config = self.schema.target_domain, self.config
+        if not target.histories():
+            return "the target lists no history"
+        if isinstance(config.data, str):
+            return "prepared rows do not keep the logs"
+        if self._kind(config.data[target.name]) == "examples":
+            return "the rows hold their histories"
+        if config.preparation.get("include_ties"):
+            return "histories list what happened at the row's own time"
+        prepared = self.rows
+        if prepared.only_training or config.preparation.get("history", "before") != "before":
+            return "with this split histories list training events alone"
+        if any(log.source.negatives for log in prepared.logs.values()):
+            return "test rows were drawn, and stand in no log"
+        examples = prepared.examples(EXAMPLE_ROWS)
+        given = examples.drop(columns=[f.column for f in target.histories()])
+        return examples, self.requests(given)
+
+    @staticmethod
+    def _kind(source: Any) -> str:
+        return source.get("kind", "interactions") if isinstance(source, Mapping) else "interactions"
 
     def requests(
         self,

@@ -33,7 +33,8 @@ def _bare(schema: Schema) -> dict[str, Any]:
     """A schema without what was counted of its rows."""
     plain = schema.to_dict()
     for domain in plain["domains"].values():
-        domain.pop("mean", None)
+        for each in (domain, *domain.get("labels", {}).values()):
+            each.pop("mean", None)
     for table in plain["tables"].values():
         table.pop("rows", None)
     return plain

@@ -14,7 +14,7 @@ from cdrzoo.data.preparation.sources import Source
 from cdrzoo.documents import dump_yaml, load_mapping
 from cdrzoo.models import CARDS
 from cdrzoo.models.cards import costs
-from cdrzoo.schema import Domain, Feature, Table
+from cdrzoo.schema import Domain, Feature, Label, Table
 from cdrzoo.training.config import RunConfig, Training
 from cdrzoo.training.reference import Entry, entries
 from docs.render.results import markdown
@@ -23,6 +23,7 @@ PROJECT = pathlib.Path(__file__).resolve().parents[2]
 CLASSES: dict[str, Callable[..., Any]] = {
     "table": Table,
     "domain": Domain,
+    "label": Label,
     "feature": Feature,
     "run": RunConfig,
     "data": Source,
@@ -49,6 +50,11 @@ def examples() -> dict[str, dict[str, str]]:
     parts = {
         "table": [{"name": name, **table} for name, table in schema["tables"].items()],
         "domain": domains,
+        "label": [
+            {"name": name, **label}
+            for domain in domains
+            for name, label in (domain.get("labels") or {}).items()
+        ],
         "feature": [feature for domain in domains for feature in domain["features"]],
         "run": [run],
         "data": list(run["data"].values()),

@@ -16,10 +16,10 @@ from cdrzoo.export import save, verify
 from cdrzoo.layers import HFA
 from cdrzoo.layers.entities import entity_groups
 from cdrzoo.layers.pairs import cosine
-from cdrzoo.losses import prior_correction
 from cdrzoo.models import DNN, MEM, MKT
 from cdrzoo.optimizers import SGD, Adam
 from cdrzoo.schema import Domain, Feature, Schema, Table
+from cdrzoo.traffic import prior_correction
 from tests import serving_case
 from tests.models import oracle
 from tests.models.toys import three_schema, toy_dataset, toy_rows, toy_schema

@@ -36,7 +36,9 @@ def raw_columns(domain: Domain, log: Log, at: np.ndarray) -> dict[str, tuple[Any
             columns[feature.column] = pd.arrays.IntegerArray(values[at], values[at] == -1), None
         else:
             columns[feature.column] = values[at], None
-    keys = [(log.domain.label, log.raw), (log.domain.time, log.time), (log.domain.user, log.user)]
+    keys = [(log.domain.label, log.raw)]
+    keys += [(one.column, log.further[one.name]) for one in log.domain.labels[1:]]
+    keys += [(log.domain.time, log.time), (log.domain.user, log.user)]
     for column, values in [*keys, (log.domain.item, log.item), (log.source.weight, log.weight)]:
         if column is not None and values is not None:
             columns.setdefault(column, (values[at], None))

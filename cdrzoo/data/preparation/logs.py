@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import numpy as np
 
 from cdrzoo.data.preparation.histories import windows
 from cdrzoo.data.preparation.joins import Joined
+from cdrzoo.data.preparation.labels import further_labels
 from cdrzoo.data.preparation.sources import Source, place
 from cdrzoo.data.ragged import Ragged, taken
 from cdrzoo.data.raw import MISSING, factorize, missing
@@ -27,6 +29,7 @@ class Log:
         columns: raw columns in the schema's types.
         raw: float64 [n], raw labels.
         y: float32 [n], labels.
+        further: of several labels those behind the first, raw, by name: float32 [n], NaN where missing.
         time: int64 or float64 [n], or `None`.
         user, item: raw keys [n], or `None`.
         weight: float64 [n], or `None`.
@@ -54,6 +57,7 @@ class Log:
     size: int
     joins: tuple[Joined, ...] = ()
     extra: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    further: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -77,6 +81,13 @@ class Log:
     def happened(self, rows: np.ndarray) -> np.ndarray:
         """Those of these rows that are events; the others are drawn negatives."""
         return rows[self.event[rows] == rows]
+
+    @functools.cached_property
+    def labels(self) -> dict[str, np.ndarray]:
+        """The labels behind the first, by name: float32 [n], NaN where missing."""
+        if not self.further:
+            return {}
+        return further_labels(self.domain, self.y, self.further, self.where)
 
     def values(self, column: str) -> np.ndarray:
         """The values of a column of `extra`, or of a feature of one value; ids are text."""

@@ -172,6 +172,11 @@ def check_positives(log: Log) -> None:
         raise DataError(
             f"Negatives for domain {log.domain.name!r} need its user and item. Set `user` and `item` in it."
         )
+    if log.domain.negatives_kept is not None:
+        raise DataError(
+            f"Domain {log.domain.name!r} says `negatives_kept`, the share of its log's own negatives, but negatives "
+            "are drawn for it. Leave one of the two out."
+        )
     if (log.y != 1).any():
         row = int(log.row[np.argmax(log.y != 1)]) + 1
         raise DataError(
@@ -250,6 +255,7 @@ def _beside(
         part=None if log.part is None else log.part[both],
         event=both,
         row=np.concatenate([log.row, log.size + log.row[positives] * each + which]),
+        further={name: np.where(is_event, values[both], 0.0) for name, values in log.further.items()},
         extra={
             name: of_drawn(values, "extra", name) if name in of_item else values[both]
             for name, values in log.extra.items()

@@ -99,7 +99,9 @@ def prepare(
         encoder = Encoder(schema).adapt(
             {domain: log.take(made.parts[domain]["train"]) for domain, log in rows.items()}
         )
-    return Prepared(encoder, made, rows, tuple(slices))
+    prepared = Prepared(encoder, made, rows, tuple(slices))
+    prepared.only_training = only
+    return prepared
 
 
 def check_arguments(
@@ -139,7 +141,10 @@ class Prepared:
         parts: `parts[domain]["train" | "valid" | "test"]`: a `Part` with `x`, `y`, `weight`, `user`.
         slices: columns of the target by whose values metrics are given, too.
         logs: the raw rows of every domain, drawn negatives behind the events.
+        only_training: whether histories list training events alone.
     """
+
+    only_training = False
 
     def __init__(self, encoder: Encoder, split: Split, logs: Mapping[str, Log], slices: tuple[str, ...] = ()):
         encoder.schema = split.with_means(encoder.schema)
@@ -204,6 +209,7 @@ class Prepared:
             rows = {domain: self.logs[domain].take(self.split.parts[domain]["train"]) for domain in domains}
             encoder = Encoder(self.schema.only(*domains)).adapt(rows)
             self._views[domains] = Prepared(encoder, self.split, self.logs, self.slices)
+            self._views[domains].only_training = self.only_training
         return self._views[domains]
 
     def _encode(self, domain: str, part: str, rows: np.ndarray) -> Part:
@@ -213,6 +219,7 @@ class Prepared:
             y=log.y[rows].reshape(-1, 1),
             weight=None if log.weight is None else log.weight[rows].astype(np.float32),
             user=None if log.user is None else log.user[rows],
+            labels={name: values[rows] for name, values in log.labels.items()},
         )
 
     def train(

@@ -13,7 +13,7 @@ import numpy as np
 from cdrzoo import files
 from cdrzoo.data import readers
 from cdrzoo.data.preparation.joins import Joining, Side
-from cdrzoo.data.preparation.labels import labels
+from cdrzoo.data.preparation.labels import further_labels, labels
 from cdrzoo.data.preparation.logs import Log
 from cdrzoo.data.preparation.sources import Source, place, wanted
 from cdrzoo.data.readers import Columns, Wanted
@@ -166,7 +166,8 @@ def _plan(
     where = place(domain, source)
     columns = wanted(schema, domain, source)
     extra = {f"@slice {name}": Wanted(name, "text") for name in slices if name not in columns}
-    others = {domain.label, domain.time, source.weight, part_column, *(side["on"] for side in source.join)}
+    own_labels = {label.column for label in domain.outputs.values()}
+    others = {*own_labels, domain.time, source.weight, part_column, *(side["on"] for side in source.join)}
     named = {want.column for want in (columns | extra).values()} | (others - {None})
     names = readers.column_names(main, named, source.delimiter)
     sides = []
@@ -190,6 +191,8 @@ def _plan(
             own[column] = want
     if source.negatives is None or domain.label in names:
         own["@label"] = Wanted(domain.label, "finite")
+    for label in domain.labels[1:]:
+        own[f"@label {label.name}"] = Wanted(str(label.column), "float")
     if domain.time is not None:
         own["@time"] = Wanted(domain.time, "time")
     if source.weight is not None:
@@ -238,6 +241,8 @@ def log_of(plan: Plan, columns: Columns, sides: Sequence[Side], where: str, befo
             f"{where}, column {source.weight!r}, row {before + at + 1}: a weight of at least 0 wanted. "
             f"Received: {weight[at]:g}."
         )
+    further = {one.name: columns.pop(f"@label {one.name}") for one in domain.labels[1:]}
+    further_labels(domain, y, further, where, before)  # what is wrong is said of the row in its file
     return Log(
         domain=domain,
         source=source,
@@ -253,6 +258,7 @@ def log_of(plan: Plan, columns: Columns, sides: Sequence[Side], where: str, befo
         row=before + np.arange(size),
         size=size,
         joins=tuple(joins),
+        further=further,
         extra={name: columns.pop(f"@slice {name}") for name in _slices(columns)},
     )
 

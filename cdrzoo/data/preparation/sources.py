@@ -142,10 +142,10 @@ def wanted(schema: Schema, domain: Domain, source: Source) -> dict[str, Wanted]:
     for feature in domain.features:
         if feature.role != "history" or examples:
             want(feature.column, Wanted.of(feature, source.reading), f"feature {feature.name!r}")
-            if feature.column == domain.label:
+            if feature.column in (label.column for label in domain.outputs.values()):
                 raise DataError(
-                    f"Domain {domain.name!r}: feature {feature.name!r} reads the label column {domain.label!r}, so the "
-                    "model would be given the answer. Remove the feature, or set another `column`."
+                    f"Domain {domain.name!r}: feature {feature.name!r} reads the label column {feature.column!r}, so "
+                    "the model would be given the answer. Remove the feature, or set another `column`."
                 )
     if not examples:
         for other in schema.domains:

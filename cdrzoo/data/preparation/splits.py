@@ -87,7 +87,10 @@ class Split:
     def with_means(self, schema: Schema) -> Schema:
         """The schema with the mean training label of each domain that has none."""
         lacking = [domain.name for domain in schema.domains if domain.mean is None]
-        return schema.with_means({name: self.tallies[name]["train"].mean() for name in lacking})
+        found: dict[str, float | None] = {}
+        for name in lacking:
+            found |= self.tallies[name]["train"].means(name)
+        return schema.with_means(found)
 
     def check_weights(self, domain: str, target: str, source: Source, where: str) -> None:
         """Raises where all training rows of a domain weigh 0, or, of the target, all of another part."""

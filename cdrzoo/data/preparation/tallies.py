@@ -24,6 +24,8 @@ class Tally:
         labels, weights, weighted: sums of labels, of weights, and of both multiplied; a row without one weighs 1.
         first, last: times, `None` where there are none.
         content: `totals` of their fingerprints.
+        further: of every label behind the first two sums over the rows that have it: of weights times labels, and of
+            weights.
     """
 
     rows: int
@@ -35,6 +37,7 @@ class Tally:
     first: float | None
     last: float | None
     content: tuple[int, int]
+    further: dict[str, tuple[ExactSum, ExactSum]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, log: Log, keys: np.ndarray, rows: np.ndarray) -> Tally:
@@ -57,6 +60,7 @@ class Tally:
             first=None if times is None else float(times.min()),
             last=None if times is None else float(times.max()),
             content=totals(keys[rows]),
+            further={name: _known(values[rows], weight) for name, values in log.labels.items()},
         )
 
     def __add__(self, other: Tally) -> Tally:
@@ -74,11 +78,23 @@ class Tally:
             first=min(firsts, default=None),
             last=max(lasts, default=None),
             content=tuple((a + b) % 2**64 for a, b in zip(self.content, other.content)),  # type: ignore[arg-type]
+            further={
+                name: (one[0] + other.further[name][0], one[1] + other.further[name][1])
+                for name, one in self.further.items()
+            },
         )
 
     def mean(self) -> float | None:
         """The mean label, by weight; `None` where there is none."""
         return float(self.weighted.exactly() / self.weights.exactly()) if self.weights.units else None
+
+    def means(self, domain: str) -> dict[str, float | None]:
+        """The mean of every label by the output that it is of (`Domain.outputs`)."""
+        further = {
+            f"{domain}.{name}": float(of.exactly() / weights.exactly()) if weights.units else None
+            for name, (of, weights) in self.further.items()
+        }
+        return {domain: self.mean(), **further}
 
     def summary(self) -> dict[str, Any]:
         """What a split records."""
@@ -91,6 +107,11 @@ class Tally:
             "first": self.first,
             "last": self.last,
         }
+
+
+def _known(values: np.ndarray, weight: np.ndarray) -> tuple[ExactSum, ExactSum]:
+    known = ~np.isnan(values)
+    return ExactSum.of(weight[known] * values[known].astype(np.float64)), ExactSum.of(weight[known])
 
 
 def tallies(log: Log, codes: np.ndarray, parts: int) -> list[Tally]:

@@ -16,6 +16,7 @@ Columns of a shard, `n` rows:
     ids        FixedSizeList<int32>[W]     all ids of a row side by side, in the order of `DomainRows.ids`; 0 is padding
     numbers    FixedSizeList<float32>[M]   all numbers, in the order of `DomainRows.numbers`; where a domain has some
     label      float32                     what is trained on (0 or 1 for clicks)
+    label.NAME float32                     of several labels each behind the first, NaN where it is missing
     weight     float32                     where the domain's rows are weighted
     user, item string or int64             raw keys, "" or -1 where missing; where the domain has them
     time       int64 or float64            where the domain has times
@@ -58,7 +59,7 @@ GROUP_ROWS = 8_192
 """Rows of a row group: what is read at once."""
 EXAMPLES = 1_024
 """Raw rows that are kept of each part."""
-SLICE = "slice."
+SLICE, LABEL = "slice.", "label."
 MEND = "Prepare the rows again (cdrzoo prepare)."
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from cdrzoo.data.batches import Order, Part, Shapes, aligned, epochs, unpack
 from cdrzoo.data.preparation.examples import texts
-from cdrzoo.data.rows.format import MEND, PartRows
+from cdrzoo.data.rows.format import LABEL, MEND, PartRows
 from cdrzoo.files import home, reading, seekable
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ READERS = 2
 """Row groups of a domain that are decoded at once, each by a thread."""
 
 Block = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Packed rows: ids int32 `[n, W]`, numbers float32 `[n, M]`, labels `[n, 1]` or, with weights behind, `[n, 2]`."""
+"""Packed rows: ids int32 `[n, W]`, numbers float32 `[n, M]`, labels `[n, 1]` or, with weights behind, `[n, 2]`.
+
+Further labels stand behind the first.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +59,7 @@ class StoredPart:
         keyed: whether they have users.
         ids, numbers: which columns of the files' ids and numbers these features are; `None`: all.
         maps: ids that are known by other numbers: where a feature lies, and a number for each.
+        further: the labels behind the first.
     """
 
     def __init__(
@@ -68,9 +72,10 @@ class StoredPart:
         ids: np.ndarray | None = None,
         numbers: np.ndarray | None = None,
         maps: Sequence[tuple[slice, np.ndarray]] = (),
+        further: Sequence[str] = (),
     ):
         self.folder, self.rows, self.shapes = home(folder), rows, shapes
-        self.weighted, self.keyed = weighted, keyed
+        self.weighted, self.keyed, self.further = weighted, keyed, tuple(further)
         self._ids, self._numbers, self._maps = ids, numbers, maps
         widths = {
             of: sum(width or 1 for is_id, width in shapes.values() if is_id == of) for of in (True, False)
@@ -112,7 +117,7 @@ class StoredPart:
         names = (
             ["ids"] * bool(self.ids)
             + ["numbers"] * bool(self.numbers)
-            + ["label"]
+            + ["label", *(LABEL + name for name in self.further)]
             + ["weight"] * self.weighted
         )
         with reading(group.path, MEND, whole=True):
@@ -124,7 +129,7 @@ class StoredPart:
             for columns, numbered in self._maps:
                 ids[:, columns] = numbered[ids[:, columns]]
         numbers = self._matrix(table, "numbers", self._numbers)
-        labels = [table[name].to_numpy() for name in names if name in ("label", "weight")]
+        labels = [table[name].to_numpy() for name in names if name not in ("ids", "numbers")]
         return ids, numbers, np.stack(labels, 1).astype(np.float32, copy=False)
 
     def _matrix(self, table: pa.Table, name: str, picked: np.ndarray | None) -> np.ndarray:
@@ -164,6 +169,11 @@ class StoredPart:
         return self.column("label").astype(np.float32, copy=False).reshape(-1, 1)
 
     @property
+    def labels(self) -> dict[str, np.ndarray]:
+        """The labels behind the first, by name: float32 [n], NaN where missing."""
+        return {name: self.column(LABEL + name) for name in self.further}
+
+    @property
     def weight(self) -> np.ndarray | None:
         """float32 [n], or `None`."""
         return self.column("weight") if self.weighted else None
@@ -201,7 +211,7 @@ class StoredPart:
                 return aligned((len(self), width), dtype)
             return np.memmap(pathlib.Path(spool, name), dtype, "w+", shape=(len(self), width))
 
-        columns = 2 if self.weighted else 1
+        columns = 1 + len(self.further) + self.weighted
         held = room("ids", self.ids, np.int32), room("numbers", self.numbers, np.float32)
         labels, start = np.empty((len(self), columns), np.float32), 0
         for block in _read_ahead(self, _pieces(self, 0, len(self))):
@@ -212,8 +222,9 @@ class StoredPart:
         user = self.user
         if user is not None:
             user = user[np.argsort(place, kind="stable")]
-        weight = labels[:, 1].copy() if self.weighted else None
-        return Part.of(self.shapes, *held, labels[:, :1].copy(), weight, user)
+        weight = labels[:, -1].copy() if self.weighted else None
+        further = {name: labels[:, at].copy() for at, name in enumerate(self.further, 1)}
+        return Part.of(self.shapes, *held, labels[:, :1].copy(), weight, user, further)
 
 
 Piece = tuple[int, int, int]
@@ -351,14 +362,17 @@ def stored_batches(
 
     def steps(number: int) -> Iterator[Any]:
         for batch in zip(*(of_domain(name, int(number)) for name in parts), strict=True):
-            yield tuple(_weighed(rows, weighted) for rows in batch)
+            yield tuple(
+                _weighed(rows, weighted and not part.weighted) for rows, part in zip(batch, parts.values())
+            )
 
     shapes = {name: part.shapes for name, part in parts.items()}
+    further = {name: part.further for name, part in parts.items()}
     signature = tuple(_signature(part, order.sizes[name], weighted) for name, part in parts.items())
 
     def one_epoch(number: tf.Tensor) -> tf.data.Dataset:
         packed = tf.data.Dataset.from_generator(steps, args=(number,), output_signature=signature)
-        return packed.map(lambda *found: unpack(shapes, dict(zip(parts, found, strict=True))))
+        return packed.map(lambda *found: unpack(shapes, dict(zip(parts, found, strict=True)), further))
 
     return epochs(one_epoch, order.steps, initial_epoch)
 
@@ -372,20 +386,25 @@ def stored_rows(part: StoredPart, domain: str, batch_size: int = 4096) -> tf.dat
         return (tuple(batch) for batch in _in_order(blocks, batch_size, last=True))
 
     packed = tf.data.Dataset.from_generator(steps, output_signature=_signature(part, None, part.weighted))
-    batches = packed.map(lambda *found: unpack({domain: part.shapes}, {domain: found}))
+    further = {domain: part.further}
+    batches = packed.map(lambda *found: unpack({domain: part.shapes}, {domain: found}, further))
     return batches.apply(tf.data.experimental.assert_cardinality(-(-len(part) // batch_size))).prefetch(2)
 
 
-def _weighed(rows: Sequence[np.ndarray], weighted: bool) -> tuple[np.ndarray, ...]:
-    """With weights where another domain has some."""
+def _weighed(rows: Sequence[np.ndarray], lacking: bool) -> tuple[np.ndarray, ...]:
+    """With weights where another domain has some and this one lacks them."""
     ids, numbers, labels = rows
-    if weighted and labels.shape[1] == 1:
-        labels = np.concatenate([labels, np.ones_like(labels)], 1)
+    if lacking:
+        labels = np.concatenate([labels, np.ones_like(labels[:, :1])], 1)
     return ids, numbers, labels
 
 
 def _signature(part: StoredPart, size: int | None, weighted: bool) -> tuple[tf.TensorSpec, ...]:
     import tensorflow as tf
 
-    widths = ((part.ids, tf.int32), (part.numbers, tf.float32), (1 + weighted, tf.float32))
+    widths = (
+        (part.ids, tf.int32),
+        (part.numbers, tf.float32),
+        (1 + len(part.further) + weighted, tf.float32),
+    )
     return tuple(tf.TensorSpec([size, width], dtype) for width, dtype in widths)

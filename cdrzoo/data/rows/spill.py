@@ -17,7 +17,7 @@ from cdrzoo.data.preparation.selection import Ordered
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.readers import Columns
 
-_COLUMN, _EXTRA = "column ", "extra "
+_COLUMN, _EXTRA, _LABEL = "column ", "extra ", "label "
 
 
 def write(path: pathlib.Path, table: pa.Table, ends: np.ndarray) -> np.ndarray:
@@ -102,6 +102,7 @@ def table_of(log: Log) -> pa.Table:
             arrays[name] = array(values)
     arrays |= {_COLUMN + name: _arrow(values) for name, values in log.columns.items()}
     arrays |= {_EXTRA + name: _arrow(values) for name, values in log.extra.items()}
+    arrays |= {_LABEL + name: pa.array(values) for name, values in log.further.items()}
     return pa.table(arrays)
 
 
@@ -147,6 +148,7 @@ def log_of(
         row=found["row"],
         size=size,
         extra={name[len(_EXTRA) :]: values for name, values in found.items() if name.startswith(_EXTRA)},
+        further={name[len(_LABEL) :]: values for name, values in found.items() if name.startswith(_LABEL)},
     )
 
 

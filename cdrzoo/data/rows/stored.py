@@ -116,6 +116,7 @@ class StoredRows(Prepared):
             if numbers == found.numbers
             else np.array([found.numbers.index(n) for n in numbers], np.intp),
             changed,
+            [label.name for label in of.labels[1:]],
         )
 
     @functools.cached_property
@@ -270,7 +271,9 @@ class StoredRows(Prepared):
         gone = {f.column for f in self._every.schema.domain(domain).features}
         gone -= {f.column for f in self.schema.domain(domain).features}
         of = self.schema.domain(domain)
-        return kept[:wanted].drop(columns=gone - {of.label, of.user, of.item, of.time})
+        return kept[:wanted].drop(
+            columns=gone - {of.user, of.item, of.time, *(label.column for label in of.outputs.values())}
+        )
 
     def examples(self, rows: int) -> pd.DataFrame:
         """As `Prepared.examples`, without cells as they stand in files, which the folder does not keep."""

@@ -39,7 +39,7 @@ from cdrzoo.data.preparation.tallies import Tally, tallies
 from cdrzoo.data.raw import factorize, missing, occurrences
 from cdrzoo.data.readers.conversion import time_kind
 from cdrzoo.data.rows import spill
-from cdrzoo.data.rows.format import EXAMPLES, GROUP_ROWS, SLICE, fixed, layout
+from cdrzoo.data.rows.format import EXAMPLES, GROUP_ROWS, LABEL, SLICE, fixed, layout
 from cdrzoo.data.rows.plan import PIECE_ROWS, Piece
 from cdrzoo.data.rows.state import KNOWN, State, load, save
 from cdrzoo.data.statistics import Counts, Statistics
@@ -350,6 +350,7 @@ def _encoded(state: State, log: Log, rows: np.ndarray, part: str) -> pa.Table:
     if numbers:
         columns["numbers"] = fixed(np.concatenate(numbers, 1))
     columns["label"] = pa.array(log.y[rows])
+    columns |= {LABEL + name: pa.array(values[rows]) for name, values in log.labels.items()}
     if log.weight is not None:
         columns["weight"] = pa.array(log.weight[rows].astype(np.float32))
     for name in ("user", "item"):
