@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import math
+import itertools
 import os
 import pathlib
 import re
 import sys
 import tempfile
-import time
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -97,8 +97,15 @@ def anywhere(text: str) -> pathlib.Path:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-class Help(argparse.RawDescriptionHelpFormatter):
-    """Text as it stands, and of every option its default."""
+class Help(argparse.HelpFormatter):
+    """Paragraphs that fit the screen, lines that are indented as they stand, and of every option its default."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = []
+        for kept, lines in itertools.groupby(text.splitlines(), lambda line: line[:1] in ("", " ")):
+            found = list(lines)
+            parts += found if kept else textwrap.wrap(" ".join(found), width)
+        return "\n".join(parts)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         said = action.help or ""
@@ -258,25 +265,10 @@ def progress(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
 
     Plain lines, so a log file holds the same as a screen.
     """
-    from cdrzoo.metrics import better
+    from cdrzoo.experiments.told import Told
 
     print(f"{title}: {total} runs", flush=True)
-    best, fresh, begun = math.nan, 0, time.monotonic()
-    last = begun
-    for done, line in enumerate(items, 1):
-        now = time.monotonic()
-        fresh, last = fresh + (now - last > 0.1), now  # what is kept is read in no time
-        metric, value = next(iter(line["result"]["validation"].items()))
-        if not (value <= best if better(metric) == "max" else value >= best):
-            best = value
-        left = _minutes((last - begun) / fresh * (total - done) if fresh else 0)
-        print(
-            f"{title} {done}/{total}  {line['label']}  seed {line['changes']['seed']}  epoch "
-            f"{line['result'].get('best_epoch', '-')}  val_{metric} {value:.4f}  best {best:.4f}  {left} left",
-            flush=True,
-        )
+    told = Told(title, total)
+    for line in items:
+        print(told.line(line), flush=True)
         yield line
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

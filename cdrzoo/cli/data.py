@@ -170,7 +170,7 @@ def _add_dataset(commands: Any) -> None:
         _dataset,
         "Write the schema and the run configuration of a public dataset that lies in a folder.\n\n"
         "  cdrzoo dataset ciao data/ciao --source 01 --target 02 --out runs/ciao\n"
-        "  cdrzoo dataset amazon data/amazon --source Books --target Digital_Music --set edition=2018 --out runs/am\n\n"
+        "  cdrzoo dataset amazon data/amazon --source Books --target Movies_and_TV --out runs/am\n\n"
         "Large files are turned into Parquet once, a piece at a time, in the folder rows/.",
     )
     dataset.add_argument(
@@ -237,7 +237,7 @@ def _add_prepare(commands: Any) -> None:
         _prepare,
         "Prepare the rows of a run configuration to a folder, once and in bounded memory.\n\n"
         "  cdrzoo prepare demo/run.yaml --out rows --memory 4 --jobs 8\n"
-        "  cdrzoo prepare demo/run.yaml --out rows --executor beam --beam runner=FlinkRunner --beam flink_master=HOST\n"
+        "  cdrzoo prepare demo/run.yaml --out rows --executor beam --beam runner=FlinkRunner\n"
         "  cdrzoo prepare demo/run.yaml --out rows --executor spark --address spark://HOST:7077\n\n"
         "They are, to the bit, the rows that `train` prepares in memory, whoever does the work. A preparation that\n"
         "was stopped goes on where it was when it is started again; one whose data has changed starts anew.\n"

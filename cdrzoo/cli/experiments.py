@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
+import json
 from typing import Any
 
 from cdrzoo.cli.common import (
@@ -20,7 +21,7 @@ from cdrzoo.cli.common import (
     progress,
     start_tensorflow,
 )
-from cdrzoo.errors import InputError
+from cdrzoo.errors import InputError, check_choice
 
 
 def add(commands: Any) -> None:
@@ -121,6 +122,7 @@ def _add_tune(commands: Any) -> None:
     tune.add_argument("--out", type=path, required=True, help="The folder for trials and configurations.")
     add_settings(tune, model=False)
     add_strict(tune)
+    add_json(tune)
 
 
 def _tune(arguments: argparse.Namespace) -> None:
@@ -145,8 +147,15 @@ def _tune(arguments: argparse.Namespace) -> None:
         how=arguments.how,
         settings=settings,
         strict=arguments.strict,
-        progress=functools.partial(print, flush=True),
+        progress=(lambda text: None) if arguments.json else functools.partial(print, flush=True),
     )
+    if arguments.json:
+        print(
+            json.dumps(
+                {label: {"run": str(found.configs[label]), **line} for label, line in found.best.items()}
+            )
+        )
+        return
     for label, line in found.best.items():
         print_metrics(
             line["result"]["validation"], f"{label}: validation rows, best of {arguments.trials} trials"
@@ -165,6 +174,7 @@ def _add_reproduce(commands: Any) -> None:
         "  cdrzoo reproduce --list\n"
         "  cdrzoo reproduce planted_transfer --out results\n"
         "  cdrzoo reproduce ctr_ciao_01_02 --data data --out results --jobs 2\n"
+        "  cdrzoo reproduce ctr_ciao_01_02 --data data --out results --model LR --model MV-DNN\n"
         "  cdrzoo reproduce dacdr_table3/books_to_cds_beta20 --data data --out results\n"
         "  cdrzoo reproduce mine --catalogue experiments.yaml --out results",
     )
@@ -183,6 +193,14 @@ def _add_reproduce(commands: Any) -> None:
         help="The folder of all data, with a folder for each dataset. Built-in logs want none.",
     )
     reproduce.add_argument("--out", type=path, help="The folder for results and pages.")
+    reproduce.add_argument(
+        "--model",
+        dest="rows",
+        action="append",
+        default=[],
+        metavar="LABEL",
+        help="A row of the table, as it is called there. May be repeated. Default: all.",
+    )
     reproduce.add_argument("--jobs", type=count("jobs"), default=1, help="Runs side by side.")
     reproduce.add_argument(
         "--seeds", type=count("seeds"), help="Trainings of each model. Default: the experiment's."
@@ -205,7 +223,9 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         return
     if not (arguments.name and arguments.out):
         raise InputError("Give the experiment and --out; `cdrzoo reproduce --list` names the experiments.")
-    find(arguments.name, arguments.catalogue)
+    parts = find(arguments.name, arguments.catalogue).parts.values()
+    for label in arguments.rows:
+        check_choice("`--model`", label, {label: 0 for part in parts for label in part.models})
     settings = changes(arguments)
     start_tensorflow()
     from cdrzoo.experiments.reproduce import reproduce
@@ -215,6 +235,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         arguments.name,
         arguments.data,
         arguments.out,
+        models=arguments.rows,
         catalogue=arguments.catalogue,
         jobs=arguments.jobs,
         seeds=arguments.seeds,

@@ -82,8 +82,8 @@ def _add_rows(commands: Any) -> None:
         "rows",
         _rows,
         "Build rows to score from logs, with histories as the training of a run built them.\n\n"
-        "  cdrzoo rows runs/cctl --logs films=new.parquet --users users.csv --candidates items.csv --out rows.parquet\n"
-        "  cdrzoo predict saved_models/films/1 --input rows.parquet\n\n"
+        "  cdrzoo rows runs/cctl --logs films=new.csv --users u.csv --candidates i.csv --out rows.csv\n"
+        "  cdrzoo predict saved_models/films/1 --input rows.csv\n\n"
         "A history lists the user's events strictly before the row's time, the last ones, oldest first. Columns that\n"
         "the run's logs get by a `join` are joined.",
     )

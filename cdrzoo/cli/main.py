@@ -37,7 +37,7 @@ A first session, on logs that it makes itself:
   cdrzoo export runs/cctl --to saved_models/films
   cdrzoo verify saved_models/films/1 --run runs/cctl
   cdrzoo predict saved_models/films/1 --input demo/requests.csv
-  cdrzoo serve saved_models                       gRPC and REST, for development; in another terminal:
+  cdrzoo serve saved_models                       gRPC and REST, for development; then, elsewhere:
   cdrzoo predict films --server 127.0.0.1:8500 --input demo/requests.csv
 
 `cdrzoo COMMAND --help` says more of each, with an example.

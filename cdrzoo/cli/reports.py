@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import json
 from typing import Any
 
-from cdrzoo.cli.common import add_slices, add_strict, command, count, path, start_tensorflow
+from cdrzoo.cli.common import add_json, add_slices, add_strict, command, count, path, start_tensorflow
 
 
 def add(commands: Any) -> None:
@@ -41,6 +41,7 @@ def _add_transfer(commands: Any) -> None:
     )
     add_slices(transfer)
     add_strict(transfer)
+    add_json(transfer)
 
 
 def _transfer(arguments: argparse.Namespace) -> None:
@@ -60,10 +61,12 @@ def _transfer(arguments: argparse.Namespace) -> None:
         seeds=arguments.seeds,
         by=[*arguments.by, *arguments.slices],
         strict=arguments.strict,
-        verbose="lines" if sys.stdout.isatty() else 0,
+        verbose=0 if arguments.json else "lines",
     )
-    print(found)
-    _report(argparse.Namespace(folder=arguments.out, out=None))
+    from cdrzoo.report import pages
+
+    page = pages.report(arguments.out)
+    print(json.dumps(found.result) if arguments.json else f"{found}\nReport: {page}")
 
 
 def _add_report(commands: Any) -> None:

@@ -34,7 +34,7 @@ def _add_train(commands: Any) -> None:
         "train",
         _train,
         "Train a model and evaluate it; everything about it goes to a run folder.\n\n"
-        "  cdrzoo train demo/run.yaml --model cctl --set learning_rate=0.003 --set sync_every=100 --out runs/cctl\n\n"
+        "  cdrzoo train demo/run.yaml --model cctl --set learning_rate=0.003 --set dropout=0.1 --out runs/c\n\n"
         "The folder holds config.yaml, schema.yaml, encoder/ (vocabularies), model.keras, metrics.json, history.csv\n"
         "and logs/ (TensorBoard). A stopped run is continued with --resume and ends as if it had not been stopped.\n\n"
         "A model of two stages trains both, the first in the folder first/; --set first.NAME=VALUE sets the first.\n"

@@ -261,6 +261,8 @@ def _train(config: RunConfig, folder: pathlib.Path, verbose: int | str) -> None:
             for path in (folder / name, files.unfinished(folder / name)):
                 path.unlink(missing_ok=True)
     if not (folder / "metrics.json").exists():
+        if verbose:
+            print(f"{config.model}, {folder.name.replace('-', ' ')}:", flush=True)
         run.train(config, folder, resume=begun, verbose=verbose)
 
 

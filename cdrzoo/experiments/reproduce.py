@@ -12,8 +12,8 @@ from typing import Any
 
 from cdrzoo import files
 from cdrzoo.data import datasets
-from cdrzoo.errors import InputError, shown
-from cdrzoo.experiments import compare, results, tables
+from cdrzoo.errors import InputError, check_choice, shown
+from cdrzoo.experiments import compare, results, search, tables
 from cdrzoo.experiments.catalogue import BUILT_IN, Experiment, Part, find, pair_of
 from cdrzoo.experiments.compare import Progress, silent
 from cdrzoo.experiments.comparison import Comparison
@@ -77,6 +77,7 @@ def reproduce(
     data: str | pathlib.Path | None,
     out: str | pathlib.Path,
     *,
+    models: Sequence[str] = (),
     catalogue: str | pathlib.Path | None = None,
     jobs: int = 1,
     seeds: int | None = None,
@@ -94,6 +95,8 @@ def reproduce(
         out: `NAME/PART/results.jsonl` (a line a run, appended as they end) and `NAME/README.md`, the page, go here;
             files that are made or converted go to `rows`. Lines of another machine that were put there are taken as
             they are.
+        models: rows of the table, by their labels, if not all are wanted. A variant brings the model whose search it
+            shares.
         catalogue: a file of experiments of one's own, in place of the catalogue.
         jobs: processes.
         seeds: runs of each model, in place of the experiment's.
@@ -111,21 +114,43 @@ def reproduce(
     how: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     parts = {part: dataclasses.replace(one, **how) for part, one in experiment.parts.items()}
     configs = _checked(parts, data, out / "rows", settings)
+    if models:
+        parts, how = _only(parts, configs, models), {**how, "models": ", ".join(models)}
     command = ["reproduce", name, *(["--catalogue", file.name] if file else [])]
     command += [*(["--data", "DATA"] if any(part.files for part in parts.values()) else []), "--out", "OUT"]
     home, _, alone = name.partition("/")
     page = out / home / alone / "README.md"
-    head = _introduction(
-        experiment, command, {**how, **{k: v for k, v in (settings or {}).items() if k != "callbacks"}}
-    )
+    changed = {name: value for name, value in (settings or {}).items() if name != "callbacks"}
+    head = _introduction(experiment, command, {**how, **changed})
     text, made = "", {}
     for part, one in parts.items():
         found = made[part] = _trained(one, configs[part], out / home / part, command, jobs, progress, strict)
         text += (f"## {part}\n\n" if part else "") + _section(found, one)
         page.parent.mkdir(parents=True, exist_ok=True)
-        files.write(page, head + _mechanisms(parts, made) + text)
+        files.write(page, head + ("" if models else _mechanisms(parts, made)) + text)
         finished(found.folder)
     return page
+
+
+def _only(
+    parts: Mapping[str, Part], configs: Mapping[str, RunConfig], models: Sequence[str]
+) -> dict[str, Part]:
+    """The parts with these models alone, as far as they have them."""
+    for label in models:
+        check_choice(
+            "A model of the experiment", label, {label: 0 for part in parts.values() for label in part.models}
+        )
+    made = {}
+    for name, part in parts.items():
+        leaders = search.leaders(configs[name], part.entries) if part.search else {}
+        wanted = {label for label in models if label in part.models}
+        wanted |= {leaders[label].label for label in wanted if label in leaders}
+        if wanted:
+            kept = {label: changes for label, changes in part.models.items() if label in wanted}
+            made[name] = dataclasses.replace(
+                part, models=kept, against=part.against if part.against in kept else None
+            )
+    return made
 
 
 def _mechanisms(parts: Mapping[str, Part], made: Mapping[str, Comparison]) -> str:

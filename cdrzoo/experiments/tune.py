@@ -18,6 +18,7 @@ from cdrzoo.documents import dump_yaml, load_mapping
 from cdrzoo.errors import COUNTS, InputError, check_choice, check_whole, is_number, shown
 from cdrzoo.experiments import results, running, search
 from cdrzoo.experiments.entries import RUN_SETTINGS, Entry, read_entries, with_settings
+from cdrzoo.experiments.told import Told
 from cdrzoo.training.config import RunConfig
 
 if TYPE_CHECKING:
@@ -147,7 +148,8 @@ def tune(
         quality.heed(running.rows(), strict)
         store = results.Results(folder / results.LINES, config)
         for entry in entries:
-            train = functools.partial(_train, store, processes, progress, entry)
+            told = Told("trial", trials)
+            train = functools.partial(_train, store, processes, told, progress, entry)
             best[entry.label] = search.best(_trials(train, runs[entry.label], space, trials, how))
             changes = dict(best[entry.label]["changes"])
             for name in ("seed", *(["epochs"] if how == "hyperband" and "epochs" not in space else [])):
@@ -170,14 +172,14 @@ def _write(path: pathlib.Path, config: RunConfig) -> None:
 def _train(
     store: results.Results,
     processes: Any,
+    told: Told,
     progress: Callable[[str], None],
     entry: Entry,
     draw: Mapping[str, Any],
 ) -> dict[str, Any]:
     changes = {**draw, **entry.changes, "seed": search.SEED}
     (line,) = running.run([results.Task("search", entry.label, changes)], store, processes)
-    merit = search.merit(line["result"]["validation"])
-    progress(f"{entry.label}: {merit:.4f} with {json.dumps(dict(draw))}")
+    progress(f"{told.line(line)}  {json.dumps(dict(draw)) if draw else 'as it stands'}")
     return line
 
 

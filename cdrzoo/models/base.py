@@ -196,6 +196,10 @@ class CrossDomainModel(keras.Model):
     # A DataFrame or an array would fail in Keras before it came here.
 
     def fit(self, x=None, *args, **kwargs):
+        if (
+            hasattr(x, "element_spec") and len(args) < 8
+        ):  # a dataset shuffles itself; Keras warns unless told so
+            kwargs.setdefault("shuffle", False)
         return super().fit(self._rows(x), *args, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):

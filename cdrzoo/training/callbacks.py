@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import logging
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,16 @@ __all__ = ["Evaluate", "KeepBest", "Resume", "Scalars", "WeightHistogram", "targ
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _news(record: logging.LogRecord) -> bool:
+    """Whether a warning says something: many models in one process look to TensorFlow like one that retraces."""
+    return not (
+        "one_step_on_data" in (said := record.getMessage()) and "triggered tf.function retracing" in said
+    )
+
+
+logging.getLogger("tensorflow").addFilter(_news)
 
 
 class Evaluate(keras.callbacks.Callback):

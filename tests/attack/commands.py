@@ -91,6 +91,7 @@ TEXTS: dict[tuple[str, str], list[str]] = {
     ("tune", "--models"): ["x", ",", "lr,,dnn", "lr:x=1", "dnn:dropout=x"],
     ("tune", "--set"): SHARED[1:],
     ("reproduce", "--data"): [""],
+    ("reproduce", "--model"): ["", "x", "lr", "LR,LR"],
     ("reproduce", "--out"): MADE[:-1],
     ("export", "--to"): MADE[:-1],
     ("reproduce", "--set"): ["x=1", "epochs=0", "model=dnn", "epochs", "seed=5"],

@@ -20,6 +20,11 @@ def leaves(parser: argparse.ArgumentParser, name: str = ""):
         yield name, parser
 
 
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+
+
 PARSERS = dict(leaves(_parser()))
 commands = pytest.mark.parametrize("name", PARSERS)
 
@@ -33,12 +38,13 @@ def test_every_command_stands_in_a_group_with_a_whole_sentence():
         for name in names:
             said = re.search(rf"^  {name} +(\S.*(?:\n {{14}}.*)*)", text, re.M)
             assert said and re.fullmatch(r"[A-Z][^.].*\.", " ".join(said[1].split())), name
-    assert max(map(len, text.splitlines())) <= 120
+    assert max(map(len, text.splitlines())) <= 100
 
 
 @commands
 def test_a_command_has_an_example_and_says_each_option_and_default(name):
     parser = PARSERS[name]
+    assert max(map(len, parser.format_help().splitlines())) <= 100
     assert f"\n  cdrzoo {name}" in parser.description
     text = " ".join(parser.format_help().split())
     for action in parser._actions:
@@ -57,8 +63,8 @@ def test_progress_says_model_seed_epoch_best_and_time_left(capsys):
         result = {"validation": {"auc": auc}, "best_epoch": 3}
         return {"label": label, "changes": {"seed": seed}, "result": result}
 
-    lines = [line("dnn", 0, 0.61), line("cctl", 0, 0.64), line("cctl", 1, 0.63)]
-    assert list(progress(iter(lines), 3, "training")) == lines
+    lines = [line("dnn", 0, 0.61), line("cctl", 0, 0.64), line("dnn", 1, float("nan")), line("cctl", 1, 0.63)]
+    assert list(progress(iter(lines), 4, "training")) == lines
     first, *said = capsys.readouterr().out.splitlines()
-    assert first == "training: 3 runs" and len(said) == 3
-    assert said[2].startswith("training 3/3  cctl  seed 1  epoch 3  val_auc 0.6300  best 0.6400  0 s left")
+    assert first == "training: 4 runs" and len(said) == 4
+    assert said[3].startswith("training 4/4  cctl  seed 1  epoch 3  val_auc 0.6300  best 0.6400  0 s left")

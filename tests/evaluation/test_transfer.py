@@ -85,6 +85,8 @@ def test_a_report_of_a_run(reported, demo, capsys, monkeypatch):
     assert cli.main(command) == 0
     assert json.loads((folder / "transfer.json").read_text()) == result
     assert transfer.sentence(result) in capsys.readouterr().out
+    assert cli.main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == result
     # The twin as it stands there can be named, and a run can be reported on by itself.
     again = ["transfer", str(demo / "run"), "--twin", str(folder / "runs" / "twin-seed-0"), "--seeds", "1"]
     assert cli.main([*again, "--out", str(demo / "given")]) == 0

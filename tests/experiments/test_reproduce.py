@@ -14,6 +14,7 @@ import pytest
 
 from cdrzoo import cli
 from cdrzoo.data import datasets
+from cdrzoo.documents import dump_yaml
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import catalogue, reproduce, results, running
 from cdrzoo.experiments.entries import Entry, check_names
@@ -153,6 +154,27 @@ def test_a_page_with_the_papers_numbers_and_what_ours_depend_on(data, runs, tmp_
         "toy", data, tmp_path / "out", catalogue=file, seeds=1, search=0, settings={"epochs": 1}
     ).read_text()
     assert "Not as the catalogue says:** seeds = 1, search = 0, epochs = 1" in text
+
+
+def test_rows_of_a_table_alone(data, runs, tmp_path):
+    """They are trained as in the whole table, from which they are taken up, and the other way round."""
+    file = tmp_path / "mine.yaml"
+    models = {"LR": "lr", "CCTL": "cctl:pooling=mean", "CCTL w/o REN": "cctl:pooling=mean:ren_weight=0"}
+    table = {
+        "title": "A table",
+        "dataset": "ciao",
+        "pair": {"source": "01", "target": "02"},
+        "models": models,
+    }
+    file.write_text(dump_yaml({"experiments": {"toy": {**table, "against": "LR", "seeds": 2, "search": 2}}}))
+    out, given = tmp_path / "out", {"catalogue": file}
+    text = reproduce.reproduce("toy", data, out, models=["CCTL w/o REN"], **given).read_text()
+    assert [run["model"] for run in runs] == ["cctl"] * 6  # the search is that of CCTL
+    assert "| CCTL w/o REN |" in text and "| LR |" not in text and "models = CCTL w/o REN" in text
+    text = reproduce.reproduce("toy", data, out, **given).read_text()
+    assert [run["model"] for run in runs[6:]] == ["lr"] * 4 and "| LR |" in text
+    with pytest.raises(InputError, match="Did you mean 'CCTL'"):
+        reproduce.reproduce("toy", data, out, models=["CTCL"], **given)
 
 
 def test_results_of_the_comparison_of_a_dataset_are_those_of_the_catalogue(data, tmp_path):

@@ -195,9 +195,10 @@ def test_what_a_model_does_not_have_is_left_out_and_said(config, runs, tmp_path)
     entries = [Entry.parse("lr"), Entry.parse("mkt")]
     found = tune(config, entries, out=tmp_path, trials=3, progress=told.append)
     assert told[0] == "lr: without dropout, source_ratio, which it does not have"
-    assert [text.partition(":")[0] for text in told if text != "parts"] == ["lr"] * 4 + [
-        "mkt"
-    ] * 3  # mkt has all of it
+    trials = [text.split() for text in told[1:] if text != "parts"]
+    assert [said[2] for said in trials] == ["lr"] * 3 + ["mkt"] * 3  # mkt has all of it
+    assert [said[1] for said in trials] == ["1/3", "2/3", "3/3"] * 2
+    assert all({"seed", "epoch", "best", "left"} < set(said) for said in trials)
     drawn = {name for run in runs if run["model"] == "lr" for name in run}
     assert drawn == {"model", "seed", "learning_rate", "weight_decay", "width"}
     assert set(found.trials["model"]) == {"lr", "mkt"} and len(found.trials) == 6
