@@ -33,9 +33,16 @@ def run(path: pathlib.Path) -> Any:
     for cell in book.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [_kept(output) for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [_kept(output) for output in cell.outputs if not _of_libraries(output)]
     book.metadata = {"kernelspec": book.metadata["kernelspec"], "language_info": {"name": "python"}}
     return book
+
+
+def _of_libraries(output: Any) -> bool:
+    """Whether it is what TensorFlow says of itself."""
+    return output.get("name") == "stderr" or output.get("text", "").startswith(
+        ("INFO:tensorflow", "WARNING:tensorflow")
+    )
 
 
 def _kept(output: Any) -> Any:
