@@ -30,4 +30,4 @@ def test_every_training_is_tracked(tmp_path, monkeypatch):
     assert len(list(pathlib.Path("wandb").glob("offline-run-*"))) == 1 + 4
     tracked = mlflow.search_runs()
     assert len(tracked) == 1 + 4 and set(tracked["status"]) == {"FINISHED"}
-    assert tracked["metrics.val_auc"].between(0.3, 1).all() and tracked["metrics.auc"].notna().sum() == 1
+    assert tracked["metrics.val_auc"].between(0.3, 1).all() and tracked["metrics.test_auc"].notna().sum() == 1

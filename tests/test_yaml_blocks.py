@@ -23,7 +23,7 @@ from cdrzoo.errors import InputError
 from cdrzoo.experiments.catalogue import experiments
 from cdrzoo.experiments.entries import check_names
 from cdrzoo.experiments.tune import load_space
-from cdrzoo.schema import Schema
+from cdrzoo.schema import Feature, Schema
 from cdrzoo.training.config import RunConfig
 from tfx_pipeline.config import PipelineConfig
 
@@ -96,6 +96,10 @@ def check_run(config: RunConfig) -> None:
 def check(text: str, folder: pathlib.Path) -> None:
     """Raises unless the block is what its entries say that it is."""
     found, run = load_yaml(text, "the block"), named("run.yaml")
+    if isinstance(found, list):  # features of a domain
+        for given in found:
+            Feature(**given)
+        return
     if "experiments" in found:
         (folder / "experiments.yaml").write_text(text)
         for experiment in experiments(folder / "experiments.yaml").values():
