@@ -264,7 +264,8 @@ def read(blocks: Iterable[list[np.ndarray]], domain: Domain) -> Part:
     widths = [column[0].shape[1] for column in columns[:2]]
     ids, numbers = stacked(columns[0], widths[0], np.int32), stacked(columns[1], widths[1], np.float32)
     y, weight, *user = (np.concatenate(column) for column in columns[2:])
-    return Part.of(shapes_of(domain), ids, numbers, y, weight if (weight != 1).any() else None, *user)
+    weight = weight if (weight != 1).any() else None
+    return Part.of(shapes_of(domain), ids, numbers, y, weight, user[0] if user else None)
 
 
 def store(
