@@ -72,7 +72,9 @@ def training_step(model: Any, batch: Any) -> Step:
     """What a step of a compiled model asks for, of batches like this one, where there is a GPU."""
     spec = tf.nest.map_structure(tf.TensorSpec.from_tensor, batch)
     with mock.patch.object(optimizers, "_gpu", return_value=True):
-        return read(tf.function(model.train_step).get_concrete_function(spec).graph.as_graph_def())
+        return read(
+            tf.function(model.train_step, autograph=False).get_concrete_function(spec).graph.as_graph_def()
+        )
 
 
 def read(graph: Any) -> Step:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import pathlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from cdrzoo.errors import InputError
-
-if TYPE_CHECKING:
-    pass
+from cdrzoo.schema import Feature
 
 
 @contextlib.contextmanager
@@ -28,14 +27,43 @@ def inlined() -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def repeated(rows: Mapping[str, tf.Tensor], count: tf.Tensor) -> dict[str, tf.Tensor]:
-    """`[1, ...]` to `[count, ...]`; what has `count` rows stays as it is, any other number is an error."""
-    return {
-        name: tf.ensure_shape(
-            tf.broadcast_to(value, tf.concat([[count], tf.shape(value)[1:]], 0)), [None, *value.shape[1:]]
-        )
-        for name, value in rows.items()
-    }
+def shares_user(model: Any) -> bool:
+    """Whether a model scores candidates beside one row of all else as it scores whole rows; found by trying.
+
+    A layer of one's own may join or stack vectors without `cdrzoo.layers.pooling.joined` or `one_batch`.
+    """
+
+    def value(feature: Feature, row: int) -> Any:
+        if feature.kind == "number":
+            return 0.5 * (row + 1)
+        return min(row + 1, model.schema.table(feature.table).rows - 1)
+
+    def rows(feature: Feature, numbers: tuple[int, ...]) -> tf.Tensor:
+        of = [[value(feature, n)] * (feature.length or 1) for n in numbers]
+        dtype = tf.float32 if feature.kind == "number" else tf.int32
+        return tf.constant(of if feature.kind == "ids" else [one for one, *_ in of], dtype)
+
+    split = {f.name: rows(f, (0, 1, 2) if f.role == "item" else (1,)) for f in model.serving_features}
+    whole = {f.name: rows(f, (0, 1, 2) if f.role == "item" else (1, 1, 1)) for f in model.serving_features}
+    try:
+        one, other = (model.serve_outputs(each) for each in (split, whole))
+        pairs = [[np.asarray(of[name]).reshape(-1) for of in (one, other)] for name in other]
+    except (TypeError, ValueError, tf.errors.OpError):
+        return False
+    return all(a.shape == b.shape and np.allclose(a, b, rtol=0, atol=1e-5) for a, b in pairs)
+
+
+def repeated(rows: Mapping[str, tf.Tensor], counts: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    """`[1, ...]` to `[count, ...]`, by name; what has `count` rows stays as it is, any other number is an error.
+
+    A count that is a whole number, and no tensor, is said in the shape: layers then know one row that is for all.
+    """
+    out = {}
+    for name, value in rows.items():
+        count = counts[name]
+        wide = tf.broadcast_to(value, tf.concat([[count], tf.shape(value)[1:]], 0))
+        out[name] = tf.ensure_shape(wide, [count if isinstance(count, int) else None, *value.shape[1:]])
+    return out
 
 
 def read_variables(function: Any, model: Any) -> list[keras.Variable]:

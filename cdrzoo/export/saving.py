@@ -18,8 +18,9 @@ output each, by the label's name.
 the features of role item once a candidate (`[n]`, `[n, any]`), and `k`, a scalar int32, says how many are wanted. It
 gives, best first, `index` (int32, the place among the candidates), `item` (the candidate's raw id, where the schema has
 one) and `click` or `rating`, `[min(k, n)]` each; of several labels the first decides the order. Of equal scores the
-earlier candidate comes first. The user's ids are looked up once; his rows are then repeated for the candidates, which
-are scored as `serving_default` scores rows. A schema without a feature of role item has nothing to rank, and no such
+earlier candidate comes first. What is the user's alone (lookups, the mean of a history) is computed once. It is
+repeated for the candidates where it meets what is theirs, and for a model that cannot have it so, before the model. The
+scores are those of `serving_default`. A schema without a feature of role item has nothing to rank, and no such
 signature.
 
 `reading` says how text becomes values (see `cdrzoo.schema.Reading`): for each of `examples: [batch]`, whatever it is,
@@ -45,7 +46,7 @@ import tensorflow as tf
 from cdrzoo.errors import MAX_VERSION, InputError, check_whole
 from cdrzoo.export.arguments import check_arguments
 from cdrzoo.export.card import digests, facts, markdown, plain
-from cdrzoo.export.graph import check_serves_anywhere, inlined, read_variables, repeated
+from cdrzoo.export.graph import check_serves_anywhere, inlined, read_variables, repeated, shares_user
 from cdrzoo.export.rows import (
     is_missing,
     item_key,
@@ -151,6 +152,7 @@ def _archive(
     domain = model.schema.target_domain
     candidates = [feature for feature in features if feature.role == "item"]
     lookups = encoder.graph(domain.name, [feature.name for feature in model.serving_features])
+    once = {f.name for f in features if f.role != "item"} if candidates and shares_user(model) else set()
 
     def scores(rows):
         found = model.serve_outputs(rows)
@@ -164,7 +166,8 @@ def _archive(
 
     def rank(raw):
         count = tf.shape(raw[candidates[0].name])[0]
-        found = scores(repeated(lookups(raw), count))
+        counts = {f.name: 1 if f.name in once else count for f in model.serving_features}
+        found = scores(repeated(lookups(raw), counts))
         first = next(iter(domain.outputs.values())).name  # of several labels the first decides
         best, index = tf.math.top_k(found[first], tf.minimum(raw["k"], count))
         others = {name: tf.gather(each, index) for name, each in found.items() if name != first}

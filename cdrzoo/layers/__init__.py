@@ -7,12 +7,12 @@ from cdrzoo.layers.adversarial import DomainAlignment, GradientReversal
 from cdrzoo.layers.alignment import HFA, FieldImportance
 from cdrzoo.layers.companion import CompanionTower
 from cdrzoo.layers.cross_attention import CrossAttention, DomainAwareCrossAttention, DomainView
+from cdrzoo.layers.cross_products import CrossProducts
 from cdrzoo.layers.crosses import (
     CIN,
     BiInteraction,
     BilinearInteraction,
     CrossNet,
-    CrossProducts,
     PairAttention,
 )
 from cdrzoo.layers.domains import PartitionedNormalization, StarDense

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import ops
 
 from cdrzoo.errors import InputError
 from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.fields import FieldVectors, field_roles
+from cdrzoo.layers.pooling import joined
 from cdrzoo.layers.tokens import split_tokens
 from cdrzoo.layers.towers import MLP, head
 from cdrzoo.optimizers import copy_slots
@@ -50,12 +50,15 @@ class CompanionTower(keras.layers.Layer):
         self.mlp = MLP(units, dropout=dropout)
         self.head = head(self.schema.target_domain, *self.schema.sources)
 
+    def build(self, features_shape=None):
+        self.built = True  # its layers make their variables; without this Keras would run all of it once more
+
     def call(self, features, training=False):
         target = self.schema.target_domain
         embedded = self.embedding({target.name: features})[target.name]
         fields = self.fields(features, embedded, training=training)
         tokens = split_tokens(fields, field_roles(target))
-        return self.read(ops.concatenate(list(tokens.values()), axis=-1), training)  # eq. 2
+        return self.read(joined(list(tokens.values())), training)  # eq. 2
 
     def read(self, vector, training=False):
         """f(v) of rows that are vectors already: `[B, width of v^t]` -> float32 `[B, 1]`."""

@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from cdrzoo.errors import SchemaError, check_choice
-from cdrzoo.layers.pooling import masked_mean, masked_softmax
+from cdrzoo.layers.pooling import joined, masked_mean, masked_softmax
 
 MODES = ("domain_query", "gate", "literal")
 
@@ -264,7 +264,7 @@ class DomainView(keras.layers.Layer):
 
     def call(self, steps, masks, context, item):
         vector = ops.zeros_like(item[:, :1]) + ops.cast(self.vector, self.compute_dtype)
-        domain = ops.concatenate([vector, context], axis=-1)
+        domain = joined([vector, context])
         seen = {
             name: self.attention(name)(steps[name], domain, item, mask=masks[name], return_weights=True)
             for name in self.sequences

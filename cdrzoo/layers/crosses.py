@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from cdrzoo.errors import InputError, check_choice, shown
-from cdrzoo.layers.fields import compared_feature
-from cdrzoo.layers.pooling import masked_softmax, weighted_sum
-from cdrzoo.schema import Feature, Schema, Table
+from cdrzoo.errors import InputError, check_choice
+from cdrzoo.layers.pooling import masked_softmax
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -65,9 +62,19 @@ class BiInteraction(keras.layers.Layer):
         return {**super().get_config(), "weighted": self.weighted, "start": self.start}
 
 
+@ops.custom_gradient
 def _sum_of_pairs(fields: Any) -> Any:
-    """The element-wise products of all pairs of fields, added up, in time linear in their number."""
-    return 0.5 * (ops.square(ops.sum(fields, axis=1)) - ops.sum(ops.square(fields), axis=1))
+    """The element-wise products of all pairs of fields, added up, in time linear in their number.
+
+    The gradient of e_i is dL/df * (sum_j e_j - e_i): one pass, where differentiation of the formula takes six.
+    """
+    total = ops.sum(fields, axis=1)
+
+    def grad(*args, upstream=None):
+        upstream = args[0] if upstream is None else upstream
+        return ops.expand_dims(upstream, 1) * (ops.expand_dims(total, 1) - fields)
+
+    return 0.5 * (ops.square(total) - ops.sum(ops.square(fields), axis=1)), grad
 
 
 def fm_term(fields: Any) -> Any:
@@ -86,11 +93,58 @@ def fm_term(fields: Any) -> Any:
     return ops.sum(_sum_of_pairs(ops.cast(fields, "float32")), axis=-1, keepdims=True)
 
 
-def _pairs(left: Any, right: Any) -> Any:
-    """left_i * right_j for all pairs i < j of fields, in the order (0, 1), (0, 2), ..: `[B, F (F - 1) / 2, d]`."""
-    # As int64: a GPU would leave int32 to its host.
-    first, second = (index.astype("int64") for index in np.triu_indices(right.shape[1], 1))
-    return ops.take(left, first, axis=1) * ops.take(right, second, axis=1)
+def _first_and_second(count: int, apart: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """The fields of each pair i + apart <= j of so many, in the order (0, 1), (0, 2), ..; int64, which a GPU keeps."""
+    first, second = np.triu_indices(count, apart)
+    return first.astype("int64"), second.astype("int64")
+
+
+def _pairs(left: Any, right: Any, apart: int = 1) -> Any:
+    """left_i * right_j for all pairs i + apart <= j of fields, `[F, B, d]` -> `[P, B, d]`; left may lack the last.
+
+    With the fields first, a pair is two long rows of memory. What all pairs of a field bring to its gradient is added
+    up by a product with a matrix of ones: TensorFlow's gradient of `take` transposes and adds row by row.
+    """
+    first, second = _first_and_second(right.shape[0], apart)
+
+    def added(gradient, of, like):
+        ones = ops.cast(of == np.arange(like.shape[0])[:, None], gradient.dtype)
+        return ops.reshape(ops.matmul(ones, ops.reshape(gradient, (len(of), -1))), ops.shape(like))
+
+    @ops.custom_gradient
+    def multiplied(left, right):
+        one, other = ops.take(left, first, axis=0), ops.take(right, second, axis=0)
+
+        def grad(*args, upstream=None):
+            upstream = args[0] if upstream is None else upstream
+            return added(upstream * other, first, left), added(upstream * one, second, right)
+
+        return one * other, grad
+
+    return multiplied(left, right)
+
+
+@ops.custom_gradient
+def _weighted_pairs(fields: Any, weights: Any) -> Any:
+    """sum_{i<j} a_ij e_i * e_j: fields `[B, F, d]`, weights of pairs `[B, F (F - 1) / 2]` -> `[B, d]`.
+
+    As 1/2 sum_i e_i * (A e)_i with the symmetric matrix A of the weights: no product of a pair is held.
+    """
+    count = fields.shape[1]
+    first, second = _first_and_second(count)
+    place = np.full((count, count), len(first))  # on the diagonal the zero behind the weights
+    place[first, second] = place[second, first] = np.arange(len(first))
+    padded = ops.concatenate([weights, ops.zeros_like(weights[:, :1])], axis=1)
+    matrix = ops.reshape(ops.take(padded, place.reshape(-1), axis=1), (-1, count, count))
+    others = ops.matmul(matrix, fields)
+
+    def grad(*args, upstream=None):
+        upstream = ops.expand_dims(args[0] if upstream is None else upstream, 1)
+        products = ops.matmul(upstream * fields, ops.transpose(fields, (0, 2, 1)))
+        of_pairs = ops.take(ops.reshape(products, (-1, count * count)), first * count + second, axis=1)
+        return upstream * others, of_pairs
+
+    return 0.5 * ops.sum(fields * others, axis=1), grad
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -126,13 +180,14 @@ class PairAttention(keras.layers.Layer):
         self.score = self.add_weight(name="score", shape=(units, 1), initializer="glorot_uniform")
 
     def call(self, fields):
-        products = _pairs(fields, fields)
-        present = ops.cast(ops.any(ops.not_equal(fields, 0), axis=-1, keepdims=True), "float32")
-        mask = ops.squeeze(_pairs(present, present), -1) > 0
-        hidden = ops.relu(ops.matmul(products, self.kernel) + self.bias)
+        present = ops.any(ops.not_equal(fields, 0), axis=-1)
+        first, second = _first_and_second(fields.shape[1])
+        mask = ops.logical_and(ops.take(present, first, axis=1), ops.take(present, second, axis=1))
+        by_field = ops.transpose(fields, (1, 0, 2))
+        hidden = ops.relu(ops.matmul(_pairs(by_field, by_field), self.kernel) + self.bias)
         scores = ops.cast(ops.squeeze(ops.matmul(hidden, self.score), -1), "float32")
-        weights = masked_softmax(scores, mask)
-        return weighted_sum(ops.cast(weights, products.dtype), products), weights
+        weights = masked_softmax(ops.transpose(scores), mask)
+        return _weighted_pairs(fields, ops.cast(weights, fields.dtype)), weights
 
     def compute_output_shape(self, input_shape):
         batch, fields, width = input_shape
@@ -183,9 +238,12 @@ class CIN(keras.layers.Layer):
         first = maps = ops.transpose(fields, (0, 2, 1))  # the columns cross each by itself: [B, d, F]
         *inner, last = self.kernels
         pooled = []
-        for kernel in inner:
-            products = ops.expand_dims(first, 3) * ops.expand_dims(maps, 2)
-            maps = ops.matmul(ops.reshape(products, (-1, first.shape[1], kernel.shape[0])), kernel)
+        for k, kernel in enumerate(inner):
+            if k:
+                products = ops.expand_dims(first, 3) * ops.expand_dims(maps, 2)
+                maps = ops.matmul(ops.reshape(products, (-1, first.shape[1], kernel.shape[0])), kernel)
+            else:
+                maps = self._squared(fields, kernel)
             pooled.append(ops.sum(maps, axis=1))
         # Nothing reads the maps of the last layer, so that the sum over d goes first, and the kernel meets one product
         # of each pair and not d: p^T_h = sum_{i, j} W_ij <X^0_i, X^{T-1}_j>.
@@ -193,11 +251,60 @@ class CIN(keras.layers.Layer):
         pooled.append(ops.matmul(ops.reshape(products, (-1, last.shape[0])), last))
         return ops.concatenate(pooled, axis=-1)
 
+    @staticmethod
+    def _squared(fields, kernel):
+        """X^1, `[B, d, H]`. Both factors are the fields: a pair is multiplied once, and its two weights are added."""
+        _, count, d = fields.shape
+        by_field = ops.transpose(fields, (1, 0, 2))
+        first, second = _first_and_second(count, apart=0)
+        products = ops.reshape(_pairs(by_field, by_field, apart=0), (len(first), -1))
+        weights = ops.reshape(kernel, (count, count, -1))
+        weights = ops.reshape(weights + ops.transpose(weights, (1, 0, 2)), (count * count, -1))
+        halves = ops.cast(np.where(first == second, 0.5, 1.0)[:, None], kernel.dtype)
+        weights = ops.take(weights, first * count + second, axis=0) * halves
+        maps = ops.matmul(ops.transpose(weights), products)
+        return ops.transpose(ops.reshape(maps, (kernel.shape[1], -1, d)), (1, 2, 0))
+
     def compute_output_shape(self, input_shape):
         return (input_shape[0], sum(self.units))
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}
+
+
+@ops.custom_gradient
+def _with_matrices(rows: Any, matrices: Any) -> Any:
+    """(v_i W_ij) * v_j of all pairs, for fields side by side, `[B, F d]` and `[d, P d]` -> `[B, P d]`.
+
+    A field at a time, the matrices of all its pairs side by side: few large products and no small ones. The gradient
+    adds up what reaches a field as it goes on, where that of slices would make a whole row of each.
+    """
+    d = matrices.shape[0]
+    count = rows.shape[1] // d
+    ends = np.cumsum([(count - 1 - i) * d for i in range(count - 1)])[:-1].tolist()
+
+    def cut(pairs):
+        return ops.split(pairs, ends, axis=1) if ends else [pairs]
+
+    fields = ops.split(rows, count, axis=1)
+    of_field = cut(matrices)
+    lefts = [ops.matmul(one, weights) for one, weights in zip(fields, of_field)]
+
+    def others(i):
+        return rows[:, (i + 1) * d :]
+
+    def grad(*args, upstream=None):
+        parts = cut(args[0] if upstream is None else upstream)
+        to_fields, to_matrices, later = [], [], None
+        for i, (part, left) in enumerate(zip(parts, lefts)):
+            to_left, to_others = part * others(i), part * left
+            to_field = ops.matmul(to_left, ops.transpose(of_field[i]))
+            to_matrices.append(ops.matmul(ops.transpose(fields[i]), to_left))
+            to_fields.append(to_field if later is None else to_field + later[:, :d])
+            later = to_others if later is None else to_others + later[:, d:]
+        return ops.concatenate([*to_fields, later], axis=1), ops.concatenate(to_matrices, axis=1)
+
+    return ops.concatenate([left * others(i) for i, left in enumerate(lefts)], axis=1), grad
 
 
 BILINEAR = ("all", "each", "interaction")
@@ -246,20 +353,14 @@ class BilinearInteraction(keras.layers.Layer):
             left = ops.einsum("bfd,fde->bfe", fields[:, :-1], self.kernel)
         else:
             left = ops.matmul(fields, self.kernel[0])
-        return _pairs(left, fields)
+        by_field = (ops.transpose(each, (1, 0, 2)) for each in (left, fields))
+        return ops.transpose(_pairs(*by_field), (1, 0, 2))
 
     def _by_pair(self, fields):
-        """A field at a time, the matrices of all its pairs side by side: few large products and no small ones."""
         _, count, d = fields.shape
-        rows = ops.reshape(fields, (-1, count * d))
         matrices = ops.reshape(ops.transpose(self.kernel, (1, 0, 2)), (d, -1))
-        pairs, start = [], 0
-        for i in range(count - 1):
-            end = start + (count - 1 - i) * d
-            left = ops.matmul(rows[:, i * d : (i + 1) * d], matrices[:, start:end])
-            pairs.append(left * rows[:, (i + 1) * d :])
-            start = end
-        return ops.reshape(ops.concatenate(pairs, axis=1), (-1, start // d, d))
+        pairs = _with_matrices(ops.reshape(fields, (-1, count * d)), matrices)
+        return ops.reshape(pairs, (-1, count * (count - 1) // 2, d))
 
     def compute_output_shape(self, input_shape):
         batch, fields, width = input_shape
@@ -267,81 +368,6 @@ class BilinearInteraction(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "form": self.form}
-
-
-@keras.saving.register_keras_serializable(package="cdrzoo")
-class CrossProducts(keras.layers.Layer):
-    """Cross-product transformations: each event of a history together with the candidate, as one id.
-
-        phi_(a, b) = 1 if the history lists a and the candidate is b
-
-    which is the paper's AND(user_installed_app, impression_app). Crossed is every history with the feature of the
-    candidate that it is compared with (`compared_feature`). A pair is a row of a table of at most `buckets` rows, which
-    pairs share (by the remainder of their number) where there are more of them.
-
-    Args:
-        schema: the schema.
-        buckets: rows of the table of each pair of tables; default 100,000.
-
-    Attributes:
-        crossed: the schema with these features, several `ids` each, called `<history>_x_<feature>`.
-
-    Call arguments:
-        x: `{domain: {feature: tensor}}` of any of the domains.
-
-    Returns:
-        The same with the further features.
-
-    Reference: Cheng et al., Wide & Deep Learning for Recommender Systems (DLRS 2016), section 3.1, eq. 1.
-    """
-
-    def __init__(self, schema, buckets: int = 100_000, **kwargs):
-        super().__init__(**{"autocast": False, **kwargs})
-        self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
-        if isinstance(buckets, bool) or not isinstance(buckets, int) or buckets < 3:
-            raise InputError(f"`buckets` must be a whole number of at least 3. Received: {shown(buckets)}.")
-        self.buckets = buckets
-        # Row 0 is padding. Numbers of pairs run through the rows of a prime number of buckets evenly.
-        self.prime = next(
-            n for n in range(buckets - 1, 1, -1) if all(n % m for m in range(2, int(n**0.5) + 1))
-        )
-        self._crosses: dict[str, list[tuple[str, Feature, Feature]]] = {}
-        domains, tables = [], list(self.schema.tables)
-        for domain in self.schema.domains:
-            pairs = [
-                (f"{history.name}_x_{partner}", history, domain.feature(partner))
-                for history in domain.histories()
-                if (partner := compared_feature(self.schema, domain, history))
-            ]
-            more = [
-                Feature(name, "ids", "context", "int64", f"{one.table}_x_{two.table}", one.length)
-                for name, one, two in pairs
-            ]
-            tables += [Table(f.table, width=1, rows=self.prime + 1) for f in more]
-            domains.append(dataclasses.replace(domain, features=(*domain.features, *more)))
-            self._crosses[domain.name] = pairs
-        self.crossed = Schema(tuple(domains), self.schema.target, tuple(tables))
-
-    def call(self, x):
-        out = {}
-        for name, rows in x.items():
-            out[name] = dict(rows)
-            for cross, history, candidate in self._crosses[self.schema.domain(name).name]:
-                a = ops.cast(rows[history.name], "int64")
-                b = ops.expand_dims(ops.cast(rows[candidate.name], "int64"), 1)
-                row = 1 + ops.mod(a * self.schema.table(candidate.table).rows + b, self.prime)
-                both = ops.logical_and(a > 0, b > 0)
-                out[name][cross] = ops.where(both, row, ops.zeros_like(row))
-        return out
-
-    def compute_output_shape(self, input_shape):
-        return {
-            name: {**rows, **{cross: rows[history.name] for cross, history, _ in self._crosses[name]}}
-            for name, rows in input_shape.items()
-        }
-
-    def get_config(self):
-        return {**super().get_config(), "schema": self.schema.to_dict(), "buckets": self.buckets}
 
 
 CROSSES = ("dcn", "literal", "dcn_v2")

@@ -116,7 +116,8 @@ class FeatureEmbedding(keras.layers.Layer):
             for feature in listed:
                 feature_name, value = feature.name, features[feature.name]
                 if feature.kind == "number":
-                    out[name][feature_name] = tf.cast(tf.reshape(value, [-1, 1]), self.compute_dtype)
+                    column = tf.reshape(value, [value.shape[0] or -1, 1])
+                    out[name][feature_name] = tf.cast(column, self.compute_dtype)
                 else:
                     ids = tf.reshape(value, [-1]) if feature.kind == "id" and len(value.shape) > 1 else value
                     key = self._key(feature.table, name)
@@ -127,7 +128,9 @@ class FeatureEmbedding(keras.layers.Layer):
             pieces = tf.split(rows, sizes) if len(sizes) > 1 else [rows]
             for (name, feature_name, each), piece in zip(readers, pieces):
                 if each.shape.rank > 1:
-                    piece = tf.reshape(piece, [-1, _length(each), rows.shape[1]])
+                    piece = tf.reshape(piece, [each.shape[0] or -1, _length(each), rows.shape[1]])
+                elif each.shape[0]:
+                    piece.set_shape([each.shape[0], None])  # which `tf.split` forgets
                 out[name][feature_name] = piece
         return out
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.fields import FieldVectors, field_widths, history_field
-from cdrzoo.layers.pooling import TargetAttention
+from cdrzoo.layers.pooling import TargetAttention, joined
 from cdrzoo.schema import Schema
 
 GROUPS = ("user", "sequence", "shared", "specific")
@@ -72,6 +71,9 @@ class EntityVectors(keras.layers.Layer):
                     shared[key] = TargetAttention(attention.units, activation="relu", name=f"attention_{of}")
                 fields.attentions[of] = shared[key]
 
+    def build(self, input_shape=None):
+        self.built = True  # its layers make their variables; without this Keras would run all of it once more
+
     def call(self, x: Mapping[str, Any], training: bool = False) -> dict[str, dict[str, Any]]:
         embedded = self.embedding(x)
         rows = {}
@@ -128,4 +130,4 @@ def entity_groups(schema: Schema) -> dict[str, dict[str, tuple[str, ...]]]:
 def side_by_side(vectors: Mapping[str, Any], names: Sequence[str] = GROUPS) -> Any:
     """Those of the named vectors that there are, as one: `[B, sum of the widths]`."""
     present = [vectors[name] for name in names if vectors.get(name) is not None]
-    return ops.concatenate(present, axis=-1)
+    return joined(present)

@@ -10,7 +10,7 @@ from keras import ops
 
 from cdrzoo.errors import InputError, SchemaError, shown
 from cdrzoo.layers.embedding import FeatureEmbedding, known
-from cdrzoo.layers.pooling import TargetAttention, masked_mean, shares, weighted_sum
+from cdrzoo.layers.pooling import TargetAttention, joined, masked_mean, one_batch, shares, weighted_sum
 from cdrzoo.schema import Domain, Feature, Schema
 
 
@@ -159,7 +159,7 @@ class SlotConcat(keras.layers.Layer):
             if len(domains) > 1:
                 zero = ops.zeros_like(like[:, :1])
                 vectors += [zero + float(name == domain) for domain in domains]
-            rows[name] = ops.concatenate(vectors, axis=-1)
+            rows[name] = joined(vectors)
         return rows
 
     @property
@@ -255,6 +255,9 @@ class RowVectors(keras.layers.Layer):
         }
         self.concat = SlotConcat(self.schema)
 
+    def build(self, input_shape=None):
+        self.built = True  # its layers make their variables; without this Keras would run all of it once more
+
     def call(self, x: Mapping[str, Mapping[str, Any]], training: bool = False) -> dict[str, Any]:
         embedded = self.embedding(x)
         return self.concat(
@@ -329,7 +332,7 @@ class FieldStack(keras.layers.Layer):
             fields = [given.get(name, zeros) for name in self.slots]
             if len(self.schema.domains) > 1:
                 fields.append(zeros + self.domain_vectors[index])
-            stacks[domain.name] = ops.stack(fields, axis=1)
+            stacks[domain.name] = ops.stack(one_batch(fields), axis=1)
         return stacks
 
     def _vector(self, feature: Feature, ids, embedded, weights):

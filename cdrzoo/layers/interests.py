@@ -12,7 +12,7 @@ from cdrzoo.errors import SchemaError
 from cdrzoo.layers._xla import fused
 from cdrzoo.layers.embedding import known
 from cdrzoo.layers.fields import events, history_field, one_width
-from cdrzoo.layers.pooling import masked_mean, masked_softmax, weighted_sum
+from cdrzoo.layers.pooling import masked_mean, masked_softmax, one_batch, weighted_sum
 from cdrzoo.schema import Feature, Schema
 
 
@@ -356,7 +356,7 @@ def pooled_interests(
         if name in fields:
             vector, weights[name] = pool(item, user, fields[name], masks[name], training=training)
         histories.append(vector)
-    return ops.stack([item, user, *histories], axis=1), weights
+    return ops.stack(one_batch([item, user, *histories]), axis=1), weights
 
 
 def history_steps(histories: Sequence[Feature], ids: Mapping[str, Any], embedded: Mapping[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from keras import ops
 
 from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.fields import FieldVectors, batch_size
+from cdrzoo.layers.pooling import joined
 from cdrzoo.layers.towers import check_one_task, first_output
 from cdrzoo.schema import Feature, Schema
 
@@ -61,9 +62,7 @@ class FirstOrder(keras.layers.Layer):
             if domain.name in x:
                 fields = self.fields[domain.name](x[domain.name], embedded[domain.name])
                 terms = [w * self.numbers[name] if name in self.numbers else w for name, w in fields.items()]
-                sums[domain.name] = (
-                    ops.sum(ops.concatenate(terms, axis=-1), axis=-1, keepdims=True) + self.bias[index]
-                )
+                sums[domain.name] = ops.sum(joined(terms), axis=-1, keepdims=True) + self.bias[index]
         return sums
 
     def compute_output_shape(self, input_shape):

@@ -53,6 +53,23 @@ def weighted_sum(weights: Any, values: Any) -> Any:
     return ops.squeeze(ops.matmul(ops.expand_dims(weights, 1), values), 1)
 
 
+def one_batch(vectors: Sequence[Any]) -> list[Any]:
+    """Tensors `[B, ...]`, of which some may have one row for all rows of the others, as many rows each.
+
+    So all that is one user's is computed once for his candidates, up to where it meets what is theirs.
+    """
+    many = [vector for vector in vectors if vector.shape[0] != 1]
+    if not many or len(many) == len(vectors):
+        return list(vectors)
+    rows = ops.shape(many[0])[0]
+    return [v if v.shape[0] != 1 else ops.broadcast_to(v, (rows, *v.shape[1:])) for v in vectors]
+
+
+def joined(vectors: Sequence[Any]) -> Any:
+    """Vectors side by side, of one batch (`one_batch`): `[B, sum of the widths]`."""
+    return ops.concatenate(one_batch(vectors), axis=-1)
+
+
 @keras.saving.register_keras_serializable(package="cdrzoo")
 class TargetAttention(keras.layers.Layer):
     """DIN's local activation unit: pools a history by each step's relevance for the candidate.

@@ -103,6 +103,9 @@ class SemanticAlignment(keras.layers.Layer):
             if align and token in token_widths(self.schema, source)
         }
 
+    def build(self, features_shape=None):
+        self.built = True  # its layers make their variables; without this Keras would run all of it once more
+
     def call(self, features, training=False):
         embedded = self.embedding({self.source: features})[self.source]
         fields = self.fields(features, embedded, training=training)

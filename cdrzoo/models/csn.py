@@ -8,6 +8,7 @@ from typing_extensions import Unpack
 
 from cdrzoo.layers import FeatureEmbedding, FieldVectors
 from cdrzoo.layers.pairs import crossed, step, user_keys
+from cdrzoo.layers.pooling import joined
 from cdrzoo.layers.towers import towers
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
@@ -90,7 +91,7 @@ class CSN(CrossDomainModel):
         a = {}
         for name in x:
             fields = self.fields[name](x[name], embedded[name], training=training)
-            a[name] = ops.concatenate(list(fields.values()), axis=-1)
+            a[name] = joined(list(fields.values()))
         stitched = crossed(x, training, self.users)
         for layer in range(len(self.units)):
             a = {name: step(self.towers[name], layer, a[name], training=training) for name in a}

@@ -7,6 +7,7 @@ from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, shown
 from cdrzoo.layers import GLU, MLP, FeatureEmbedding, FieldVectors
+from cdrzoo.layers.pooling import joined
 from cdrzoo.layers.towers import head
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 from cdrzoo.models.stages import SecondStage, frozen
@@ -101,7 +102,7 @@ class CTNet(SecondStage):
         rows = self.target_rows(x)
         embedded = self.embedding(x)[target]
         fields = self.fields(rows, embedded, training=training)
-        h = keras.ops.concatenate(list(fields.values()), axis=-1)
+        h = joined(list(fields.values()))
         known = self.pretrained.states(target, rows, training=False)[1:]
         for layer, adapter, state in zip(self.hidden, self.adapters, known):
             h = layer(h, training=training) + adapter(state)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops
 from typing_extensions import Unpack
 
 from cdrzoo.errors import InputError, SchemaError
 from cdrzoo.layers import MLP, DomainView, FeatureEmbedding, RoleVectors
 from cdrzoo.layers.embedding import known
 from cdrzoo.layers.fields import in_slots, slots
+from cdrzoo.layers.pooling import joined
 from cdrzoo.layers.towers import head
 from cdrzoo.models.base import ModelOptions, SchemaLike, Units
 from cdrzoo.models.new_domain import Extensible
@@ -180,9 +180,9 @@ class DACDR(Extensible):
             e_v, context = self.item(ids, embedded), self.context(ids, embedded)
             e_d, seen = view(steps, masks, context, e_v)  # eqs. 3, 4
             e_z = in_slots({s: one[0] for s, one in seen.items()}, self.places, like=e_v)
-            user = self.encoder(ops.concatenate([*e_z, e_d], axis=-1), training=training)  # eq. 6
+            user = self.encoder(joined([*e_z, e_d]), training=training)  # eq. 6
             side = [self.user(ids, embedded)] if self.user else []
-            row = ops.concatenate([user, *e_z, e_v, e_d, *side], axis=-1)
+            row = joined([user, *e_z, e_v, e_d, *side])
             logit = self.head(self.mlp(row, training=training))  # eq. 7
             states[name] = {"seen": seen, "user": user, "logit": logit}
         return states

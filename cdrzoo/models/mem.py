@@ -12,6 +12,7 @@ from cdrzoo.errors import InputError, SchemaError, check_choice
 from cdrzoo.layers import HFA, MLP, PLE, EntityVectors
 from cdrzoo.layers.entities import side_by_side
 from cdrzoo.layers.pairs import cosine
+from cdrzoo.layers.pooling import joined
 from cdrzoo.layers.towers import towers
 from cdrzoo.losses import row_weights, weighted_mean
 from cdrzoo.models.arguments import checked_share
@@ -148,7 +149,7 @@ class MEM(CrossDomainModel):
             known = self.knowledge(name, x[name], training)
             own = self.extractors[name](side_by_side(known), training=training)  # eq. 10
             self.side.similarity[name] = cosine(known["common"], own)  # eq. 11
-            both = ops.concatenate([known["mixture"], own], axis=-1)
+            both = joined([known["mixture"], own])
             logits[name] = self.heads[name](self.towers[name](both, training=training))
         return self.scores(logits)
 

@@ -12,6 +12,7 @@ from cdrzoo.errors import SchemaError
 from cdrzoo.layers import MLP, FeatureEmbedding, FieldVectors, InterestAttention, ItemAttention
 from cdrzoo.layers.fields import history_field
 from cdrzoo.layers.interests import history_steps, own_partners_first
+from cdrzoo.layers.pooling import joined, one_batch
 from cdrzoo.layers.towers import head
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
@@ -125,9 +126,9 @@ class MiNet(CrossDomainModel):
         for name, embedded in self.embedding(x).items():
             q, interests = self._interests(name, x[name], embedded, training)
             if name == self.schema.target:
-                v = self.interest([q, *interests])
+                v = self.interest(one_batch([q, *interests]))
                 interests = [v[:, i : i + 1] * one for i, one in enumerate(interests)]
-            h = self.networks[name](ops.concatenate([q, *interests], axis=-1), training=training)
+            h = self.networks[name](joined([q, *interests]), training=training)
             logits[name] = self.heads[name](h)
         return self.scores(logits)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import keras
-from keras import ops
 from typing_extensions import Unpack
 
 from cdrzoo.layers import FeatureEmbedding, FieldVectors
+from cdrzoo.layers.pooling import joined
 from cdrzoo.layers.towers import towers
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
@@ -71,6 +71,6 @@ class MLPPlusPlus(CrossDomainModel):
         logits = {}
         for name in x:
             fields = self.fields[name](x[name], embedded[name], training=training)
-            row = ops.concatenate(list(fields.values()), axis=-1)
+            row = joined(list(fields.values()))
             logits[name] = self.heads[name](self.towers[name](row, training=training))
         return self.scores(logits)

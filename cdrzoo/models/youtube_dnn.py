@@ -7,6 +7,7 @@ from keras import ops
 from typing_extensions import Unpack
 
 from cdrzoo.layers import MLP, RowVectors
+from cdrzoo.layers.pooling import joined
 from cdrzoo.layers.towers import head
 from cdrzoo.models.base import CrossDomainModel, ModelOptions, SchemaLike, Units
 
@@ -68,7 +69,7 @@ class YouTubeDNN(CrossDomainModel):
     def call(self, x, training=False):
         logits = {}
         for name, row in self.rows(x).items():
-            row = ops.concatenate([row, *self._powers(x[name], row)], axis=-1)
+            row = joined([row, *self._powers(x[name], row)])
             logits[name] = self.head(self.mlp(row, training=training))
         return self.scores(logits)
 

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cdrzoo.errors import InputError
 from cdrzoo.layers import CIN, BiInteraction, BilinearInteraction, CrossProducts, PairAttention
@@ -127,6 +128,61 @@ def test_bilinear_products_by_the_identity_are_plain():
     layer.build(E.shape)
     layer.kernel.assign([np.eye(2)])
     np.testing.assert_allclose(layer(E), [[[3, -2], [0, 8], [0, -4]]])
+
+
+def plain(layer, e):
+    """What the layers compute, by slices and sums alone, so that TensorFlow differentiates the formula."""
+    pairs = list(itertools.combinations(range(e.shape[1]), 2))
+    if isinstance(layer, CIN):
+        maps, out = e, []
+        for kernel, units in zip(layer.kernels, layer.units):
+            products = tf.einsum("bid,bjd->bijd", e, maps)
+            weights = tf.reshape(kernel, (e.shape[1], maps.shape[1], units))
+            maps = tf.einsum("bijd,ijh->bhd", products, weights)
+            out.append(tf.reduce_sum(maps, -1))
+        return tf.concat(out, -1)
+    if isinstance(layer, BilinearInteraction):
+        of = {"all": lambda n, i: 0, "each": lambda n, i: i, "interaction": lambda n, i: n}[layer.form]
+        kernel = tf.convert_to_tensor(layer.kernel)
+        return tf.stack([(e[:, i] @ kernel[of(n, i)]) * e[:, j] for n, (i, j) in enumerate(pairs)], 1)
+    p = tf.stack([e[:, i] * e[:, j] for i, j in pairs], 1)
+    if isinstance(layer, BiInteraction):
+        return tf.reduce_sum(p, 1)
+    kernel, bias, score = (tf.convert_to_tensor(v) for v in (layer.kernel, layer.bias, layer.score))
+    a = tf.nn.softmax(tf.nn.relu(p @ kernel + bias) @ score, axis=1)
+    return tf.reduce_sum(a * p, 1)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        CIN((5,)),
+        CIN((5, 4, 3)),
+        *(BilinearInteraction(form) for form in ("all", "each", "interaction")),
+        BiInteraction(False),
+        PairAttention(5),
+    ],
+    ids=lambda layer: (
+        f"{type(layer).__name__}_{getattr(layer, 'form', '')}{len(getattr(layer, 'kernels', ''))}"
+    ),
+)
+@pytest.mark.parametrize("fields", [2, 5])
+def test_gradients_are_those_of_the_formula(layer, fields):
+    layer = type(layer).from_config(layer.get_config())
+    e = tf.constant(RNG.normal(size=(3, fields, 4)), tf.float32)
+    layer(e)
+    results = []
+    for compute in (
+        lambda e: layer(e)[0] if isinstance(layer, PairAttention) else layer(e),
+        lambda e: plain(layer, e),
+    ):
+        with tf.GradientTape() as tape:
+            tape.watch(e)
+            out = compute(e)
+            loss = tf.reduce_sum(tf.square(out) + tf.sin(out))
+        results.append([out, *tape.gradient(loss, [e, *(v.value for v in layer.trainable_variables)])])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
 def test_another_bilinear_form_is_refused():
