@@ -10,6 +10,14 @@ as the mechanism should make it, so that what a model without the mechanism reac
               the former. Oracle: the history lists what was bought alone (`where`).
     specific  films have numbers of their own, of which a field of the row says which one counts. MKT's HFA should weigh
               them. Oracle: the number that counts is a feature.
+    meaning   both domains list the same items, and an item is another thing in each. CCTL's REN should hold its two
+              embeddings apart. Oracle: it is the same thing in both.
+    shift     both domains follow one law of hidden numbers, which books show turned and moved. DADIN's alignment should
+              undo it. Oracle: both show them alike.
+    common    a part of the taste is that of both domains, the rest is another one in each. MKT's polarised distribution
+              loss should tell them apart. Oracle: books follow the common part alone.
+    gates     taste is turned around for half the items of books. MKT's gates should let pass what the first stage
+              knows of the others. Oracle: it is turned around for none.
 """
 
 from __future__ import annotations
@@ -60,7 +68,7 @@ def make(
     """Logs with one plant.
 
     Args:
-        name: `"poison"`, `"pool"`, `"types"` or `"specific"`.
+        name: one of `PLANTS`.
         seed: the same seed and sizes give the same rows.
         oracle: whether the logs are as the mechanism should make them; the target's labels are the same.
         rows: of books and of films.
@@ -132,13 +140,53 @@ def _shown(random: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarr
 
 def _pool(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
     users, items = _taste(random)
-    frames, truth = {}, {}
-    for name, count, start in zip(("books", "films"), rows, (0.0, 1.0)):
-        user, item, columns = _shown(random, count)
-        logit = 2 * (users[user] * items[item]).sum(1)
-        frames[name], truth[name] = _frame(random, logit, start, {**columns, "hint": logit})
+    law = 2 * users @ items.T
     hint = (Feature("hint", "number", "item"),) if oracle else ()
-    return Planted(_schema(hint, ("click",)), frames, truth, np.ones(rows[0], bool))
+    return _laws(random, _schema(hint, ("click",)), rows, law, law)
+
+
+def _laws(random: np.random.Generator, schema: Schema, rows: tuple[int, ...], *laws: np.ndarray) -> Planted:
+    """Logs that follow laws `[USERS, ITEMS]`, one of books and one of films; all books come before all films."""
+    frames, truth = {}, {}
+    for name, law, count, start in zip(("books", "films"), laws, rows, (0.0, 1.0)):
+        user, item, columns = _shown(random, count)
+        logit = law[user, item]
+        frames[name], truth[name] = _frame(random, logit, start, {**columns, "hint": logit})
+    return Planted(schema, frames, truth, np.ones(rows[0], bool))
+
+
+def _meaning(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
+    users, items = _taste(random)
+    other = random.permutation(ITEMS)
+    law = 2 * users @ items.T
+    return _laws(random, _schema((), ("click",)), rows, law if oracle else law[:, other], law)
+
+
+def _common(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
+    both, of_books, of_films = (users @ items.T for users, items in (_taste(random) for _ in range(3)))
+    books = both if oracle else both + of_books
+    return _laws(random, _schema((), ("click",)), rows, 1.5 * books, 1.5 * (both + of_films))
+
+
+def _gates(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
+    users, items = _taste(random)
+    turned = random.random(ITEMS) < 0.5
+    law = 2 * users @ items.T
+    return _laws(random, _schema((), ("click",)), rows, law if oracle else np.where(turned, -law, law), law)
+
+
+def _shift(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
+    frames, truth = {}, {}
+    turn = np.linalg.qr(random.normal(size=(NUMBERS, NUMBERS)))[0]
+    for name, count in zip(("books", "films"), rows):
+        _, _, columns = _shown(random, count)
+        z = random.normal(size=(count, NUMBERS))
+        x = z @ turn + 1 if name == "books" and not oracle else z
+        columns |= {f"x{k}": x[:, k] for k in range(NUMBERS)}
+        logit = 2 * (1.5 * z[:, 0] + 1.5 * z[:, 1] * z[:, 2] + np.sin(2 * z[:, 3]))
+        frames[name], truth[name] = _frame(random, logit, 0.0, columns)
+    x = tuple(Feature(f"x{k}", "number", "item") for k in range(NUMBERS))
+    return Planted(_schema((), ("click",), shared=x), frames, truth, np.ones(rows[0], bool))
 
 
 def _types(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
@@ -175,8 +223,10 @@ def _specific(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
     return Planted(schema, frames, truth, np.ones(rows[0], bool))
 
 
-def _schema(own: tuple[Feature, ...], columns: tuple[str, ...], where: Any = None) -> Schema:
-    """Users and items of both domains, the books that a user read, and features of the films' own."""
+def _schema(
+    own: tuple[Feature, ...], columns: tuple[str, ...], where: Any = None, shared: tuple[Feature, ...] = ()
+) -> Schema:
+    """Users and items of both domains, the books that a user read, and features of both and of the films' own."""
     history = tuple(
         Feature(
             f"books_{column}", "ids", "history", "int64" if column == "click" else "string", column, LENGTH,
@@ -188,6 +238,7 @@ def _schema(own: tuple[Feature, ...], columns: tuple[str, ...], where: Any = Non
         Feature("user", "id", "user", table="user"),
         Feature("item", "id", "item", table="item"),
         *history,
+        *shared,
     )
     domains = (
         Domain("books", both, label="click", time="time"),
@@ -204,4 +255,8 @@ PLANTS: dict[str, Callable[..., Planted]] = {
     "pool": _pool,
     "types": _types,
     "specific": _specific,
+    "meaning": _meaning,
+    "shift": _shift,
+    "common": _common,
+    "gates": _gates,
 }

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 from typing_extensions import Unpack
 
+from cdrzoo.errors import InputError
 from cdrzoo.layers import GLU, MLP, EntityVectors
 from cdrzoo.layers.entities import side_by_side
 from cdrzoo.layers.towers import head
@@ -41,6 +42,7 @@ class MKT(SecondStage):
         pooling: of histories, `"attention"` (default) or `"mean"`.
         train_embeddings: `True` leaves the tables of the first stage trainable (section 3.1).
         warm_start: `True` starts this model's tables as copies of the first stage's.
+        gated: `False` puts a linear map in the place of each GLU, so that all passes (a control).
         negatives_kept: see `MEM`.
         dropout: share of each hidden layer that is dropped in training; default 0.
 
@@ -78,6 +80,7 @@ class MKT(SecondStage):
         warm_start: bool = False,
         negatives_kept: float = 1.0,
         dropout: float = 0.0,
+        gated: bool = True,
         **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
@@ -98,12 +101,13 @@ class MKT(SecondStage):
         # Files hold tables and attentions at these two attributes.
         self.embedding, self.fields = rows.embedding, rows.fields[target]
         self.rows = rows
+        self.gated, gate = gated, GLU if gated else keras.layers.Dense
         self.gates = {
-            group: GLU(sum(rows.widths(target, group)), name=f"{group}_gate")
+            group: gate(sum(rows.widths(target, group)), name=f"{group}_gate")
             for group in ("user", "sequence", "shared")
             if self.groups[group]
         }
-        self.gates["cross"] = GLU(units[-1], name="cross_gate")
+        self.gates["cross"] = gate(units[-1], name="cross_gate")
         self.body = MLP(units, dropout=dropout, name="body")
         self.tower = MLP(tower_units, dropout=dropout, name="tower")
         self.head = head(self.schema.target_domain)
@@ -128,7 +132,13 @@ class MKT(SecondStage):
         return {**known, "cross": known["common"]}
 
     def gate_activity(self, x) -> dict[str, Any]:
-        """How far the gates are open for rows of the target: `{gate: float32 [B, width]}`, each number in (0, 1)."""
+        """How far the gates are open for rows of the target: `{gate: float32 [B, width]}`, each number in (0, 1).
+
+        Raises:
+            InputError: of a model without gates.
+        """
+        if not self.gated:
+            raise InputError("This model has no gates (gated=False). Train one with gated=True.")
         known = self._known(x[self.schema.target])
         return {name: ops.cast(gate.activity(known[name]), "float32") for name, gate in self.gates.items()}
 
