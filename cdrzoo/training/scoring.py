@@ -40,9 +40,10 @@ def target_outputs(model: Any, data: Any) -> dict[str, Outcome]:
             # Under a distribution strategy every replica scores the whole batch.
             scores = np.asarray(found[key])[: len(y[key])]
             weight = weights[0].get(key) if weights and weights[0] else None
-            weight = np.ones(len(scores)) if weight is None else np.ravel(weight)
-            weight = traffic.row_weights(np.ravel(y[target.name]), weight, target.negatives_kept)
-            pieces.append([np.ravel(y[key]), np.ravel(scores), np.ravel(weight)])
+            given = None if weight is None else np.ravel(weight)
+            weight = traffic.row_weights(np.ravel(y[target.name]), given, target.negatives_kept)
+            weight = np.ones(len(scores)) if weight is None else weight
+            pieces.append([np.ravel(y[key]), np.ravel(scores), weight])
     if not parts[target.name]:
         raise InputError("There are no rows to score: the dataset gave no batch.")
     outcomes = {}
