@@ -150,7 +150,7 @@ def test_comparisons_transfer_and_pages(demo, run, tmp_path):
         "clicks" in group for group in groups
     )
     for folder, words in (
-        (run, ("AUC, conversion", "test, hour=1")),
+        (run, ("AUC, conversion", "hour=1")),
         (out, ("AUC, conversion",)),
         (report, ("clicks",)),
     ):
