@@ -15,6 +15,7 @@ from cdrzoo import serving as serving
 from cdrzoo import training as training
 from cdrzoo.errors import InputError as InputError
 from cdrzoo.evaluation.transfer import transfer as transfer
+from cdrzoo.experiments.backtest import backtest as backtest
 from cdrzoo.experiments.compare import compare as compare
 from cdrzoo.experiments.reproduce import reproduce as reproduce
 from cdrzoo.experiments.tune import tune as tune

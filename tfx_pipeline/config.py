@@ -87,9 +87,9 @@ class PipelineConfig:
             raise InputError(
                 f"`requests` must be a whole number of at least 1. Received: {shown(self.requests)}."
             )
-        if self.run.finetune:
+        if self.run.finetune or self.run.warm_start:
             raise InputError(
-                "A pipeline trains from the start. Leave `finetune` out; `cdrzoo train` fine-tunes."
+                "A pipeline trains from the start. Leave `finetune` and `warm_start` out; `cdrzoo train` knows them."
             )
         self._check_labels()
         statistics = self.path(self.statistics) if self.statistics else ""

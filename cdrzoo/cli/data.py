@@ -139,6 +139,12 @@ def _add_synthesize(commands: Any) -> None:
         default=0.8,
         help="How tastes carry over: 1 fully, 0 not at all, -1 they are opposite.",
     )
+    make.add_argument(
+        "--drift",
+        type=number(0, 1),
+        default=0,
+        help="How far tastes move over the time of the logs: 0 not at all, 1 to others.",
+    )
     make.add_argument("--seed", type=whole(0, 2**32 - 1), default=0, help="Another seed gives other logs.")
 
 
@@ -146,7 +152,7 @@ def _synthesize(arguments: argparse.Namespace) -> None:
     from cdrzoo.data import prepare, readers, synthetic
 
     new_folder(arguments.folder)
-    made = synthetic.synthesize(arguments.transfer, seed=arguments.seed)
+    made = synthetic.synthesize(arguments.transfer, drift=arguments.drift, seed=arguments.seed)
     made.write(arguments.folder)
     _write_run(
         arguments.folder,

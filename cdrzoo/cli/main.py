@@ -19,7 +19,7 @@ from cdrzoo.errors import InputError, printed, shown
 GROUPS = {
     "data": ("synthesize", "schema", "dataset", "prepare"),
     "train": ("models", "train", "evaluate", "pack", "unpack"),
-    "measure": ("compare", "tune", "transfer", "reproduce", "report"),
+    "measure": ("compare", "tune", "transfer", "backtest", "drift", "reproduce", "report"),
     "serve": ("export", "verify", "rows", "predict", "serve", "label"),
 }
 """Every command, in the order of a session."""
@@ -45,7 +45,7 @@ A first session, on logs that it makes itself:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit code: 0 done, 2 the input is at fault."""
+    """Runs a command; returns its exit code: 0 done, 1 `drift` found too much, 2 the input is at fault."""
     _open_streams()
     try:
         try:

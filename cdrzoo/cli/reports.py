@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from typing import Any
 
-from cdrzoo.cli.common import add_json, add_slices, add_strict, command, count, path, start_tensorflow
+from cdrzoo.cli.common import (
+    add_json,
+    add_settings,
+    add_slices,
+    add_strict,
+    changes,
+    check_config,
+    command,
+    count,
+    number,
+    path,
+    start_tensorflow,
+    whole,
+)
 
 
 def add(commands: Any) -> None:
     """Adds the commands of this file."""
     _add_transfer(commands)
+    _add_backtest(commands)
+    _add_drift(commands)
     _add_report(commands)
 
 
@@ -69,6 +85,85 @@ def _transfer(arguments: argparse.Namespace) -> None:
     print(json.dumps(found.result) if arguments.json else f"{found}\nReport: {page}")
 
 
+def _add_backtest(commands: Any) -> None:
+    backtest = command(
+        commands,
+        "backtest",
+        _backtest,
+        "Predict each of the last days of the logs, then train on it: what is a warm start worth, and a source?\n\n"
+        "Each arm is the model and its twin on the target alone. warm goes on from day to day, cold is trained anew\n"
+        "every day, ctnet is CTNet that goes on. The page has AUC, log loss, calibration and cost by day.\n\n"
+        "  cdrzoo backtest demo/run.yaml --days 7 --refit warm --refit cold --out runs/backtest\n\n"
+        "A stopped backtest goes on where it stopped.",
+    )
+    backtest.add_argument(
+        "config", type=path, help="The run configuration (YAML). Its split is not looked at."
+    )
+    backtest.add_argument("--out", type=path, required=True, help="The folder of the backtest.")
+    backtest.add_argument("--days", type=whole(1, 1000), default=14, help="How many days, the last ones.")
+    backtest.add_argument(
+        "--refit",
+        action="append",
+        choices=("warm", "cold", "ctnet"),
+        help="How days are trained on. May be repeated. Default: warm and cold.",
+    )
+    backtest.add_argument(
+        "--day", type=number(above=0), default=86400, help="The length of a day in the unit of the times."
+    )
+    add_settings(backtest)
+    add_strict(backtest)
+
+
+def _backtest(arguments: argparse.Namespace) -> None:
+    from cdrzoo.report.pages import check_matplotlib
+
+    check_matplotlib()  # before the trainings, not after
+    config = check_config(arguments.config, changes(arguments))
+    start_tensorflow()
+    from cdrzoo.experiments.backtest import backtest
+
+    found = backtest(
+        config,
+        arguments.out,
+        days=arguments.days,
+        refit=arguments.refit or ("warm", "cold"),
+        day=arguments.day,
+        strict=arguments.strict,
+        tell=functools.partial(print, flush=True),
+    )
+    print(found)
+    _report(argparse.Namespace(folder=arguments.out, out=None))
+
+
+def _add_drift(commands: Any) -> None:
+    drift = command(
+        commands,
+        "drift",
+        _drift,
+        "Show how far newer rows have moved from a run's training rows, and whether its model still fits them.\n\n"
+        "It ends with 1 where something lies beyond a threshold of the configuration's `drift`, so that nothing is\n"
+        "pushed:\n\n"
+        "  cdrzoo drift runs/day1 day2.yaml && cdrzoo export runs/day1 --to saved_models/films",
+    )
+    drift.add_argument("folder", type=path, help="The run folder.")
+    drift.add_argument("config", type=path, help="The run configuration (YAML) that names the newer rows.")
+    add_settings(drift)
+    add_json(drift)
+
+
+def _drift(arguments: argparse.Namespace) -> int:
+    from cdrzoo.training.finished import check_finished
+
+    check_finished(arguments.folder)
+    config = check_config(arguments.config, changes(arguments))
+    start_tensorflow()
+    from cdrzoo.evaluation.drift import drift
+
+    found = drift(arguments.folder, config)
+    print(json.dumps({"ok": found.ok, **found.result}) if arguments.json else found)
+    return int(not found.ok)
+
+
 def _add_report(commands: Any) -> None:
     report = command(
         commands,
@@ -87,7 +182,10 @@ def _add_report(commands: Any) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    if not (arguments.folder / "results.jsonl").exists():  # a comparison's figures are of numbers alone
+    of_numbers = ("results.jsonl", "backtest.json")
+    if not any(
+        (arguments.folder / name).exists() for name in of_numbers
+    ):  # a comparison's figures are of numbers alone
         start_tensorflow()
     from cdrzoo.report import pages as report
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import pathlib
 from typing import Any
 
+from cdrzoo import files
 from cdrzoo.cli.common import (
     add_json,
     add_settings,
@@ -38,12 +40,17 @@ def _add_train(commands: Any) -> None:
         "The folder holds config.yaml, schema.yaml, encoder/ (vocabularies), model.keras, metrics.json, history.csv\n"
         "and logs/ (TensorBoard). A stopped run is continued with --resume and ends as if it had not been stopped.\n\n"
         "A model of two stages trains both, the first in the folder first/; --set first.NAME=VALUE sets the first.\n"
-        "A configuration with `finetune: RUN` adds its target, a new domain, to the model of that run.",
+        "A configuration with `finetune: RUN` adds its target, a new domain, to the model of that run.\n\n"
+        "With --from RUN the model of that run goes on, on the rows that came since; new ids get rows of their own:\n\n"
+        "  cdrzoo train day2.yaml --from runs/day1 --out runs/day2",
     )
     train.add_argument(
         "config", type=path, nargs="?", help="The run configuration (YAML). Not with --resume."
     )
     train.add_argument("--out", type=path, required=True, help="The run folder.")
+    train.add_argument(
+        "--from", dest="warm_start", type=path, metavar="RUN", help="The folder of the run to go on with."
+    )
     train.add_argument("--resume", action="store_true", help="Continue the stopped run in the folder.")
     train.add_argument("--overwrite", action="store_true", help="Discard the run in the folder.")
     add_settings(train)
@@ -53,6 +60,8 @@ def _add_train(commands: Any) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     config, changed = None, changes(arguments)
+    if arguments.warm_start:
+        changed["warm_start"] = str(arguments.warm_start.resolve())
     if arguments.resume:
         if arguments.config or changed:
             raise InputError("A resumed run keeps its configuration: give --out and --resume alone.")
@@ -62,6 +71,10 @@ def _train(arguments: argparse.Namespace) -> None:
         )
     else:
         config = check_config(arguments.config, changed)
+        if config.warm_start:
+            from cdrzoo.training.finished import check_finished
+
+            check_finished(pathlib.Path(config.folder, files.home(config.warm_start)))
     start_tensorflow()
     from cdrzoo.training.run import train
 

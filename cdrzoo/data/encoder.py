@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from cdrzoo.data.ledger import Ledger
 from cdrzoo.data.ragged import Ragged, in_step
 from cdrzoo.data.raw import MISSING, as_numbers, factorize
 from cdrzoo.data.readers import columns_of
@@ -42,6 +43,9 @@ class Encoder:
         self.schema = schema
         self.lookups: dict[str, Vocabulary] = {}
         self.numbers: dict[str, dict[str, tuple[float, float]]] = {}
+        self.day = 0
+        self.ledgers: dict[str, Ledger] = {}
+        self.growth: dict[str, dict[str, int]] = {}
 
     @property
     def vocabularies(self) -> dict[str, np.ndarray]:
@@ -94,23 +98,30 @@ class Encoder:
 
     def learn(self, statistics: Mapping[str, Statistics]) -> Encoder:
         """Takes the statistics of the training rows of every domain; gives the encoder itself."""
-        counts = {table.name: Counts() for table in self.schema.tables if table.hash_buckets is None}
-        self.numbers = {domain.name: {} for domain in self.schema.domains}
-        for domain in self.schema.domains:
-            found = statistics[domain.name]
-            for feature in domain.features:
-                if feature.kind == "number":
-                    moments = found.moments.get(feature.name, Moments())
-                    self.numbers[domain.name][feature.name] = moments.result()
-                elif feature.table in counts:
-                    counts[feature.table].merge(found.counts.get(feature.name, Counts()))
-        self.set_vocabularies(
-            {
-                name: found.result(self.schema.table(name).min_count, as_numbers(self.schema, name))
-                for name, found in counts.items()
+        self.numbers = {
+            domain.name: {
+                feature.name: statistics[domain.name].moments.get(feature.name, Moments()).result()
+                for feature in domain.features
+                if feature.kind == "number"
             }
-        )
+            for domain in self.schema.domains
+        }
+        vocabularies = {}
+        for name, found in self.table_counts(statistics).items():
+            numbers, least = as_numbers(self.schema, name), self.schema.table(name).min_count
+            vocabularies[name] = found.result(least, numbers)
+            self.ledgers[name] = Ledger.new(len(vocabularies[name]), found.rare(least, numbers))
+        self.set_vocabularies(vocabularies)
         return self
+
+    def table_counts(self, statistics: Mapping[str, Statistics]) -> dict[str, Counts]:
+        """How often each id of a table with a vocabulary was seen, in all domains and features."""
+        counts = {table.name: Counts() for table in self.schema.tables if table.hash_buckets is None}
+        for domain in self.schema.domains:
+            for feature in domain.features:
+                if feature.table in counts:
+                    counts[feature.table].merge(statistics[domain.name].counts.get(feature.name, Counts()))
+        return counts
 
     def _count(self, counts: Counts, values: Any, feature: Feature) -> None:
         weights = None
@@ -220,11 +231,19 @@ class Encoder:
         missing = values == MISSING[feature.dtype]
         keys, table = self._keys(values, feature), self.schema.table(feature.table)
         if table.hash_buckets is None:
-            rows = self.lookups[table.name].find(keys) + FIRST_KNOWN  # not found is -1
+            rows = self.places(table.name, keys) + FIRST_KNOWN  # not found is -1
         else:
             rows = _hash(keys, table.hash_buckets)
         rows[missing] = PADDING
         return rows
+
+    def typed(self, table: str, ids: np.ndarray) -> np.ndarray:
+        """Ids of a table in its vocabulary's type."""
+        return ids.astype(np.int64) if as_numbers(self.schema, table) else ids
+
+    def places(self, table: str, ids: np.ndarray) -> np.ndarray:
+        """int32 [n]: where ids, as the table spells them, stand in its vocabulary, from 0; -1 for others."""
+        return self.lookups[table].find(ids)
 
     def graph(self, domain: str, features: Iterable[str] | None = None) -> tf.Module:
         """The same encoding as a TensorFlow module, for the serving graph.
@@ -263,20 +282,26 @@ class Encoder:
     # Files ------------------------------------------------------------------------------------------------------
 
     def save(self, folder: str | pathlib.Path) -> None:
-        """Writes `schema.yaml`, `encoder.json` and `vocab/TABLE.txt` (one id a line; the first line is row 2)."""
+        """Writes `schema.yaml`, `encoder.json`, `ledger/` and `vocab/TABLE.txt` (one id a line; the first is row 2).
+
+        The ledger is what a warm start has to know of ids (`cdrzoo.data.growth`).
+        """
         self._check_adapted()
         folder = pathlib.Path(folder)
         (folder / "vocab").mkdir(parents=True, exist_ok=True)
         self.schema.save(folder / "schema.yaml")
         for name in self.lookups:
             self.write_vocabulary(name, folder / "vocab" / f"{name}.txt")
+            if name in self.ledgers:
+                self.ledgers[name].save(folder / "ledger", name)
         numbers = {
             domain: {
                 name: {"mean": mean, "deviation": deviation} for name, (mean, deviation) in found.items()
             }
             for domain, found in self.numbers.items()
         }
-        text = json.dumps({"format": _FORMAT, "numbers": numbers}, indent=2)
+        grown = {"day": self.day, "growth": self.growth} if self.day else {}
+        text = json.dumps({"format": _FORMAT, "numbers": numbers, **grown}, indent=2)
         (folder / "encoder.json").write_text(text + "\n", encoding="utf-8")
 
     def write_vocabulary(self, table: str, path: str | pathlib.Path) -> None:
@@ -314,6 +339,12 @@ class Encoder:
                         f"rows (ids + {FIRST_KNOWN}). The files do not belong together: save the encoder again."
                     )
         encoder.set_vocabularies(vocabularies)
+        encoder.day, encoder.growth = config.get("day", 0), config.get("growth", {})
+        with reading(folder / "ledger", mend):
+            encoder.ledgers = {
+                name: Ledger.load(folder / "ledger", name, len(found), as_numbers(encoder.schema, name))
+                for name, found in vocabularies.items()
+            }
         encoder.numbers = {
             domain: {name: (entry["mean"], entry["deviation"]) for name, entry in found.items()}
             for domain, found in config["numbers"].items()

@@ -145,6 +145,14 @@ class Counts:
         found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
         return found.to_numpy() if numbers else found
 
+    def rare(self, min_count: int, numbers: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """Ids that were seen less often, and how often each."""
+        tokens, counts = self._merged()
+        tokens = tokens.cast(pa.int64()) if numbers else tokens
+        seldom = counts < min_count
+        ids = tokens.filter(pa.array(seldom)).to_numpy(zero_copy_only=False)
+        return np.asarray(ids, np.int64 if pa.types.is_int64(tokens.type) else object), counts[seldom]
+
 
 @dataclasses.dataclass
 class Statistics:

@@ -94,6 +94,7 @@ def synthesize(
     source_items: int = 300,
     target_items: int = 150,
     cold: float = 0.3,
+    drift: float = 0.0,
     seed: int = 0,
 ) -> Synthetic:
     """Makes two logs, `books` (the source) and `films` (the target).
@@ -106,6 +107,8 @@ def synthesize(
         source_items: books.
         target_items: films.
         cold: share of the users of both domains who have no film in the first `LATE` of the time.
+        drift: how far tastes move from the first to the last row: 1, to others that have nothing to do with them;
+            `transfer` holds at every time. Default 0.
         seed: the same seed and sizes give the same rows; `transfer` changes tastes and what follows from them only.
 
     Returns:
@@ -122,6 +125,9 @@ def synthesize(
     ages = random.integers(0, len(AGES), users)
     kind = random.random(users)
     in_books, in_films = kind >= 0.1, (kind < 0.1) | (kind >= 0.2)
+    turn = np.random.Generator(np.random.PCG64([seed, 1])).normal(size=(2, *shape))
+    turn[:, :, 0] *= EAGERNESS
+    later = {"books": turn[0], "films": transfer * turn[0] + np.sqrt(1 - transfer**2) * turn[1]}
     is_cold = in_books & in_films & (random.random(users) < cold)
     keys = np.array([f"u{number:05d}" for number in range(users)], object)
     frames, probabilities = {}, {}
@@ -129,7 +135,9 @@ def synthesize(
         ("books", book_taste, in_books, source_rows, source_items, np.zeros(users)),
         ("films", film_taste, in_films, target_rows, target_items, np.where(is_cold, LATE, 0.0)),
     ):
-        frames[name], probabilities[name] = _log(random, name, taste, members, rows, items, start, ages, keys)
+        frames[name], probabilities[name] = _log(
+            random, name, (taste, later[name], drift), members, rows, items, start, ages, keys
+        )
     return Synthetic(schema(), frames, probabilities, float(transfer), tuple(keys[is_cold]))
 
 
@@ -170,7 +178,7 @@ def pair(folder: str | pathlib.Path, transfer: float) -> dict[str, Any]:
 def _log(
     random: np.random.Generator,
     name: str,
-    taste: np.ndarray,
+    tastes: tuple[np.ndarray, np.ndarray, float],
     members: np.ndarray,
     rows: int,
     items: int,
@@ -183,8 +191,8 @@ def _log(
     length = random.integers(70, 190, items)
     activity = np.where(members, random.gamma(2.0, 1.0, len(members)), 0.0) * np.where(start > 0, NEW, 1.0)
     user = np.sort(random.choice(len(members), rows, p=activity / activity.sum()))
-    eagerness, taste = taste[:, 0], taste[:, 1:]
-    shown = np.exp(0.5 * taste)
+    taste, later, drift = tastes
+    shown = np.exp(0.5 * taste[:, 1:])
     shown = np.cumsum(shown / shown.sum(1, keepdims=True), 1)
     genre = np.minimum((random.random(rows)[:, None] > shown[user]).sum(1), len(GENRES) - 1)
     item = np.minimum(random.integers(0, -(-items // len(GENRES)), rows) * len(GENRES) + genre, items - 1)
@@ -193,7 +201,11 @@ def _log(
     time = (_START + when * _DAYS * _DAY).astype(np.int64)
     device = random.integers(0, len(DEVICES), rows)
     cost = (np.log(price) - 2.5) / 0.5
-    logit = -0.7 + eagerness[user] + taste[user, genre] + 0.5 * quality[item] - 0.3 * cost[item]
+    wants = taste[user]
+    if drift:
+        turned = (drift * np.pi / 2 * when)[:, None]
+        wants = np.cos(turned) * wants + np.sin(turned) * later[user]
+    logit = -0.7 + wants[:, 0] + wants[np.arange(rows), 1 + genre] + 0.5 * quality[item] - 0.3 * cost[item]
     logit = logit + np.linspace(-0.4, 0.4, len(AGES))[ages[user]]
     if name == "films":
         logit = logit + np.array([-0.4, 0.0, 0.1, 0.4])[device]

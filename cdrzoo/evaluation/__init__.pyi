@@ -1,3 +1,4 @@
+from cdrzoo.evaluation import drift as drift
 from cdrzoo.evaluation import floors as floors
 from cdrzoo.evaluation import groups as groups
 from cdrzoo.evaluation import lift as lift

@@ -7,7 +7,7 @@ import html
 import json
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -150,7 +150,9 @@ def transfer(
     if twin is None and config.training.epoch == "longest":  # without a source that is the target
         steps = int(fitting.training_rows(config, prepared, trained).cardinality())
         other, why = other.with_changes({"epoch": steps}), f"{why}, as many steps an epoch ({steps})"
-    trainings = _trainings({"model": (config, folder), "twin": (other, twin)}, out / "runs", seeds, verbose)
+    alone = (other, _itself) if twin else (config, lambda one: other if one is config else twin_of(one)[0])
+    given = {"model": (config, _itself, folder), "twin": (*alone, twin)}
+    trainings = _trainings(given, out / "runs", seeds, verbose)
     result = _measured(config.schema, prepared, trainings, by, out / "scores.parquet") | {
         "model": _described(config),
         "twin": _described(other),
@@ -190,7 +192,7 @@ def _check_out(out: pathlib.Path) -> None:
 
 
 def _trainings(
-    given: Mapping[str, tuple[RunConfig, pathlib.Path | None]],
+    given: Mapping[str, tuple[RunConfig, Callable[[RunConfig], RunConfig], pathlib.Path | None]],
     home: pathlib.Path,
     seeds: int,
     verbose: int | str,
@@ -198,7 +200,7 @@ def _trainings(
     """The folders of a finished run a seed, by role; what is not there is trained, one seed of both after the other.
 
     Args:
-        given: configuration by role, and the folder of its first run where it is done.
+        given: by role a configuration, what makes the role's of it, and the folder of its first run where it is done.
         home: where runs are trained.
         seeds: how many of each.
         verbose: of the trainings.
@@ -206,13 +208,13 @@ def _trainings(
     home.mkdir(parents=True, exist_ok=True)
     trainings: dict[str, list[pathlib.Path]] = {role: [] for role in given}
     for i in range(seeds):
-        for role, (config, done) in given.items():
+        for role, (config, make, done) in given.items():
             if i == 0 and done is not None:
                 trainings[role].append(done)
                 continue
             seed = config.seed + i
             trainings[role].append(home / f"{role}-seed-{seed}")
-            _train(config.with_changes({"seed": seed}), trainings[role][-1], verbose)
+            _train_line(config, make, seed, trainings[role][-1], verbose)
     return trainings
 
 
@@ -248,13 +250,36 @@ def _measured(
     }
 
 
-def _train(config: RunConfig, folder: pathlib.Path, verbose: int | str) -> None:
-    """Trains a run, goes on with it, or leaves it as it is if it is done."""
-    from cdrzoo.training import run
+def _itself(config: RunConfig) -> RunConfig:
+    return config
 
+
+def _train_line(
+    config: RunConfig,
+    make: Callable[[RunConfig], RunConfig],
+    seed: int,
+    folder: pathlib.Path,
+    verbose: int | str,
+) -> None:
+    """Trains a run with another seed, or as its twin; of one that goes on with another, that one first, as it is."""
+    from cdrzoo.training import descent, folders
+
+    given = make(config).with_changes({"seed": seed})
+    if config.warm_start:
+        before = folder.with_name(f"{folder.name}-before")
+        _train_line(folders.read_config(descent.former(config)), make, seed, before, verbose)
+        given = given.with_changes({"warm_start": str(before.resolve())})
+    train_once(given, folder, verbose)
+
+
+def train_once(config: RunConfig, folder: pathlib.Path, verbose: int | str = 0, strict: bool = False) -> None:
+    """Trains a run, goes on with it if it was stopped, or leaves it as it is if it is done."""
+    from cdrzoo.training import descent, run
+
+    config = descent.settled(config)
     begun = (folder / "config.yaml").exists()
     if begun and _plain(RunConfig.load(folder / "config.yaml")) != _plain(config):
-        raise InputError(f"{folder} holds a run with other settings. Choose another folder for the report.")
+        raise InputError(f"{folder} holds a run with other settings. Choose another folder.")
     if not begun:  # what a run writes before its configuration stands alone if it was stopped there
         shutil.rmtree(folder / "encoder", ignore_errors=True)
         for name in ("schema.yaml", "split.json", "config.yaml"):
@@ -263,7 +288,7 @@ def _train(config: RunConfig, folder: pathlib.Path, verbose: int | str) -> None:
     if not (folder / "metrics.json").exists():
         if verbose:
             print(f"{config.model}, {folder.name.replace('-', ' ')}:", flush=True)
-        run.train(config, folder, resume=begun, verbose=verbose)
+        run.train(config, folder, resume=begun, strict=strict, verbose=verbose)
 
 
 def _plain(config: RunConfig) -> str:

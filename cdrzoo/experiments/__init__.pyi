@@ -1,3 +1,4 @@
+from cdrzoo.experiments import backtest as backtest
 from cdrzoo.experiments import catalogue as catalogue
 from cdrzoo.experiments import compare as compare
 from cdrzoo.experiments import comparison as comparison

@@ -104,8 +104,13 @@ def with_settings(
     first stage for `first.NAME`, has it. What an entry says itself stays.
 
     Raises:
-        InputError: none of the models has such an argument.
+        InputError: none of the models has such an argument, or the run goes on with another one.
     """
+    if config.warm_start:
+        raise InputError(
+            "Models are compared by trainings from the start. Leave `warm_start` out; `cdrzoo backtest` compares what "
+            "goes on with what is trained anew."
+        )
     check_settings(settings)
     shared = {name: value for name, value in settings.items() if name in RUN_SETTINGS}
     config, changed = config.with_changes(shared), []

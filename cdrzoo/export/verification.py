@@ -92,6 +92,20 @@ def verify(
     return _passed(report)
 
 
+def check_descent(report: Report, descent: Sequence[Mapping[str, str]]) -> Report:
+    """Adds to a report whether the model card names the runs that a run descends from, the oldest first.
+
+    Raises:
+        VerifyError: it names others.
+    """
+    split = read_card(pathlib.Path(report.path))[0].get("split")
+    told = split.get("descent", []) if isinstance(split, Mapping) else []
+    if told or descent:
+        names = " -> ".join(one["run"] for one in told) or "no other run"
+        report.checks.append(Check("descends from", list(descent) == told, names))
+    return _passed(report)
+
+
 def _check_forms(
     replay: Replay,
     card: Mapping[str, Any],

@@ -72,7 +72,9 @@ class CrossProducts(keras.layers.Layer):
             for cross, history, candidate in self._crosses[self.schema.domain(name).name]:
                 a = ops.cast(rows[history.name], "int64")
                 b = ops.expand_dims(ops.cast(rows[candidate.name], "int64"), 1)
-                row = 1 + ops.mod(a * self.schema.table(candidate.table).rows + b, self.prime)
+                table = self.schema.table(candidate.table)
+                factor = table.first_rows or table.rows  # a pair keeps its bucket when the table grows
+                row = 1 + ops.mod(a * factor + b, self.prime)
                 both = ops.logical_and(a > 0, b > 0)
                 out[name][cross] = ops.where(both, row, ops.zeros_like(row))
         return out

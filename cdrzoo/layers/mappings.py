@@ -287,6 +287,12 @@ class MetricFactors(Keyed):
         """Points of a domain's items, `[*ids.shape, width]`."""
         return in_ball(self.embedding.lookup(self.items[domain].table, ids, domain))
 
+    def forget(self, rows: Any) -> None:
+        """Takes users off the lists whose rows stand for others now; `rows` are by table."""
+        for domain, liked_by in self.liked_by.items():
+            gone = np.isin(liked_by.numpy(), rows.get(self.users[domain].table, ()))
+            liked_by.assign(ops.where(gone, PADDING, liked_by))
+
     def note_readers(self, domain: str, users: Any, items: Any, liked: Any) -> None:
         """Remembers which known user liked which item of a source; other rows go to the row of padding, as nobody."""
         if domain in self.liked_by:
@@ -308,8 +314,7 @@ class MetricFactors(Keyed):
         if training:
             self.note(domain, users)
         distance = squared_distance(self.user(domain, users), self.item(domain, items))
-        a = first_output(row) + self.a[domain]
-        return (a - self.b[domain] * ops.stop_gradient(distance))[:, None]
+        return (first_output(row) + self.a[domain] - self.b[domain] * ops.stop_gradient(distance))[:, None]
 
     def compute_output_shape(self, input_shape):
         return (next(iter(input_shape.values()))[0], 1)

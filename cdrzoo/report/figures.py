@@ -123,6 +123,26 @@ def _of_the_page(text: str, said: Sequence[Sequence[str]]) -> str:
     return text[text.index("<svg ") + len("<svg ") :]
 
 
+def by_day(values: Mapping[str, Sequence[float]], title: str, best: float | None = None) -> Figure:
+    """A metric day by day, a line an arm; `best` is drawn as a thin line."""
+
+    def draw(axes):
+        said: Said = []
+        for place, (name, found) in enumerate(values.items()):
+            says = name + ", day {x:.0f}: {y:.4f}"
+            said += _line(
+                axes, place, range(1, len(found) + 1), found, says, linestyle=("-", "--")[place // 3]
+            )
+        if best is not None:
+            axes.axhline(best, color=GREY, linewidth=0.8)
+        axes.set_xlabel("day")
+        axes.set_ylabel(title)
+        _whole(axes)
+        return said
+
+    return figure(draw, 2.4, f"{title} of every day, before it is trained on", list(values))
+
+
 # Of runs ----------------------------------------------------------------------------------------------------------
 
 PARTS = ("training", "validation")

@@ -6,10 +6,11 @@ import pathlib
 
 from cdrzoo import files
 from cdrzoo.errors import InputError
-from cdrzoo.report import collection, comparison, run, search, transfer
+from cdrzoo.report import backtest, collection, comparison, run, search, transfer
 
 PAGES = {
     "transfer.json": transfer.page,
+    "backtest.json": backtest.page,
     "results.jsonl": lambda folder: (search if search.is_search(folder) else comparison).page(folder),
     "metrics.json": run.page,
     "*/**/results.jsonl": collection.page,

@@ -85,6 +85,7 @@ class Table:
             unknown id, and what stands for the new ids of tomorrow is not trained; 2 trains it by the ids seen once.
         hash_buckets: no vocabulary; ids are hashed into so many rows.
         rows: rows of the table, padding and unknown included. The encoder fills it in; `None` before.
+        first_rows: how many they were at first, of a table that has grown since; a warm start fills it in.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Table:
     min_count: int = 1
     hash_buckets: int | None = None
     rows: int | None = None
+    first_rows: int | None = None
 
     def __post_init__(self):
         _name("The name of a table", self.name)
@@ -107,6 +109,8 @@ class Table:
             _positive(f"`hash_buckets` of table {self.name!r}", self.hash_buckets)
         if self.rows is not None:
             _positive(f"`rows` of table {self.name!r}", self.rows)
+        if self.first_rows is not None:
+            _positive(f"`first_rows` of table {self.name!r}", self.first_rows)
 
 
 @dataclass(frozen=True)

@@ -252,6 +252,15 @@ class Schema:
         """The schema with the number of rows of each table filled in."""
         return self._with_tables(lambda table: {"rows": rows[table.name]})
 
+    def with_first_rows(self, before: Schema) -> Schema:
+        """The schema with `first_rows` of each table that has grown, or had, since the schema `before`."""
+
+        def first(table: Table) -> int | None:
+            known = before.table(table.name)
+            return known.first_rows or (known.rows if known.rows != table.rows else None)
+
+        return self._with_tables(lambda table: {"first_rows": first(table)})
+
     def with_means(self, means: Mapping[str, float | None]) -> Schema:
         """The schema with the mean label of some outputs (`outputs`) filled in."""
         domains = (

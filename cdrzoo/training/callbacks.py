@@ -212,7 +212,7 @@ class Resume(keras.callbacks.Callback):
         model = self.model
         if not model.optimizer.built:
             model.optimizer.build(getattr(model, "optimized_variables", model.trainable_variables))
-        for optimizer in _optimizers(model, set()):
+        for optimizer in optimizers_of(model):
             if not optimizer.built:
                 raise InputError(
                     f"The model holds an optimizer, {optimizer.name!r}, that is not built, so its state cannot be "
@@ -294,14 +294,15 @@ class Resume(keras.callbacks.Callback):
 
 def _trained(model: Any) -> list[Any]:
     """Everything that training changes: weights, seeds and optimizers, but no running metric; each once."""
-    held = [v for optimizer in _optimizers(model, set()) for v in optimizer.variables]
+    held = [v for optimizer in optimizers_of(model) for v in optimizer.variables]
     counted = {id(variable) for variable in model.metrics_variables}
     unique = {id(variable): variable for variable in [*model.variables, *held]}
     return [variable for key, variable in unique.items() if key not in counted]
 
 
-def _optimizers(part: Any, seen: set[int]) -> Iterator[keras.optimizers.Optimizer]:
+def optimizers_of(part: Any, seen: set[int] | None = None) -> Iterator[keras.optimizers.Optimizer]:
     """The optimizers that a model and its layers hold, in a fixed order."""
+    seen = set() if seen is None else seen
     if id(part) in seen:
         return
     seen.add(id(part))
@@ -316,7 +317,7 @@ def _optimizers(part: Any, seen: set[int]) -> Iterator[keras.optimizers.Optimize
     elif isinstance(part, (list, tuple)):
         held = part
     for one in held:
-        yield from _optimizers(one, seen)
+        yield from optimizers_of(one, seen)
 
 
 def _array(value: Any) -> np.ndarray:

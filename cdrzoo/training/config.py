@@ -24,12 +24,18 @@ from cdrzoo.errors import (
 from cdrzoo.models import cards
 from cdrzoo.models.arguments import check_arguments
 from cdrzoo.schema import Reading, Schema
-from cdrzoo.training import observers, stored
-from cdrzoo.training.contents import contents
+from cdrzoo.training import continual, observers, stored
+from cdrzoo.training.contents import contents, placed
 
 OPTIMIZERS = ("adam", "adagrad", "sgd")
 UNSEEN = ("steps_per_execution", "callbacks")
 """Settings of a training that change no number of it."""
+
+RUN_SETTINGS = ("model", "domains", "width", "finetune", "warm_start", "forget_after", "seed", "slices")
+"""Settings of a run that have plain names."""
+
+OPTIONAL = ("first", "finetune", "warm_start", "forget_after", "drift", "slices")
+"""What a configuration does not say where it is not set: keys of kept results are made of it."""
 
 PLACES = ("folder", "files")
 """What a configuration knows of where it lies, and does not say itself."""
@@ -169,8 +175,12 @@ class RunConfig:
             What is not named here is as it is for the second.
         finetune: the folder of a finished run whose model is fine-tuned to this schema's target, a domain that it does
             not know yet (see `cdrzoo.models.DACDR.for_new_domain`).
+        warm_start: the folder of a finished run, of the same model and schema, whose model goes on: with its weights,
+            the state of its optimizers and its vocabularies, which grow, on the rows that came since.
+        forget_after: of a warm start: an id that so many runs have not shown gives its row to a new one. Default: none.
+        drift: thresholds of `cdrzoo drift`: `age`, `unknown`, `divergence`, `calibration`, `worse_by`. Default: none.
         seed: of the model's start, its dropout and the order of rows. Default 0.
-        folder: what relative paths in `data` and `finetune` are relative to.
+        folder: what relative paths in `data`, `finetune` and `warm_start` are relative to.
         files: the files that it was read from.
     """
 
@@ -186,6 +196,9 @@ class RunConfig:
     training: Training = field(default_factory=Training)
     first: dict[str, Any] = field(default_factory=dict)
     finetune: str | None = None
+    warm_start: str | None = None
+    forget_after: int | None = None
+    drift: dict[str, float] = field(default_factory=dict)
     seed: int = 0
     folder: str = "."
     files: tuple[str, ...] = ()
@@ -195,11 +208,11 @@ class RunConfig:
         for names, kind, wanted in (
             (("schema",), Schema, "a file's name or a mapping"),
             (("data",), (Mapping, str), "a mapping, `name: value` lines, or a folder of prepared rows"),
-            (("arguments", "preparation", "first"), Mapping, "a mapping, `name: value` lines"),
+            (("arguments", "preparation", "first", "drift"), Mapping, "a mapping, `name: value` lines"),
             (("training",), Training, "a mapping, `name: value` lines"),
             (("model",), str, "a model's name"),
             (("split",), (str, Mapping), "a word or a mapping"),
-            (("finetune",), (str, pathlib.Path, type(None)), "a run's folder"),
+            (("finetune", "warm_start"), (str, pathlib.Path, type(None)), "a run's folder"),
         ):
             for name in names:
                 if not isinstance(getattr(self, name), kind) or getattr(self, name) == "":
@@ -213,6 +226,7 @@ class RunConfig:
         if self.width is not None:
             check_whole("`width`", self.width, 1, WIDEST)
         check_whole("`seed`", self.seed, 0, 2**32 - 1)
+        continual.check(self)
         if self.preparation:
             from cdrzoo.data import prepare
 
@@ -234,7 +248,7 @@ class RunConfig:
         self._check_data()
         if self.first and not card.after:
             raise InputError(f"{card.title} is trained in one stage; leave out what is set of a `first`.")
-        for name in ("model", "domains", "arguments", "training"):
+        for name in ("model", "domains", "arguments", "training", "warm_start", "forget_after", "drift"):
             if name in self.first:
                 raise InputError(
                     f"`first` holds settings of the first stage, {card.after}, by their plain names, for example "
@@ -339,6 +353,7 @@ class RunConfig:
         """
         from cdrzoo.data.rows.making import prepare_to
 
+        continual.check_whole_rows(self)
         return prepare_to(out, self._settings(), **how)
 
     def write_raw(self, out: str | pathlib.Path, write: Any, **how: Any) -> Any:
@@ -354,6 +369,7 @@ class RunConfig:
         from cdrzoo.data.rows.plan import Settings
 
         plain = {"split": self.split, "slices": tuple(self.slices), "folder": self.folder, **self.preparation}
+        plain.pop("since", None)  # it is of training rows alone
         return Settings(self.schema, self.data, **plain)
 
     def paths(self) -> list[pathlib.Path]:
@@ -367,38 +383,28 @@ class RunConfig:
     def plain(self, place: Callable[[pathlib.Path], Any]) -> dict[str, Any]:
         """As a mapping, with what `place` makes of it for every path."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in PLACES}
-        if self.finetune:
-            plain["finetune"] = place(files.home(self.finetune, self.folder))
+        for name in ("finetune", "warm_start"):
+            if getattr(self, name):
+                plain[name] = place(files.home(getattr(self, name), self.folder))
         plain["slices"] = list(self.slices)
-        for name in ("first", "finetune", "slices"):  # keys of kept results are made of it
+        for name in OPTIONAL:
             if not plain[name]:
                 del plain[name]
         plain["schema"] = self.schema.to_dict()
         plain["training"] = self.training.to_dict()
         plain["data"] = (
-            self._placed(self.data, place)
+            placed(self.data, self.folder, place)
             if isinstance(self.data, str)
-            else {name: self._placed(source, place) for name, source in self.data.items()}
+            else {name: placed(source, self.folder, place) for name, source in self.data.items()}
         )
         return plain
-
-    def _placed(self, source: Any, place: Callable[[pathlib.Path], Any]) -> Any:
-        if isinstance(source, Mapping):
-            change = {
-                "path": lambda path: self._placed(path, place),
-                "join": lambda joins: [self._placed(join, place) for join in joins or ()],
-            }
-            return {key: change[key](value) if key in change else value for key, value in source.items()}
-        if isinstance(source, (list, tuple)):
-            return [self._placed(each, place) for each in source]
-        return place(files.home(source, self.folder)) if files.is_path(source) else source
 
     def with_changes(self, changes: Mapping[str, Any]) -> RunConfig:
         """A copy with some settings changed, by their plain names: of the run, its training, or the model's arguments.
 
         `{"learning_rate": 0.01, "width": 16, "dropout": 0.2}`: a name that neither the run nor its training knows is
         an argument of the model. `first.` before a name says that the first stage of a model of two is meant. Another
-        model than the configuration's starts without its arguments, its first stage's settings and what it fine-tunes.
+        model than the configuration's starts without its arguments, its `first`, `finetune` and `warm_start`.
         """
         other = changes.get("model", self.model) != self.model
         run, training = {}, {}
@@ -408,12 +414,12 @@ class RunConfig:
                 first[name.removeprefix("first.")] = value
             elif name in {f.name for f in dataclasses.fields(Training)}:
                 training[name] = value
-            elif name in ("model", "domains", "width", "finetune", "seed", "slices"):
+            elif name in RUN_SETTINGS:
                 run[name] = value
             else:
                 arguments[name] = value
         if other:
-            run = {"domains": None, "finetune": None, **run}
+            run = {"domains": None, "finetune": None, "warm_start": None, **run}
         return dataclasses.replace(
             self,
             **run,
@@ -446,6 +452,8 @@ class RunConfig:
         """The configuration of the stage that comes before the model's own, if it has one."""
         after = cards.card(self.model).after
         given = {**self.first, "model": after, "domains": self.domains}  # both stages see the same rows
+        if self.warm_start:
+            given["warm_start"] = str(pathlib.Path(self.warm_start, "first"))
         return self.with_changes(given) if after else None
 
     def constructor(self) -> Callable[..., Any]:

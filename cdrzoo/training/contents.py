@@ -1,10 +1,11 @@
-"""What files hold, as names and hashes: a run is the same run wherever they lie."""
+"""The files that a configuration names: where they lie, and what they hold."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cdrzoo import files
@@ -31,3 +32,16 @@ def _sha256(file: pathlib.Path, size: int, changed: Any) -> str:
         while part := stream.read(1 << 20):
             digest.update(part)
     return digest.hexdigest()
+
+
+def placed(source: Any, folder: str, place: Callable[[pathlib.Path], Any]) -> Any:
+    """What is said of a domain's rows, with what `place` makes of every path, which is relative to `folder`."""
+    if isinstance(source, Mapping):
+        change = {
+            "path": lambda path: placed(path, folder, place),
+            "join": lambda joins: [placed(join, folder, place) for join in joins or ()],
+        }
+        return {key: change[key](value) if key in change else value for key, value in source.items()}
+    if isinstance(source, (list, tuple)):
+        return [placed(each, folder, place) for each in source]
+    return place(files.home(source, folder)) if files.is_path(source) else source

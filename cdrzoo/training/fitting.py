@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import pathlib
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -14,10 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from cdrzoo import data, files, memory, metrics, models, optimizers
+from cdrzoo.data.growth import grown
 from cdrzoo.errors import Diverged, InputError, shown
 from cdrzoo.models.arguments import check_tables
-from cdrzoo.schema import FIRST_KNOWN, Schema
-from cdrzoo.training import callbacks, observers
+from cdrzoo.schema import Schema
+from cdrzoo.training import callbacks, descent, observers, warm
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.folders import (
     BEST,
@@ -25,6 +27,7 @@ from cdrzoo.training.folders import (
     MEND,
     finetuned,
     keep,
+    read_config,
     read_encoder,
     read_json,
     read_model,
@@ -44,8 +47,12 @@ COPIES = {"adam": 3, "adagrad": 2, "sgd": 1}
 def prepare(config: RunConfig, encoder: data.Encoder | None = None) -> data.Prepared:
     """Reads, splits and encodes the rows that a configuration names.
 
-    Without an `encoder` one is adapted; for a model that is fine-tuned, its own is extended by the new domain.
+    Without an `encoder` one is adapted; for a model that is fine-tuned, its own is extended by the new domain; for one
+    that goes on, that of the run before grows.
     """
+    if encoder is None and config.warm_start:
+        known = read_encoder(descent.root(config))
+        return config.prepare(lambda rows: grown(known, rows, config.forget_after))
     if encoder is None and config.finetune:
         known = read_encoder(finetuned(config))
         encoder = data.extend(known, config.prepare().encoder)
@@ -54,7 +61,8 @@ def prepare(config: RunConfig, encoder: data.Encoder | None = None) -> data.Prep
 
 def seen(config: RunConfig, prepared: data.Prepared) -> data.Prepared:
     """The rows as the model sees them: all of them, or the target's alone."""
-    return prepared.only(prepared.schema.target) if config.domains == "target" else prepared
+    alone = len(prepared.schema.domains) == 1
+    return prepared.only(prepared.schema.target) if config.domains == "target" and not alone else prepared
 
 
 def check_model(config: RunConfig) -> None:
@@ -68,7 +76,12 @@ def check_model(config: RunConfig) -> None:
         observers.check(stage.training.callbacks)
     if not config.finetune:
         schema = config.schema if config.domains == "all" else config.schema.only(config.schema.target)
-        _make(config, schema.with_rows({table.name: FIRST_KNOWN + 1 for table in schema.tables}))
+        made = _make(config, warm.smallest(schema))
+        if config.warm_start:
+            before = _make(read_config(descent.former(config)), warm.smallest(schema))
+            for each in (made, before):
+                each.build()
+            descent.check_shapes(config, before, made)
 
 
 def check_memory(config: RunConfig, schema: Schema) -> None:
@@ -114,9 +127,26 @@ def _make(config: RunConfig, schema: Schema, pretrained: Any = None) -> Any:
 
 
 def build(config: RunConfig, prepared: data.Prepared, pretrained: Any = None) -> Any:
-    """The model of a configuration, compiled; a second stage on a new first one unless a trained one is given."""
+    """The model of a configuration, compiled; a second stage on a new first one unless a trained one is given.
+
+    One that goes on has what the run before has learnt.
+    """
     check_memory(config, prepared.schema)
-    model = _make(config, prepared.schema, pretrained)
+    model = compiled(config, prepared.schema, pretrained)
+    if config.warm_start:
+        warm.go_on(config, model, prepared.encoder, functools.partial(compiled, config))
+    return model
+
+
+def check_build(config: RunConfig, prepared: data.Prepared) -> None:
+    """Raises an `InputError` if the model of a configuration cannot be made for these rows."""
+    check_memory(config, prepared.schema)
+    compiled(config, prepared.schema)
+
+
+def compiled(config: RunConfig, schema: Schema, pretrained: Any = None) -> Any:
+    """A model that has learnt nothing, compiled."""
+    model = _make(config, schema, pretrained)
     training = config.training
     known = model.schema.outputs
     model.compile(
@@ -199,9 +229,13 @@ def fit(
     """
     check_rows(config, prepared)
     first = config.first_stage()
-    pretrained, reported = (
-        fit_first(first, prepared, first_folder or folder / "first", verbose, own) if first else (None, None)
-    )
+    pretrained, reported = None, None
+    if first:
+        handed_on = bool(config.warm_start) and warm.owns_first_stage(
+            _make(config, warm.smallest(prepared.schema))
+        )
+        stage = first_folder or folder / "first"
+        pretrained, reported = fit_first(first, prepared, stage, verbose, own, handed_on)
     training = config.training
     with _precision(training.mixed_precision):
         model = build(config, prepared, pretrained)
@@ -320,15 +354,23 @@ def fit_first(
     folder: pathlib.Path,
     verbose: int | str = 0,
     own: Sequence[keras.callbacks.Callback] = (),
+    handed_on: bool = False,
 ) -> tuple[Any, dict[str, Any]]:
     """A trained first stage and what it reported; it is trained unless `folder` holds it already.
 
+    `handed_on`: that of the run before, with tables that have grown, is not trained on: the second stage, which has
+    trained its copy of it, would not look at it.
     It is read back from its file in either case, so that a second stage starts from the same thing.
     """
     if not (folder / "metrics.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        fitted = fit(config, prepared, folder, verbose, own=own)
-        keep(fitted, summary(config, prepared, fitted), folder)
+        if handed_on:
+            build(config, prepared).save(folder / "model.keras")
+            for name in ("history.csv", "metrics.json"):
+                shutil.copy(descent.former(config) / name, folder)
+        else:
+            fitted = fit(config, prepared, folder, verbose, own=own)
+            keep(fitted, summary(config, prepared, fitted), folder)
     reported = read_json(folder, "metrics.json", without=("test",))  # a pipeline has its test rows elsewhere
     return read_model(folder / "model.keras"), reported
 

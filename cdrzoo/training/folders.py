@@ -7,7 +7,7 @@ import pathlib
 import re
 import shutil
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -20,6 +20,7 @@ from cdrzoo.models.base import CrossDomainModel
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.finished import check_finished
 from cdrzoo.training.measuring import Fitted
+from cdrzoo.training.profiles import PROFILE
 
 BEST = "best.npz"
 """The weights of the best epoch so far, while a run trains."""
@@ -38,6 +39,7 @@ RUN = (
     "schema.yaml",
     "encoder",
     "split.json",
+    PROFILE,
     "first",
     "state",
     "logs",
@@ -115,11 +117,11 @@ def claim(folder: pathlib.Path, config: RunConfig, resume: bool, overwrite: bool
         InputError: it holds something, and neither `resume` nor `overwrite` says what to do about it; or to overwrite
             it would take more than a run, or what the new run is made from.
     """
-    if config.finetune:
-        old, new = finetuned(config).resolve(), folder.resolve()
-        if old == new or old in new.parents or new in old.parents:
+    for other, what in ((config.finetune, "is fine-tuned"), (config.warm_start, "goes on")):
+        old, new = pathlib.Path(config.folder, files.home(str(other))).resolve(), folder.resolve()
+        if other and (old == new or old in new.parents or new in old.parents):
             raise InputError(
-                f"{folder} and the run that is fine-tuned, {old}, lie in one another. Choose another folder."
+                f"{folder} and the run that {what}, {old}, lie in one another. Choose another folder."
             )
     if resume and overwrite:
         raise InputError("`--resume` continues a run and `--overwrite` discards it: give one of the two.")
@@ -209,11 +211,21 @@ def finetuned(config: RunConfig) -> pathlib.Path:
     return folder
 
 
-def begin(folder: pathlib.Path, config: RunConfig, described: str, prepared: data.Prepared) -> None:
-    """Writes what a run is made from; its configuration, as text, comes last: with it the run can be resumed."""
+def begin(
+    folder: pathlib.Path,
+    config: RunConfig,
+    described: str,
+    prepared: data.Prepared,
+    descent: Sequence[Mapping[str, str]] = (),
+) -> None:
+    """Writes what a run is made from; its configuration, as text, comes last: with it the run can be resumed.
+
+    `descent`: the runs that it goes on with, the oldest first.
+    """
     prepared.schema.save(folder / "schema.yaml")
     prepared.encoder.save(folder / "encoder")
-    files.write(folder / "split.json", json.dumps(trained_on(config, prepared), indent=2) + "\n")
+    record = trained_on(config, prepared) | ({"descent": list(descent)} if descent else {})
+    files.write(folder / "split.json", json.dumps(record, indent=2) + "\n")
     files.write(folder / "config.yaml", described)
 
 

@@ -48,16 +48,32 @@ def evaluate(model: Any, prepared: data.Prepared, part: str = "test") -> dict[st
     return measured(model, prepared, part)[0]
 
 
-def measured(
-    model: Any, prepared: data.Prepared, part: str = "test"
-) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    """Of the target's rows of a part the exact metrics, in total and for `groups.of_rows`, and their `intervals`."""
-    target = model.schema.target
+def outcomes_of(model: Any, prepared: data.Prepared, part: str) -> dict[str, scoring.Outcome]:
+    """What a model says of the target's rows of a part, by output."""
     batches = prepared.test(EVALUATION_ROWS) if part == "test" else prepared.valid(EVALUATION_ROWS)
-    how = {"users": prepared.parts[target][part].user, "groups": groups.of_rows(prepared, part)}
-    outcomes = scoring.target_outputs(model, batches)
+    return scoring.target_outputs(model, batches)
+
+
+def measured(
+    model: Any,
+    prepared: data.Prepared,
+    part: str = "test",
+    outcomes: dict[str, scoring.Outcome] | None = None,
+) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Of the target's rows of a part the exact metrics, in total and for `groups.of_rows`, and their `intervals`.
+
+    `outcomes`: what the model says of them, if that is known.
+    """
+    outcomes = outcomes or outcomes_of(model, prepared, part)
+    how = {"users": prepared.parts[model.schema.target][part].user, "groups": groups.of_rows(prepared, part)}
     values, reach = scoring.by_label(model, outcomes, metrics.evaluate, intervals.evaluate, **how)
     return values, reach
+
+
+def calibration(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float | None:
+    """The mean score by the mean label, 1 at best; `None` where the labels are 0."""
+    mean = float(np.average(labels, weights=weights))
+    return float(np.average(scores, weights=weights)) / mean if mean else None
 
 
 def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[str, Any]:
@@ -66,7 +82,8 @@ def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[
     Of a model of two stages `first` is the same of its first stage, `seconds` and `parameters` are those of both, and
     the rest is the second's. `groups` are rows and clicks of the test's groups, `intervals` those of its metrics.
     """
-    test, reach = measured(fitted.model, prepared, "test")
+    found = outcomes_of(fitted.model, prepared, "test")
+    test, reach = measured(fitted.model, prepared, "test", found)
     first = {"first": fitted.first} if fitted.first else {}
     return {
         "model": config.model,
@@ -78,6 +95,7 @@ def summary(config: RunConfig, prepared: data.Prepared, fitted: Fitted) -> dict[
         "validation": evaluate(fitted.model, prepared, "valid"),
         "test": test,
         "intervals": reach,
+        "calibration": calibration(*found[prepared.schema.target]),
         "groups": groups.sizes(prepared),
         **({"ece_bins": ECE_BINS} if "ece" in test else {}),
         "best_epoch": fitted.best_epoch + 1,

@@ -29,9 +29,9 @@ MEND = "Have the run packed again, and copy the archive anew."
 ROOM = "Free space, or choose another disk."
 NEEDED = ("config.yaml", "schema.yaml", "split.json", "metrics.json", "model.keras", "encoder/encoder.json")
 MEMBER = re.compile(
-    r"config\.yaml|schema\.yaml|split\.json|examples\.parquet"
+    r"config\.yaml|schema\.yaml|split\.json|profile\.json|examples\.parquet"
     r"|(first/)?(metrics\.json|history\.csv|model\.keras)"
-    r"|encoder/(encoder\.json|schema\.yaml|vocab/[^/\0]+\.txt)"
+    r"|encoder/(encoder\.json|schema\.yaml|vocab/[^/\0]+\.txt|ledger/[^/\0]+\.(seen\.npy|waiting\.parquet))"
     r"|logs/selector_weights\.csv"
     r"|data/((?!\.\.?/)[^/\0]+/)+prepared\.json"
 )
@@ -137,7 +137,7 @@ def _made(config: RunConfig) -> tuple[dict[str, bytes], list[str]]:
     named: list[pathlib.Path] = []
     logs: list[pathlib.Path] = []
     config.plain(named.append)
-    dataclasses.replace(config, finetune=None).plain(logs.append)
+    dataclasses.replace(config, finetune=None, warm_start=None).plain(logs.append)
     places = _places(named)
     first = {name: value for name, value in config.first.items() if name != "callbacks"}
     bare = dataclasses.replace(config.with_changes({"callbacks": None}), first=first)

@@ -27,7 +27,13 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "prepare.history": ("before", "others"),
 }
 """The words that an entry may be."""
-FILLED_IN = {"Table.rows", "Domain.mean", "Label.mean", *(f"RunConfig.{name}" for name in PLACES)}
+FILLED_IN = {
+    "Table.rows",
+    "Table.first_rows",
+    "Domain.mean",
+    "Label.mean",
+    *(f"RunConfig.{name}" for name in PLACES),
+}
 """What the library writes itself."""
 ELSEWHERE = {f"prepare.{name}" for name in ("schema", "sources", "split", "slices", "folder", "encoder")}
 """Arguments of `prepare` that are entries of the run itself."""

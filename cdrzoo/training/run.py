@@ -14,14 +14,15 @@ import numpy as np
 import pandas as pd
 
 from cdrzoo import data, export, files, models
-from cdrzoo.data import quality
+from cdrzoo.data import growth, quality
 from cdrzoo.documents import dump_yaml
 from cdrzoo.errors import InputError, shown
+from cdrzoo.export.verification import check_descent
 from cdrzoo.schema import Reading, Schema
-from cdrzoo.training import measuring
+from cdrzoo.training import descent, measuring, profiles
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.finished import check_finished
-from cdrzoo.training.fitting import build, check_model, check_rows, fit, prepare, seen
+from cdrzoo.training.fitting import check_build, check_model, check_rows, fit, prepare, seen
 from cdrzoo.training.folders import (
     MEND,
     begin,
@@ -196,7 +197,9 @@ class Run:
 
         Rows that `requests` builds from the run's logs get the scores of the test rows.
         """
-        return export.verify(path, model=self.model, encoder=self.encoder, rebuilt=self._rebuilt())
+        descent = read_json(self.folder, "split.json").get("descent", [])
+        how = {"model": self.model, "encoder": self.encoder, "rebuilt": self._rebuilt()}
+        return check_descent(export.verify(path, **how), descent)
 
     def _rebuilt(self) -> tuple[pd.DataFrame, pd.DataFrame] | str:
         """The run's examples, and the same with histories built anew from its logs; or why that cannot be."""
@@ -311,26 +314,32 @@ def train(
     folder = pathlib.Path(folder)
     made, named = _apart(callbacks)
     config = _configuration(config, folder, resume, settings).with_callbacks(named)
+    config = descent.settled(config)
     check_model(config)
     described = dump_yaml(config.to_dict())
     claim(folder, config, resume, overwrite)
-    prepared = seen(config, prepare(config))
+    prepared = _rows(config, folder, resume)
     _look(config, prepared, strict, verbose)
     if resume:
         check_data(config, prepared, folder, ", or start anew with `--overwrite`")
     else:
-        build(config, prepared)  # an argument that does not fit fails before anything is written or discarded
+        check_build(config, prepared)  # what does not fit fails before anything is written or discarded
     with files.lock(folder), files.writing(_room(folder)):
         if overwrite:
             discard(folder)
         if not resume:
-            begin(folder, config, described, prepared)
-        examples = prepared.examples(EXAMPLE_ROWS)
+            begin(folder, config, described, prepared, descent.line(config))
+        prepared.examples(EXAMPLE_ROWS).to_parquet(folder / "examples.parquet")
+        profiles.write(prepared, folder)
         fitted = fit(config, prepared, folder, verbose, own=made)
-        examples.to_parquet(folder / "examples.parquet")
         keep(fitted, measuring.summary(config, prepared, fitted), folder)
+    return _read(folder, prepared)
+
+
+def _read(folder: pathlib.Path, prepared: data.Prepared) -> Run:
+    """A run just finished, with its rows: else they would be read again."""
     run = Run(folder)
-    run.rows = prepared  # else they would be read again
+    run.rows = prepared
     return run
 
 
@@ -340,10 +349,20 @@ def _apart(callbacks: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     return made, [each for each in callbacks if not isinstance(each, keras.callbacks.Callback)]
 
 
+def _rows(config: RunConfig, folder: pathlib.Path, resume: bool) -> data.Prepared:
+    """The rows as the model sees them; a stopped run that goes on with another one has its own encoder."""
+    if not (config.warm_start and resume):
+        return seen(config, prepare(config))
+    descent.check_line(config, folder)
+    return prepare(config, read_encoder(folder))
+
+
 def _look(config: RunConfig, prepared: data.Prepared, strict: bool, verbose: int | str) -> None:
     """Says what the rows are and what is doubtful about them; an `InputError` if they cannot be trained on."""
     if verbose:
         print(quality.parts(prepared))
+        if prepared.encoder.growth:
+            print(growth.describe(prepared.encoder.growth))
     quality.heed(prepared, strict)
     check_rows(config, prepared)
 

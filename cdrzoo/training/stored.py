@@ -37,6 +37,7 @@ def _bare(schema: Schema) -> dict[str, Any]:
             each.pop("mean", None)
     for table in plain["tables"].values():
         table.pop("rows", None)
+        table.pop("first_rows", None)
     return plain
 
 

@@ -29,7 +29,8 @@ def assign(
 
             - `time` with `fractions: [0.7, 0.1, 0.2]` of the target's rows in order of time, or with `cuts: [a, b]`.
               Train is `time < a`, valid `a <= time < b`, test `time >= b`; rows that tie with a cut go to the later
-              part. The sources are cut at the same two times, so validation and test come after everything trained on.
+              part. With `cuts: [a, b, c]` rows of `c` and later are in no part. The sources are cut at the same times,
+              so validation and test come after everything trained on.
             - `days` with `valid` (1), `test` (1) and `day` (86400), the length of a day in the unit of the times: test
               are the target's last days, from the start of a day, valid those before them. It is `time` with these two
               cuts. A day begins where `time // day` changes, of Unix seconds at midnight UTC.
@@ -181,8 +182,11 @@ def name_of(by: str, arguments: Mapping[str, Any]) -> str:
 def _by_time(
     schema: Schema, logs: Mapping[str, Log], facts: Facts, fractions: Sequence[float] = ()
 ) -> dict[str, np.ndarray]:
-    valid, test = facts.bounds
-    return {name: ((log.time >= valid).astype(np.int8) + (log.time >= test)) for name, log in logs.items()}
+    valid, test, *end = facts.bounds
+    codes = {name: ((log.time >= valid).astype(np.int8) + (log.time >= test)) for name, log in logs.items()}
+    for time in end:
+        codes = {name: np.where(logs[name].time < time, found, UNUSED) for name, found in codes.items()}
+    return {name: found.astype(np.int8) for name, found in codes.items()}
 
 
 def _last_days(last: float, valid: int, test: int, day: float | None = None) -> tuple[float, float]:
@@ -317,6 +321,26 @@ _FUNCTIONS: dict[str, Any] = {
     "resample": _resampled,
     "given": _given,
 }
+
+
+def trained_since(
+    schema: Schema, logs: Mapping[str, Log], codes: Mapping[str, np.ndarray], since: Mapping[str, float]
+) -> dict[str, np.ndarray]:
+    """The codes without the training rows up to the times in `since`, by domain; a log without times keeps all."""
+    found = dict(codes)
+    for domain, time in since.items():
+        times = logs[domain].time
+        if times is not None:
+            found[domain] = np.where((codes[domain] == 0) & (times <= time), UNUSED, codes[domain]).astype(
+                np.int8
+            )
+            if domain == schema.target and not (found[domain] == 0).any():
+                raise DataError(
+                    f"No training row of {domain!r} comes after {time:.10g}, up to where the model has been trained: "
+                    f"the times are {logs[domain].times()}. Give newer rows, or a split whose training rows reach "
+                    "further."
+                )
+    return found
 
 
 def only_training(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from cdrzoo.data.batches import Part, evaluation_batches, training_batches
 from cdrzoo.data.encoder import Encoder
-from cdrzoo.data.preparation.assignment import assign, only_training
+from cdrzoo.data.preparation.assignment import assign, only_training, trained_since
 from cdrzoo.data.preparation.cells import cells
 from cdrzoo.data.preparation.examples import arrow, as_frame, raw_columns
 from cdrzoo.data.preparation.logs import Log, add_histories
@@ -28,7 +28,7 @@ from cdrzoo.data.preparation.negatives import (
 from cdrzoo.data.preparation.reading import read_logs
 from cdrzoo.data.preparation.splits import PARTS, Split, part_column, settle
 from cdrzoo.data.raw import factorize, missing, occurrences
-from cdrzoo.errors import DataError, check_choice, is_whole, shown
+from cdrzoo.errors import DataError, check_choice, is_number, is_whole, shown
 from cdrzoo.metrics import auc_error
 from cdrzoo.schema import Schema
 from cdrzoo.schema.overview import Block, as_html
@@ -51,8 +51,9 @@ def prepare(
     history: str = "before",
     seed: int = 0,
     slices: Sequence[str] = (),
+    since: Mapping[str, float] | None = None,
     folder: str | pathlib.Path = ".",
-    encoder: Encoder | None = None,
+    encoder: Encoder | Callable[[Mapping[str, Any]], Encoder] | None = None,
 ) -> Prepared:
     """Reads every domain's rows, labels and splits them, builds histories and encodes them.
 
@@ -79,36 +80,66 @@ def prepare(
             *training* event of the user.
         seed: of negatives and random splits.
         slices: columns of the target by whose values metrics are to be given too, be they features or not.
+        since: `{domain: time}`: training rows up to that time are left out, because a model has been trained on them;
+            histories list them all the same. A warm start fills it in. Default: none.
         folder: what relative paths are relative to.
-        encoder: one that was adapted before (of a trained model); default: a new one, adapted on the training rows.
+        encoder: one that was adapted before (of a trained model), or what makes one of the training rows of every
+            domain; default: a new one, adapted on them.
 
     Raises:
         DataError: on whatever is wrong with the data, before anything is trained.
     """
-    check_arguments(schema, split, include_ties, history, seed, slices)
+    check_arguments(schema, split, include_ties, history, seed, slices, since)
     rows = read_logs(schema, sources, folder, part_column(*settle(split, seed)), slices)
     name, arguments, codes = assign(schema, rows, split, seed)
-    arguments = arguments | record({domain: log.source for domain, log in rows.items()}, seed)
+    arguments |= record({domain: log.source for domain, log in rows.items()}, seed)
     _add_negatives(rows, codes, seed)
     only = only_training(arguments["by"], rows, codes, include_ties)
     add_histories(schema, rows, codes, include_ties, history, only)
-    made = Split.of(name, arguments, rows, codes)
-    for domain, log in rows.items():
-        made.check_weights(domain, schema.target, log.source, log.where)
-    if encoder is None:
-        encoder = Encoder(schema).adapt(
-            {domain: log.take(made.parts[domain]["train"]) for domain, log in rows.items()}
-        )
-    prepared = Prepared(encoder, made, rows, tuple(slices))
+    made = _split(schema, name, arguments, rows, codes, since)
+    prepared = Prepared(_encoder(encoder or Encoder(schema).adapt, rows, made), made, rows, tuple(slices))
     prepared.only_training = only
     return prepared
 
 
+def _split(
+    schema: Schema,
+    name: str,
+    arguments: dict[str, Any],
+    rows: Mapping[str, Log],
+    codes: Mapping[str, np.ndarray],
+    since: Mapping[str, float] | None,
+) -> Split:
+    """The split of the rows, without those that a model has been trained on."""
+    if since:
+        codes, arguments = trained_since(schema, rows, codes, since), arguments | {"since": dict(since)}
+    made = Split.of(name, arguments, rows, codes)
+    for domain, log in rows.items():
+        made.check_weights(domain, schema.target, log.source, log.where)
+    return made
+
+
+def _encoder(
+    given: Encoder | Callable[[Mapping[str, Any]], Encoder], logs: Mapping[str, Log], split: Split
+) -> Encoder:
+    """The encoder, or what makes it of the training rows."""
+    if isinstance(given, Encoder):
+        return given
+    return given({domain: log.take(split.parts[domain]["train"]) for domain, log in logs.items()})
+
+
 def check_arguments(
-    schema: Schema, split: Any, include_ties: Any, history: Any, seed: Any, slices: Sequence[str]
+    schema: Schema,
+    split: Any,
+    include_ties: Any,
+    history: Any,
+    seed: Any,
+    slices: Sequence[str],
+    since: Any = None,
 ) -> None:
     """Mistakes that are found before the rows are read."""
     settle(split, seed)
+    check_since(schema, since)
     for name, value, fine, wanted in (
         ("include_ties", include_ties, isinstance(include_ties, bool), "true or false"),
         ("history", history, history in ("before", "others"), "before or others"),
@@ -119,6 +150,17 @@ def check_arguments(
     for column in slices:
         if any(f.column == column and f.kind == "ids" for f in schema.target_domain.features):
             raise DataError(f"`slices` are by columns of one value. Received: {shown(column)}, a sequence.")
+
+
+def check_since(schema: Schema, since: Any) -> None:
+    """Raises unless `since` gives times by domain."""
+    if since is not None and (not isinstance(since, Mapping) or not all(map(is_number, since.values()))):
+        raise DataError(
+            f"`since` must be a mapping from domain to a time, a number. Received: {shown(since)}. Example: since: "
+            f"{{{schema.target}: 1714521600}}."
+        )
+    for domain in since or ():
+        schema.domain(domain)
 
 
 def _add_negatives(logs: dict[str, Log], codes: dict[str, np.ndarray], seed: int) -> None:

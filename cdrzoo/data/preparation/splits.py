@@ -200,8 +200,8 @@ def _share(value: Any) -> bool:
 
 
 def _cuts(value: Any) -> bool:
-    two = isinstance(value, Sequence) and len(value) == 2 and all(map(is_number, value))
-    return two and value[0] <= value[1]
+    times = isinstance(value, Sequence) and len(value) in (2, 3) and all(map(is_number, value))
+    return times and list(value) == sorted(value)
 
 
 def _names(value: Any) -> bool:
@@ -213,7 +213,8 @@ _Check = tuple[Callable[[Any], bool], str]
 _SEED: _Check = (is_whole, "a whole number of at least 0")
 _CUTS: _Check = (
     _cuts,
-    "two times, the end of train and the end of valid, as numbers (of dates: Unix seconds)",
+    "two times, the end of train and the end of valid, or three, the end of test too, as numbers (of dates: Unix "
+    "seconds)",
 )
 _SHARE: _Check = (_share, "a share above 0 and at most 1")
 _DAY: _Check = (lambda value: is_number(value) and value > 0, "a number above 0")

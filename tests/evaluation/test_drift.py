@@ -1,0 +1,82 @@
+"""Drift: distances by hand, what a report says of rows that have moved, and when it holds a push back."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from cdrzoo import cli
+from cdrzoo.data import Part, synthetic
+from cdrzoo.schema import Domain, Feature
+from cdrzoo.training.profiles import divergence, profile
+
+DOMAIN = Domain(
+    "films",
+    (
+        Feature("item", "id", "item", table="film"),
+        Feature("seen", "ids", "context", table="film", length=2),
+        Feature("price", "number", "item"),
+    ),
+)
+
+
+def part(items, seen, prices, y):
+    x = {"item": np.array(items, np.int32), "seen": np.array(seen, np.int32)}
+    return Part({**x, "price": np.array(prices, np.float32)}, np.array(y, np.float32)[:, None])
+
+
+def test_a_profile_by_hand():
+    rows = part([2, 2, 3, 1, 0], [[2, 3], [0, 2], [0, 0], [1, 1], [0, 0]], [0, 1, 2, 3, 4], [1, 0, 0, 1, 1])
+    found = profile(DOMAIN, rows)
+    assert found["rows"] == 5 and found["label"] == pytest.approx(0.6)
+    item, seen = found["features"]["item"], found["features"]["seen"]
+    assert (item["missing"], item["unknown"]) == (0.2, 0.25)
+    assert item["ids"] == [1, 2, 3] and item["shares"] == [0.25, 0.5, 0.25, 0.0]
+    assert (seen["missing"], seen["unknown"]) == (0.4, 0.4)
+    assert found["features"]["price"]["mean"] == 2 and sum(found["features"]["price"]["shares"]) == 1
+    later = profile(DOMAIN, part([9, 9], [[2, 2], [2, 2]], [50, 60], [1, 1]), found)
+    assert later["features"]["item"]["shares"] == [0, 0, 0, 1]
+    assert later["features"]["price"]["shares"][-1] == 1
+    assert divergence(item["shares"], later["features"]["item"]["shares"]) == 1
+
+
+def test_the_divergence_is_that_of_its_definition():
+    assert divergence([0.5, 0.5], [0.5, 0.5]) == 0
+    # p = (1, 0), q = (1/2, 1/2), middle (3/4, 1/4): (log2(4/3) + (log2(2/3) + log2(2)) / 2) / 2
+    assert divergence([1, 0], [0.5, 0.5]) == pytest.approx((np.log2(4 / 3) + (np.log2(2 / 3) + 1) / 2) / 2)
+
+
+def test_rows_that_moved_hold_a_push_back(tmp_path, capsys):
+    made = synthetic.synthesize(users=60, source_rows=500, target_rows=600, source_items=20, target_items=20)
+    made.write(tmp_path)
+    given = {"schema": "schema.yaml", "data": {n: f"{n}.csv" for n in made.frames}, "model": "dnn"}
+    given |= {"arguments": {"units": [4]}, "training": {"epochs": 1, "batch_size": 64}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(given))
+    assert cli.main(["train", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "run")]) == 0
+    films = made.frames["films"]
+    since = json.loads((tmp_path / "run/split.json").read_text())["parts"]["films"]["train"]["last"]
+    moved = films.assign(price=films["price"] + 100.0, item="new-" + films["item"])
+    pd.concat([films[films["time"] <= since], moved[films["time"] > since]]).to_csv(
+        tmp_path / "moved.csv", index=False
+    )
+    capsys.readouterr()
+
+    given["drift"] = {"unknown": 0.5, "divergence": 0.5, "calibration": 100, "worse_by": 1}
+    (tmp_path / "calm.yaml").write_text(yaml.safe_dump(given))
+    assert cli.main(["drift", str(tmp_path / "run"), str(tmp_path / "calm.yaml"), "--json"]) == 0
+    calm = json.loads(capsys.readouterr().out)
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert calm["ok"] and calm["scores"]["auc"][0] == metrics["test"]["auc"]
+    assert calm["domains"]["films"]["rows"] == (films["time"] > since).sum()
+    assert calm["age"] == films["time"].max() - since
+
+    given["data"]["films"] = "moved.csv"
+    (tmp_path / "moved.yaml").write_text(yaml.safe_dump(given))
+    assert cli.main(["drift", str(tmp_path / "run"), str(tmp_path / "moved.yaml")]) == 1
+    said = capsys.readouterr().out
+    assert "OVER divergence of films.price" in said and "OVER more unknown ids of films.item" in said
+    assert "20 new ids" in said
