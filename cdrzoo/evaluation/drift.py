@@ -99,37 +99,32 @@ def drift(folder: str | pathlib.Path, config: RunConfig | Mapping[str, Any] | st
     batches = evaluation_batches(newer, target.name, measuring.EVALUATION_ROWS)
     labels, scores, weights = scoring.target_scores(done.model, batches)
     then = {**done.metrics["test"], "calibration": done.metrics.get("calibration")}
-    now = metrics.evaluate(labels, scores, target.task, newer.user, weights=weights)
-    now["calibration"] = measuring.calibration(labels, scores, weights)
+    measured: dict[str, Any] = metrics.evaluate(labels, scores, target.task, newer.user, weights=weights)
+    measured["calibration"] = measuring.calibration(labels, scores, weights)
     found = {
         "age": max(ages) if since else None,
         "domains": domains,
-        "scores": {name: [then.get(name), value] for name, value in now.items()},
+        "scores": {name: [then.get(name), value] for name, value in measured.items()},
     }
     return Drift({**found, "over": list(_over(found, config.drift))})
 
 
 def _newer(prepared: Any, domain: str, since: float | None) -> tuple[Part, Any, np.ndarray | None]:
     """The rows of a domain, of all parts, that come after a time: encoded, raw, and their times."""
-    log, parts = prepared.logs[domain], prepared.split.parts[domain]
+    log: Any = prepared.logs[domain]
+    parts = prepared.split.parts[domain]
     rows = np.concatenate([parts[name] for name in parts])
     if log.time is not None and since is not None:
         rows = rows[log.time[rows] > since]
     raw = log.take(rows)
-    part = Part(
-        x=prepared.encoder.encode(domain, raw),
-        y=log.y[rows].reshape(-1, 1),
-        weight=None if log.weight is None else log.weight[rows].astype(np.float32),
-        user=None if log.user is None else log.user[rows],
-        labels={name: values[rows] for name, values in log.labels.items()},
-    )
+    part = prepared.encoded(domain, "train", rows)
     return part, raw, None if log.time is None else log.time[rows]
 
 
 def _new_ids(encoder: Encoder, domain: Domain, rows: Any) -> dict[str, int]:
     """How many different ids of each feature have no row."""
     counts = encoder.statistics(domain.name, rows).counts
-    tables = {f.name: f.table for f in domain.features}
+    tables = {f.name: f.table or "" for f in domain.features}
     return {
         name: int((encoder.places(tables[name], encoder.typed(tables[name], of.merged()[0])) < 0).sum())
         for name, of in counts.items()

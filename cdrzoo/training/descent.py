@@ -104,8 +104,8 @@ def _differences(one: Any, two: Any, path: str = "") -> Iterator[tuple[str, Any,
         for key in dict.fromkeys([*one, *two]):
             yield from _differences(one.get(key), two.get(key), f"{path}.{key}".lstrip("."))
     elif all(isinstance(each, list) and each and isinstance(each[0], Mapping) for each in (one, two)):
-        named = [{entry["name"]: entry for entry in each} for each in (one, two)]
-        yield from _differences(*named, path)
+        there, here = ({entry["name"]: entry for entry in each} for each in (one, two))
+        yield from _differences(there, here, path)
     elif one != two:
         yield path, one, two
 

@@ -198,7 +198,7 @@ class Run:
         Rows that `requests` builds from the run's logs get the scores of the test rows.
         """
         descent = read_json(self.folder, "split.json").get("descent", [])
-        how = {"model": self.model, "encoder": self.encoder, "rebuilt": self._rebuilt()}
+        how: dict[str, Any] = {"model": self.model, "encoder": self.encoder, "rebuilt": self._rebuilt()}
         return check_descent(export.verify(path, **how), descent)
 
     def _rebuilt(self) -> tuple[pd.DataFrame, pd.DataFrame] | str:

@@ -44,7 +44,7 @@ def go_on(config: RunConfig, model: CrossDomainModel, encoder: Encoder, make: Ma
 
 
 def carry(
-    before: CrossDomainModel, model: CrossDomainModel, rows: Mapping[str, np.ndarray], make: Make
+    before: CrossDomainModel, model: CrossDomainModel, rows: Mapping[Any, np.ndarray], make: Make
 ) -> None:
     """Weights and the state of optimizers of a trained model go to one that was made alike, of tables that have grown.
 

@@ -194,7 +194,7 @@ class Prepared:
         self._views: dict[tuple[str, ...], Prepared] = {}
         self.logs = {domain.name: logs[domain.name] for domain in self.schema.domains}
         self.parts = {
-            domain: {part: self._encode(domain, part, rows) for part, rows in split.parts[domain].items()}
+            domain: {part: self.encoded(domain, part, rows) for part, rows in split.parts[domain].items()}
             for domain in self.logs
         }
 
@@ -254,7 +254,8 @@ class Prepared:
             self._views[domains].only_training = self.only_training
         return self._views[domains]
 
-    def _encode(self, domain: str, part: str, rows: np.ndarray) -> Part:
+    def encoded(self, domain: str, part: str, rows: np.ndarray) -> Part:
+        """Rows of a domain, by their places in its log, encoded as a part is."""
         log = self.logs[domain]
         return Part(
             x=self.encoder.encode(domain, log.take(rows), serving=part != "train"),
