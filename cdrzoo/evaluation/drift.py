@@ -75,7 +75,7 @@ def drift(folder: str | pathlib.Path, config: RunConfig | Mapping[str, Any] | st
     Raises:
         InputError: the run keeps no profile of its rows, the schema is another one, or there is no newer row.
     """
-    from cdrzoo.training import descent, measuring, run, scoring
+    from cdrzoo.training import callbacks, descent, measuring, run
 
     done, config = run.load_run(folder), RunConfig.of(config)
     if not (done.folder / PROFILE).exists():
@@ -97,7 +97,7 @@ def drift(folder: str | pathlib.Path, config: RunConfig | Mapping[str, Any] | st
     if newer is None or not len(newer):
         raise InputError(f"No row of {target.name!r} comes after the training of {folder}. Give newer ones.")
     batches = evaluation_batches(newer, target.name, measuring.EVALUATION_ROWS)
-    labels, scores, weights = scoring.target_scores(done.model, batches)
+    labels, scores, weights = callbacks.target_scores(done.model, batches)
     then = {**done.metrics["test"], "calibration": done.metrics.get("calibration")}
     measured: dict[str, Any] = metrics.evaluate(labels, scores, target.task, newer.user, weights=weights)
     measured["calibration"] = measuring.calibration(labels, scores, weights)

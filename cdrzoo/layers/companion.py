@@ -64,8 +64,8 @@ class CompanionTower(keras.layers.Layer):
         """f(v) of rows that are vectors already: `[B, width of v^t]` -> float32 `[B, 1]`."""
         return self.head(self.mlp(vector, training=training))
 
-    def compute_output_shape(self, input_shape):
-        return (next(iter(input_shape.values()))[0], 1)
+    def compute_output_shape(self, features_shape):
+        return (next(iter(features_shape.values()))[0], 1)
 
     def get_config(self):
         arguments = {"units": list(self.units), "pooling": self.pooling, "dropout": self.dropout}

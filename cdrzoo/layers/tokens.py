@@ -121,8 +121,8 @@ class SemanticAlignment(keras.layers.Layer):
         ]
         return ops.concatenate(aligned, axis=-1)
 
-    def compute_output_shape(self, input_shape):
-        return (next(iter(input_shape.values()))[0], sum(self.widths.values()))
+    def compute_output_shape(self, features_shape):
+        return (next(iter(features_shape.values()))[0], sum(self.widths.values()))
 
     def get_config(self):
         arguments = {"source": self.source, "pooling": self.pooling, "align": self.align}

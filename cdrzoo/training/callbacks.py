@@ -18,13 +18,26 @@ from tensorflow.core.framework import summary_pb2
 
 from cdrzoo import files, metrics
 from cdrzoo.errors import InputError
-from cdrzoo.training.scoring import by_label, finite, target_outputs, target_scores
+from cdrzoo.training.scoring import Outcome, by_label, finite, target_outputs
 
 __all__ = ["Evaluate", "KeepBest", "Resume", "Scalars", "WeightHistogram", "target_scores"]
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def target_scores(model: Any, data: Any) -> Outcome:
+    """Labels, scores and sample weights (None if there are none) of the target's rows of a dataset, each `[n]`.
+
+    Of several labels those of the first. Of a log that dropped negatives (`Domain.negatives_kept`) scores and weights
+    are those of all traffic.
+
+    Args:
+        model: a `CrossDomainModel`, compiled.
+        data: batches `(x, y)` or `(x, y, sample_weight)` with the target in them; other domains are passed over.
+    """
+    return target_outputs(model, data)[model.schema.target]
 
 
 def _news(record: logging.LogRecord) -> bool:

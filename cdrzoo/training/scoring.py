@@ -14,19 +14,6 @@ Outcome = tuple[np.ndarray, np.ndarray, "np.ndarray | None"]
 """Labels, scores and sample weights (None if there are none), each `[n]`."""
 
 
-def target_scores(model: Any, data: Any) -> Outcome:
-    """Labels, scores and sample weights (None if there are none) of the target's rows of a dataset, each `[n]`.
-
-    Of several labels those of the first. Of a log that dropped negatives (`Domain.negatives_kept`) scores and weights
-    are those of all traffic.
-
-    Args:
-        model: a `CrossDomainModel`, compiled.
-        data: batches `(x, y)` or `(x, y, sample_weight)` with the target in them; other domains are passed over.
-    """
-    return target_outputs(model, data)[model.schema.target]
-
-
 def target_outputs(model: Any, data: Any) -> dict[str, Outcome]:
     """`target_scores` of every output of the target; a label that is missing weighs 0."""
     target = model.schema.target_domain

@@ -49,6 +49,7 @@ def runs(monkeypatch):
         return {
             "validation": {"auc": changes.get("learning_rate", 0.0)},
             "test": test,
+            "domains": "all",
             "parameters": 1000,
             "seconds": 2.0,
             "split": {"name": "time", "hash": "abc123"},

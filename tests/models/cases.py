@@ -231,6 +231,7 @@ CASES = (
             "pooling": "attention",
             "train_embeddings": True,
             "warm_start": True,
+            "gated": False,
             "negatives_kept": 0.1,
             "dropout": 0.5,
         },

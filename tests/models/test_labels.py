@@ -10,7 +10,7 @@ import tensorflow as tf
 from cdrzoo import export, models, traffic
 from cdrzoo.data import prepare
 from cdrzoo.errors import SchemaError
-from cdrzoo.training import scoring
+from cdrzoo.training import callbacks, scoring
 from cdrzoo.training.fitting import _by_class
 from tests.labelled import log, schema
 
@@ -151,7 +151,7 @@ def test_of_a_log_that_dropped_rows_without_a_click_what_is_served_is_the_probab
     if name == "mmoe":
         given = scores["films.conversion"] / scores["films"]
         np.testing.assert_allclose(served["conversion"], given * wanted, rtol=1e-5)
-    labels, measured, weights = scoring.target_scores(model, made.test(64))
+    labels, measured, weights = callbacks.target_scores(model, made.test(64))
     np.testing.assert_allclose(measured, wanted, rtol=1e-5)
     np.testing.assert_allclose(weights, np.where(labels == 1, 1, 5))
 

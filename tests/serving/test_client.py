@@ -169,6 +169,7 @@ def one_input(map_class):
     definition = signatures.signature_def["serving_default"]
     definition.inputs["user"].dtype = tf.string.as_datatype_enum
     definition.inputs["user"].tensor_shape.dim.add(size=-1)
+    definition.outputs["click"].dtype = tf.float32.as_datatype_enum
     return signatures
 
 
