@@ -33,7 +33,8 @@ def commands(page: pathlib.Path) -> list[list[str]]:
         if language in ("", "bash", "sh")
         for line in block.replace("\\\n", " ").splitlines()
     ]
-    return [shlex.split(line.split(" > ")[0], comments=True) for line in lines if line.startswith(PROGRAMS)]
+    parts = (part for line in lines if line.startswith(PROGRAMS) for part in line.split(" && "))
+    return [shlex.split(part.split(" > ")[0], comments=True) for part in parts]
 
 
 COMMANDS = [

@@ -143,7 +143,7 @@ def axis_of_intervals(found: Iterable[Mapping[str, float]]) -> Axis:
 
 def direction(metric: str) -> str:
     """Which side of 0 is to the better."""
-    return "right is better" if metrics.HIGHER_IS_BETTER[metric] else "left is better"
+    return "right is better" if metrics.better(metric) == "max" else "left is better"
 
 
 def interval(values: Mapping[str, float]) -> str:
@@ -169,7 +169,7 @@ def count(number: int | None) -> str:
 def with_best(rows: Sequence[Row], column: str, metric: str) -> list[Row]:
     """The rows, the best number of a column of a metric set apart; there is no best of one, and no simple one is."""
     values = [_value(row.get(column, "")) if _of_a_model(row) else math.nan for row in rows]
-    sign = 1 if metrics.HIGHER_IS_BETTER[metric] else -1
+    sign = 1 if metrics.better(metric) == "max" else -1
     merits = [-math.inf if math.isnan(value) else sign * value for value in values]
     if sum(map(math.isfinite, merits)) < 2:
         return list(rows)

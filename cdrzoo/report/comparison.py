@@ -12,7 +12,7 @@ import numpy as np
 
 from cdrzoo.experiments import tables
 from cdrzoo.experiments.comparison import Comparison
-from cdrzoo.metrics import HIGHER_IS_BETTER
+from cdrzoo.metrics import better
 from cdrzoo.models import card
 from cdrzoo.report.cells import (
     Axis,
@@ -117,7 +117,7 @@ def ranking(found: Comparison) -> Table:
 
 def in_order(values: Mapping[str, float], metric: str) -> dict[str, float]:
     """By value, best first; what has none last."""
-    sign = 1 if HIGHER_IS_BETTER[metric] else -1
+    sign = 1 if better(metric) == "max" else -1
     return dict(sorted(values.items(), key=lambda item: (math.isnan(item[1]), -sign * item[1])))
 
 
