@@ -48,6 +48,15 @@ def is_remote(path: Any) -> bool:
     return _URL.match(str(path)) is not None
 
 
+def reachable(path: Any) -> bool:
+    """Whether this machine has the package of a path's file system."""
+    try:
+        _remote(path)
+    except InputError:
+        return False
+    return True
+
+
 def is_path(value: Any) -> bool:
     """Whether a value is a path: text, of `pathlib`, or what `home` makes of one in another file system."""
     return isinstance(value, (str, pathlib.Path)) or type(value).__module__.partition(".")[0] == "upath"

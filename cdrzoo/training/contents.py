@@ -44,4 +44,8 @@ def placed(source: Any, folder: str, place: Callable[[pathlib.Path], Any]) -> An
         return {key: change[key](value) if key in change else value for key, value in source.items()}
     if isinstance(source, (list, tuple)):
         return [placed(each, folder, place) for each in source]
-    return place(files.home(source, folder)) if files.is_path(source) else source
+    if not files.is_path(source):
+        return source
+    if files.is_remote(source) and not files.reachable(source):
+        return source  # it is absolute, and only what reads it needs the package
+    return place(files.home(source, folder))
