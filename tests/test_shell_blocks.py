@@ -91,7 +91,7 @@ def test_the_session_of_the_readme(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     few = {"users": 120, "source_rows": 1500, "target_rows": 900, "source_items": 60, "target_items": 40}
     make = synthetic.synthesize
-    monkeypatch.setattr(synthetic, "synthesize", lambda transfer, seed: make(transfer, seed=seed, **few))
+    monkeypatch.setattr(synthetic, "synthesize", lambda transfer, **given: make(transfer, **given, **few))
     for words in session:
         assert cli.main(words) == 0, words
         if words[0] == "synthesize":

@@ -18,7 +18,12 @@ from cdrzoo.training.folders import read_config, read_json
 
 def former(config: RunConfig) -> pathlib.Path:
     """The folder of the run, or of its first stage, that a configuration goes on with."""
-    return pathlib.Path(config.folder, files.home(str(config.warm_start)))
+    folder = pathlib.Path(config.folder, files.home(str(config.warm_start)))
+    if not any((each / "config.yaml").exists() for each in (folder, folder.parent)):
+        raise InputError(
+            f"`warm_start` must be the folder of a finished run: {folder} holds no finished run."
+        )
+    return folder
 
 
 def root(config: RunConfig) -> pathlib.Path:
