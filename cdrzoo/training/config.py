@@ -414,10 +414,7 @@ class RunConfig:
                 first[name.removeprefix("first.")] = value
             elif name in {f.name for f in dataclasses.fields(Training)}:
                 training[name] = value
-            elif name in RUN_SETTINGS and (name, type(value)) != (
-                "warm_start",
-                bool,
-            ):  # which is MKT's argument
+            elif name in RUN_SETTINGS and (name, type(value)) != ("warm_start", bool):  # MKT's
                 run[name] = value
             else:
                 arguments[name] = value
