@@ -76,9 +76,9 @@ def home(path: str | pathlib.Path, folder: str | pathlib.Path | None = None) -> 
         found = pathlib.Path(path).expanduser()
     except RuntimeError:  # no such user: a file may be called so
         found = pathlib.Path(path)
-    if folder is not None and is_remote(folder):
-        return home(folder) / str(found)
-    return found if folder is None else pathlib.Path(folder, found)
+    if folder is None or found.is_absolute():
+        return found
+    return home(folder) / str(found) if is_remote(folder) else pathlib.Path(folder, found)
 
 
 def _remote(path: Any) -> pathlib.Path:

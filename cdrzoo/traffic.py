@@ -31,6 +31,6 @@ def row_weights(labels: np.ndarray, weights: np.ndarray | None, kept: float | No
         weights: [n], or `None`: 1 each.
         kept: as above; `None` is 1.
     """
-    if kept in (None, 1):
+    if kept is None or kept == 1:
         return weights
-    return (1.0 if weights is None else weights) * np.where(labels == 0, 1 / float(kept or 1), 1.0)
+    return (1.0 if weights is None else weights) * np.where(labels == 0, 1 / kept, 1.0)

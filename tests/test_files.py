@@ -48,3 +48,4 @@ def test_a_disk_without_room_is_said(tmp_path):
 def test_home_is_written_as_ever():
     assert files.home("~/x").is_absolute() and str(files.home("x/~y")) == "x/~y"
     assert str(files.home("~no such user/x")) == "~no such user/x"
+    assert str(files.home("/data/x.csv", "memory://bucket/run")) == "/data/x.csv"

@@ -87,11 +87,7 @@ class PipelineConfig:
             raise InputError(
                 f"`requests` must be a whole number of at least 1. Received: {shown(self.requests)}."
             )
-        if self.run.finetune or self.run.warm_start:
-            raise InputError(
-                "A pipeline trains from the start. Leave `finetune` and `warm_start` out; `cdrzoo train` knows them."
-            )
-        self._check_labels()
+        self._check_run()
         statistics = self.path(self.statistics) if self.statistics else ""
         if statistics and "://" not in statistics and not pathlib.Path(statistics).is_file():
             raise InputError(
@@ -136,7 +132,17 @@ class PipelineConfig:
                 if isinstance(value, bool) or not isinstance(value, (int, float)):
                     raise InputError(f"`{what}` of {metric!r} must be a number. Received: {shown(value)}.")
 
-    def _check_labels(self) -> None:
+    def _check_run(self) -> None:
+        """Raises for what `cdrzoo train` can do and a pipeline cannot."""
+        if self.run.finetune or self.run.warm_start_from or "since" in self.run.preparation:
+            raise InputError(
+                "A pipeline trains from the start, on all rows. Leave `finetune`, `warm_start_from` and `since` out; "
+                "`cdrzoo train` knows them."
+            )
+        if self.run.training.group:
+            raise InputError(
+                "Rows of a pipeline are drawn one by one; it knows no `group` of training. Leave it out."
+            )
         if several := [domain.name for domain in self.schema.domains if domain.labels]:
             raise InputError(
                 f"A pipeline learns one label a domain, but {several[0]!r} has several. Give it one (`label: COLUMN`); "
@@ -152,11 +158,7 @@ class PipelineConfig:
     @property
     def made_slices(self) -> tuple[str, ...]:
         """The features that raw examples hold for slices alone."""
-        return tuple(
-            key
-            for c in self.run.slices
-            if (key := slice_key(self.schema, c)).startswith(SLICE) and not self.examples
-        )
+        return tuple(key for key in self.slices if key.startswith(SLICE))
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ def write_partition(
 
     Args:
         schema: whose features are wanted; the logs may have more.
-        slices: columns of the target; those that are no id make groups, for which the logs must hold all users.
+        slices: `row.slice.COLUMN` of columns whose values make groups, for which the logs must hold all users.
         logs: all rows of these users.
         codes: by domain the number of each row's part.
         folder: gets `DOMAIN_PART/rows-NAME.tfrecord`.
@@ -83,7 +83,7 @@ def write_partition(
         if domain.name != schema.target:
             parts = {"train": parts["train"]}
         else:
-            further = _slices(schema, log, parts, slices)
+            further = _slices(log, parts, slices)
             if log.user is not None:
                 known = occurrences(log.user[log.happened(parts["train"])], log.user)
                 further[USERS] = np.where(known == 0, "cold", "warm").astype(object)
@@ -131,20 +131,16 @@ def serialized(
         yield example_coder.RecordBatchToExamples(batch)
 
 
-def _slices(
-    schema: Schema, log: Log, parts: Mapping[str, np.ndarray], columns: Sequence[str]
-) -> dict[str, np.ndarray]:
+def _slices(log: Log, parts: Mapping[str, np.ndarray], keys: Sequence[str]) -> dict[str, np.ndarray]:
     """By key the group of every row of the target's log by columns that are no id."""
     from cdrzoo.training.groups import by_values
 
     found = {}
-    for column in columns:
-        key = slice_key(schema, column)
-        if key.startswith(SLICE):
-            values, found[key] = log.values(column), np.full(len(log), None, object)
-            for rows in parts.values():
-                for name, mask in by_values(values[rows], values[parts["train"]]).items():
-                    found[key][rows[mask]] = name
+    for key in keys:
+        values, found[key] = log.values(key.removeprefix(SLICE)), np.full(len(log), None, object)
+        for rows in parts.values():
+            for name, mask in by_values(values[rows], values[parts["train"]]).items():
+                found[key][rows[mask]] = name
     return found
 
 

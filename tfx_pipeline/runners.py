@@ -75,7 +75,7 @@ def _prepare(config: PipelineConfig, folder: pathlib.Path) -> None:
 
     split, found = config.run.write_raw(
         folder,
-        functools.partial(rows.write_partition, config.schema, config.run.slices),
+        functools.partial(rows.write_partition, config.schema, config.made_slices),
         partitions=1 if config.made_slices else None,  # a group is known by the values of all rows
         executor=executors.beam(config.beam),
         jobs=executors.beam_workers(config.beam),

@@ -135,9 +135,8 @@ class TransformedRows(stored.StoredRows):
         for name, parts in json.loads((self.folder / "rows.json").read_text()).items():
             found[name] = {}
             for part, (of, weighted) in parts.items():
-                described = PartRows(**{**of, "shards": tuple(map(tuple, of["shards"]))})
                 shapes, keyed = shapes_of(schema.domain(name)), bool(schema.domain(name).user)
-                found[name][part] = StoredPart(self.folder, described, shapes, weighted, keyed)
+                found[name][part] = StoredPart(self.folder, PartRows.of(of), shapes, weighted, keyed)
         return found
 
 

@@ -49,7 +49,9 @@ def table(
         )
         for some in _side_by_side(list(slices), max(map(len, rows)))
     )
-    return f"{text}\n\n±: half of the 95 % interval over other test users; of the chance of training it says nothing."
+    others = "users" if prepared.schema.target_domain.user else "rows"
+    said = f"half of the 95 % interval over other {others}; of the chance of training it says nothing."
+    return f"{text}\n\n±: {said}"
 
 
 def _side_by_side(slices: list[str], name: int) -> list[list[str]]:

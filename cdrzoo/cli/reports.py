@@ -169,14 +169,16 @@ def _add_report(commands: Any) -> None:
         commands,
         "report",
         _report,
-        "Write one HTML page of a run, a search, a transfer report, a comparison, or of a folder of several.\n\n"
+        "Write one HTML page of a run, a search, a transfer report, a backtest, a comparison, or of several.\n\n"
         "  cdrzoo report runs/cctl\n"
         "  cdrzoo report results                      all that `cdrzoo reproduce` left there\n\n"
         "It shows curves, tables, calibration, and what the model attends to. Figures are inline, so it is read\n"
         "without a network. It needs the extra report.",
     )
     report.add_argument(
-        "folder", type=path, help="The folder of cdrzoo train, compare, tune, transfer or reproduce."
+        "folder",
+        type=path,
+        help="The folder of cdrzoo train, compare, tune, transfer, backtest or reproduce.",
     )
     report.add_argument("--out", type=path, help="The file to write. Default: report.html in the folder.")
 

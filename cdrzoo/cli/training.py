@@ -49,7 +49,11 @@ def _add_train(commands: Any) -> None:
     )
     train.add_argument("--out", type=path, required=True, help="The run folder.")
     train.add_argument(
-        "--from", dest="warm_start", type=path, metavar="RUN", help="The folder of the run to go on with."
+        "--from",
+        dest="warm_start_from",
+        type=path,
+        metavar="RUN",
+        help="The folder of the run to go on with.",
     )
     train.add_argument("--resume", action="store_true", help="Continue the stopped run in the folder.")
     train.add_argument("--overwrite", action="store_true", help="Discard the run in the folder.")
@@ -60,8 +64,8 @@ def _add_train(commands: Any) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     config, changed = None, changes(arguments)
-    if arguments.warm_start:
-        changed["warm_start"] = str(arguments.warm_start.resolve())
+    if arguments.warm_start_from:
+        changed["warm_start_from"] = str(arguments.warm_start_from.resolve())
     if arguments.resume:
         if arguments.config or changed:
             raise InputError("A resumed run keeps its configuration: give --out and --resume alone.")
@@ -71,10 +75,10 @@ def _train(arguments: argparse.Namespace) -> None:
         )
     else:
         config = check_config(arguments.config, changed)
-        if config.warm_start:
+        if config.warm_start_from:
             from cdrzoo.training.finished import check_finished
 
-            check_finished(pathlib.Path(config.folder, files.home(config.warm_start)))
+            check_finished(pathlib.Path(config.folder, files.home(config.warm_start_from)))
     start_tensorflow()
     from cdrzoo.training.run import train
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import pathlib
 
 import numpy as np
 import pandas as pd
 
 from cdrzoo.data.raw import factorize
+from cdrzoo.files import seekable
 
 
 @dataclasses.dataclass
@@ -76,11 +78,11 @@ class Ledger:
         kind = np.dtype(np.int64) if numbers else np.dtype(object)
         found = cls.new(known, (np.zeros(0, kind), np.zeros(0, np.int64)))
         if (path := folder / f"{table}.seen.npy").exists():
-            found.seen = np.load(path)
+            found.seen = np.load(io.BytesIO(path.read_bytes()))
             if found.seen.shape != (known,):
                 raise ValueError(f"{path.name} is of {len(found.seen)} ids, the vocabulary has {known}")
         if (path := folder / f"{table}.waiting.parquet").exists():
-            frame = pd.read_parquet(path)
+            frame = pd.read_parquet(seekable(path))
             ids = np.asarray(frame["ids"], kind)
             found.waiting = Waiting(ids, frame["counts"].to_numpy(), frame["days"].to_numpy())
         return found

@@ -147,7 +147,13 @@ class Looked:
             column: Column.of(log.columns[column], log.row, want.dtype == "string")
             for column, want in wanted(schema, log.domain, log.source).items()
         }
-        ids = [f.column for role in ("item", "user") for f in log.domain.with_role(role) if f.kind == "id"]
+        ids = [
+            f.column
+            for role in ("item", "user")
+            if getattr(log.domain, role) is None  # else it is known which column is the key
+            for f in log.domain.with_role(role)
+            if f.kind == "id"
+        ]
         keys = {column: _few(log.columns[column]) for column in ids}
         if log.user is not None:
             keys[str(log.domain.user)] = _few(log.user)

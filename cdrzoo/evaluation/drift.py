@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from cdrzoo import files, metrics
-from cdrzoo.data import Encoder, Part, evaluation_batches
+from cdrzoo.data import Encoder, evaluation_batches
 from cdrzoo.errors import InputError
+from cdrzoo.evaluation.lift import PRIMARY
 from cdrzoo.schema import Domain
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.profiles import PROFILE, divergence, profile
@@ -78,6 +79,8 @@ def drift(folder: str | pathlib.Path, config: RunConfig | Mapping[str, Any] | st
     from cdrzoo.training import callbacks, descent, measuring, run
 
     done, config = run.load_run(folder), RunConfig.of(config)
+    if isinstance(config.data, str):
+        raise InputError(f"`data` is a folder of prepared rows, {config.data}. Give the newer logs.")
     if not (done.folder / PROFILE).exists():
         raise InputError(
             f"{folder} keeps no profile of its training rows: an earlier version made it, or the rows did not fit in "
@@ -88,12 +91,13 @@ def drift(folder: str | pathlib.Path, config: RunConfig | Mapping[str, Any] | st
     prepared, since = config.prepare(done.encoder), descent.trained_until(done.folder)
     target, domains, ages, newer = prepared.schema.target_domain, {}, [0.0], None
     for domain in prepared.schema.domains:
-        part, logged, times = _newer(prepared, domain.name, since.get(domain.name))
-        now = profile(domain, part, before[domain.name])
-        domains[domain.name] = _compared(before[domain.name], now, _new_ids(done.encoder, domain, logged))
+        rows, logged, times = _newer(prepared, domain.name, since.get(domain.name))
+        with files.reading(done.folder / PROFILE, "Train the run anew.", whole=True):
+            now = profile(domain, prepared.encoded(domain.name, "train", rows), before[domain.name])
+            domains[domain.name] = _compared(before[domain.name], now, _new_ids(done.encoder, domain, logged))
         ages += [float(times.max()) - since[domain.name]] if times is not None and len(times) else []
         if domain == target:  # scored as it is served
-            newer = dataclasses.replace(part, x=done.encoder.encode(target.name, logged, serving=True))
+            newer = prepared.encoded(target.name, "test", rows)
     if newer is None or not len(newer):
         raise InputError(f"No row of {target.name!r} comes after the training of {folder}. Give newer ones.")
     batches = evaluation_batches(newer, target.name, measuring.EVALUATION_ROWS)
@@ -109,16 +113,14 @@ def drift(folder: str | pathlib.Path, config: RunConfig | Mapping[str, Any] | st
     return Drift({**found, "over": list(_over(found, config.drift))})
 
 
-def _newer(prepared: Any, domain: str, since: float | None) -> tuple[Part, Any, np.ndarray | None]:
-    """The rows of a domain, of all parts, that come after a time: encoded, raw, and their times."""
+def _newer(prepared: Any, domain: str, since: float | None) -> tuple[np.ndarray, Any, np.ndarray | None]:
+    """The rows of a domain, of all parts, that come after a time: their places in the log, raw, and their times."""
     log: Any = prepared.logs[domain]
     parts = prepared.split.parts[domain]
     rows = np.concatenate([parts[name] for name in parts])
     if log.time is not None and since is not None:
         rows = rows[log.time[rows] > since]
-    raw = log.take(rows)
-    part = prepared.encoded(domain, "train", rows)
-    return part, raw, None if log.time is None else log.time[rows]
+    return rows, log.take(rows), None if log.time is None else log.time[rows]
 
 
 def _new_ids(encoder: Encoder, domain: Domain, rows: Any) -> dict[str, int]:
@@ -156,11 +158,10 @@ def _over(found: Mapping[str, Any], thresholds: Mapping[str, float]) -> Iterator
     values.append(
         ("calibration", "distance of the calibration from 1", None if now is None else abs(now - 1))
     )
-    metric = "auc" if "auc" in found["scores"] else "rmse"
+    metric = next(name for name in PRIMARY.values() if name in found["scores"])
     then, now = found["scores"][metric]
-    values.append(
-        ("worse_by", f"{metric}, worse than at the test", then - now if metric == "auc" else now - then)
-    )
+    worse = then - now if metrics.better(metric) == "max" else now - then
+    values.append(("worse_by", f"{metric}, worse than at the test", worse))
     for key, what, value in values:
         if key in thresholds and value is not None and not value <= thresholds[key]:
             yield {"what": what, "value": value, "threshold": thresholds[key]}

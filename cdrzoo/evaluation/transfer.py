@@ -265,10 +265,10 @@ def _train_line(
     from cdrzoo.training import descent, folders
 
     given = make(config).with_changes({"seed": seed})
-    if config.warm_start:
+    if config.warm_start_from:
         before = folder.with_name(f"{folder.name}-before")
         _train_line(folders.read_config(descent.former(config)), make, seed, before, verbose)
-        given = given.with_changes({"warm_start": str(before.resolve())})
+        given = given.with_changes({"warm_start_from": str(before.resolve())})
     train_once(given, folder, verbose)
 
 

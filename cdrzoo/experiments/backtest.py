@@ -13,7 +13,8 @@ import pandas as pd
 
 from cdrzoo import files
 from cdrzoo.data.preparation.reading import read_logs
-from cdrzoo.errors import InputError, check_number, check_whole, shown
+from cdrzoo.errors import InputError, check_choice, check_number, check_whole
+from cdrzoo.evaluation.lift import PRIMARY
 from cdrzoo.evaluation.statistics import paired
 from cdrzoo.evaluation.transfer import train_once
 from cdrzoo.evaluation.twin import twin_of
@@ -45,7 +46,10 @@ class Backtest:
         if not (folder / "backtest.json").exists():
             raise InputError(f"{folder} holds no backtest. Give the folder of `cdrzoo backtest`.")
         mend = "Start `cdrzoo backtest` again with the same arguments; what is trained is not trained again."
-        return cls(folder, files.read_json(folder / "backtest.json", mend, ENTRIES))
+        found = cls(folder, files.read_json(folder / "backtest.json", mend, ENTRIES))
+        with files.reading(folder / "backtest.json", mend, whole=True):  # what it says is what it should be
+            str(found), found.days
+        return found
 
     @property
     def days(self) -> pd.DataFrame:
@@ -59,7 +63,7 @@ class Backtest:
     @property
     def table(self) -> pd.DataFrame:
         """A row an arm: means over days, seconds in all, and the first metric's difference to the first arm's."""
-        metric = primary(self.result)
+        metric = PRIMARY[self.result["task"]]
         by = {arm: of.reset_index(drop=True) for arm, of in self.days.groupby("arm", sort=False)}
         rows = {}
         for arm, of in by.items():
@@ -74,11 +78,6 @@ class Backtest:
 
     def __str__(self) -> str:
         return self.table.to_string(float_format="{:.4f}".format)
-
-
-def primary(result: Mapping[str, Any]) -> str:
-    """The metric that arms are compared by."""
-    return "auc" if result["task"] == "click" else "rmse"
 
 
 def measures(result: Mapping[str, Any]) -> tuple[str, ...]:
@@ -130,17 +129,15 @@ def backtest(
     ):
         raise InputError(f"{out} holds files that are no backtest. Choose a new folder.")
     arms = _arms(config, refits)
-    record = _record(config, list(arms), day)
+    record, metric = _record(config, list(arms), day), PRIMARY[config.schema.target_domain.task]
     for number, (start, end) in enumerate(zip(edges, edges[1:])):
         split = {"by": "time", "cuts": [start - day, start, end]}
         found = {}
         for name, arm in arms.items():
             folder = _train(arm, dataclasses.replace(arm.config, split=split), out / "runs", number, strict)
             found[name] = _measured(folder)
-            value = found[name][primary(record)]
-            tell(
-                f"day {number + 1}/{days}  {name}  {primary(record)} {value:.4f}  {found[name]['seconds']:.0f} s"
-            )
+            value, seconds = found[name][metric], found[name]["seconds"]
+            tell(f"day {number + 1}/{days}  {name}  {metric} {value:.4f}  {seconds:.0f} s")
         record["days"].append({"start": start, "end": end, "arms": found})
         files.write(out / "backtest.json", json.dumps(record, indent=2) + "\n")
     return Backtest(out, record)
@@ -179,8 +176,7 @@ class Arm:
 def _refits(given: str | Sequence[str]) -> list[str]:
     named = [given] if isinstance(given, str) else list(given)
     for each in named:
-        if each not in REFITS:
-            raise InputError(f"`refit` must be of {', '.join(REFITS)}. Received: {shown(each)}.")
+        check_choice("`refit`", each, REFITS)
     if not named:
         raise InputError(f"`refit` must name at least one of {', '.join(REFITS)}.")
     return list(dict.fromkeys(named))
@@ -207,10 +203,15 @@ def _arms(config: RunConfig, refits: Sequence[str]) -> dict[str, Arm]:
 def _edges(config: RunConfig, days: int, day: float) -> list[float]:
     """The begins of the last days of the target's log, and the end of the last."""
     target = config.schema.target_domain
-    if isinstance(config.data, str) or config.warm_start or config.finetune:
+    if isinstance(config.data, str) or config.warm_start_from or config.finetune:
         raise InputError(
-            "A backtest begins with a training on the logs. Give the logs as `data`, and leave `warm_start` and "
+            "A backtest begins with a training on the logs. Give the logs as `data`, and leave `warm_start_from` and "
             "`finetune` out."
+        )
+    if config.training.epoch == "longest":
+        raise InputError(
+            "With `epoch: longest` the target alone would train fewer steps than with its sources. Set `epoch` to "
+            "`target` or a number of steps."
         )
     alone = config.schema.only(target.name)
     times = read_logs(alone, {target.name: config.data[target.name]}, config.folder)[target.name].time
@@ -239,7 +240,7 @@ def _train(arm: Arm, config: RunConfig, home: pathlib.Path, number: int, strict:
     )
     if arm.warm and number:
         before = folder.with_name(f"day-{number:03d}") if number > 1 else start
-        config = config.with_changes({"warm_start": str(before.resolve())})
+        config = config.with_changes({"warm_start_from": str(before.resolve())})
     folder.parent.mkdir(parents=True, exist_ok=True)
     train_once(config, folder, strict=strict)
     return folder

@@ -106,10 +106,10 @@ def with_settings(
     Raises:
         InputError: none of the models has such an argument, or the run goes on with another one.
     """
-    if config.warm_start:
+    if config.warm_start_from:
         raise InputError(
-            "Models are compared by trainings from the start. Leave `warm_start` out; `cdrzoo backtest` compares what "
-            "goes on with what is trained anew."
+            "Models are compared by trainings from the start. Leave `warm_start_from` out; `cdrzoo backtest` compares "
+            "what goes on with what is trained anew."
         )
     check_settings(settings)
     shared = {name: value for name, value in settings.items() if name in RUN_SETTINGS}

@@ -226,7 +226,7 @@ def _check_signatures(report: Report, meta_graph: Any, features: Sequence[Featur
             Check(
                 f"signature {name}",
                 found == tensors,
-                f"{', '.join(found[0]) or 'no inputs'} -> {', '.join(found[1]) or 'nothing'}",
+                f"{', '.join(sorted(found[0])) or 'no inputs'} -> {', '.join(sorted(found[1])) or 'nothing'}",
             )
         )
     of_target = {feature.name for feature in schema.target_domain.features}

@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from cdrzoo.experiments.backtest import Backtest, measures, primary
+from cdrzoo.evaluation.lift import PRIMARY
+from cdrzoo.experiments.backtest import Backtest, measures
 from cdrzoo.experiments.tables import TITLES, p_text
 from cdrzoo.metrics import better
 from cdrzoo.report import figures
-from cdrzoo.report.cells import Table
+from cdrzoo.report.cells import Table, number, signed
 from cdrzoo.report.rendering import render
 
 NAMES = {**TITLES, "calibration": "calibration"}
@@ -36,7 +37,7 @@ def page(folder: pathlib.Path) -> str:
         title=f"Backtest of {result['target']}: {len(result['days'])} days",
         headline=headline(found.table, result),
         result=result,
-        metric=NAMES[primary(result)],
+        metric=NAMES[PRIMARY[result["task"]]],
         drawn=drawn,
         arms=arm_rows(found.table, result),
         tables=[day_rows(days, name, result["arms"]) for name in metrics],
@@ -46,23 +47,24 @@ def page(folder: pathlib.Path) -> str:
 
 def headline(table: pd.DataFrame, result: Mapping[str, Any]) -> str:
     """The answer: the arm that was best, and the cheapest."""
-    metric = primary(result)
-    best = table[metric].idxmax() if better(metric) == "max" else table[metric].idxmin()
-    cheap = table["seconds"].idxmin()
-    return (
-        f"Best over all days: {best}, mean {NAMES[metric]} {table[metric][best]:.4f}. Cheapest: {cheap}, "
-        f"{table['seconds'][cheap]:.0f} seconds, {NAMES[metric]} {table[metric][cheap]:.4f}."
-    )
+    metric = PRIMARY[result["task"]]
+    known, cheap = table[metric].dropna(), table["seconds"].idxmin()
+    costs = f"Cheapest: {cheap}, {table['seconds'][cheap]:.0f} seconds"
+    if known.empty:
+        return f"{NAMES[metric]} is not defined on any day. {costs}."
+    best = known.idxmax() if better(metric) == "max" else known.idxmin()
+    value = number(table[metric][cheap]) or "not defined"
+    return f"Best over all days: {best}, mean {NAMES[metric]} {number(known[best])}. {costs}, {NAMES[metric]} {value}."
 
 
 def arm_rows(table: pd.DataFrame, result: Mapping[str, Any]) -> Table:
     """A line an arm: means over days, and what it costs."""
-    metric, first = primary(result), result["arms"][0]
+    metric, first = PRIMARY[result["task"]], result["arms"][0]
     rows = [
         {
             "arm": arm,
-            **{NAMES[name]: f"{row[name]:.4f}" for name in measures(result)},
-            f"{NAMES[metric]}, less {first}": "" if arm == first else f"{row['difference']:+.4f}",
+            **{NAMES[name]: number(row[name]) for name in measures(result)},
+            f"{NAMES[metric]}, less {first}": "" if arm == first else signed(row["difference"]),
             "p": "" if arm == first else p_text(row["p"]),
             "seconds": f"{row['seconds']:.0f}",
         }
@@ -74,9 +76,9 @@ def arm_rows(table: pd.DataFrame, result: Mapping[str, Any]) -> Table:
 def day_rows(days: pd.DataFrame, metric: str, arms: Sequence[str]) -> Table:
     """A line a day, a column an arm."""
     lines = []
-    for number, (_, of) in enumerate(days.groupby("day")):
+    for at, (_, of) in enumerate(days.groupby("day"), 1):
         by = of.set_index("arm")
         rows, label = by["rows"].iloc[0], by["mean label"].iloc[0]
-        line = {"day": str(number + 1), "rows": f"{rows:,}", "mean label": f"{label:.4f}"}
-        lines.append(line | {arm: f"{by[metric][arm]:.4f}" for arm in arms})
+        line = {"day": str(at), "rows": f"{rows:,}", "mean label": f"{label:.4f}"}
+        lines.append(line | {arm: number(by[metric][arm]) for arm in arms})
     return Table(f"{NAMES[metric]} of every day", lines)

@@ -19,11 +19,11 @@ PAGES = {
 
 
 def report(folder: str | pathlib.Path, out: str | pathlib.Path | None = None) -> pathlib.Path:
-    """Writes the page of a folder that `cdrzoo train`, `compare`, `tune` or `transfer` made, or of several comparisons.
+    """Writes the page of a folder that `cdrzoo train`, `compare`, `tune`, `transfer`, `backtest` or `reproduce` made.
 
     Args:
-        folder: of the run, the comparison, the search or the transfer report, or one that holds folders of comparisons,
-            as `cdrzoo reproduce` makes them.
+        folder: of the run, the comparison, the search, a transfer report or a backtest, or one that holds folders of
+            comparisons, as `cdrzoo reproduce` makes them.
         out: the file to write; default: `report.html` in the folder, in place of an earlier one.
 
     Returns:
@@ -45,8 +45,8 @@ def report(folder: str | pathlib.Path, out: str | pathlib.Path | None = None) ->
             files.write(path, text)
             return path
     raise InputError(
-        f"{folder} holds nothing to report on. Give the folder of a finished `cdrzoo train`, `compare`, `tune` or "
-        "`transfer`."
+        f"{folder} holds nothing to report on. Give the folder of a finished `cdrzoo train`, `compare`, `tune`, "
+        "`transfer` or `backtest`."
     )
 
 

@@ -284,10 +284,17 @@ def _check_labels(domain: Domain) -> None:
             f"`labels` of {here} must be two or more, of different names. Received: {', '.join(names) or 'none'}. One "
             "label is `label: COLUMN`."
         )
-    if domain.label not in ("label", domain.labels[0].column):
-        raise SchemaError(
-            f"Give `label` or `labels` of {here}, one of the two. Received: {shown(domain.label)}, too."
-        )
+    first = domain.labels[0]
+    said = {
+        "label": ("label", first.column),
+        "task": ("click", first.task),
+        "threshold": (None, first.threshold),
+    }
+    for name, allowed in said.items():
+        if getattr(domain, name) not in allowed:
+            raise SchemaError(
+                f"Give `{name}` or `labels` of {here}, one of the two. Received: {shown(getattr(domain, name))}, too."
+            )
     for at, label in enumerate(domain.labels):
         before = {each.name: each for each in domain.labels[:at]}
         if label.given is None:

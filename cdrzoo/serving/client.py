@@ -153,7 +153,7 @@ class Client:
 
         Returns:
             The `k` best rows of `candidates` (all, if they are fewer), best first, with their score in one more column,
-            `click` or `rating`; of several labels one more for each, and the first of them decides the order.
+            `click` or `rating`; of several labels one more for each, and the schema's first label decides the order.
         """
         features = [feature for feature in self.features("rank") if feature.name != "k"]
         frame = _frame(candidates)

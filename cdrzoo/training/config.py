@@ -31,10 +31,10 @@ OPTIMIZERS = ("adam", "adagrad", "sgd")
 UNSEEN = ("steps_per_execution", "callbacks")
 """Settings of a training that change no number of it."""
 
-RUN_SETTINGS = ("model", "domains", "width", "finetune", "warm_start", "forget_after", "seed", "slices")
+RUN_SETTINGS = ("model", "domains", "width", "finetune", "warm_start_from", "forget_after", "seed", "slices")
 """Settings of a run that have plain names."""
 
-OPTIONAL = ("first", "finetune", "warm_start", "forget_after", "drift", "slices")
+OPTIONAL = ("first", "finetune", "warm_start_from", "forget_after", "drift", "slices")
 """What a configuration does not say where it is not set: keys of kept results are made of it."""
 
 PLACES = ("folder", "files")
@@ -175,12 +175,12 @@ class RunConfig:
             What is not named here is as it is for the second.
         finetune: the folder of a finished run whose model is fine-tuned to this schema's target, a domain that it does
             not know yet (see `cdrzoo.models.DACDR.for_new_domain`).
-        warm_start: the folder of a finished run, of the same model and schema, whose model goes on: with its weights,
+        warm_start_from: the folder of a finished run, of the same model and schema, whose model goes on: its weights,
             the state of its optimizers and its vocabularies, which grow, on the rows that came since.
         forget_after: of a warm start: an id that so many runs have not shown gives its row to a new one. Default: none.
         drift: thresholds of `cdrzoo drift`: `age`, `unknown`, `divergence`, `calibration`, `worse_by`. Default: none.
         seed: of the model's start, its dropout and the order of rows. Default 0.
-        folder: what relative paths in `data`, `finetune` and `warm_start` are relative to.
+        folder: what relative paths in `data`, `finetune` and `warm_start_from` are relative to.
         files: the files that it was read from.
     """
 
@@ -196,7 +196,7 @@ class RunConfig:
     training: Training = field(default_factory=Training)
     first: dict[str, Any] = field(default_factory=dict)
     finetune: str | None = None
-    warm_start: str | None = None
+    warm_start_from: str | None = None
     forget_after: int | None = None
     drift: dict[str, float] = field(default_factory=dict)
     seed: int = 0
@@ -212,7 +212,7 @@ class RunConfig:
             (("training",), Training, "a mapping, `name: value` lines"),
             (("model",), str, "a model's name"),
             (("split",), (str, Mapping), "a word or a mapping"),
-            (("finetune", "warm_start"), (str, pathlib.Path, type(None)), "a run's folder"),
+            (("finetune", "warm_start_from"), (str, pathlib.Path, type(None)), "a run's folder"),
         ):
             for name in names:
                 if not isinstance(getattr(self, name), kind) or getattr(self, name) == "":
@@ -248,7 +248,7 @@ class RunConfig:
         self._check_data()
         if self.first and not card.after:
             raise InputError(f"{card.title} is trained in one stage; leave out what is set of a `first`.")
-        for name in ("model", "domains", "arguments", "training", "warm_start", "forget_after", "drift"):
+        for name in ("model", "domains", "arguments", "training", "warm_start_from", "forget_after", "drift"):
             if name in self.first:
                 raise InputError(
                     f"`first` holds settings of the first stage, {card.after}, by their plain names, for example "
@@ -369,7 +369,6 @@ class RunConfig:
         from cdrzoo.data.rows.plan import Settings
 
         plain = {"split": self.split, "slices": tuple(self.slices), "folder": self.folder, **self.preparation}
-        plain.pop("since", None)  # it is of training rows alone
         return Settings(self.schema, self.data, **plain)
 
     def paths(self) -> list[pathlib.Path]:
@@ -383,7 +382,7 @@ class RunConfig:
     def plain(self, place: Callable[[pathlib.Path], Any]) -> dict[str, Any]:
         """As a mapping, with what `place` makes of it for every path."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in PLACES}
-        for name in ("finetune", "warm_start"):
+        for name in ("finetune", "warm_start_from"):
             if getattr(self, name):
                 plain[name] = place(files.home(getattr(self, name), self.folder))
         plain["slices"] = list(self.slices)
@@ -404,7 +403,7 @@ class RunConfig:
 
         `{"learning_rate": 0.01, "width": 16, "dropout": 0.2}`: a name that neither the run nor its training knows is
         an argument of the model. `first.` before a name says that the first stage of a model of two is meant. Another
-        model than the configuration's starts without its arguments, its `first`, `finetune` and `warm_start`.
+        model than the configuration's starts without its arguments, its `first`, `finetune` and `warm_start_from`.
         """
         other = changes.get("model", self.model) != self.model
         run, training = {}, {}
@@ -414,12 +413,12 @@ class RunConfig:
                 first[name.removeprefix("first.")] = value
             elif name in {f.name for f in dataclasses.fields(Training)}:
                 training[name] = value
-            elif name in RUN_SETTINGS and (name, type(value)) != ("warm_start", bool):  # MKT's
+            elif name in RUN_SETTINGS:
                 run[name] = value
             else:
                 arguments[name] = value
         if other:
-            run = {"domains": None, "finetune": None, "warm_start": None, **run}
+            run = {"domains": None, "finetune": None, "warm_start_from": None, **run}
         return dataclasses.replace(
             self,
             **run,
@@ -452,8 +451,8 @@ class RunConfig:
         """The configuration of the stage that comes before the model's own, if it has one."""
         after = cards.card(self.model).after
         given = {**self.first, "model": after, "domains": self.domains}  # both stages see the same rows
-        if self.warm_start:
-            given["warm_start"] = str(pathlib.Path(self.warm_start, "first"))
+        if self.warm_start_from:
+            given["warm_start_from"] = str(pathlib.Path(self.warm_start_from, "first"))
         return self.with_changes(given) if after else None
 
     def constructor(self) -> Callable[..., Any]:

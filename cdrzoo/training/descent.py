@@ -18,10 +18,10 @@ from cdrzoo.training.folders import read_config, read_json
 
 def former(config: RunConfig) -> pathlib.Path:
     """The folder of the run, or of its first stage, that a configuration goes on with."""
-    folder = pathlib.Path(config.folder, files.home(str(config.warm_start)))
+    folder = files.home(str(config.warm_start_from), config.folder)
     if not any((each / "config.yaml").exists() for each in (folder, folder.parent)):
         raise InputError(
-            f"`warm_start` must be the folder of a finished run: {folder} holds no finished run."
+            f"`warm_start_from` must be the folder of a finished run: {folder} holds no finished run."
         )
     return folder
 
@@ -38,7 +38,7 @@ def settled(config: RunConfig) -> RunConfig:
     Raises:
         InputError: there is no finished run, or it is of another model or of other rows.
     """
-    if not config.warm_start:
+    if not config.warm_start_from:
         return config
     folder = former(config)
     check_finished(folder)
@@ -63,7 +63,7 @@ def _check_same(folder: pathlib.Path, before: RunConfig, config: RunConfig) -> N
     if before.model != config.model:
         raise InputError(
             f"The run {folder} is of the model {before.model!r}, the configuration is of {config.model!r}. A warm "
-            f"start goes on with the same model: set `model: {before.model}`, or leave `warm_start` out."
+            f"start goes on with the same model: set `model: {before.model}`, or leave `warm_start_from` out."
         )
     if before.finetune:
         raise InputError(
@@ -127,17 +127,17 @@ def check_shapes(config: RunConfig, one: Any, two: Any) -> None:
         raise InputError(
             f"The model of the run {former(config)} has other weights: `{path}` is {shown(there)} there and "
             f"{shown(here)} here. A warm start goes on with the weights as they are: give the same, or train anew "
-            "without `warm_start`."
+            "without `warm_start_from`."
         )
     raise InputError(
         f"The model of the run {former(config)} has other weights than {models.card(config.model).cls} has now. Train "
-        "anew, without `warm_start`."
+        "anew, without `warm_start_from`."
     )
 
 
 def line(config: RunConfig) -> list[dict[str, str]]:
     """The runs that a run descends from, the oldest first: name, hashes of its model and of its split."""
-    if not config.warm_start:
+    if not config.warm_start_from:
         return []
     folder = former(config).resolve()
     record = read_json(folder, "split.json")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import pathlib
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -29,6 +28,7 @@ from cdrzoo.training.folders import (
     keep,
     read_config,
     read_encoder,
+    read_history,
     read_json,
     read_model,
 )
@@ -50,7 +50,7 @@ def prepare(config: RunConfig, encoder: data.Encoder | None = None) -> data.Prep
     Without an `encoder` one is adapted; for a model that is fine-tuned, its own is extended by the new domain; for one
     that goes on, that of the run before grows.
     """
-    if encoder is None and config.warm_start:
+    if encoder is None and config.warm_start_from:
         known = read_encoder(descent.root(config))
         return config.prepare(lambda rows: grown(known, rows, config.forget_after))
     if encoder is None and config.finetune:
@@ -77,7 +77,7 @@ def check_model(config: RunConfig) -> None:
     if not config.finetune:
         schema = config.schema if config.domains == "all" else config.schema.only(config.schema.target)
         made = _make(config, warm.smallest(schema))
-        if config.warm_start:
+        if config.warm_start_from:
             before = _make(read_config(descent.former(config)), warm.smallest(schema))
             for each in (made, before):
                 each.build()
@@ -133,7 +133,7 @@ def build(config: RunConfig, prepared: data.Prepared, pretrained: Any = None) ->
     """
     check_memory(config, prepared.schema)
     model = compiled(config, prepared.schema, pretrained)
-    if config.warm_start:
+    if config.warm_start_from:
         warm.go_on(config, model, prepared.encoder, functools.partial(compiled, config))
     return model
 
@@ -231,7 +231,7 @@ def fit(
     first = config.first_stage()
     pretrained, reported = None, None
     if first:
-        handed_on = bool(config.warm_start) and warm.owns_first_stage(
+        handed_on = bool(config.warm_start_from) and warm.owns_first_stage(
             _make(config, warm.smallest(prepared.schema))
         )
         stage = first_folder or folder / "first"
@@ -345,7 +345,7 @@ def _by_class(rows: tf.data.Dataset, schema: Schema, weights: Mapping[int, float
             found[key] = weight * by_class if key in clicks else weight
         return x, y, found
 
-    return rows.map(weigh)
+    return rows.map(weigh, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 
 
 def fit_first(
@@ -365,12 +365,14 @@ def fit_first(
     if not (folder / "metrics.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         if handed_on:
-            build(config, prepared).save(folder / "model.keras")
-            for name in ("history.csv", "metrics.json"):
-                shutil.copy(descent.former(config) / name, folder)
+            former = descent.former(config)
+            history, best = read_history(former), read_json(former, "metrics.json")["best_epoch"]
+            fitted = Fitted(
+                build(config, prepared), history.drop(columns="epoch").to_dict("list"), best - 1, 0.0
+            )
         else:
             fitted = fit(config, prepared, folder, verbose, own=own)
-            keep(fitted, summary(config, prepared, fitted), folder)
+        keep(fitted, summary(config, prepared, fitted), folder)
     reported = read_json(folder, "metrics.json", without=("test",))  # a pipeline has its test rows elsewhere
     return read_model(folder / "model.keras"), reported
 

@@ -117,9 +117,11 @@ def claim(folder: pathlib.Path, config: RunConfig, resume: bool, overwrite: bool
         InputError: it holds something, and neither `resume` nor `overwrite` says what to do about it; or to overwrite
             it would take more than a run, or what the new run is made from.
     """
-    for other, what in ((config.finetune, "is fine-tuned"), (config.warm_start, "goes on")):
-        old, new = pathlib.Path(config.folder, files.home(str(other))).resolve(), folder.resolve()
-        if other and (old == new or old in new.parents or new in old.parents):
+    for other, what in ((config.finetune, "is fine-tuned"), (config.warm_start_from, "goes on")):
+        if not other:
+            continue
+        old, new = files.home(other, config.folder).resolve(), folder.resolve()
+        if old == new or old in new.parents or new in old.parents:
             raise InputError(
                 f"{folder} and the run that {what}, {old}, lie in one another. Choose another folder."
             )
@@ -197,10 +199,6 @@ def keep(fitted: Fitted, result: dict[str, Any], folder: pathlib.Path) -> None:
 
 def finetuned(config: RunConfig) -> pathlib.Path:
     """The folder of the finished run whose model a configuration fine-tunes."""
-    if files.is_remote(config.finetune):
-        raise InputError(
-            f"`finetune` wants a run on this machine. Received: {config.finetune}. Copy it here."
-        )
     folder = files.home(config.finetune or "", config.folder)
     check_finished(folder)
     trained = read_config(folder).model

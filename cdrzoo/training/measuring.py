@@ -45,7 +45,7 @@ ECE_BINS = "equal mass"
 
 def evaluate(model: Any, prepared: data.Prepared, part: str = "test") -> dict[str, float]:
     """Exact metrics of the target's rows of a part, in total and for `groups.of_rows`."""
-    return measured(model, prepared, part)[0]
+    return _by_label(model, prepared, part, outcomes_of(model, prepared, part), metrics.evaluate)[0]
 
 
 def outcomes_of(model: Any, prepared: data.Prepared, part: str) -> dict[str, scoring.Outcome]:
@@ -65,9 +65,15 @@ def measured(
     `outcomes`: what the model says of them, if that is known.
     """
     outcomes = outcomes or outcomes_of(model, prepared, part)
-    how = {"users": prepared.parts[model.schema.target][part].user, "groups": groups.of_rows(prepared, part)}
-    values, reach = scoring.by_label(model, outcomes, metrics.evaluate, intervals.evaluate, **how)
+    values, reach = _by_label(model, prepared, part, outcomes, metrics.evaluate, intervals.evaluate)
     return values, reach
+
+
+def _by_label(
+    model: Any, prepared: data.Prepared, part: str, outcomes: dict[str, scoring.Outcome], *measures: Any
+) -> Any:
+    how = {"users": prepared.parts[model.schema.target][part].user, "groups": groups.of_rows(prepared, part)}
+    return scoring.by_label(model, outcomes, *measures, **how)
 
 
 def calibration(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float | None:

@@ -11,14 +11,14 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO, Any, BinaryIO
 
 import pyarrow as pa
 
 import cdrzoo
 from cdrzoo import files
-from cdrzoo.documents import dump_yaml
+from cdrzoo.documents import dump_yaml, load_mapping
 from cdrzoo.errors import InputError, check_whole, shown
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.finished import ARCHIVE, check_finished
@@ -127,7 +127,7 @@ def unpack(archive: str | pathlib.Path, folder: str | pathlib.Path) -> pathlib.P
         run = pathlib.Path(stage, "run")
         with files.reading(archive, MEND, whole=True), files.writing(ROOM):
             _extract(archive, run)
-            _check(RunConfig.load(run / "config.yaml"), run)
+            _check(run)
         run.replace(folder)
     return folder
 
@@ -137,7 +137,7 @@ def _made(config: RunConfig) -> tuple[dict[str, bytes], list[str]]:
     named: list[pathlib.Path] = []
     logs: list[pathlib.Path] = []
     config.plain(named.append)
-    dataclasses.replace(config, finetune=None, warm_start=None).plain(logs.append)
+    dataclasses.replace(config, finetune=None, warm_start_from=None).plain(logs.append)
     places = _places(named)
     first = {name: value for name, value in config.first.items() if name != "callbacks"}
     bare = dataclasses.replace(config.with_changes({"callbacks": None}), first=first)
@@ -235,8 +235,14 @@ def _listed(manifest: bytes, packed: int) -> dict[str, tuple[int, str]]:
     return {name: (size, digest) for name, (size, digest) in found.items()}
 
 
-def _check(config: RunConfig, folder: pathlib.Path) -> None:
+def _check(folder: pathlib.Path) -> None:
     """A configuration that was packed runs no code and reads nothing outside its folder."""
+    given = load_mapping(folder / "config.yaml")
+    if not isinstance(given.get("schema"), Mapping):  # which `pack` writes out
+        raise ValueError("config.yaml names a schema that lies elsewhere")
+    if "://" in json.dumps(given.get("data"), default=str):
+        raise ValueError("config.yaml names rows in another file system")
+    config = RunConfig.load(folder / "config.yaml")
     if config.training.callbacks or config.first.get("callbacks"):
         raise ValueError("config.yaml names callbacks, which could be any code")
     named: list[pathlib.Path] = []

@@ -23,7 +23,7 @@ BINS = 10
 
 def write(prepared: Any, folder: pathlib.Path) -> None:
     """Writes the profiles of a run's training rows, by domain; not of rows that are not held in memory."""
-    if getattr(prepared, "held", True):
+    if prepared.held:
         found = {d.name: profile(d, prepared.parts[d.name]["train"]) for d in prepared.schema.domains}
         files.write(folder / PROFILE, json.dumps({"domains": found}) + "\n")
 
@@ -73,7 +73,10 @@ def _ids(values: np.ndarray, kind: str, like: Mapping[str, Any] | None) -> dict[
 
 def _number(values: np.ndarray, like: Mapping[str, Any] | None) -> dict[str, Any]:
     values = values.astype(np.float64)
-    edges = like["edges"] if like else np.unique(np.quantile(values, np.arange(1, BINS) / BINS)).tolist()
+    if like:
+        edges = like["edges"]
+    else:
+        edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS)).tolist() if len(values) else []
     counts = np.bincount(np.searchsorted(edges, values, side="left"), minlength=len(edges) + 1)
     return {
         "mean": float(values.mean()) if len(values) else 0.0,

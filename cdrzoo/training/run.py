@@ -117,7 +117,7 @@ class Run:
         Raises:
             InputError: the data has changed since the training.
         """
-        return self.measured(part)[0]
+        return measuring.evaluate(self.model, self.rows, part)
 
     def measured(self, part: str = "test") -> tuple[dict[str, float], dict[str, dict[str, float]]]:
         """What `evaluate` gives, and of each metric its standard error and 95 % interval (see `cdrzoo.intervals`)."""
@@ -212,9 +212,15 @@ class Run:
             return "the rows hold their histories"
         if config.preparation.get("include_ties"):
             return "histories list what happened at the row's own time"
-        prepared = self.rows
-        if prepared.only_training or config.preparation.get("history", "before") != "before":
-            return "with this split histories list training events alone"
+        alone = "with this split histories list training events alone"
+        if config.preparation.get("history", "before") != "before":
+            return alone
+        try:
+            prepared = self.rows
+        except InputError as error:  # the rest of the proof does not hang on the logs
+            return f"the run's rows are not as they were: {error}"
+        if prepared.only_training:
+            return alone
         if any(log.source.negatives for log in prepared.logs.values()):
             return "test rows were drawn, and stand in no log"
         examples = prepared.examples(EXAMPLE_ROWS)
@@ -351,7 +357,7 @@ def _apart(callbacks: Sequence[Any]) -> tuple[list[Any], list[Any]]:
 
 def _rows(config: RunConfig, folder: pathlib.Path, resume: bool) -> data.Prepared:
     """The rows as the model sees them; a stopped run that goes on with another one has its own encoder."""
-    if not (config.warm_start and resume):
+    if not (config.warm_start_from and resume):
         return seen(config, prepare(config))
     descent.check_line(config, folder)
     return prepare(config, read_encoder(folder))

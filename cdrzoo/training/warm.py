@@ -33,7 +33,7 @@ def go_on(config: RunConfig, model: CrossDomainModel, encoder: Encoder, make: Ma
     """Gives the model of a configuration, just made, what the run before has learnt.
 
     Args:
-        config: the configuration, with `warm_start`.
+        config: the configuration, with `warm_start_from`.
         model: its model, compiled.
         encoder: that of the model.
         make: makes such a model for any schema.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from cdrzoo.evaluation.statistics import holm
+from cdrzoo.evaluation.statistics import LEVEL
 from cdrzoo.experiments.comparison import Comparison
-from cdrzoo.experiments.tables import tests
+from cdrzoo.experiments.tables import corrected, tests
 from docs.render.results import COLD, PAIRS, load, markdown, mean, reads_source
 
 CHEAP = {
@@ -46,8 +46,8 @@ def close(one: Comparison) -> list[str]:
     """Of the cheap models those that are not told apart from the highest, best first (paired tests, Holm)."""
     best = first(one)
     paired = tests([line for line in one.results if line["label"] in CHEAP], best)
-    p = dict(zip(paired, holm([test.p for test in paired.values()])))
-    found = [label for label in CHEAP if label != best and p[label] >= 0.05]
+    p = corrected(paired)
+    found = [label for label in CHEAP if label != best and not p[label] < LEVEL]
     return sorted(found, key=lambda label: -mean(one, label))
 
 

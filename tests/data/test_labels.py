@@ -100,6 +100,8 @@ FEATURES = (Feature("user", "id", "user", table="user"),)
         ({"labels": (Label("click"),)}, "must be two or more"),
         ({"labels": (Label("a"), Label("A"))}, "of different names"),
         ({"labels": (Label("a"), Label("b")), "label": "clicked"}, "`label` or `labels`"),
+        ({"labels": (Label("a"), Label("b")), "task": "rating"}, "`task` or `labels`"),
+        ({"labels": (Label("a"), Label("b")), "threshold": 4.0}, "`threshold` or `labels`"),
         ({"labels": (Label("a"), Label("b", given="c"))}, "must name an earlier label"),
         ({"labels": (Label("a", given="b"), Label("b"))}, "must name an earlier label"),
         ({"labels": (Label("a", task="rating"), Label("b", given="a"))}, "and both be clicks"),

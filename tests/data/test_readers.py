@@ -549,3 +549,9 @@ def test_large_whole_times_beside_fractions_would_lose_digits(tmp_path):
         write(tmp_path, "jsonl", {"t": values}).rename(tmp_path / f"{number}.jsonl")
     with pytest.raises(DataError, match="and more, and, in another file"):
         read(tmp_path, {"t": Wanted("t", "time")})
+
+
+def test_a_first_time_that_is_missing_does_not_make_dates_numbers(tmp_path):
+    (tmp_path / "log.csv").write_text("t,x\n,1\n2023-11-15,2\n")
+    with pytest.raises(DataError, match="row 1: a finite number wanted. Received: nothing"):
+        list(chunks(tmp_path / "log.csv", {"t": Wanted("t", "time")}))

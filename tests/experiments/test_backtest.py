@@ -74,7 +74,7 @@ def test_every_day_is_predicted_before_it_is_trained_on(home, capsys):
 def test_what_no_backtest_can_be_made_of_is_said(home, tmp_path):
     with pytest.raises(InputError, match="has no rows before the 31 last days"):
         backtest.backtest(home / "run.yaml", tmp_path, days=30, day=DAY)
-    with pytest.raises(InputError, match="`refit` must be of warm, cold, ctnet. Received: 'hot'"):
+    with pytest.raises(InputError, match="`refit` must be one of warm, cold, ctnet. Received: 'hot'"):
         backtest.backtest(home / "run.yaml", tmp_path, refit="hot")
     (tmp_path / "other").touch()
     with pytest.raises(InputError, match="no backtest"):

@@ -86,6 +86,27 @@ def test_mistakes_are_named_before_any_work(given, message):
         config(**given)
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"preparation": {"since": {"films": 1}}}, "and `since` out"),
+        ({"training": {"group": {"books": "user"}}}, "no `group`"),
+    ],
+)
+def test_what_a_pipeline_cannot_do_is_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        config(run=given)
+
+
+def test_groups_are_made_for_the_slices_that_are_measured():
+    one = {"slices": ["minutes", "device"]}
+    assert config(run=one).made_slices == ("row.slice.minutes",)
+    assert config(run=one, slices=["row.users"]).made_slices == ()
+    section = {"name": "films", "slices": ["minutes"], "examples": "ready"}
+    given = {"schema": toy_schema().to_dict(), "model": "cctl", **one, "pipeline": section}
+    assert PipelineConfig.from_dict(given).made_slices == ("row.slice.minutes",)
+
+
 def test_a_section_is_wanted_and_named(tmp_path):
     (tmp_path / "run.yaml").write_text(yaml.safe_dump({"schema": toy_schema().to_dict(), "data": DATA}))
     with pytest.raises(InputError, match="section `pipeline`"):

@@ -47,7 +47,7 @@ def first(home):
 
 @pytest.fixture(scope="module")
 def second(home, first):
-    return run.train(config(home, 120, warm_start="runs/first", forget_after=1), home / "runs/second")
+    return run.train(config(home, 120, warm_start_from="runs/first", forget_after=1), home / "runs/second")
 
 
 def test_a_run_goes_on_where_another_one_ended(home, first, second):
@@ -64,6 +64,24 @@ def test_a_run_goes_on_where_another_one_ended(home, first, second):
     assert after.growth["user"]["admitted"] > 0 and after.numbers == before.numbers
     assert after.schema.target_domain.mean == before.schema.target_domain.mean
     assert int(second.model.optimizer.iterations) > int(first.model.optimizer.iterations)
+
+
+@pytest.mark.slow
+def test_an_id_that_is_gone_gives_its_row_to_a_new_one(home, tmp_path):
+    how = {"forget_after": 1, "epochs": 1}
+    one = run.train(config(home, 20, epochs=1), tmp_path / "one")
+    two = run.train(config(home, 60, warm_start_from=str(one.folder), **how), tmp_path / "two")
+    given = descent.settled(config(home, 100, warm_start_from=str(two.folder), **how))
+    prepared = fitting.prepare(given)
+    before, after = two.encoder.vocabularies["user"], prepared.encoder.vocabularies["user"]
+    kept = after[: len(before)] == before
+    assert (~kept).sum() == prepared.encoder.growth["user"]["taken"] > 0
+    was, now = (
+        next(np.asarray(w) for w in model.weights if "user" in w.path)[2 : 2 + len(before)]
+        for model in (two.model, fitting.build(given, prepared))
+    )
+    np.testing.assert_array_equal(now[kept], was[kept])
+    assert (now[~kept] != was[~kept]).any()
 
 
 def test_before_the_first_step_its_scores_are_those_of_the_run_before(first, second):
@@ -93,7 +111,7 @@ def test_a_stopped_run_that_goes_on_ends_as_if_it_had_not_been_stopped(home, sec
         write(self, epoch)
         raise KeyboardInterrupt
 
-    given = config(home, 120, warm_start="runs/first", forget_after=1)
+    given = config(home, 120, warm_start_from="runs/first", forget_after=1)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(callbacks.Resume, "_write", stop)
         run.train(given, folder)
@@ -109,26 +127,26 @@ def test_what_cannot_go_on_is_said_before_rows_are_read(home, first, monkeypatch
         "`arguments.units` is \\[4\\] there and \\[5\\] here": {"units": [5]},
         "saw the target alone, the configuration says all domains": {"domains": "all"},
         "tables.user.width is 8 there and 16 here": {"width": 16},
-        "holds no finished run": {"warm_start": "runs/nowhere"},
+        "holds no finished run": {"warm_start_from": "runs/nowhere"},
         "lie in one another": {},
     }
     for message, changes in said.items():
         given = config(home, 120, **{k: v for k, v in changes.items() if k != "arguments"})
-        given = given.with_changes({"warm_start": changes.get("warm_start", "runs/first")})
+        given = given.with_changes({"warm_start_from": changes.get("warm_start_from", "runs/first")})
         folder = home / ("runs/first" if "lie in" in message else "runs/new")
         with pytest.raises(InputError, match=message):
             run.train(given, folder, overwrite="lie in" in message)
     with pytest.raises(InputError, match="Leave `finetune` out"):
-        config(home, 120, warm_start="a", finetune="b")
+        config(home, 120, warm_start_from="a", finetune="b")
 
 
 def test_rows_must_be_newer_and_the_run_before_the_same(home, first, second, tmp_path):
     with pytest.raises(InputError, match="No training row of 'films' comes after"):
-        run.train(config(home, 80, warm_start="runs/first"), tmp_path / "new")
+        run.train(config(home, 80, warm_start_from="runs/first"), tmp_path / "new")
     shutil.copytree(first.folder, tmp_path / "first")
     (tmp_path / "first/model.keras").write_bytes(b"another")
     with pytest.raises(InputError, match="was trained anew since"):
-        descent.check_line(config(home, 120, warm_start=str(tmp_path / "first")), second.folder)
+        descent.check_line(config(home, 120, warm_start_from=str(tmp_path / "first")), second.folder)
 
 
 @pytest.mark.exhaustive
@@ -137,7 +155,7 @@ def test_stages_go_on_one_after_the_other(home, model, tmp_path):
     arguments: dict[str, Any] = {"epochs": 1, "model": model}
     arguments |= {"first.epochs": 1} if models.card(model).after else {}
     one = run.train(config(home, 80, **arguments), tmp_path / "first")
-    two = run.train(config(home, 120, **arguments, warm_start=str(one.folder)), tmp_path / "second")
+    two = run.train(config(home, 120, **arguments, warm_start_from=str(one.folder)), tmp_path / "second")
     assert np.isfinite(list(two.metrics["test"].values())).any()
     stages = (
         [folders.read_model(each.folder / "first/model.keras") for each in (one, two)]
@@ -171,12 +189,12 @@ def test_the_command_names_the_run(home, first, capsys):
 @pytest.mark.once
 def test_a_transfer_report_trains_the_twin_along_the_same_line(home, tmp_path):
     first = run.train(config(home, 80, domains="all", epochs=1), tmp_path / "first")
-    given = config(home, 120, domains="all", epochs=1, warm_start=str(first.folder))
+    given = config(home, 120, domains="all", epochs=1, warm_start_from=str(first.folder))
     second = run.train(given, tmp_path / "second")
     transfer(second.folder, tmp_path / "report", seeds=1)
     twin, before = (
         folders.read_config(tmp_path / "report/runs" / name) for name in ("twin-seed-0", "twin-seed-0-before")
     )
-    assert twin.domains == before.domains == "target" and before.warm_start is None
-    assert twin.warm_start == str((tmp_path / "report/runs/twin-seed-0-before").resolve())
+    assert twin.domains == before.domains == "target" and before.warm_start_from is None
+    assert twin.warm_start_from == str((tmp_path / "report/runs/twin-seed-0-before").resolve())
     assert twin.preparation["since"] == second.config.preparation["since"]

@@ -12,6 +12,7 @@ import tarfile
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
 
 import cdrzoo
 from cdrzoo import cli
@@ -50,6 +51,9 @@ def test_it_is_the_run_elsewhere(packed, tmp_path, capsys):
     shutil.copytree(RUNS / "demo", run.folder / "data")
     np.testing.assert_allclose(run.evaluate()["auc"], run.metrics["test"]["auc"], atol=1e-6)
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["mkt"]
+    shutil.rmtree(run.folder / "data")  # the proof of an export needs no rows of the run
+    alone = cdrzoo.load_run(run.folder)
+    assert "the run's rows are not as they were" in str(alone.verify(alone.export(tmp_path / "served")))
 
 
 def test_the_same_run_gives_the_same_bytes(packed, tmp_path):
@@ -128,6 +132,10 @@ def listed(size: object, digest: str = "0" * 64, name: str = "split.json"):
     return lambda good: (good, {name: [size, digest]})
 
 
+def schema_of_a_file(config_yaml: bytes) -> bytes:
+    return yaml.safe_dump({**yaml.safe_load(config_yaml), "schema": "/etc/passwd"}).encode()
+
+
 EVIL = {
     "a path upwards": (lambda good: ({**good, "../x": b""}, {}), "no file of a run"),
     "a path upwards inside": (
@@ -158,6 +166,11 @@ EVIL = {
     "a path of this machine": (config(b"data/films.csv", b"/etc/passwd"), "outside the run's data"),
     "a home folder": (config(b"data/films.csv", b"~/films.csv"), "outside the run's data"),
     "rows elsewhere": (config(b"data/films.csv", b"data/../../x.csv"), "outside the run's data"),
+    "rows in another file system": (config(b"data/films.csv", b"s3://x/films.csv"), "another file system"),
+    "a schema that lies elsewhere": (
+        lambda good: ({**good, "config.yaml": schema_of_a_file(good["config.yaml"])}, {}),
+        "a schema that lies elsewhere",
+    ),
     "no model": (
         lambda good: ({name: of for name, of in good.items() if name != "model.keras"}, {}),
         "model.keras is missing",

@@ -180,8 +180,8 @@ def name_of(by: str, arguments: Mapping[str, Any]) -> str:
 
 
 def _by_time(
-    schema: Schema, logs: Mapping[str, Log], facts: Facts, fractions: Sequence[float] = ()
-) -> dict[str, np.ndarray]:
+    schema: Schema, logs: Mapping[str, Log], facts: Facts, **how: Any
+) -> dict[str, np.ndarray]:  # `facts` say where the parts begin
     valid, test, *end = facts.bounds
     codes = {name: ((log.time >= valid).astype(np.int8) + (log.time >= test)) for name, log in logs.items()}
     for time in end:
@@ -199,10 +199,6 @@ def _last_days(last: float, valid: int, test: int, day: float | None = None) -> 
     day = day or 86400
     end = last // day + 1
     return (end - test - valid) * day, (end - test) * day
-
-
-def _by_days(schema: Schema, logs: Mapping[str, Log], facts: Facts, **days: float) -> dict[str, np.ndarray]:
-    return _by_time(schema, logs, facts)
 
 
 def _by_last(schema: Schema, logs: Mapping[str, Log], facts: Facts) -> dict[str, np.ndarray]:
@@ -314,7 +310,7 @@ def _given(schema: Schema, logs: Mapping[str, Log], facts: Facts, **arguments: A
 
 _FUNCTIONS: dict[str, Any] = {
     "time": _by_time,
-    "days": _by_days,
+    "days": _by_time,
     "last": _by_last,
     "users": _by_users,
     "random": _at_random,

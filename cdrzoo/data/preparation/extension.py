@@ -43,7 +43,7 @@ def extend(encoder: Encoder, further: Encoder) -> Encoder:
     extended.set_vocabularies({**further.lookups, **encoder.lookups})
     numbers = {**further.numbers, **encoder.numbers}
     extended.schema = extended.schema.with_means(
-        {domain.name: domain.mean for domain in encoder.schema.domains}
+        {key: label.mean for key, label in encoder.schema.outputs.items()}
     )
     extended.numbers = {domain.name: numbers[domain.name] for domain in further.schema.domains}
     return extended

@@ -187,6 +187,7 @@ class Prepared:
     """
 
     only_training = False
+    held = True  # in memory
 
     def __init__(self, encoder: Encoder, split: Split, logs: Mapping[str, Log], slices: tuple[str, ...] = ()):
         encoder.schema = split.with_means(encoder.schema)

@@ -63,7 +63,8 @@ def concatenate(parts: list[Any]) -> Any:
             np.concatenate([part.starts + offset for part, offset in zip(parts, offsets, strict=True)]),
             np.concatenate([part.stops + offset for part, offset in zip(parts, offsets, strict=True)]),
         )
-    check_times([time_kind(part) for part in parts])
+    if len({part.dtype for part in parts}) > 1:  # of times alone
+        check_times([time_kind(part) for part in parts])
     return np.concatenate(parts)
 
 
@@ -71,7 +72,7 @@ def time_kind(values: np.ndarray) -> str:
     """Of a piece of a column of times: `whole` numbers, some of which are `large`, or `fractions`."""
     if values.dtype != np.int64:
         return "fractions"
-    return "large" if len(values) and values.max() >= EXACT else "whole"
+    return "large" if len(values) and max(values.max(), -values.min()) >= EXACT else "whole"
 
 
 def check_times(kinds: Collection[str]) -> None:
@@ -83,10 +84,10 @@ def check_times(kinds: Collection[str]) -> None:
         )
 
 
-def dated(array: Any) -> bool:
-    """Whether a raw column is dates in text, by its first value."""
-    first = array.values[:1] if isinstance(array, Values) else array[:1].to_pylist()
-    value = plain(first[0]) if first else None
+def dated(array: Any, missing: Collection[str] = ()) -> bool:
+    """Whether a raw column is dates in text, by its first value that is not `missing`."""
+    cells = array.values if isinstance(array, Values) else (cell.as_py() for cell in array)
+    value = next((v for v in map(plain, cells) if v is not None and v not in missing), None)
     return isinstance(value, str) and is_date(value)
 
 

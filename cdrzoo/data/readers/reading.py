@@ -95,11 +95,12 @@ def file_chunks(
             for key, want in wanted.items():
                 if (
                     want.dtype == "time" and want.dated is None
-                ):  # by the first row of the file, not of the chunk
+                ):  # by the first rows of the file, not of the chunk
                     head = arrays
                     if row and key in inside:
-                        head, _ = next(read(file, {key: want}, 1, **_options(file, delimiter)))
-                    wanted = {**wanted, key: dataclasses.replace(want, dated=dated(head[key]))}
+                        head, _ = next(read(file, {key: want}, rows, **_options(file, delimiter)))
+                    told = dated(head[key], want.reading.missing)
+                    wanted = {**wanted, key: dataclasses.replace(want, dated=told)}
             yield {key: convert(arrays[key], want, str(file), row) for key, want in wanted.items()}
 
 

@@ -29,9 +29,9 @@ and in the target's:
     item_rows  int32                       training events of the row's item in the target
     slice.COLUMN                           raw values of a column of `slices`, as `Prepared.values` gives them
 
-The target alone knows other ids: `encoder_target` has the vocabularies of `schema.only(target)`. Whatever it knows
-`encoder` knows, so a row of one table is a row of the other by a map over the vocabulary: 0 to 0, 1 to 1, an id to its
-row there or to 1. `ids_of_target` makes these maps; numbers are the same in both.
+The target alone knows other ids: `encoder_target` has the vocabularies of `schema.only(target)`. A row of one table is
+a row of the other by a map over the vocabulary: 0 to 0, 1 to 1, an id to its row there or to 1. `ids_of_target` makes
+these maps; numbers are the same in both.
 """
 
 from __future__ import annotations
@@ -79,6 +79,11 @@ class PartRows:
     labels: float
     users: int | None = None
     items: int | None = None
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> PartRows:
+        """As JSON has it."""
+        return cls(**{**found, "shards": tuple(map(tuple, found["shards"]))})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,10 +149,7 @@ class Rows:
                 tuple((feature, width) for feature, width in domain["ids"]),
                 tuple(domain["numbers"]),
                 domain["weighted"],
-                {
-                    part: PartRows(**{**rows, "shards": tuple(map(tuple, rows["shards"]))})
-                    for part, rows in domain["parts"].items()
-                },
+                {part: PartRows.of(rows) for part, rows in domain["parts"].items()},
             )
             for name, domain in found.pop("domains").items()
         }
@@ -182,11 +184,12 @@ def ids_of_target(encoder: Encoder, target: Encoder, schema: Schema) -> dict[str
         own, every = target.lookups[table.name], encoder.lookups[table.name]
         text = as_numbers(target.schema, table.name) and not as_numbers(schema, table.name)
         known = np.full(len(every), -1, np.int32)
-        # Whatever the target knows, all know: fewer of its ids are looked up than the other way round.
+        # Fewer of the target's ids are looked up than the other way round.
         start = 0
         for ids in own.chunks():
             at = every.find(ids.astype(str).astype(object) if text else ids)
-            known[at] = np.arange(start, start + len(ids))
+            there = at >= 0  # a table that was extended keeps the ids that it had, and lacks new ones
+            known[at[there]] = np.arange(start, start + len(ids))[there]
             start += len(ids)
         maps[table.name] = np.concatenate([[PADDING, 1], known + FIRST_KNOWN]).astype(np.int32)
     return maps

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 from cdrzoo.data.rows.tasks import Done
 
-SHARES = {"read": 2.0, "users": 0.5, "items": 1.5, "raw": 6.0, "count": 3.0, "encode": 6.0, "write": 2.0}
-"""What a row costs in each stage, compared with the others: seconds of a million rows (docs/scale.md)."""
+SHARES = {"read": 2.5, "users": 0.5, "items": 1.5, "raw": 6.0, "count": 3.9, "encode": 6.8, "write": 2.1}
+"""What a row costs in each stage, compared with the others: seconds of a million of 10 million rows (docs/scale.md);
+`users`, `items` and `raw` by estimate."""
 EVERY = 5.0
 """Seconds between two lines, at least."""
 

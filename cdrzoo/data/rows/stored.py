@@ -77,7 +77,6 @@ class StoredRows(Prepared):
         self.encoder = Encoder.load(folder / "encoder_target") if target_alone else every
         self.schema, self.slices, self.warnings = self.encoder.schema, rows.slices, rows.warnings
         self.folder, self._rows, self._held, self._target_alone = folder, rows, held, target_alone
-        self._spools: list[tempfile.TemporaryDirectory[str]] = []
         record = rows.split
         self.split = Split(record["name"], record["arguments"], {}, record["parts"], record["hash"], {})
         maps = ids_of_target(every, self.encoder, every.schema) if target_alone else {}
@@ -197,19 +196,29 @@ class StoredRows(Prepared):
         }
         return training_batches(parts, target, batch_size, paired=paired, **how)
 
-    @functools.cache  # noqa: B019
+    @functools.cached_property
+    def _spool(self) -> tempfile.TemporaryDirectory[str]:
+        """Where mapped rows lie; it goes with these rows."""
+        return tempfile.TemporaryDirectory(prefix="cdrzoo_rows_")
+
+    @functools.cached_property
+    def _made(self) -> dict[tuple[str, ...], Part]:
+        """Mapped and grouped rows, by domain and column."""
+        return {}
+
     def _mapped(self, domain: str) -> Part:
         """Training rows in files that are mapped to memory, from which any row can be read."""
-        return self.stored[domain]["train"].load(self._spool())
+        if (domain,) not in self._made:
+            self._made[(domain,)] = self.stored[domain]["train"].load(tempfile.mkdtemp(dir=self._spool.name))
+        return self._made[(domain,)]
 
-    def _spool(self) -> pathlib.Path:
-        """A new folder, which goes with these rows."""
-        self._spools.append(tempfile.TemporaryDirectory(prefix="cdrzoo_rows_"))
-        return pathlib.Path(self._spools[-1].name)
-
-    @functools.cache  # noqa: B019
     def _grouped(self, domain: str, column: str) -> Part:
         """Training rows that come together by a column; those that are mapped lie together by it."""
+        if (domain, column) not in self._made:
+            self._made[domain, column] = self._by_column(domain, column)
+        return self._made[domain, column]
+
+    def _by_column(self, domain: str, column: str) -> Part:
         stored, keys = self.stored[domain]["train"], self._keys(domain, column)
         if self.held:
             order = np.argsort(stored.column("row"), kind="stable")
@@ -218,7 +227,7 @@ class StoredRows(Prepared):
         order = np.argsort(keys, kind="stable")
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
-        return stored.load(self._spool(), place).grouped_by(keys[order])
+        return stored.load(tempfile.mkdtemp(dir=self._spool.name), place).grouped_by(keys[order])
 
     def _keys(self, domain: str, column: str) -> np.ndarray:
         """The values of a column at a domain's training rows, in the order of the folder."""

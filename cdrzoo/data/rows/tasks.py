@@ -228,7 +228,7 @@ def items(state: State, number: int, scratch: pathlib.Path) -> tuple[Items, int]
 def built(state: State, number: int) -> tuple[dict[str, Log], dict[str, np.ndarray]]:
     """The rows of a partition, with negatives and histories, and their parts: what `prepare` makes of all rows.
 
-    `count` and `encode` both make them: the second time costs a twelfth of a preparation, and needs no more files.
+    `count` and `encode` both make them: so no files of them are needed between.
     """
     settings, known = state.work.settings, state.known
     logs = state.logs(number)

@@ -249,6 +249,21 @@ def check_all(folder: pathlib.Path, want) -> None:
             np.testing.assert_array_equal(found, alone.parts[target]["test"].x[feature.name])
 
 
+def test_an_id_that_an_extended_table_lacks_is_no_row_of_another():
+    user = Feature("user", "id", "user", table="user")
+    table = Schema((Domain("films", (user,)),), "films", (Table("user"),))
+    every, alone = (
+        Encoder(table).adapt({"films": {"user": np.array(users, object)}})
+        for users in (["x", "y", "z"], ["x", "n1", "n2"])
+    )
+    row = {
+        name: of.lookups["user"].find(np.array(["x", "z"], object)) + 2
+        for name, of in (("every", every), ("alone", alone))
+    }
+    (found,) = ids_of_target(every, alone, table).values()
+    assert found[row["every"]].tolist() == [row["alone"][0], 1]
+
+
 @pytest.mark.parametrize("partitions", [1, 3])
 def test_what_is_doubtful_is_said(partitions, tmp_path):
     settings = case("CSV, time", tmp_path)
