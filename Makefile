@@ -4,7 +4,7 @@
 #             (make check MODEL=cctl: the tests of one model)
 # make test   set up, then lint, types and what a machine should prove: every model, exports, servers, the pipeline
 # make test-all  after it, what it leaves: many draws, every case of every model; rows prepared on Dask and on a Spark
-#             cluster; and the tests once more with the oldest supported libraries, which are TFX's neighbours
+#             cluster; and the quick tests once more with the oldest supported libraries, which are TFX's neighbours
 # make lint   ruff and mypy alone          make format  let ruff rewrite the code
 # make docs   the site, into site/; a warning is an error
 # make parity our models beside deepctr's, with equal weights; in an environment of its own
@@ -39,11 +39,11 @@ run:
 	PATH="$(CURDIR)/$$bin:$$PATH" bash examples/quickstart.sh
 
 check: lint
-	$(BIN)/python $(PYTEST) $(if $(MODEL),--model $(MODEL) -m "not exhaustive" tests/models,-m "not slow and not exhaustive")
+	$(BIN)/python $(PYTEST) $(if $(MODEL),--model $(MODEL) tests/models,-m "not slow and not exhaustive")
 
 test: lint .venv-tfx/ready
 	$(BIN)/python $(PYTEST) -m "not exhaustive"
-	$(call beside_tfx,The pipeline from end to end,not exhaustive,tests/tfx_pipeline/)
+	$(call beside_tfx,The pipeline from end to end,not exhaustive,--dist loadfile tests/tfx_pipeline/)
 
 test-all: .venv/ready .venv-tfx/ready .venv-scale/ready
 	$(BIN)/python $(PYTEST) -m exhaustive
@@ -53,8 +53,8 @@ test-all: .venv/ready .venv-tfx/ready .venv-scale/ready
 	else \
 	    echo "NOT RUN: rows prepared on Dask and Spark: their libraries need Python 3.11 or newer."; \
 	fi
-	$(call beside_tfx,The pipeline on several processes,exhaustive,tests/tfx_pipeline/)
-	$(call beside_tfx,The tests with the oldest supported libraries,not once and not exhaustive,$(OLDEST))
+	$(call beside_tfx,The pipeline on several processes,exhaustive,--dist loadfile tests/tfx_pipeline/)
+	$(call beside_tfx,The quick tests with the oldest supported libraries,not once and not slow and not exhaustive,$(OLDEST))
 
 # What the libraries' versions can break: of the models' tests those that all models share.
 OLDEST := $(wildcard tests/test_*.py) $(filter-out tests/models/ tests/tfx_pipeline/,$(wildcard tests/*/)) \

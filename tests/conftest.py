@@ -31,7 +31,9 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--model", metavar="NAME", help="only a model's tests: its conformance and its own file")
+    parser.addoption(
+        "--model", metavar="NAME", help="only a model's tests: its conformance, whole, and its own file"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,7 +51,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         files = _files(name)
         kept, left = [], []
         for item in items:
-            (kept if item.path in files or _case(item) == name else left).append(item)
+            own = item.path in files and item.get_closest_marker("exhaustive") is None
+            (kept if own or _case(item) == name else left).append(item)
         config.hook.pytest_deselected(items=left)
         items[:] = kept
 

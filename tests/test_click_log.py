@@ -130,6 +130,7 @@ def _items() -> pd.DataFrame:
     return pd.DataFrame({"item": range(12)})
 
 
+@pytest.mark.exhaustive
 def test_comparisons_transfer_and_pages(demo, run, tmp_path):
     out = tmp_path / "compare"
     command = [
@@ -159,6 +160,7 @@ def test_comparisons_transfer_and_pages(demo, run, tmp_path):
         assert all(word in page for word in words)
 
 
+@pytest.mark.exhaustive
 def test_prepared_rows_train_the_same_run(demo, run, tmp_path):
     assert cli.main(["prepare", str(demo / "run.yaml"), "--out", str(tmp_path / "rows"), "--jobs", "1"]) == 0
     made = yaml.safe_load((demo / "run.yaml").read_text())

@@ -99,7 +99,7 @@ def test_the_messages_of_the_page_on_trouble_are_those_of_the_code():
                 assert part.strip() in code, part
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.once
 @pytest.mark.parametrize("name", RUN)
 def test_the_code_of_the_page_runs(name, tmp_path, monkeypatch, capsys):

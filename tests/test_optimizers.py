@@ -250,7 +250,7 @@ def weights(small):
 
 
 @pytest.mark.parametrize(
-    "name", ["Adam", *(pytest.param(n, marks=pytest.mark.slow) for n in ("Adagrad", "SGD"))]
+    "name", ["Adam", *(pytest.param(n, marks=pytest.mark.exhaustive) for n in ("Adagrad", "SGD"))]
 )
 def test_resumed_training_equals_uninterrupted(tmp_path, name):
     rate = keras.optimizers.schedules.ExponentialDecay(0.05, 5, 0.9)
@@ -300,6 +300,7 @@ def test_no_tensor_of_a_step_has_the_rows_of_a_table():
     assert not tensors_of_a_step(optimizers.SGD(momentum=0.9, nesterov=True), rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_keeps_float32_tables(policy):
     before = keras.config.dtype_policy()
@@ -318,6 +319,7 @@ def test_mixed_precision_keeps_float32_tables(policy):
         keras.config.set_dtype_policy(before)
 
 
+@pytest.mark.slow
 def test_loss_scaling_changes_nothing_but_skips_steps_that_overflow():
     x, y = data()
     plain = model(optimizers.Adam(0.05, clipnorm=1.0))
@@ -364,7 +366,7 @@ MIRRORED = """
 
 
 @pytest.mark.once
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_replicas_equal_one_device_on_the_same_global_batch(tmp_path):
     # In a process of its own: the number of virtual devices cannot change once TensorFlow has started.
     script = tmp_path / "mirrored.py"

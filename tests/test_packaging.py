@@ -162,7 +162,7 @@ def test_sdist_holds_the_project(unpacked):
     assert names - made == sources() - {"cdrzoo.egg-info/SOURCES.txt"}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_tests_run_from_the_sdist(unpacked):
     """Quick ones: of a module without TensorFlow, of a model, of a page."""
     where = run("-c", "import cdrzoo; print(cdrzoo.__file__)", cwd=unpacked)

@@ -24,7 +24,7 @@ def walked(tmp_path_factory):
         yield names, folder
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_page_runs(walked):
     names, folder = walked
     assert (folder / "runs/watched/metrics.json").exists()

@@ -56,7 +56,7 @@ def test_schema_and_run_configuration_are_valid(folder):
 
 
 @pytest.mark.once
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_python_of_the_page_runs(folder, capsys):
     code = (
         block(OWN_FILES, "python", "import cdrzoo")

@@ -30,6 +30,7 @@ def run(folder, *arguments):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mark", "workers"), [("", "2"), ("slow", "0")])
 def test_a_file_without_a_mark_for_long_tests_fails_where_it_is_long(mark, workers, tmp_path):
     (tmp_path / "conftest.py").write_text(CONFTEST.replace("LIMIT = 60.0", "LIMIT = 0.3"))
@@ -46,7 +47,7 @@ def test_a_model_that_there_is_not_is_named():
     assert done.returncode == pytest.ExitCode.USAGE_ERROR and "Did you mean 'dnn'" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_models_tests_are_its_conformance_and_its_own():
     done = run(PROJECT, "--model", "dnn", "--collect-only", "tests/models")
     found = [line for line in done.stdout.splitlines() if "::" in line]

@@ -86,6 +86,7 @@ def test_brackets_keep_the_values_of_an_entry_together():
     assert [entry.label for entry in read_entries(",".join(texts))] == texts
 
 
+@pytest.mark.slow
 def test_export_verify_predict(run, demo, tmp_path, capsys):
     assert cli.main(["export", str(run), "--to", str(tmp_path / "films")]) == 0
     assert cli.main(["verify", str(tmp_path / "films/1"), "--run", str(run)]) == 0
@@ -220,13 +221,8 @@ def test_a_run_of_two_stages_reports_both_and_is_served(two_stages, tmp_path, ca
 
 
 @pytest.mark.once
-@pytest.mark.parametrize(
-    "stage",
-    [
-        pytest.param("first", id="stage one", marks=pytest.mark.slow),
-        pytest.param(".", id="stage two", marks=pytest.mark.exhaustive),
-    ],
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("stage", [pytest.param("first", id="stage one"), pytest.param(".", id="stage two")])
 def test_a_run_stopped_in_either_stage_resumes_to_the_same_result(
     demo, two_stages, tmp_path, monkeypatch, stage
 ):
@@ -285,14 +281,9 @@ def test_every_model_of_two_stages_is_run():
     assert set(TWO_STAGE_MODELS) == {card.name for card in CARDS if card.after}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.once
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name == "mkt" else pytest.mark.exhaustive)
-        for name in TWO_STAGE_MODELS
-    ],
-)
+@pytest.mark.parametrize("name", TWO_STAGE_MODELS)
 def test_a_model_of_two_stages_is_trained_loaded_and_served(name, demo, request, tmp_path):
     from cdrzoo.training.run import EXAMPLE_ROWS, load_run
 
@@ -355,7 +346,7 @@ def _files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.once
 def test_a_trained_model_is_finetuned_to_a_new_domain(new_domain, finetuned, capsys):
     from cdrzoo.training import fitting
@@ -383,7 +374,7 @@ def test_a_trained_model_is_finetuned_to_a_new_domain(new_domain, finetuned, cap
     assert any("comic" in path for path in moved) and not any("films_view" in path for path in moved)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.once
 def test_a_finetuned_run_is_evaluated_and_served(finetuned, tmp_path, capsys):
     assert cli.main(["evaluate", str(finetuned)]) == 0
@@ -603,6 +594,7 @@ def test_tune_writes_a_run_that_train_takes(demo, tmp_path, capsys):
     assert config["model"] == "lr" and config["training"]["epochs"] == 1
 
 
+@pytest.mark.slow
 def test_reproduce_runs_an_experiment_and_writes_its_page(demo, tmp_path, capsys, monkeypatch):
     from cdrzoo.experiments import catalogue
 
@@ -700,6 +692,7 @@ def test_what_is_in_a_folder_is_not_mixed_with_a_comparison(demo, run, tmp_path,
         assert "not of a comparison" in capsys.readouterr().err and _files(folder) == before
 
 
+@pytest.mark.slow
 def test_a_page_of_somebody_elses_is_not_written_over(run, tmp_path, capsys):
     shutil.copytree(run, tmp_path / "run")
     page = tmp_path / "run/report.html"

@@ -87,6 +87,7 @@ def test_evaluate_takes_further_columns(run, capsys):
     )
 
 
+@pytest.mark.slow
 def test_export_verify_predict(run, demo, tmp_path, capsys):
     assert cli.main(["export", str(run), "--to", str(tmp_path / "app")]) == 0
     assert cli.main(["verify", str(tmp_path / "app/1"), "--run", str(run)]) == 0
@@ -96,6 +97,7 @@ def test_export_verify_predict(run, demo, tmp_path, capsys):
     assert len(pd.read_csv(scores)) == 3000
 
 
+@pytest.mark.slow
 def test_compare_and_its_page(demo, tmp_path, capsys):
     out = tmp_path / "compare"
     command = ["compare", str(demo / "run.yaml"), "--models", "lr,dnn", "--seeds", "2", "--slices", "hour"]
@@ -136,7 +138,7 @@ def test_serving_scores_and_ranks(run, demo, tmp_path):
             assert np.isfinite(pd.read_csv(to)["click_score"]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_transfer_and_the_pages(run, tmp_path, capsys):
     out = tmp_path / "transfer"
     assert cli.main(["transfer", str(run), "--seeds", "1", "--by", "age", "--out", str(out)]) == 0

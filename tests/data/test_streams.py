@@ -74,6 +74,7 @@ def test_in_order_it_gives_every_row_once(prepared, files):
         np.testing.assert_allclose(found[name], values, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_training_shuffles_whole_batches_with_static_shapes(prepared, files):
     folder, sources = files
     data = stream(prepared.encoder, sources, {"books": 64, "films": 32}, shuffle_rows=128, folder=folder)
@@ -110,7 +111,7 @@ def test_a_resumed_stream_goes_on_where_it_was(prepared, files):
             np.testing.assert_array_equal(one[name], two[name])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.once
 def test_a_short_source_repeats(prepared, files):
     folder, sources = files

@@ -50,6 +50,7 @@ def test_the_divergence_is_that_of_its_definition():
     assert divergence([1, 0], [0.5, 0.5]) == pytest.approx((np.log2(4 / 3) + (np.log2(2 / 3) + 1) / 2) / 2)
 
 
+@pytest.mark.slow
 def test_rows_that_moved_hold_a_push_back(tmp_path, capsys):
     made = synthetic.synthesize(users=60, source_rows=500, target_rows=600, source_items=20, target_items=20)
     made.write(tmp_path)

@@ -55,12 +55,13 @@ def verdicts(repeats, **arguments):
     )
 
 
+@pytest.mark.slow
 def test_false_alarms_of_one_training_keep_their_level():
     low, high = scipy_stats.binom.ppf([0.001, 0.999], 300, 0.05)
     assert low <= verdicts(300) <= high
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.once
 def test_false_alarms_keep_their_level_when_training_is_noisy():
     """Two methods that are equal, but whose trainings scatter: three seeds cover it, one cannot."""
@@ -69,6 +70,7 @@ def test_false_alarms_keep_their_level_when_training_is_noisy():
     assert verdicts(300, trainings=1, training_noise=0.7) > high
 
 
+@pytest.mark.slow
 def test_no_group_is_harmed_beyond_chance_where_one_row_in_a_hundred_is_a_click():
     alarms = 0
     for seed in range(60):

@@ -260,7 +260,7 @@ def alarms(repeats, **arguments):
     return by["user"], by["row"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.once
 def test_false_alarms_keep_their_level():
     """Equal true AUCs, 250 logs: as many alarms as chance allows at 5 %. Rows taken as independent give more."""
@@ -271,7 +271,7 @@ def test_false_alarms_keep_their_level():
     assert by_row > high, by_row
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.once
 @pytest.mark.parametrize("trainings", [1, 3])
 def test_false_alarms_keep_their_level_where_clicks_are_rare(trainings):

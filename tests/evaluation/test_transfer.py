@@ -130,7 +130,7 @@ def test_the_twin_makes_as_many_steps_as_the_model(demo, tmp_path, monkeypatch):
     assert result["model"]["training"]["epoch"] == "longest" and f"({trained[0]})" in result["why"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.once
 def test_a_report_goes_on_where_a_run_was_stopped_before_its_configuration(demo, tmp_path, monkeypatch):
     class Stopped(Exception):

@@ -289,7 +289,7 @@ def test_models_that_share_a_first_stage_train_it_once(config, monkeypatch, tmp_
         assert sorted(firsts)[0][:2] == (0, 0.001) and {f for *_, f in firsts} == folders and len(firsts) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.once
 def test_a_new_process_reads_the_first_stage_that_another_has_trained(tmp_path):
     """A comparison that goes on after a stop: no model has been imported in the processes that it starts."""
@@ -540,6 +540,7 @@ def test_without_users_there_is_no_gauc():
     assert list(tables.table(lines, None)[0])[:4] == ["model", "AUC", "LogLoss", "ECE"]
 
 
+@pytest.mark.slow
 def test_logs_without_users_are_compared(tmp_path, monkeypatch):
     """End to end: no GAUC, no groups of users, floors of items alone."""
     monkeypatch.undo()  # the rows exist

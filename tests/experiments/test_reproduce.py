@@ -188,6 +188,7 @@ def test_results_of_the_comparison_of_a_dataset_are_those_of_the_catalogue(data,
     assert json.dumps(ours.identity(), sort_keys=True) == json.dumps(written.identity(), sort_keys=True)
 
 
+@pytest.mark.slow
 def test_built_in_logs_want_no_files(runs, tmp_path, monkeypatch):
     part = catalogue.experiments()["planted_transfer"].parts["-0.9"]
     made = dataclasses.replace(part, seeds=1, search=0)

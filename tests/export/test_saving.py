@@ -173,12 +173,13 @@ def test_the_graph_looks_every_table_up_once_and_draws_nothing(cctl):
     assert not [op for op in found if re.search("Random|Dropout|Assign|PyFunc|Print|^If$|While", op)]
 
 
+@pytest.mark.slow
 def test_dropout_is_not_inside(encoder, tmp_path):
     path = save(make_model(encoder, dropout=0.5), encoder, tmp_path)
     assert not [op for op in operations(path) if "Random" in op]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_parts_that_xla_must_compile_are_traced_plainly(encoder, frame, tmp_path):
     class Compiled(DNN):
         def serve(self, features):
@@ -209,6 +210,7 @@ def test_mixed_precision_gives_float32(encoder, frame, tmp_path):
     np.testing.assert_allclose(output["click"], scores_of(model, encoder, frame), atol=0.02)
 
 
+@pytest.mark.slow
 def test_ratings_are_called_so(frame, tmp_path):
     encoder = make_encoder("rating")
     model = make_model(encoder)
@@ -219,7 +221,7 @@ def test_ratings_are_called_so(frame, tmp_path):
     np.testing.assert_allclose(output["rating"], scores_of(model, encoder, frame), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_training_goes_on_after_an_export(encoder, frame, tmp_path):
     model = make_model(encoder)
     save(model, encoder, tmp_path)
@@ -338,6 +340,7 @@ def test_warm_up_requests_as_the_serving_package_reads_them(cctl):
     assert request.model_spec.signature_name == "serving_default" and "user" in request.inputs
 
 
+@pytest.mark.slow
 def test_without_examples_the_warm_up_is_a_row_of_missing_values(dnn, encoder, tmp_path):
     path = save(dnn, encoder, tmp_path)
     logs = prediction_logs(path / "assets.extra" / "tf_serving_warmup_requests")
@@ -464,6 +467,7 @@ def test_whole_numbers_bytes_and_every_kind_of_nothing_are_ids():
     assert rows["seen"].tolist() == [["b", "7", "", ""], [""] * 4]
 
 
+@pytest.mark.slow
 def test_examples_may_lack_features_or_hold_empty_ones(dnn, encoder, tmp_path):
     served = tf.saved_model.load(str(save(dnn, encoder, tmp_path))).signatures
     nothing = missing_rows(dnn.serving_features)
@@ -521,7 +525,7 @@ def test_another_export_that_was_quicker(dnn, encoder, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "3"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("error", "expected"),
     [(OSError(28, "No space left on device"), InputError), (KeyboardInterrupt(), KeyboardInterrupt)],
@@ -545,6 +549,7 @@ def test_a_failed_export_leaves_nothing(error, expected, where, dnn, encoder, fr
     assert len(seen) == 1 and seen[0].startswith(".")  # which a server does not take for a version
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_more_is_reported(dnn, encoder, tmp_path):
     # TensorFlow's own writer meets the limit, in C++, as it would a full disk.
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -84,6 +84,7 @@ def test_rows_prepared_by_partition_are_the_same(prepared, tmp_path):
             np.testing.assert_array_equal(stored.parts["films"][part].x[name], values)
 
 
+@pytest.mark.slow
 def test_no_request_holds_it_and_scores_are_those_of_its_value(prepared, model, tmp_path):
     raw = prepared.examples(40)
     path = export.save(model, prepared.encoder, tmp_path / "films", examples=raw)

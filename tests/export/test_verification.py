@@ -67,7 +67,7 @@ def test_the_scores_of_another_model_fail(cctl, encoder, frame):
     assert "serving_default, the Keras model" in failed(error)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_recorded_score_that_is_not_reached_fails(cctl, tmp_path):
     copy = shutil.copytree(cctl[1], tmp_path / "1")
     record = copy / "assets.extra" / "replay.jsonl"
@@ -81,7 +81,7 @@ def test_a_recorded_score_that_is_not_reached_fails(cctl, tmp_path):
     assert verify(copy, tolerance=1e-5).ok
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_variables_beyond_the_target_path_fail(encoder, frame, tmp_path, monkeypatch):
     model = make_model(encoder, CCTL)
     archive = type(keras.export.ExportArchive())
@@ -101,6 +101,7 @@ def test_variables_beyond_the_target_path_fail(encoder, frame, tmp_path, monkeyp
         verify(path)
 
 
+@pytest.mark.slow
 def test_rows_that_influence_each_other_fail(encoder, frame, tmp_path):
     class BatchMean(DNN):
         def call(self, x, training=False):
@@ -129,6 +130,7 @@ def test_scores_that_depend_on_the_place_of_a_row_fail(encoder, frame, tmp_path)
     assert {"rows in another order", "rows alone"} <= set(failed(error))
 
 
+@pytest.mark.slow
 def test_scores_beyond_probabilities_fail(encoder, frame, tmp_path):
     class Twice(DNN):
         def call(self, x, training=False):
@@ -140,6 +142,7 @@ def test_scores_beyond_probabilities_fail(encoder, frame, tmp_path):
     assert failed(error) == ["scores are probabilities"]
 
 
+@pytest.mark.slow
 def test_served_scores_that_are_not_the_models_fail(encoder, frame, tmp_path):
     class Skewed(DNN):
         def serve(self, features):
@@ -152,7 +155,7 @@ def test_served_scores_that_are_not_the_models_fail(encoder, frame, tmp_path):
     assert "rows alone" not in failed(error)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_wrong_ranking_fails(encoder, frame, tmp_path, monkeypatch):
     top_k, repeated = tf.math.top_k, graph.repeated
 
@@ -192,7 +195,7 @@ def test_an_input_of_another_domain_fails(cctl, tmp_path):
     assert wrong <= set(failed(error))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ratings_are_compared_relative_to_their_size(frame, tmp_path):
     encoder = make_encoder("rating")
     model = make_model(encoder)
@@ -212,7 +215,7 @@ def test_models_without_sequences(encoder, frame, tmp_path):
     assert report.ok and not [check for check in report.checks if "sequences" in check.name]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_what_is_missing_is_said(cctl, encoder, frame, tmp_path):
     model, path = cctl
     with pytest.raises(InputError, match="holds no SavedModel"):

@@ -180,6 +180,7 @@ def test_item_attention_takes_its_softmax_in_float32_under_mixed_precision():
     np.testing.assert_allclose(tf.cast(mixed_out, "float32"), out, atol=0.05)
 
 
+@pytest.mark.slow
 def test_item_attention_compiled_by_xla_is_the_plain_one(monkeypatch):
     """From a million elements on a training step compiles it."""
     q, p, r = (tf.constant(normal(*shape)) for shape in ((700, 8), (700, 8), (700, 20, 8)))

@@ -122,6 +122,7 @@ def test_without_a_mask_every_step_counts():
     np.testing.assert_array_equal(layer(query, keys), layer(query, keys, mask=np.ones(keys.shape[:2], bool)))
 
 
+@pytest.mark.slow
 def test_compiled_training_equals_plain_training():
     # Large enough for XLA, which only a graph with fixed shapes uses.
     query = RNG.normal(size=(512, 8)).astype("float32")

@@ -20,7 +20,7 @@ def test_a_public_layer_says_its_shape(name):
     assert any(getattr(layer, own) is not getattr(keras.layers.Layer, own) for own in OWN)
 
 
-@each_case(own=())
+@each_case()
 def test_shapes_are_what_calls_give(case, monkeypatch):
     given = {}
     call = keras.layers.Layer.__call__

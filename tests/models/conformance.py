@@ -14,27 +14,22 @@ from tests.models.toys import toy_dataset, toy_rows
 
 REPRESENTATIVES = ("dnn", "cctl", "mkt", "dadin", "conet")
 """The plainest model; one with a training step of its own, a second stage, one that aligns, and one for pairs."""
-LOSSES = ("train_step", "compute_loss", "auxiliary_losses")
-"""Where a model has its say in the loss."""
-SERVING = ("serve", "served", "serving_features", "prepare_export")
-"""Where it has its say in what is exported."""
 ROWS = {"books": 24, "films": 16}
 
 
-def each_case(own: tuple[str, ...] | None = LOSSES + SERVING, quick: bool = True, soon: tuple[str, ...] = ()):
-    """Runs a test on every model: the representatives at once, those that are likely to differ next, the others last.
+def each_case(own: tuple[str, ...] | None = (), quick: bool = True):
+    """Runs a test on every model: on the representatives at once, on others with `make test`, on the rest last.
 
     Args:
-        own: `make test` runs the test on the models that have one of these methods of the base class of their own,
-            `make test-all` on the others. `None`: `make test` runs it on all. Default: the methods of loss and serving.
-        soon: further models that `make test` runs it on.
+        own: `make test` runs the test on the representatives, and on the models that have one of these methods of the
+            base class of their own. `None`: on all models.
         quick: whether `make check` runs it on the representatives; if not, `make test` does.
     """
 
     def marks(case: Case) -> list:
         if case.name in REPRESENTATIVES:
             return [] if quick else [pytest.mark.slow]
-        early = own is None or case.name in soon or any(_overrides(case, method) for method in own)
+        early = own is None or any(_overrides(case, method) for method in own)
         return [pytest.mark.slow if early else pytest.mark.exhaustive]
 
     # The scope lets a fixture of the module hold the case's trained model.

@@ -78,7 +78,7 @@ def test_an_unknown_argument_is_an_error(case):
 
 
 @pytest.mark.once
-@each_case(own=())
+@each_case()
 def test_no_hidden_layer_is_no_layer_or_a_clear_error(case):
     """None is meant where the docstring says so; else another model would train, and nobody be told."""
     cls = card(case.name).load()
@@ -155,7 +155,7 @@ def test_every_argument_changes_something(case):
     assert sorted(same) == sorted(case.without_effect)
 
 
-@each_case(own=(), quick=False)
+@each_case(quick=False)
 def test_a_file_is_loaded_under_the_policy_it_was_saved_under(case, tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = case.build()

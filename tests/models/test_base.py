@@ -99,6 +99,7 @@ def test_terms_start_anew_each_epoch(model, batch):
     assert float(first["books_loss"]) == float(second["books_loss"])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("size", ["fixed", "any"])
 @pytest.mark.parametrize(
     "name",

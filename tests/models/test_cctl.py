@@ -206,7 +206,7 @@ def test_the_pure_tower_does_not_see_the_source():
         assert not equal(mixed, results[0][2])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("dropout", "ren_weight"), [(0.0, 0.0), (0.5, 0.0), (0.0, 1.0)])
 def test_without_the_source_the_towers_stay_one_for_ever(dropout, ren_weight):
     """With REN, too: what it does to the target's tables is no part of the reward."""
@@ -221,7 +221,7 @@ def test_without_the_source_the_towers_stay_one_for_ever(dropout, ren_weight):
             np.testing.assert_allclose(one, two, atol=1e-6 if ren_weight else 0)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -387,7 +387,7 @@ def swapped_contexts(dropped=()) -> Schema:
     return schema.reading({"books": books, "films": films})
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_features_of_a_source_whose_token_the_target_lacks_are_not_read(pooling):
     model = make(swapped_contexts(), pooling=pooling, sync_every=2)
@@ -482,6 +482,7 @@ def one_user(x, domain, user):
     }
 
 
+@pytest.mark.slow
 def test_an_id_counts_from_the_step_on_in_which_both_domains_have_trained_it(tmp_path):
     model = make()
     x, y = rows(model)
@@ -540,6 +541,7 @@ def test_without_the_enhancement_its_loss_is_zero():
     assert logs["loss"] == pytest.approx(logs["books_loss"] + logs["films_loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_every_source_has_its_alignment_and_its_loss():
     model = make(three_schema(), sync_every=2)
     before = values(model.trainable_variables)
@@ -586,7 +588,7 @@ def test_ratings():
 
 
 @pytest.mark.once
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_fit_in_a_graph_with_several_steps_an_execution_is_the_same_training(tmp_path):
     data = toy_dataset(toy_schema(), {"books": 12, "films": 8}, 6)
     eager, graph = make(sync_every=3), make(sync_every=3)
@@ -604,7 +606,9 @@ def test_fit_in_a_graph_with_several_steps_an_execution_is_the_same_training(tmp
     [
         pytest.param(lambda: Adam(0.01), id="plain"),
         pytest.param(
-            lambda: keras.optimizers.LossScaleOptimizer(Adam(0.01)), id="loss scale", marks=pytest.mark.slow
+            lambda: keras.optimizers.LossScaleOptimizer(Adam(0.01)),
+            id="loss scale",
+            marks=pytest.mark.exhaustive,
         ),
     ],
 )

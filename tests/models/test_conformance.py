@@ -18,8 +18,6 @@ from cdrzoo.models.base import placeholder_rows
 from cdrzoo.optimizers import Adam
 from tests.models import oracle
 from tests.models.conformance import (
-    LOSSES,
-    SERVING,
     both,
     data,
     each_case,
@@ -203,7 +201,7 @@ def test_save_and_load_give_equal_scores_and_training_goes_on_alike(trained, tmp
 
 
 @pytest.mark.once
-@each_case(own=LOSSES, quick=False)
+@each_case(quick=False)
 def test_rows_of_weight_zero_do_not_count(case, trained, copy):
     x, y = both(copy)
     weights = {name: tf.cast(tf.range(len(x[name]["user"])) % 3 > 0, "float32") for name in x}
@@ -236,7 +234,7 @@ def _column(rows, like):
 
 
 @pytest.mark.once
-@each_case(own=LOSSES, quick=False)
+@each_case(quick=False)
 def test_sample_weights_may_be_of_any_type_and_missing(copy):
     x, y = both(copy)
     for kind in ("float64", "int32", "float16"):
@@ -246,7 +244,7 @@ def test_sample_weights_may_be_of_any_type_and_missing(copy):
 
 
 @pytest.mark.once
-@each_case(own=LOSSES, quick=False)
+@each_case(quick=False)
 def test_loss_weights_count(copy):
     if len(copy.training_domains) < 2:
         pytest.skip("trains on one domain")
@@ -263,7 +261,7 @@ def test_loss_weights_count(copy):
     assert not same(states[0], states[2])
 
 
-@each_case(own=LOSSES, quick=False)
+@each_case(quick=False)
 def test_a_saturated_score_keeps_its_gradient(copy, monkeypatch):
     x, y = both(copy)
     scores = copy.scores
@@ -281,7 +279,7 @@ def test_a_saturated_score_keeps_its_gradient(copy, monkeypatch):
     assert any(g is not None and np.abs(tf.convert_to_tensor(g)).max() > 0.01 for g in gradients)
 
 
-@each_case(own=LOSSES, quick=False)
+@each_case(quick=False)
 def test_mixed_precision_keeps_tables_and_scores_in_float32(case):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = case.build()
@@ -351,7 +349,7 @@ def encoders():
 
 
 @pytest.mark.once
-@each_case(own=SERVING, quick=False)
+@each_case(quick=False)
 def test_an_export_holds_the_targets_path_and_gives_equal_scores(case, encoders, tmp_path):
     encoder = encoders(case.schema())
     model = case.build(encoder.schema)

@@ -21,7 +21,7 @@ def base():
 
 
 @pytest.mark.once
-@each_case(own=(), quick=False)
+@each_case(quick=False)
 def test_parameters_are_what_the_models_hold(case, base):
     """If not, run `python -m benchmarks.costs NAME`: the time of its step will have changed, too."""
     assert costs()[case.name]["parameters"] == round(benchmark.parameters(case.name) / base, 2)

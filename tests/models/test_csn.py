@@ -92,6 +92,7 @@ def test_rows_that_are_no_pairs_are_refused(model):
     assert model({"films": x["films"]}, training=True)["films"].shape == (6, 1)
 
 
+@pytest.mark.slow
 def test_rows_of_different_users_stop_the_training(model):
     model.compile("sgd")
     pairs, others = (

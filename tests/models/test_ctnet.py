@@ -118,7 +118,7 @@ def test_a_refresh_replaces_the_sources_tower_and_nothing_else():
     np.testing.assert_allclose(model(x)["films"], oracle.sigmoid(forward(model, x["films"])), atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_day_after_day():
     """Both go on: the source by itself, the target on its increments; the traced step sees the refreshed tower."""
     first = source()
@@ -137,6 +137,7 @@ def test_day_after_day():
     assert loss[-1] < loss[0]
 
 
+@pytest.mark.slow
 def test_a_traced_step_reads_the_refreshed_tower():
     model = make()
     x, y = toy_rows(model.schema, {"films": 15})

@@ -333,6 +333,7 @@ def comics_rows(schema, n=9, seed=2):
     return x, y
 
 
+@pytest.mark.slow
 def test_a_new_domain_trains_its_own_part_and_nothing_else():
     trained = make()
     compiled(trained).fit(toy_dataset(trained.schema, {"films": 16}, 3), verbose=0)
@@ -367,7 +368,7 @@ def test_a_new_domain_trains_its_own_part_and_nothing_else():
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_new_domain_lowers_its_loss_and_survives_a_round_trip(tmp_path):
     trained = make(attention_mode="gate", share_attention=True)
     schema = with_comics()

@@ -27,7 +27,8 @@ def run(one, name: str, monkeypatch) -> int:
     return len(found.examples)
 
 
-@each_case(own=())
+@pytest.mark.slow
+@each_case()
 def test_of_a_model(case, monkeypatch):
     assert run(models.card(case.name).load(), case.name, monkeypatch)
 

@@ -22,7 +22,12 @@ SMALL = {
     "mmoe": {"expert_units": (8,), "experts": 2, "tower_units": (4,)},
     "ple": {"expert_units": (8,), "levels": 2, "tower_units": (4,)},
 }
+LATER = ("din", "mmoe", "shared_bottom")
 KEYS = ("books", "films", "films.conversion")
+
+
+def last(name):
+    return pytest.param(name, marks=pytest.mark.exhaustive)
 
 
 def rows(**target):
@@ -82,7 +87,8 @@ def test_the_product_is_esmm_s(name, prepared):
     np.testing.assert_allclose(scores["films.conversion"], given * scores["films"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [last(name) if name in LATER else name for name in SMALL])
 def test_a_file_and_an_export_hold_all_outputs(name, prepared, tmp_path):
     model = build(name, prepared)
     x, y, w = next(iter(prepared.train(64)))
@@ -128,7 +134,8 @@ def test_metrics_are_by_label_and_rows_without_one_do_not_count(prepared):
     )
 
 
-@pytest.mark.parametrize("name", ["mmoe", "cctl"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mmoe", last("cctl")])
 def test_of_a_log_that_dropped_rows_without_a_click_what_is_served_is_the_probability_on_all_traffic(
     name, tmp_path
 ):

@@ -144,6 +144,7 @@ def test_a_history_without_a_partner_in_the_candidate_is_transferred():
     assert np.isfinite(model(x)["films"]).all()
 
 
+@pytest.mark.slow
 def test_the_served_graph_reads_the_targets_network():
     model = make()
     x, _ = toy_rows(model.schema, {"films": 12})

@@ -336,7 +336,7 @@ def test_without_gamma_the_loss_is_that_of_the_predictions():
     assert logs["loss"] == pytest.approx((24 * logs["books_loss"] + 16 * logs["films_loss"]) / 40, rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("weighting", ["rows", "domains"])
 def test_a_domain_without_rows_adds_nothing(weighting):
     x, y = toy_rows(toy_schema(), ROWS)
@@ -360,6 +360,7 @@ def test_a_domain_without_rows_adds_nothing(weighting):
     assert {k: empty[k] for k in ("films_loss", "pdl")} == {k: absent[k] for k in ("films_loss", "pdl")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pdl", ["cosine", "square"])
 def test_pdl_weighs_rows_by_their_sample_weight(pdl):
     model = mem(pdl=pdl)
@@ -397,7 +398,7 @@ def test_rows_of_the_source_do_not_teach_what_the_target_owns():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_second_stage_leaves_the_first_as_it_is(tmp_path):
     first = mem(dropout=0.5)
     first.compile(Adam(0.05), run_eagerly=True)  # a handful of steps is not worth tracing
@@ -436,6 +437,7 @@ def test_the_second_stage_drops_out_although_the_first_does_not():
     assert np.abs(model(x, training=True)["films"] - model(x)["films"]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_first_stage_that_is_part_of_a_second_does_not_go_on_training_unnoticed():
     first = mem()
     first.compile(Adam(0.05), run_eagerly=True)
@@ -446,6 +448,7 @@ def test_a_first_stage_that_is_part_of_a_second_does_not_go_on_training_unnotice
         first.fit(data, verbose=0)
 
 
+@pytest.mark.slow
 def test_the_tables_of_the_first_stage_train_on_request():
     model = mkt(train_embeddings=True, pooling="mean")
     model.compile(Adam(0.1))
@@ -458,6 +461,7 @@ def test_the_tables_of_the_first_stage_train_on_request():
     assert {id(v) for v in model.pretrained.trainable_variables} == tables
 
 
+@pytest.mark.slow
 def test_a_warm_start_copies_the_tables():
     first = mem(uneven_schema())
     for warm in (True, False):
@@ -468,6 +472,7 @@ def test_a_warm_start_copies_the_tables():
             assert (mine == old).all() == warm
 
 
+@pytest.mark.slow
 def test_any_domain_of_the_first_stage_may_be_the_target():
     first = mem(uneven_schema())
     schema = dataclasses.replace(first.schema, target="songs")
@@ -481,6 +486,7 @@ def test_any_domain_of_the_first_stage_may_be_the_target():
 # Gates --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_with_closed_gates_it_is_the_network_alone():
     model = mkt()
     for gate in model.gates.values():
@@ -539,6 +545,7 @@ def test_the_served_graph_reads_the_second_stage_and_what_it_needs_of_the_first(
     assert len(found) == of_second + 6 + hfa + 4 * experts + gates
 
 
+@pytest.mark.slow
 def test_the_served_scores_are_those_of_the_model():
     model = mkt()
     x, _ = toy_rows(model.schema, {"films": 12})
@@ -667,7 +674,7 @@ def test_it_wins_where_transfer_is_planted():
     assert one > dnn + 0.02 and two > dnn + 0.02, (dnn, one, two)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_export_scores_raw_rows_and_holds_what_serving_reads(tmp_path):
     encoder = serving_case.make_encoder()
     first = mem(encoder.schema, pooling="mean")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.models.conformance import each_case
+from tests.models.cases import CASES
 from tests.models.replicas import answers
 
-OWN = ("emcdr", "star")
-"""A mean, and statistics, of a model's own over the rows of a batch; the others that have them come last."""
+SOON = ("dnn", "emcdr", "star")
+"""The plainest, and models with a mean, and statistics, of their own over the rows of a batch; the others come last."""
+MARKS = {True: pytest.mark.slow, False: pytest.mark.exhaustive}
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,9 @@ def ask(tmp_path_factory):
 
 
 @pytest.mark.once
-@each_case(own=(), quick=False, soon=OWN)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.name, marks=MARKS[case.name in SOON]) for case in CASES]
+)
 def test_a_model_trains_and_logs_on_two_replicas_as_on_one_device(case, ask):
     assert ask(case.name)["differences"] == []
 

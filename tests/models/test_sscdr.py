@@ -124,6 +124,7 @@ def test_a_training_step_notes_who_liked_what():
     np.testing.assert_array_equal(model.factors.liked_by["books"], liked_by)
 
 
+@pytest.mark.slow
 def test_after_training_users_are_nearer_to_what_they_like():
     schema = toy_schema("rating").with_means({"books": 3.0, "films": 3.0})
     model = CML(schema)
@@ -220,6 +221,7 @@ def test_every_known_book_of_a_history_is_drawn_alike():
         assert found.tolist() == books and counts.min() > 200 / len(books)
 
 
+@pytest.mark.slow
 def test_training_brings_users_and_what_they_like_to_where_they_are_in_the_target():
     model = built()
     x, y = rows()

@@ -153,6 +153,7 @@ def test_a_request_that_is_too_large_for_the_server_is_not_tried_again(address, 
         assert len(client.predict(many)) == len(many)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there(exports):
     for address in ("127.0.0.1:1", "http://127.0.0.1:1"):
         with Client(address, "films") as client:

@@ -35,6 +35,7 @@ def here(text, server):
     )
 
 
+@pytest.mark.slow
 def test_the_calls_of_curl(server):
     calls = re.findall(r"^curl (\S+) -d '(.*?)'$", DOCS, re.S | re.M)
     assert len(calls) == 3

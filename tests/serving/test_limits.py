@@ -291,6 +291,7 @@ def test_values_are_counted_on_the_bytes():
         Survey.of(b"\x12\x00" * (limits.MAX_INPUTS + 1))
 
 
+@pytest.mark.slow
 def test_json_is_parsed_in_pieces_as_it_is_in_one(monkeypatch):
     chosen = random.Random(7)
     monkeypatch.setattr(json_text, "PIECE", 8)
@@ -447,6 +448,7 @@ def test_every_request_line_gets_a_status_line(server):
     assert raw_bytes(server, head + many + b"\r\n").startswith(b"HTTP/1.1 431 ")
 
 
+@pytest.mark.slow
 def test_a_client_that_is_still_sending_reads_why_it_was_refused(exports, monkeypatch):
     """Closed over unread bytes, the connection was reset, and the answer lost."""
     monkeypatch.setattr(rest, "REQUEST_SECONDS", 0.5)
@@ -495,7 +497,7 @@ def test_hosts_of_this_machine_are_answered(server, host):
     assert got.startswith(b"HTTP/1.1 403 " if host is None else b"HTTP/1.1 400 ")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_half_requests_are_cut_off_and_a_full_server_says_so(exports, monkeypatch):
     monkeypatch.setattr(rest, "CONNECTIONS", 6)
     monkeypatch.setattr(rest, "REQUEST_SECONDS", 2.0)
@@ -597,7 +599,7 @@ def test_versions_beyond_int64_are_passed_over(exports, folder, caplog):
 # Many
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_random_requests_get_errors_and_take_nothing(exports, caplog):
     from tests.serving.fuzz import attack, target
 

@@ -486,6 +486,7 @@ def test_a_new_version_takes_over_without_a_failed_request(exports, folder):
         assert not wrong and seen == {1, 2}
 
 
+@pytest.mark.slow
 def test_labels_and_versions_of_a_configuration(exports, folder):
     shutil.copytree(exports.later, folder / "films" / "2")
     write_config(folder, {"films": {"stable": 1, "canary": 2}})

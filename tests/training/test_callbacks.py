@@ -116,6 +116,7 @@ def assert_equal(one, other):
 # Evaluate
 
 
+@pytest.mark.slow
 def test_evaluate_logs_exact_metrics_that_later_callbacks_watch(tmp_path):
     model, valid = dnn(), batches("films")
     users = np.arange(ROWS) % 5
@@ -211,7 +212,7 @@ def test_an_interrupted_fit_ends_as_an_uninterrupted_one(make, domains, interrup
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("interrupted_at", [3, 4])
 def test_what_early_stopping_and_checkpoints_remember_comes_back(interrupted_at, tmp_path):
     # Best at epoch 1, then worse: patience 3 stops after epoch 4. Interrupted while waiting, earlier and later.
@@ -274,6 +275,7 @@ def test_a_finished_fit_is_not_trained_further_and_clear_forgets_it(tmp_path):
     assert resume.next_epoch == 0 and list((tmp_path / "state").rglob("*")) == [own, own / "thesis.tex"]
 
 
+@pytest.mark.slow
 def test_a_write_that_is_cut_off_leaves_the_state_before(tmp_path, monkeypatch):
     data, folder = batches("films"), tmp_path / "state"
     model = dnn()
@@ -352,6 +354,7 @@ def test_scalars(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_histogram_of_the_selector(tmp_path):
     x, _ = arrays()
     folder = tmp_path / "logs"

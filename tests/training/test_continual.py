@@ -93,6 +93,7 @@ def test_before_the_first_step_its_scores_are_those_of_the_run_before(first, sec
     np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_it_is_exported_as_the_next_version_with_its_line(first, second, home, capsys):
     for each in (first, second):
         path = each.export(home / "models/films")
@@ -169,6 +170,7 @@ def test_stages_go_on_one_after_the_other(home, model, tmp_path):
     two.verify(two.export(tmp_path / "served"))
 
 
+@pytest.mark.slow
 def test_the_command_names_the_run(home, first, capsys):
     given = config(home, 120).to_dict()
     (home / "day2.yaml").write_text(yaml.safe_dump({**given, "schema": "schema.yaml"}))
@@ -185,7 +187,7 @@ def test_the_command_names_the_run(home, first, capsys):
     assert "vocabularies:" in said and "user: " in said and " new" in said
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.once
 def test_a_transfer_report_trains_the_twin_along_the_same_line(home, tmp_path):
     first = run.train(config(home, 80, domains="all", epochs=1), tmp_path / "first")

@@ -128,6 +128,7 @@ def test_a_function_may_make_it(named):
         observers.make([{"name": "my_logs.nothing"}])
 
 
+@pytest.mark.exhaustive
 def test_both_stages_log_and_so_does_one_that_was_made_already(config, named, tmp_path):
     import my_logs
 
@@ -145,6 +146,7 @@ def test_both_stages_log_and_so_does_one_that_was_made_already(config, named, tm
     assert done.config.training.callbacks == [named]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_with_what_it_remembers(config, named, tmp_path, monkeypatch):
     config = config.with_changes({"callbacks": [named], "epochs": 3})
     fit = keras.Model.fit
@@ -172,6 +174,7 @@ def test_what_cannot_be_kept_is_said(config, named, tmp_path):
         fitting.fit(stubborn, fitting.seen(config, fitting.prepare(config)), tmp_path / "run")
 
 
+@pytest.mark.exhaustive
 def test_every_training_of_a_comparison_logs_and_what_is_kept_is_found_without_them(config, named, tmp_path):
     from cdrzoo.experiments.compare import compare
 

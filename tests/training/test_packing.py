@@ -38,6 +38,7 @@ def raw(archive: pathlib.Path) -> bytes:
         return stream.read()
 
 
+@pytest.mark.slow
 def test_it_is_the_run_elsewhere(packed, tmp_path, capsys):
     assert cli.main(["unpack", str(packed), "--out", str(tmp_path / "deep" / "mkt")]) == 0
     assert "Next: cdrzoo export" in capsys.readouterr().out

@@ -76,6 +76,7 @@ def test_what_text_is_belongs_to_the_export(trained):
     assert Reading.from_dict(card["reading"]) == wanted
 
 
+@pytest.mark.slow
 def test_a_file_of_the_logs_form_is_scored_as_in_training(trained, tmp_path, capsys):
     folder, run, path = trained
     rows = pd.read_csv(folder / "films.log.csv", sep=DELIMITER, dtype=str, keep_default_na=False).tail(60)
@@ -124,7 +125,7 @@ def test_what_is_written_is_read_again(trained, tmp_path):
     np.testing.assert_allclose(again["click_score"], written["click"], atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_verify_proves_it_from_text(trained, tmp_path):
     _, run, path = trained
     names = {check.name: check for check in verify(path).checks}
@@ -151,6 +152,7 @@ def test_verify_proves_it_from_text(trained, tmp_path):
     assert failed == {"rows as text", "reading, as the model card has it"}
 
 
+@pytest.mark.slow
 def test_an_export_that_says_nothing_is_read_as_before(trained, tmp_path):
     _, _, path = trained
     copy = shutil.copytree(path, tmp_path / "1")

@@ -69,7 +69,7 @@ def test_the_weights_of_domains_reach_the_stage_they_are_set_for(small, tmp_path
     assert fitting.build(alone, fitting.seen(alone, prepared))._terms.weights == {"films": 3.0}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_weight_of_a_source_changes_what_is_learnt(small):
     prepared = fitting.prepare(small)
     found = [
@@ -230,7 +230,7 @@ def _files(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_is_discarded_only_when_the_new_one_can_be_trained(logs, trained, tmp_path):
     folder = tmp_path / "lr"
     shutil.copytree(trained, folder)
@@ -303,6 +303,7 @@ def test_a_run_is_not_discarded_for_one_that_is_made_from_it(logs, trained, tmp_
     assert _files(folder) == before
 
 
+@pytest.mark.slow
 def test_two_at_once_in_one_folder_are_refused(logs, tmp_path):
     config = RunConfig.load(logs / "run.yaml").with_changes({"model": "lr"})
     with files.lock(tmp_path / "run"):

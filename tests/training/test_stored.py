@@ -73,7 +73,7 @@ def test_a_run_on_rows_that_fit_is_the_run_on_their_logs(home, tmp_path, domains
     np.testing.assert_equal(elsewhere.evaluate(), one.metrics["test"])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_stopped_run_on_rows_that_are_read_ends_as_if_it_had_not_been_stopped(home, tmp_path, monkeypatch):
     monkeypatch.setattr(stored, "HELD_BYTES", 0)
 

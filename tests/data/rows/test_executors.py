@@ -100,6 +100,7 @@ def test_a_mistake_in_the_data_is_said_as_it_is(name, flags, tmp_path):
         prepare_to(tmp_path / "rows", settings, executor=executor(name, 2, flags=flags))
 
 
+@pytest.mark.slow
 def test_workers_that_outlive_a_preparation_know_nothing_of_it(tmp_path):
     """As those of a cluster at an address: the same folder again, of other data."""
     settings, rows = case("CSV, time", tmp_path), tmp_path / "rows"

@@ -354,6 +354,7 @@ def test_one_user_may_have_most_rows(tmp_path, monkeypatch):
             np.testing.assert_array_equal(found.parts["films"][part].x[name], values)
 
 
+@pytest.mark.slow
 def test_a_kill_in_any_stage_costs_one_task_and_changes_no_file(tmp_path):
     settings = case("negatives, last", tmp_path)
     prepare_to(tmp_path / "whole", settings, partitions=3)

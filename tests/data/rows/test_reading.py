@@ -113,6 +113,7 @@ def test_read_from_the_folder_an_epoch_holds_each_row_once(prepared, folder, alo
         np.testing.assert_array_equal(first[name], values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", ["target", "longest", 7])
 def test_it_goes_on_in_the_middle_of_a_training_to_the_bit(folder, epoch):
     how = {"batch_size": {"books": 128, "films": 32}, "seed": 4, "epoch": epoch}

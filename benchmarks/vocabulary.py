@@ -1,0 +1,109 @@
+"""What a large vocabulary costs: ids of text, counted, looked up, written, exported and served.
+
+    python -m benchmarks.vocabulary                  # 50 million ids
+    python -m benchmarks.vocabulary --ids 2000000
+
+It prints the seconds of each step, the memory after it and the largest so far. The model is a logistic regression,
+whose table is one number an id, so that what is seen is the vocabulary. The export is loaded by a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from cdrzoo import models
+from cdrzoo.data import Encoder
+from cdrzoo.data.statistics import Counts, Statistics
+from cdrzoo.export import export
+from cdrzoo.schema import Domain, Feature, Schema, Table
+
+SCHEMA = Schema((Domain("films", (Feature("user", "id", "user"),)),), "films", (Table("user"),))
+CHUNK = 1_000_000
+"""Ids that are Python text at one time."""
+
+SERVED = """
+import json, resource, sys, time
+import tensorflow as tf
+def memory():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+base, begin = memory(), time.perf_counter()
+served = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+served(user=tf.constant(["user_00000007", "nobody"]))
+print(json.dumps([time.perf_counter() - begin, memory() - base, memory()]))
+"""
+
+
+def names(low: int, high: int) -> np.ndarray:
+    """Ids of 13 characters."""
+    return np.array([f"user_{number:08d}" for number in range(low, high)], object)
+
+
+def held() -> float:
+    """GiB of this process."""
+    pages = pathlib.Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * resource.getpagesize() / 2**30
+
+
+def measure(ids: int) -> None:
+    """Prints a line a step."""
+    begin = time.perf_counter()
+
+    def done(step: str) -> None:
+        nonlocal begin
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(f"| {step} | {time.perf_counter() - begin:.1f} | {held():.2f} | {peak:.2f} |", flush=True)
+        begin = time.perf_counter()
+
+    done("before")
+    counts = Counts()
+    for low in range(0, ids, CHUNK):
+        counts.add(names(low, min(low + CHUNK, ids)))
+    done("counted")
+    encoder = Encoder(SCHEMA).learn({"films": Statistics({"user": counts})})
+    del counts
+    done("vocabulary made")
+    some = names(max(ids - CHUNK, 0), ids)
+    begin = time.perf_counter()
+    encoder.lookups["user"].find(some[:1])
+    done("its hashes sorted, at the first look")
+    encoder.lookups["user"].find(some)
+    done(f"{len(some):,} ids looked up")
+    with tempfile.TemporaryDirectory(prefix="cdrzoo_") as folder:
+        encoder.save(pathlib.Path(folder, "encoder"))
+        done("written")
+        del encoder
+        encoder = Encoder.load(pathlib.Path(folder, "encoder"))
+        done("read")
+        model = models.LR(encoder.schema)
+        model.predict_on_batch({"films": {"user": np.array([2], np.int32)}})
+        done("model made")
+        path = export(model, encoder, pathlib.Path(folder, "served"))
+        done("exported")
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        out = subprocess.run([sys.executable, "-c", SERVED, str(path)], stdout=subprocess.PIPE, check=True)
+        seconds, grown, whole = json.loads(out.stdout)
+        print(f"| loaded to serve, and first request | {seconds:.1f} | {grown:.2f} more | {whole:.2f} |")
+        print(f"\nThe export takes {size / 2**30:.2f} GiB on the disk.")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--ids", type=int, default=50_000_000, help="distinct ids")
+    print("| step | seconds | memory, GiB | largest so far, GiB |\n| --- | --- | --- | --- |")
+    measure(parser.parse_args().ids)
+
+
+if __name__ == "__main__":
+    main()
