@@ -8,11 +8,22 @@ A RUN is a folder of `cdrzoo train`; of a model of two stages, its `first` is on
 from __future__ import annotations
 
 import argparse
+import io
 import pathlib
+import re
 
+import numpy as np
 import pandas as pd
 
 from cdrzoo.errors import InputError
+
+COLUMNS = 4
+COLORS = {"#ffffff": "none", "#000000": "currentColor", "#1f77b4": "var(--blue)", "#ff7f0e": "var(--orange)"}
+STYLE = """<style>
+svg { color: #24292f; fill: currentColor; --blue: #0969da; --orange: #9a6700 }
+@media (prefers-color-scheme: dark) { svg { color: #e6edf3; --blue: #4493f8; --orange: #d29922 } }
+</style>"""
+"""The colours of light pages and of dark ones, as of the chart in docs/results."""
 
 
 def terms(history: pd.DataFrame) -> list[str]:
@@ -29,31 +40,37 @@ def read(folder: pathlib.Path) -> pd.DataFrame:
 
 
 def draw(histories: dict[str, pd.DataFrame], path: pathlib.Path) -> None:
-    """One row of panels a run, one panel a term."""
+    """A panel a term; a run begins a new row of panels."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    columns = max(len(terms(history)) for history in histories.values())
+    lines = [len(range(0, len(terms(history)), COLUMNS)) for history in histories.values()]
     figure, axes = plt.subplots(
-        len(histories),
-        columns,
-        squeeze=False,
-        figsize=(1.9 * columns, 1.7 * len(histories)),
-        layout="constrained",
+        sum(lines), COLUMNS, squeeze=False, figsize=(1.9 * COLUMNS, 1.7 * sum(lines)), layout="constrained"
     )
-    for row, (name, history) in zip(axes, histories.items()):
-        row[0].set_ylabel(name)
-        for axis in row[len(terms(history)) :]:
+    for (name, history), line, end in zip(histories.items(), lines, np.cumsum(lines)):
+        panels = axes[end - line : end].ravel()
+        panels[0].set_ylabel(name)
+        for axis in panels[len(terms(history)) :]:
             axis.set_visible(False)
-        for axis, term in zip(row, terms(history)):
+        for axis, term in zip(panels, terms(history)):
             axis.plot(
                 history["epoch"], history[term], color="tab:orange" if term.startswith("val_") else "tab:blue"
             )
             axis.set_title(term, fontsize=8)
             axis.tick_params(labelsize=6)
-    figure.savefig(path)
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg")
+    path.write_text(on_any_page(drawn.getvalue()), encoding="utf-8")
+
+
+def on_any_page(svg: str) -> str:
+    """A drawing of matplotlib without its paper, in colours that follow those of the reader."""
+    svg = re.sub(r"(?<=: )#[0-9a-f]{6}\b", lambda found: COLORS.get(found[0], found[0]), svg)
+    head, tag, rest = svg.partition("<defs>")
+    return f"{head}{STYLE}\n {tag}{rest}"
 
 
 def main() -> None:

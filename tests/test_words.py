@@ -24,7 +24,14 @@ def pages() -> list[pathlib.Path]:
     """What people read. Pages of results are made by a command: their words are the catalogue's."""
     made = PROJECT / "docs" / "results"
     found = [p for p in sorted((PROJECT / "docs").rglob("*.md")) if p.parent == made or made not in p.parents]
-    names = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "saved_models/README.md")
+    names = (
+        "README.md",
+        "CHANGELOG.md",
+        "CODE_OF_CONDUCT.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "saved_models/README.md",
+    )
     return [*(PROJECT / name for name in names), *found]
 
 

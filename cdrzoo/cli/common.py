@@ -263,12 +263,15 @@ def check_config(file: pathlib.Path, changed: Mapping[str, Any] | None = None) -
 def progress(items: Iterable[Any], total: int, title: str) -> Iterator[Any]:
     """The lines of runs as they end, each told: model, seed, what its epoch reached, the best so far, the time left.
 
-    Plain lines, so a log file holds the same as a screen.
+    Of a run that takes longer it is told where it is. Plain lines, so a log file holds the same as a screen.
     """
+    from cdrzoo.experiments.running import Runs
     from cdrzoo.experiments.told import Told
 
     print(f"{title}: {total} runs", flush=True)
-    told = Told(title, total)
+    told = Told(title, total, functools.partial(print, flush=True))
+    if isinstance(items, Runs):
+        items.hear = told.hear
     for line in items:
         print(told.line(line), flush=True)
         yield line

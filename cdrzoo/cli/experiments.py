@@ -89,7 +89,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         tell=(lambda text: None) if arguments.json else print,
     )
     if arguments.json:
-        print(found.table.reset_index().to_json(orient="records"))
+        print(json.dumps(_rows(found)))
     else:
         print((found.folder / "table.md").read_text(encoding="utf-8"))
 
@@ -210,6 +210,7 @@ def _add_reproduce(commands: Any) -> None:
     )
     add_settings(reproduce, model=False)
     add_strict(reproduce)
+    add_json(reproduce)
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:
@@ -228,8 +229,17 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         check_choice("`--model`", label, {label: 0 for part in parts for label in part.models})
     settings = changes(arguments)
     start_tensorflow()
+    from cdrzoo.experiments.compare import silent
+    from cdrzoo.experiments.comparison import Comparison
     from cdrzoo.experiments.reproduce import reproduce
     from cdrzoo.report import pages
+
+    done: list[Any] = []
+
+    def finished(folder: Any) -> None:
+        done.append(folder)
+        if importlib.util.find_spec("matplotlib"):
+            pages.report(folder)
 
     page = reproduce(
         arguments.name,
@@ -242,8 +252,16 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         search=arguments.search,
         settings=settings,
         strict=arguments.strict,
-        progress=progress,
-        finished=pages.report if importlib.util.find_spec("matplotlib") else lambda folder: None,
+        progress=silent if arguments.json else progress,
+        finished=finished,
     )
+    if arguments.json:
+        print(json.dumps({folder.name: _rows(Comparison.load(folder)) for folder in done}))
+        return
     print(page.read_text(encoding="utf-8"))
     print(f"Page: {page}")
+
+
+def _rows(found: Any) -> list[dict[str, Any]]:
+    """The table of a comparison, a row a model."""
+    return json.loads(found.table.reset_index().to_json(orient="records"))

@@ -90,7 +90,7 @@ def _add_backtest(commands: Any) -> None:
         commands,
         "backtest",
         _backtest,
-        "Predict each of the last days of the logs, then train on it: what is a warm start worth, and a source?\n\n"
+        "Predict each of the last days of the logs, then train on it: what a warm start is worth, and a source.\n\n"
         "Each arm is the model and its twin on the target alone. warm goes on from day to day, cold is trained anew\n"
         "every day, ctnet is CTNet that goes on. The page has AUC, log loss, calibration and cost by day.\n\n"
         "  cdrzoo backtest demo/run.yaml --days 7 --refit warm --refit cold --out runs/backtest\n\n"
@@ -112,12 +112,13 @@ def _add_backtest(commands: Any) -> None:
     )
     add_settings(backtest)
     add_strict(backtest)
+    add_json(backtest)
 
 
 def _backtest(arguments: argparse.Namespace) -> None:
-    from cdrzoo.report.pages import check_matplotlib
+    from cdrzoo.report import pages as report
 
-    check_matplotlib()  # before the trainings, not after
+    report.check_matplotlib()  # before the trainings, not after
     config = check_config(arguments.config, changes(arguments))
     start_tensorflow()
     from cdrzoo.experiments.backtest import backtest
@@ -129,10 +130,10 @@ def _backtest(arguments: argparse.Namespace) -> None:
         refit=arguments.refit or ("warm", "cold"),
         day=arguments.day,
         strict=arguments.strict,
-        tell=functools.partial(print, flush=True),
+        tell=(lambda text: None) if arguments.json else functools.partial(print, flush=True),
     )
-    print(found)
-    _report(argparse.Namespace(folder=arguments.out, out=None))
+    page = report.report(arguments.out)
+    print(json.dumps(found.result) if arguments.json else f"{found}\nReport: {page}")
 
 
 def _add_drift(commands: Any) -> None:

@@ -76,6 +76,11 @@ class Backtest:
             }
         return pd.DataFrame.from_dict(rows, orient="index")
 
+    def last(self, arm: str) -> pathlib.Path:
+        """The run of an arm's last day."""
+        role = arm.split()[0].rstrip(",")
+        return _home(self.folder / "runs", role, not arm.endswith("cold"), len(self.result["days"]) - 1)
+
     def __str__(self) -> str:
         return self.table.to_string(float_format="{:.4f}".format)
 
@@ -232,14 +237,17 @@ def _edges(config: RunConfig, days: int, day: float) -> list[float]:
     return edges
 
 
+def _home(home: pathlib.Path, role: str, warm: bool, number: int) -> pathlib.Path:
+    """The folder of a day's run; the first day is the same for warm and cold."""
+    ways = f"{role}-{'warm' if warm else 'cold'}" if number else role
+    return home / ways / f"day-{number + 1:03d}"
+
+
 def _train(arm: Arm, config: RunConfig, home: pathlib.Path, number: int, strict: bool) -> pathlib.Path:
     """The run of a day, trained unless it is there."""
-    start = home / arm.role / "day-001"
-    folder = (
-        home / f"{arm.role}-{'warm' if arm.warm else 'cold'}" / f"day-{number + 1:03d}" if number else start
-    )
+    folder = _home(home, arm.role, arm.warm, number)
     if arm.warm and number:
-        before = folder.with_name(f"day-{number:03d}") if number > 1 else start
+        before = _home(home, arm.role, arm.warm, number - 1)
         config = config.with_changes({"warm_start_from": str(before.resolve())})
     folder.parent.mkdir(parents=True, exist_ok=True)
     train_once(config, folder, strict=strict)

@@ -59,7 +59,8 @@ def compare(
         settings: for all models, by their plain names (`RunConfig.with_changes`).
         jobs: processes.
         strict: whether a warning about the rows is an error (see `cdrzoo.data.quality.warnings_of`).
-        progress: wraps an iterable over the runs, given their number and a title.
+        progress: wraps an iterable over the runs, given their number and a title. Where each of them is comes to the
+            function that is set as the iterable's `hear`.
         tell: is told, before the first training, what is tested against what, and on which rows.
 
     Raises:
@@ -156,7 +157,7 @@ def compared(
                 for seed in range(seeds)
                 for entry in entries
             ]
-            lines = list(progress(running.run(tasks, store, processes), len(tasks), "training"))
+            lines = list(progress(running.Runs(tasks, store, processes), len(tasks), "training"))
         lines.sort(key=lambda line: (labels.index(line["label"]), line["changes"]["seed"]))
         found = dataclasses.replace(found, results=lines)
         found.write()
@@ -212,7 +213,7 @@ def _chosen(
         if leaders[entry.label] is entry
         for trial in search.trials(config.with_changes(entry.changes), number, entry.changes)
     ]
-    trained = list(progress(running.run(tasks, store, processes), len(tasks), "searching"))
+    trained = list(progress(running.Runs(tasks, store, processes), len(tasks), "searching"))
     chosen = {}
     for entry in entries:
         leader = leaders[entry.label]

@@ -8,8 +8,9 @@ import math
 import multiprocessing
 import os
 import pathlib
+import queue
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from cdrzoo.errors import Diverged
@@ -17,7 +18,7 @@ from cdrzoo.experiments.results import Results, Task, key_of
 from cdrzoo.training.config import RunConfig
 
 _worker: dict[str, Any] = {}
-"""What a process that trains holds: configuration, rows, and the folder of the first stages."""
+"""What a process that trains holds: configuration, rows, the folder of the first stages, and who hears of it."""
 
 
 @contextlib.contextmanager
@@ -31,10 +32,23 @@ def pool(config: RunConfig, firsts: pathlib.Path, jobs: int) -> Iterator[concurr
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     context = multiprocessing.get_context("spawn")
+    _worker["news"] = news = context.Queue(
+        100
+    )  # a process does not wait for room: what finds none is not told
     with concurrent.futures.ProcessPoolExecutor(
-        jobs, context, initializer=start, initargs=(config, firsts)
+        jobs, context, initializer=_start_aside, initargs=(config, firsts, news)
     ) as processes:
         yield processes
+
+
+def _start_aside(config: RunConfig, firsts: pathlib.Path, news: Any) -> None:
+    def hear(said: dict[str, Any]) -> None:
+        with contextlib.suppress(queue.Full):
+            news.put_nowait(said)
+
+    news.cancel_join_thread()
+    _worker["hear"] = hear
+    start(config, firsts)
 
 
 def start(config: RunConfig, firsts: pathlib.Path) -> None:
@@ -55,8 +69,9 @@ def train(changes: dict[str, Any]) -> dict[str, Any]:
 
     config = _worker["config"].with_changes(changes)
     first, begin = config.first_stage(), time.perf_counter()
+    folder = _worker["firsts"] / key_of(first) if first else None
     try:
-        return run.fit_once(config, _worker["prepared"], _worker["firsts"] / key_of(first) if first else None)
+        return run.fit_once(config, _worker["prepared"], folder, own=[_heard(config)])
     except Diverged as error:
         seconds = time.perf_counter() - begin
         return {"validation": {"auc": math.nan}, "failed": str(error), "seconds": seconds}
@@ -68,60 +83,103 @@ def train_first(config: RunConfig) -> None:
 
     with contextlib.suppress(Diverged):  # the second stage's run says so
         rows = fitting.seen(config, _worker["prepared"])
-        fitting.fit_first(config, rows, _worker["firsts"] / key_of(config))
+        fitting.fit_first(config, rows, _worker["firsts"] / key_of(config), own=[_heard(config, first=True)])
 
 
-def run(
-    tasks: Sequence[Task], results: Results, processes: concurrent.futures.Executor | None
-) -> Iterator[dict[str, Any]]:
-    """Yields the line of every task, those that are done already first; new ones are kept as they end.
+def _train_aside(task: Task) -> dict[str, Any]:
+    _worker["label"] = task.label
+    return train(task.changes)
+
+
+def _heard(config: RunConfig, first: bool = False) -> Any:
+    """The callback that tells where a training is to those who hear of it."""
+    from cdrzoo.training.progress import Whereabouts
+
+    def hear(place: dict[str, Any]) -> None:
+        label = config.model if first else _worker.get("label", config.model)
+        stage = first or callback.run_config is not config
+        _worker.get("hear", _unheard)({"label": label, "seed": config.seed, "first": stage, **place})
+
+    callback = Whereabouts(hear)
+    return callback
+
+
+def _unheard(news: dict[str, Any]) -> None:
+    """Nobody listens."""
+
+
+class Runs:
+    """The trainings of tasks. Iterated over, it trains them and yields the line of each.
+
+    Those that are done already come as they are; new ones are kept as they end.
+
+    Attributes:
+        hear: is told where a training is, every few seconds; see `cdrzoo.experiments.told.Told.hear`.
 
     Raises:
         Diverged: a run of a seed did, when all others are done.
         Exception: of a run that failed, when those beside it are done and kept; the rest is not begun.
     """
-    failed: list[Exception] = []
-    todo = []
-    for task in tasks:
-        if (line := results.find(task)) is not None:
-            yield line
-        elif processes is None:
-            yield from _keep(results, task, train(task.changes), failed)
-        else:
-            todo.append(task)
-    if processes is not None:
-        yield from _side_by_side(todo, results, processes, failed)
-    if failed:
-        raise failed[-1]
 
+    def __init__(
+        self, tasks: Sequence[Task], results: Results, processes: concurrent.futures.Executor | None
+    ):
+        self.tasks, self.results, self.processes = tasks, results, processes
+        self.hear: Callable[[dict[str, Any]], None] = _unheard
+        self._failed: list[Exception] = []
 
-def _side_by_side(
-    tasks: Sequence[Task], results: Results, processes: concurrent.futures.Executor, failed: list[Exception]
-) -> Iterator[dict[str, Any]]:
-    # No two processes train the same first stage, nor does the second wait for the first.
-    stages = (results.config.with_changes(task.changes).first_stage() for task in tasks)
-    list(processes.map(train_first, {key_of(first): first for first in stages if first}.values()))
-    waiting = {processes.submit(train, task.changes): task for task in tasks}
-    try:
-        for future in concurrent.futures.as_completed(waiting):
-            if future.cancelled():
-                continue
-            try:
-                yield from _keep(results, waiting[future], future.result(), failed)
-            except Exception as error:  # what is being trained beside it is kept, the rest is not begun
-                failed.append(error)
-                for other in waiting:
-                    other.cancel()
-    finally:
-        for future in waiting:
-            future.cancel()
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        todo = []
+        for task in self.tasks:
+            if (line := self.results.find(task)) is not None:
+                yield line
+            elif self.processes is None:
+                _worker.update(hear=self.hear, label=task.label)
+                yield from self._keep(task, train(task.changes))
+            else:
+                todo.append(task)
+        if self.processes is not None:
+            yield from self._side_by_side(todo, self.processes)
+        if self._failed:
+            raise self._failed[-1]
 
+    def _side_by_side(
+        self, tasks: Sequence[Task], processes: concurrent.futures.Executor
+    ) -> Iterator[dict[str, Any]]:
+        # No two processes train the same first stage, nor does the second wait for the first.
+        stages = (self.results.config.with_changes(task.changes).first_stage() for task in tasks)
+        firsts = {key_of(first): first for first in stages if first}.values()
+        for future in self._ended([processes.submit(train_first, first) for first in firsts]):
+            future.result()
+        waiting = {processes.submit(_train_aside, task): task for task in tasks}
+        try:
+            for future in self._ended(waiting):
+                if future.cancelled():
+                    continue
+                try:
+                    yield from self._keep(waiting[future], future.result())
+                except Exception as error:  # what is being trained beside it is kept, the rest is not begun
+                    self._failed.append(error)
+                    for other in waiting:
+                        other.cancel()
+        finally:
+            for future in waiting:
+                future.cancel()
 
-def _keep(
-    results: Results, task: Task, result: dict[str, Any], failed: list[Exception]
-) -> list[dict[str, Any]]:
-    """The line, written; none of a seed that diverged, which is told when the others are done."""
-    if "failed" in result and task.stage != "search":
-        failed.append(Diverged(f"{task.label} with seed {task.changes['seed']}: {result['failed']}"))
-        return []
-    return [results.keep(task, result)]
+    def _ended(self, futures: Iterable[concurrent.futures.Future]) -> Iterator[concurrent.futures.Future]:
+        """The futures as they end. In between it is heard where they are."""
+        waiting, news = set(futures), _worker.get("news")
+        while waiting:
+            ended, waiting = concurrent.futures.wait(waiting, 1, concurrent.futures.FIRST_COMPLETED)
+            while news and not news.empty():
+                self.hear(news.get())
+            yield from ended
+
+    def _keep(self, task: Task, result: dict[str, Any]) -> list[dict[str, Any]]:
+        """The line, written; none of a seed that diverged, which is told when the others are done."""
+        if "failed" in result and task.stage != "search":
+            self._failed.append(
+                Diverged(f"{task.label} with seed {task.changes['seed']}: {result['failed']}")
+            )
+            return []
+        return [self.results.keep(task, result)]

@@ -126,7 +126,7 @@ def tune(
         how: `random`, `bayesian` or `hyperband`.
         settings: for all models, by their plain names (`RunConfig.with_changes`).
         strict: whether a warning about the rows is an error (see `cdrzoo.data.quality.warnings_of`).
-        progress: is told what is left out, and what each trial gave.
+        progress: is told what is left out, where a trial is, and what it gave.
 
     Raises:
         InputError: before any training, when an argument or the space is wrong, or the folder holds something else.
@@ -148,7 +148,7 @@ def tune(
         quality.heed(running.rows(), strict)
         store = results.Results(folder / results.LINES, config)
         for entry in entries:
-            told = Told("trial", trials)
+            told = Told("trial", trials, progress)
             train = functools.partial(_train, store, processes, told, progress, entry)
             best[entry.label] = search.best(_trials(train, runs[entry.label], space, trials, how))
             changes = dict(best[entry.label]["changes"])
@@ -178,7 +178,9 @@ def _train(
     draw: Mapping[str, Any],
 ) -> dict[str, Any]:
     changes = {**draw, **entry.changes, "seed": search.SEED}
-    (line,) = running.run([results.Task("search", entry.label, changes)], store, processes)
+    runs = running.Runs([results.Task("search", entry.label, changes)], store, processes)
+    runs.hear = told.hear
+    (line,) = runs
     progress(f"{told.line(line)}  {json.dumps(dict(draw)) if draw else 'as it stands'}")
     return line
 

@@ -42,19 +42,40 @@ def page(folder: pathlib.Path) -> str:
         arms=arm_rows(found.table, result),
         tables=[day_rows(days, name, result["arms"]) for name in metrics],
         rows=sum(next(iter(day["arms"].values()))["rows"] for day in result["days"]),
+        next=what_next(found),
     )
 
 
 def headline(table: pd.DataFrame, result: Mapping[str, Any]) -> str:
     """The answer: the arm that was best, and the cheapest."""
     metric = PRIMARY[result["task"]]
-    known, cheap = table[metric].dropna(), table["seconds"].idxmin()
+    best, cheap = best_arm(table, metric), table["seconds"].idxmin()
     costs = f"Cheapest: {cheap}, {table['seconds'][cheap]:.0f} seconds"
-    if known.empty:
+    if best is None:
         return f"{NAMES[metric]} is not defined on any day. {costs}."
-    best = known.idxmax() if better(metric) == "max" else known.idxmin()
-    value = number(table[metric][cheap]) or "not defined"
-    return f"Best over all days: {best}, mean {NAMES[metric]} {number(known[best])}. {costs}, {NAMES[metric]} {value}."
+    value, first = number(table[metric][cheap]) or "not defined", number(table[metric][best])
+    return f"Best over all days: {best}, mean {NAMES[metric]} {first}. {costs}, {NAMES[metric]} {value}."
+
+
+def best_arm(table: pd.DataFrame, metric: str) -> str | None:
+    """The arm with the best mean; `None` if it is not defined on any day."""
+    known = table[metric].dropna()
+    if known.empty:
+        return None
+    return str(known.idxmax() if better(metric) == "max" else known.idxmin())
+
+
+def what_next(found: Backtest) -> list[tuple[str, Sequence[Any]]]:
+    """What to do with the answer: a sentence and a command each."""
+    best = best_arm(found.table, PRIMARY[found.result["task"]])
+    if best is None:
+        return []
+    run = found.last(best)
+    return [
+        ("Export the last day's model of the best arm.", ["export", run, "--to", "saved_models/NAME"]),
+        ("Before the next day: do its rows still fit the model?", ["drift", run, "NEXT_DAY.yaml"]),
+        ("Go on with it.", ["train", "NEXT_DAY.yaml", "--from", run, "--out", "RUN"]),
+    ]
 
 
 def arm_rows(table: pd.DataFrame, result: Mapping[str, Any]) -> Table:

@@ -1,9 +1,11 @@
-"""What a training says of itself while it runs: a line per epoch that fits a screen."""
+"""What a training says of itself while it runs: a line per epoch that fits a screen, or where it is."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -57,3 +59,37 @@ class EpochLines(keras.callbacks.Callback):
                 line += f"{said} "
         clear = "\r\x1b[K" if sys.stdout.isatty() else ""
         print(clear + line.rstrip() + best, flush=True)
+
+
+class Whereabouts(keras.callbacks.Callback):
+    """Hands on where a training is, when an epoch ends and every few seconds in between.
+
+    Args:
+        hear: is given `{"epoch", "epochs", "step", "steps", "metric", "value"}`. The step is `None` between epochs,
+            and so are the steps of an epoch while they are not known. The metric is the first of the validation rows,
+            of the last epoch.
+        every: seconds.
+    """
+
+    def __init__(self, hear: Callable[[dict[str, Any]], None], every: float = 5):
+        super().__init__()
+        self.hear, self.every = hear, every
+
+    def on_train_begin(self, logs=None):
+        self.last, self.reached = time.monotonic(), {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch + 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        if time.monotonic() - self.last > self.every:
+            self._say(step=batch + 1, steps=self.params.get("steps"))
+
+    def on_epoch_end(self, epoch, logs=None):
+        measured = ((name, value) for name, value in (logs or {}).items() if name.startswith("val_"))
+        self.reached = dict(zip(("metric", "value"), next(measured, ())))
+        self._say(step=None, steps=None)
+
+    def _say(self, **place):
+        self.last = time.monotonic()
+        self.hear({"epoch": self.epoch, "epochs": self.params["epochs"], **place, **self.reached})

@@ -396,12 +396,16 @@ def _room(folder: pathlib.Path) -> str:
 
 
 def fit_once(
-    config: RunConfig, prepared: data.Prepared, first_folder: pathlib.Path | None = None
+    config: RunConfig,
+    prepared: data.Prepared,
+    first_folder: pathlib.Path | None = None,
+    own: Sequence[keras.callbacks.Callback] = (),
 ) -> dict[str, Any]:
     """Trains and evaluates; what a comparison does many times. Nothing stays but a first stage in `first_folder`."""
     with tempfile.TemporaryDirectory(prefix="cdrzoo_") as folder:
         prepared = seen(config, prepared)
-        fitted = fit(config, prepared, pathlib.Path(folder), first_folder=first_folder, histograms=False)
+        how: dict[str, Any] = {"first_folder": first_folder, "histograms": False, "own": own}
+        fitted = fit(config, prepared, pathlib.Path(folder), **how)
         result = measuring.summary(config, prepared, fitted)
     keras.backend.clear_session(free_memory=True)
     return result

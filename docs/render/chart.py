@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from docs.render import results
 
-LEFT, RIGHT, ROW, TOP, WIDTH = 150, 20, 17, 58, 760
+MARGIN, LEFT, RIGHT, ROW, TOP, WIDTH = 8, 125, 12, 17, 62, 480
+"""Pixels: as wide as can be read on a phone without scrolling."""
 
 STYLE = """<style>
 text { font: 12px system-ui, sans-serif; fill: #24292f }
@@ -29,17 +30,18 @@ def ranking() -> str:
         return round(LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
 
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="t d">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH * 5 // 4}" viewBox="0 0 {WIDTH} {height}" '
+        'role="img" aria-labelledby="t d">',
         '<title id="t">Mean difference in AUC to the DNN of the target, over five pairs of domains</title>',
         f'<desc id="d">{rows[0]["model"]} is first with {rows[0]["lift"]:+.4f}, {rows[-1]["model"]} last with '
         f"{rows[-1]['lift']:+.4f}.</desc>",
         STYLE,
-        f'<text x="{LEFT}" y="16">AUC, difference to the DNN of the target alone: mean of five pairs of domains</text>',
-        f'<text x="{LEFT}" y="32" class="small">Bars: 95 % interval over five trainings. They say nothing of other '
+        f'<text x="{MARGIN}" y="16">AUC, difference to the DNN of the target alone, mean of five pairs</text>',
+        f'<text x="{MARGIN}" y="33" class="small">Bars: 95 % interval over five trainings. They say nothing of other '
         "pairs.</text>",
-        f'<circle cx="{LEFT + 5}" cy="44" r="4" class="source"/><text x="{LEFT + 14}" y="48" class="small">'
+        f'<circle cx="{MARGIN + 5}" cy="47" r="4" class="source"/><text x="{MARGIN + 14}" y="51" class="small">'
         "reads the source</text>",
-        f'<circle cx="{LEFT + 125}" cy="44" r="4" class="target"/><text x="{LEFT + 134}" y="48" class="small">'
+        f'<circle cx="{MARGIN + 125}" cy="47" r="4" class="target"/><text x="{MARGIN + 134}" y="51" class="small">'
         "target alone</text>",
     ]
     bottom = TOP + ROW * len(rows)

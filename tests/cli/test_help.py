@@ -68,3 +68,26 @@ def test_progress_says_model_seed_epoch_best_and_time_left(capsys):
     first, *said = capsys.readouterr().out.splitlines()
     assert first == "training: 4 runs" and len(said) == 4
     assert said[3].startswith("training 4/4  cctl  seed 1  epoch 3  val_auc 0.6300  best 0.6400  0 s left")
+
+
+def test_of_a_run_that_takes_long_it_is_told_where_it_is(monkeypatch):
+    """The first run of a comparison trains for an hour, and nobody knows whether it does anything."""
+    from cdrzoo.experiments import told
+
+    now, said = [0.0], []
+    monkeypatch.setattr(told.time, "monotonic", lambda: now[0])
+    one = told.Told("training", 4, said.append)
+    news = {"label": "cctl", "seed": 0, "first": False, "epochs": 4}
+    place = {"epoch": 2, "step": 5, "steps": 10, "metric": "val_auc", "value": 0.61}
+    for now[0] in (2.0, 30.0, 32.0):  # the second time it is worth a line
+        one.hear({**news, **place})
+    assert said == [
+        "training 1/4  cctl  seed 0  epoch 2/4  step 5/10  val_auc 0.6100  at most 5 min left"
+    ]  # 1.5 epochs took 30 s, 14.5 are left
+    now[0] = 60.0
+    one.line({"label": "cctl", "changes": {"seed": 0}, "result": {"validation": {"auc": 0.64}}})
+    now[0] = 80.0
+    one.hear({**news, "seed": 1, "epoch": 1, "step": None, "steps": None})
+    assert said[1:] == [
+        "training 2/4  cctl  seed 1  epoch 1/4  best 0.6400  3 min left"
+    ]  # 3 x 60 s less 20 s

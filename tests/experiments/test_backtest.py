@@ -63,6 +63,8 @@ def test_every_day_is_predicted_before_it_is_trained_on(home, capsys):
     assert warm < cold / 2
     page = (home / "out/report.html").read_text()
     assert "calibration of every day" in page and "target alone, cold" in page
+    assert all(found.last(arm).name == "day-002" and found.last(arm).is_dir() for arm in found.table.index)
+    assert any(f"export {found.last(arm)} " in page for arm in found.table.index)  # what next
 
     (home / "out/backtest.json").unlink()
     done = {path: path.stat().st_mtime_ns for path in (home / "out/runs").glob("*/*/model.keras")}

@@ -124,7 +124,7 @@ def _diverges(monkeypatch, when):
     """Replaces training by one that diverges where `when` says so."""
     made = []
 
-    def fit_once(config, prepared, first):
+    def fit_once(config, prepared, first, own):
         made.append(config)
         if when(config):
             raise Diverged("`val_auc` was not a number")
@@ -264,10 +264,10 @@ def test_models_that_share_a_first_stage_train_it_once(config, monkeypatch, tmp_
     config = config.with_changes({"model": "dnn", "epochs": 1})
     firsts, made = [], []
 
-    def fit_first(first, prepared, folder):
+    def fit_first(first, prepared, folder, own):
         firsts.append((first.seed, first.training.learning_rate, folder))
 
-    def fit_once(run, prepared, folder):
+    def fit_once(run, prepared, folder, own):
         made.append((run.model, run.seed, folder))
         return {"validation": {"auc": 0.5}, "test": {"auc": 0.5}, "parameters": 1, "seconds": 1.0}
 
