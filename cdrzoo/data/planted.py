@@ -5,15 +5,15 @@ as the mechanism should make it, so that what a model without the mechanism reac
 
     poison    numbers x0 .. x5; books with x5 < 0 have their labels turned. CCTL's selector should leave them out.
     pool      both domains list the same items, and taste is one; what a user of films likes stands in the books that
-              they read. DACDR's attention compares the candidate with them. Oracle: the true probability is a feature.
-    types     events of books have a type: what is bought follows taste, what is viewed does not. DACDR should attend to
-              the former. Oracle: the history lists what was bought alone (`where`).
+              they liked. DACDR's attention compares the candidate with them. Oracle: the true logit is a feature.
+    types     events of books have a type, a sequence each (`where`): what is bought follows taste, what is viewed does
+              not. DACDR should attend to the former. Oracle: what was bought alone.
     specific  films have numbers of their own, of which a field of the row says which one counts. MKT's HFA should weigh
               them. Oracle: the number that counts is a feature.
     meaning   both domains list the same items, and an item is another thing in each. CCTL's REN should hold its two
-              embeddings apart. Oracle: it is the same thing in both.
-    shift     both domains follow one law of hidden numbers, which books show turned and moved. DADIN's alignment should
-              undo it. Oracle: both show them alike.
+              embeddings apart, and bring together what a user liked in both. Oracle: the true logit is a feature.
+    shift     both domains follow one law of hidden numbers, which books show moved. DADIN's alignment should undo it.
+              Oracle: both show them alike.
     common    a part of the taste is that of both domains, the rest is another one in each. MKT's polarised distribution
               loss should tell them apart. Oracle: books follow the common part alone.
     gates     taste is turned around for half the items of books. MKT's gates should let pass what the first stage
@@ -40,6 +40,10 @@ SPECIFIC = 8
 """Numbers that only films have."""
 LENGTH = 20
 """Events a history keeps."""
+ROWS = dict.fromkeys(("pool", "types"), (8_000, 12_000))
+"""Of plants whose mechanism learns from films alone: rows of books and of films."""
+MOVED = 2.0
+"""Deviations by which `shift` moves the numbers of books."""
 
 SPLIT = {"by": "time", "fractions": [0.34, 0.16, 0.5]}
 """Most rows are for the test: what is measured is a mechanism, not the size of a log."""
@@ -62,20 +66,18 @@ class Planted:
     useful: np.ndarray
 
 
-def make(
-    name: str, *, seed: int = 0, oracle: bool = False, rows: tuple[int, int] = (8_000, 3_000)
-) -> Planted:
+def make(name: str, *, seed: int = 0, oracle: bool = False, rows: tuple[int, int] | None = None) -> Planted:
     """Logs with one plant.
 
     Args:
         name: one of `PLANTS`.
         seed: the same seed and sizes give the same rows.
         oracle: whether the logs are as the mechanism should make them; the target's labels are the same.
-        rows: of books and of films.
+        rows: of books and of films; default: 8,000 and 3,000, or `ROWS`.
     """
     check_choice("`plant`", name, tuple(PLANTS))
     random = np.random.Generator(np.random.PCG64([seed, *name.encode()]))
-    return PLANTS[name](random, oracle, *rows)
+    return PLANTS[name](random, oracle, *(rows or ROWS.get(name, (8_000, 3_000))))
 
 
 def pair(folder: str | pathlib.Path, plant: str, oracle: bool = False) -> dict[str, Any]:
@@ -141,8 +143,8 @@ def _shown(random: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarr
 def _pool(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
     users, items = _taste(random)
     law = 2 * users @ items.T
-    hint = (Feature("hint", "number", "item"),) if oracle else ()
-    return _laws(random, _schema(hint, ("click",)), rows, law, law)
+    schema = _schema(_listed("books_liked", where=LIKED), own=HINT if oracle else ())
+    return _laws(random, schema, rows, law, law)
 
 
 def _laws(random: np.random.Generator, schema: Schema, rows: tuple[int, ...], *laws: np.ndarray) -> Planted:
@@ -151,7 +153,8 @@ def _laws(random: np.random.Generator, schema: Schema, rows: tuple[int, ...], *l
     for name, law, count, start in zip(("books", "films"), laws, rows, (0.0, 1.0)):
         user, item, columns = _shown(random, count)
         logit = law[user, item]
-        frames[name], truth[name] = _frame(random, logit, start, {**columns, "hint": logit})
+        columns["hint"] = logit.round(6)  # the files are the same on every machine
+        frames[name], truth[name] = _frame(random, logit, start, columns)
     return Planted(schema, frames, truth, np.ones(rows[0], bool))
 
 
@@ -159,34 +162,34 @@ def _meaning(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
     users, items = _taste(random)
     other = random.permutation(ITEMS)
     law = 2 * users @ items.T
-    return _laws(random, _schema((), ("click",)), rows, law if oracle else law[:, other], law)
+    both = (_listed("books_liked", where=LIKED), _listed("films_liked", of="films", where=LIKED))
+    return _laws(random, _schema(*both, own=HINT if oracle else ()), rows, law[:, other], law)
 
 
 def _common(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
     both, of_books, of_films = (users @ items.T for users, items in (_taste(random) for _ in range(3)))
     books = both if oracle else both + of_books
-    return _laws(random, _schema((), ("click",)), rows, 1.5 * books, 1.5 * (both + of_films))
+    return _laws(random, _schema(*READ), rows, 1.5 * books, 1.5 * (both + of_films))
 
 
 def _gates(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
     users, items = _taste(random)
     turned = random.random(ITEMS) < 0.5
     law = 2 * users @ items.T
-    return _laws(random, _schema((), ("click",)), rows, law if oracle else np.where(turned, -law, law), law)
+    return _laws(random, _schema(*READ), rows, law if oracle else np.where(turned, -law, law), law)
 
 
 def _shift(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
     frames, truth = {}, {}
-    turn = np.linalg.qr(random.normal(size=(NUMBERS, NUMBERS)))[0]
     for name, count in zip(("books", "films"), rows):
         _, _, columns = _shown(random, count)
         z = random.normal(size=(count, NUMBERS))
-        x = z @ turn + 1 if name == "books" and not oracle else z
+        x = z + MOVED if name == "books" and not oracle else z
         columns |= {f"x{k}": x[:, k] for k in range(NUMBERS)}
         logit = 2 * (1.5 * z[:, 0] + 1.5 * z[:, 1] * z[:, 2] + np.sin(2 * z[:, 3]))
         frames[name], truth[name] = _frame(random, logit, 0.0, columns)
     x = tuple(Feature(f"x{k}", "number", "item") for k in range(NUMBERS))
-    return Planted(_schema((), ("click",), shared=x), frames, truth, np.ones(rows[0], bool))
+    return Planted(_schema(*READ, *x), frames, truth, np.ones(rows[0], bool))
 
 
 def _types(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
@@ -200,7 +203,11 @@ def _types(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
     books, of_books = _frame(random, np.zeros(rows[0]), 0.0, columns)
     user, item, columns = _shown(random, rows[1])
     films, of_films = _frame(random, 2 * (users[user] * items[item]).sum(1), 1.0, {**columns, "type": "buy"})
-    schema = _schema((), (), where={"type": "buy"} if oracle else None)
+    both = (
+        _listed("books_bought", where={"type": "buy"}),
+        _listed("books_viewed", where={"type": "view"}),
+    )
+    schema = _schema(*both[: 1 if oracle else 2])
     return Planted(schema, {"books": books, "films": films}, {"books": of_books, "films": of_films}, bought)
 
 
@@ -219,30 +226,29 @@ def _specific(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
         frames[name], truth[name] = _frame(random, logit, 0.0, columns)
     own = tuple(Feature(f"x{k}", "number", "item") for k in range(SPECIFIC))
     own += (Feature("counts", "id", "item", table="counts"),)
-    schema = _schema((*own, *((Feature("hint", "number", "item"),) if oracle else ())), ("click",))
+    schema = _schema(*READ, own=(*own, *(HINT if oracle else ())))
     return Planted(schema, frames, truth, np.ones(rows[0], bool))
 
 
-def _schema(
-    own: tuple[Feature, ...], columns: tuple[str, ...], where: Any = None, shared: tuple[Feature, ...] = ()
-) -> Schema:
-    """Users and items of both domains, the books that a user read, and features of both and of the films' own."""
-    history = tuple(
-        Feature(
-            f"books_{column}", "ids", "history", "int64" if column == "click" else "string", column, LENGTH,
-            of="books", field=column, where=where,
-        )
-        for column in ("item", *columns)
-    )  # fmt: skip
-    both = (
-        Feature("user", "id", "user", table="user"),
-        Feature("item", "id", "item", table="item"),
-        *history,
-        *shared,
+def _listed(name: str, column: str = "item", of: str = "books", where: Any = None) -> Feature:
+    """A history of what a user did in a domain, as rows of both domains list it."""
+    dtype = "int64" if column == "click" else "string"
+    return Feature(
+        name, "ids", "history", dtype, table=column, length=LENGTH, of=of, field=column, where=where
     )
+
+
+LIKED = {"click": 1}
+READ = (_listed("books_item"), _listed("books_click", "click"))
+HINT = (Feature("hint", "number", "item"),)
+
+
+def _schema(*shared: Feature, own: tuple[Feature, ...] = ()) -> Schema:
+    """Users and items of both domains, further features of both, and the films' own."""
+    keys = tuple(Feature(name, "id", name, table=name) for name in ("user", "item"))
     domains = (
-        Domain("books", both, label="click", time="time"),
-        Domain("films", (*both, *own), label="click", time="time"),
+        Domain("books", (*keys, *shared), label="click", time="time"),
+        Domain("films", (*keys, *shared, *own), label="click", time="time"),
     )
     used = {f.table for d in domains for f in d.features if f.table}
     return Schema(

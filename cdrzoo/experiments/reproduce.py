@@ -13,15 +13,12 @@ from typing import Any
 from cdrzoo import files
 from cdrzoo.data import datasets
 from cdrzoo.errors import InputError, check_choice, shown
-from cdrzoo.experiments import compare, results, search, tables
+from cdrzoo.experiments import compare, mechanisms, results, search, tables
 from cdrzoo.experiments.catalogue import BUILT_IN, Experiment, Part, find, pair_of
 from cdrzoo.experiments.compare import Progress, silent
 from cdrzoo.experiments.comparison import Comparison
 from cdrzoo.experiments.entries import RUN_SETTINGS, check_names
 from cdrzoo.training.config import RunConfig
-
-ORACLE = ", oracle"
-"""Ends the name of a part that says what another part could reach."""
 
 
 def configuration(
@@ -127,7 +124,7 @@ def reproduce(
         found = made[part] = _trained(one, configs[part], out / home / part, command, jobs, progress, strict)
         text += (f"## {part}\n\n" if part else "") + _section(found, one)
         page.parent.mkdir(parents=True, exist_ok=True)
-        files.write(page, head + ("" if models else _mechanisms(parts, made)) + text)
+        files.write(page, head + ("" if models else _bench(parts, made)) + text)
         finished(found.folder)
     return page
 
@@ -153,19 +150,8 @@ def _only(
     return made
 
 
-def _mechanisms(parts: Mapping[str, Part], made: Mapping[str, Comparison]) -> str:
-    """Of parts with an oracle beside them a table: the oracle's model, the full one, and the first one without."""
-    rows = []
-    for name in [name for name in made if name + ORACLE in parts and parts[name].against]:
-        full = str(parts[name].against)
-        without = next(label for label in parts[name].models if label != full)
-        cells = {row["model"]: row for row in made[name].rows()}
-        of_oracle = made[name + ORACLE].rows() if name + ORACLE in made else []
-        bound = [row for row in of_oracle if row["model"] in parts[name + ORACLE].models]
-        title = next(iter(made[name].columns.values()))
-        models = {"plant": name, "oracle": f"{bound[0][title]}, {bound[0]['model']}" if bound else ""}
-        models |= {"full": f"{cells[full][title]}, {full}", "without": f"{cells[without][title]}, {without}"}
-        rows.append({**models, "difference": cells[without]["difference"], "p": cells[without]["p"]})
+def _bench(parts: Mapping[str, Part], made: Mapping[str, Comparison]) -> str:
+    rows = mechanisms.rows(parts, made)
     return tables.markdown(rows) + "\n" if rows else ""
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from cdrzoo.evaluation.statistics import LEVEL
+from cdrzoo.experiments import mechanisms as bench
 from cdrzoo.experiments.catalogue import experiments
 from cdrzoo.experiments.comparison import Comparison, mean_ranks
 from cdrzoo.experiments.tables import SIGNS, group_tables, spread
@@ -78,24 +80,24 @@ def reads_source(label: str) -> bool:
 
 @functools.cache
 def ranking() -> tuple[dict[str, object], ...]:
-    """The models, best first: mean rank, and mean lift over the DNN of the target alone with its interval.
+    """The models, best first: mean rank, and mean lift over the DNN of the target alone, with their intervals.
 
-    The interval is Student's, over seeds; the pairs are fixed.
+    The intervals are Student's, over seeds; the pairs are fixed.
     """
     found = [load(name) for name in PAIRS.values()]
-    ranks, rows = mean_ranks(found), []
+    ranks, by_seed, rows = mean_ranks(found), _ranks_by_seed(found), []
     for label in found[0].labels:
         lifts = np.mean(
             [np.subtract(one.scores(label, "auc"), one.scores(REFERENCE, "auc")) for one in found], axis=0
         )
-        reach = stats.t.ppf(0.975, len(lifts) - 1) * lifts.std(ddof=1) / math.sqrt(len(lifts))
         marks = [mark(one, label).strip() for one in found]
         rows.append(
             {
                 "model": label,
                 "rank": ranks[label],
+                "rank_reach": _reach(by_seed[label]),
                 "lift": float(lifts.mean()),
-                "reach": float(reach),
+                "reach": _reach(lifts),
                 "source": reads_source(label),
                 "better": marks.count("+"),
                 "worse": marks.count("-"),
@@ -104,13 +106,27 @@ def ranking() -> tuple[dict[str, object], ...]:
     return tuple(sorted(rows, key=lambda row: -row["lift"]))
 
 
+def _reach(values: np.ndarray) -> float:
+    """Half of the 95 % interval of a mean."""
+    return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def _ranks_by_seed(found: Sequence[Comparison]) -> dict[str, np.ndarray]:
+    """Of each model its place among the models of the same seed, the mean over pairs, a number a seed."""
+    labels = found[0].labels
+    scores = np.array([[one.scores(label, "auc") for label in labels] for one in found])
+    places = 1 + (scores[:, None] > scores[:, :, None]).sum(axis=2)  # pair, model, seed
+    return dict(zip(labels, places.mean(axis=0)))
+
+
 def ranking_table() -> str:
     rows = []
     for place, row in enumerate(ranking()):
         name = f"**{row['model']}**" if not place else str(row["model"])
         lift = "" if row["model"] == REFERENCE else f"{row['lift']:+.4f} ± {row['reach']:.4f}"
         reads = "source and target" if row["source"] else "target"
-        rows.append([name, reads, f"{row['rank']:.1f}", lift, str(row["better"]), str(row["worse"])])
+        rank = f"{row['rank']:.1f} ± {row['rank_reach']:.1f}"
+        rows.append([name, reads, rank, lift, str(row["better"]), str(row["worse"])])
     return markdown(
         ["model", "trains on", "mean rank", "AUC, mean difference", "pairs better", "pairs worse"], rows
     )
@@ -215,6 +231,16 @@ def ablations() -> str:
     return markdown(["without", "the paper", *ABLATIONS], rows)
 
 
+def mechanisms() -> str:
+    """What a part of a model does where it has something to do; in bold what is beyond chance."""
+    parts = experiments()["mechanisms"].parts
+    rows = bench.rows(parts, {name: load(f"mechanisms/{name}") for name in parts})
+    for row in rows:
+        if row["p, Holm"].startswith("<") or float(row["p, Holm"]) < LEVEL:
+            row |= {name: f"**{row[name]}**" for name in ("difference", "p, Holm")}
+    return markdown(list(rows[0]), [list(row.values()) for row in rows])
+
+
 def cold(data: str) -> str:
     """MAE / RMSE under cold start; floors first, the lowest RMSE of a column in bold."""
     columns = {
@@ -262,6 +288,22 @@ FAMILIES = {
 def family(page: str) -> str:
     """The AUC of a page's models on every pair."""
     return whole(PAIRS, FAMILIES[page].split("; "), floors=False)
+
+
+def gauc() -> str:
+    """Of each pair the GAUC of the item means, of the DNN and of the highest model."""
+    rows = []
+    for title, name in PAIRS.items():
+        one = load(name)
+        floor = one.floors["item mean"]["gauc"]
+        found = one.ranked("gauc")
+        best, highest = next(iter(found.items()))
+        above = sum(value > floor for value in found.values())
+        shown = [f"{value:.3f}" for value in (floor, found[REFERENCE])]
+        rows.append([title, *shown, f"{highest:.3f}, {best}", f"{above} of {len(found)}"])
+    return markdown(
+        ["GAUC", "item means", REFERENCE, "the highest model", "models above the item means"], rows
+    )
 
 
 def chosen() -> str:

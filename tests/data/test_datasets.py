@@ -39,6 +39,17 @@ def test_ciao(tmp_path):
     assert (ratings.parts["cat02"]["train"].x["item"] > 1).all()
 
 
+def test_histories_may_leave_the_ratings_out(tmp_path):
+    write_ratings(tmp_path, ["cat01", "cat02"])
+    for made in (
+        datasets.ciao.pair(tmp_path, "01", "02", ratings=False),
+        datasets.amazon_subcat.pair(tmp_path, ratings=False),
+    ):
+        schema = made["schema"]
+        assert {f.field for f in schema.target_domain.features if f.role == "history"} == {"item_id"}
+        assert "rating" not in {table.name for table in schema.tables}
+
+
 def test_amazon_subcat(tmp_path):
     write_ratings(tmp_path, ["subcat1", "subcat2"])
     for name in ("subcat1", "subcat2"):

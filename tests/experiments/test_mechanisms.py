@@ -8,6 +8,9 @@ import pytest
 import tensorflow as tf
 
 from cdrzoo.data import planted, prepare
+from cdrzoo.experiments import mechanisms
+from cdrzoo.experiments.catalogue import Part, experiments
+from cdrzoo.experiments.comparison import Comparison
 from cdrzoo.metrics import auc
 from cdrzoo.models import CCTL
 from cdrzoo.optimizers import Adam
@@ -40,3 +43,46 @@ def test_the_selector_finds_what_poisons_and_the_target_gains():
     all_rows = [trained(seed, selector_mode="none") for seed in range(3)]
     assert np.mean([selection for selection, _ in found]) > 0.85
     assert np.mean([target for _, target in found]) - np.mean([target for _, target in all_rows]) > 0.03
+
+
+DOMAINS = {"M": "all", "M w/o A": "all", "DNN": "target"}
+
+
+def found(scores, against=None):
+    """A comparison, of `{label: AUC of each seed}`."""
+    lines = [
+        {
+            "label": label,
+            "changes": {"seed": seed},
+            "result": {"domains": DOMAINS[label], "test": {"auc": value}},
+        }
+        for label, values in scores.items()
+        for seed, value in enumerate(values)
+    ]
+    return Comparison(None, lines, {"against": against})
+
+
+def test_the_table_of_the_bench():
+    """The first model that is not the full one lacks the part, p is corrected for all plants, what is not run is empty."""
+    models = {label: {"model": "dnn"} for label in DOMAINS}
+    parts = {name: Part(models, against="M") for name in ("one", "two", "no bound")}
+    parts |= {f"{name}, oracle": Part({"M w/o A": models["M w/o A"]}) for name in ("one", "two")}
+    full = [0.8, 0.81, 0.82]
+    one = found({"M": full, "M w/o A": [0.7, 0.72, 0.71], "DNN": [0.6] * 3}, "M")
+    two = found({"M": full, "M w/o A": [0.8, 0.83, 0.80]}, "M")
+    oracle = found({"M w/o A": [0.9] * 3})
+    rows = mechanisms.rows(parts, {"one": one, "two": two, "no bound": two, "one, oracle": oracle})
+    assert [row["plant"] for row in rows] == ["one", "two"]
+    assert rows[0] == {
+        "plant": "one", "without": "A", "oracle": "0.9000 ± 0.0000", "full model": "0.8100 ± 0.0100, M",
+        "without it": "0.7100 ± 0.0100", "target alone": "0.6000 ± 0.0000", "difference": "-0.1000",
+        "p, Holm": f"{2 * one.tests['M w/o A'].p:.3f}",
+    }  # fmt: skip
+    assert rows[1]["oracle"] == rows[1]["target alone"] == "" and rows[1]["p, Holm"] == "1.000"
+
+
+def test_every_plant_is_in_the_bench_with_its_oracle():
+    parts = experiments()["mechanisms"].parts
+    assert {name for name in parts if not name.endswith(mechanisms.ORACLE)} == set(planted.PLANTS)
+    for name in planted.PLANTS:
+        assert parts[name].against and parts[name + mechanisms.ORACLE].pair == {"plant": name, "oracle": True}

@@ -36,7 +36,7 @@ def pair(
         source: name of the source.
         target: name of the target.
         item_features: features of role item that both domains have; their tables are shared.
-        ratings: whether the rows have ratings for the histories to list.
+        ratings: whether histories list the ratings of the rows, too.
         keys: dtype of users and items.
         own: by domain, features that it lists besides; what both list by one name is shared.
         min_count: training rows from which on an id is known; `None`: `MIN_COUNT` for clicks, 1 for ratings.

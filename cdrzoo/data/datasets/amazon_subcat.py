@@ -17,7 +17,12 @@ from cdrzoo.schema import Feature
 
 
 def pair(
-    folder: str | pathlib.Path, source: str = "subcat1", target: str = "subcat2", *, task: str = "click"
+    folder: str | pathlib.Path,
+    source: str = "subcat1",
+    target: str = "subcat2",
+    *,
+    task: str = "click",
+    ratings: bool = True,
 ) -> dict[str, Any]:
     """The two sub-categories, either way.
 
@@ -26,6 +31,7 @@ def pair(
         source: `subcat1` or `subcat2`.
         target: the other.
         task: `click` (a rating of at least 4) or `rating`.
+        ratings: whether histories list what the items were rated, too, see `ciao.pair`.
 
     Returns:
         Arguments of `prepare`: schema, sources, split (by time: 70 % of the target rows train, 10 % valid, 20 % test).
@@ -37,7 +43,14 @@ def pair(
     )
     threshold = 4 if task == "click" else None
     schema = _pairs.pair(
-        source, target, features, label="rating", task=task, threshold=threshold, time="timestamp"
+        source,
+        target,
+        features,
+        label="rating",
+        task=task,
+        threshold=threshold,
+        time="timestamp",
+        ratings=ratings,
     )
     sources = {
         name: {

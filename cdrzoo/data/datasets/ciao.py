@@ -39,6 +39,7 @@ def pair(
     task: str = "click",
     out: str | pathlib.Path | None = None,
     site: str = "ciao",
+    ratings: bool = True,
 ) -> dict[str, Any]:
     """Two categories.
 
@@ -49,6 +50,8 @@ def pair(
         task: `click` (a rating of at least 4) or `rating`.
         out: where the converted files go; default `rows` in the folder.
         site: `ciao` or `epinions`.
+        ratings: whether histories list what the items were rated, too. They tell generous users from strict ones, and
+            mislead in the order of one user's items (docs/results/clicks.md, GAUC).
 
     Returns:
         Arguments of `prepare`: schema, sources, split (by time: 70 % of the target rows train, 10 % valid, 20 % test).
@@ -68,7 +71,9 @@ def pair(
             )
     threshold = 4 if task == "click" else None
     return {
-        "schema": _pairs.pair(*names, label="rating", task=task, threshold=threshold, time="timestamp"),
+        "schema": _pairs.pair(
+            *names, label="rating", task=task, threshold=threshold, time="timestamp", ratings=ratings
+        ),
         "sources": {name: {"path": str(path)} for name, path in paths.items()},
         "split": dict(_pairs.TIME_SPLIT),
     }

@@ -22,6 +22,7 @@ def pair(
     *,
     task: str = "click",
     out: str | pathlib.Path | None = None,
+    ratings: bool = True,
 ) -> dict[str, Any]:
     """Two categories; the arguments are those of `ciao.pair`."""
-    return ciao.pair(folder, source, target, task=task, out=out, site="epinions")
+    return ciao.pair(folder, source, target, task=task, out=out, site="epinions", ratings=ratings)
