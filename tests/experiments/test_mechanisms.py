@@ -63,7 +63,7 @@ def found(scores, against=None):
 
 
 def test_the_table_of_the_bench():
-    """The first model that is not the full one lacks the part, p is corrected for all plants, what is not run is empty."""
+    """The first model that is not the full one lacks the part, p is corrected, what is not run is empty."""
     models = {label: {"model": "dnn"} for label in DOMAINS}
     parts = {name: Part(models, against="M") for name in ("one", "two", "no bound")}
     parts |= {f"{name}, oracle": Part({"M w/o A": models["M w/o A"]}) for name in ("one", "two")}
