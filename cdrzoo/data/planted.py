@@ -35,12 +35,12 @@ from cdrzoo.schema import Domain, Feature, Schema, Table
 
 NUMBERS = 6
 """Features of a row of `poison`."""
-USERS, ITEMS, TASTES = 300, 60, 4
+USERS, ITEMS, TASTES, GENRES = 300, 60, 4, 12
 SPECIFIC = 8
 """Numbers that only films have."""
 LENGTH = 20
 """Events a history keeps."""
-ROWS = dict.fromkeys(("pool", "types"), (8_000, 12_000))
+ROWS = dict.fromkeys(("pool", "types"), (8_000, 6_000))
 """Of plants whose mechanism learns from films alone: rows of books and of films."""
 MOVED = 2.0
 """Deviations by which `shift` moves the numbers of books."""
@@ -131,6 +131,11 @@ def _taste(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return random.normal(size=(USERS, TASTES)), random.normal(size=(ITEMS, TASTES)) / 2
 
 
+def _of_genres(random: np.random.Generator) -> np.ndarray:
+    """What users like, `[USERS, ITEMS]`, of each genre by itself: no mean of their history holds it."""
+    return random.normal(size=(USERS, GENRES))[:, np.arange(ITEMS) % GENRES]
+
+
 def _shown(random: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     user, item = random.integers(USERS, size=rows), random.integers(ITEMS, size=rows)
     return (
@@ -141,8 +146,7 @@ def _shown(random: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarr
 
 
 def _pool(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
-    users, items = _taste(random)
-    law = 2 * users @ items.T
+    law = 2 * _of_genres(random)
     schema = _schema(_listed("books_liked", where=LIKED), own=HINT if oracle else ())
     return _laws(random, schema, rows, law, law)
 
@@ -193,16 +197,16 @@ def _shift(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
 
 
 def _types(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
-    users, items = _taste(random)
+    law = _of_genres(random)
     user, item, columns = _shown(random, rows[0])
     bought = random.random(rows[0]) < 0.3
-    liked = users @ items.T + random.gumbel(size=(USERS, ITEMS)) / 2
+    liked = law + random.gumbel(size=(USERS, ITEMS)) / 2
     ranked = np.argsort(-liked, axis=1)[:, :10]  # what a user buys is among the ten that they like best
     item = np.where(bought, ranked[user, random.integers(10, size=rows[0])], item)
     columns |= {"item": np.char.add("i", item.astype(str)), "type": np.where(bought, "buy", "view")}
     books, of_books = _frame(random, np.zeros(rows[0]), 0.0, columns)
     user, item, columns = _shown(random, rows[1])
-    films, of_films = _frame(random, 2 * (users[user] * items[item]).sum(1), 1.0, {**columns, "type": "buy"})
+    films, of_films = _frame(random, 2 * law[user, item], 1.0, {**columns, "type": "buy"})
     both = (
         _listed("books_bought", where={"type": "buy"}),
         _listed("books_viewed", where={"type": "view"}),
