@@ -6,8 +6,9 @@ as the mechanism should make it, so that what a model without the mechanism reac
     poison    numbers x0 .. x5; books with x5 < 0 have their labels turned. CCTL's selector should leave them out.
     pool      both domains list the same items, and taste is one; what a user of films likes stands in the books that
               they liked. DACDR's attention compares the candidate with them. Oracle: the true logit is a feature.
-    types     events of books have a type, a sequence each (`where`): what is bought follows taste, what is viewed does
-              not. DACDR should attend to the former. Oracle: what was bought alone.
+    types     events of books have a type and a genre, and the history says both: what is bought follows taste, what is
+              viewed does not. DACDR should attend to what was bought of the candidate's genre. Oracle: the history lists
+              what was bought alone (`where`).
     specific  films have numbers of their own, of which a field of the row says which one counts. MKT's HFA should weigh
               them. Oracle: the number that counts is a feature.
     meaning   both domains list the same items, and an item is another thing in each. CCTL's REN should hold its two
@@ -35,12 +36,12 @@ from cdrzoo.schema import Domain, Feature, Schema, Table
 
 NUMBERS = 6
 """Features of a row of `poison`."""
-USERS, ITEMS, TASTES, GENRES = 300, 60, 4, 12
+USERS, ITEMS, TASTES, GENRES = 300, 60, 4, 6
 SPECIFIC = 8
 """Numbers that only films have."""
 LENGTH = 20
 """Events a history keeps."""
-ROWS = dict.fromkeys(("pool", "types"), (8_000, 6_000))
+ROWS = dict.fromkeys(("pool", "types"), (8_000, 9_000))
 """Of plants whose mechanism learns from films alone: rows of books and of films."""
 MOVED = 2.0
 """Deviations by which `shift` moves the numbers of books."""
@@ -131,11 +132,6 @@ def _taste(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return random.normal(size=(USERS, TASTES)), random.normal(size=(ITEMS, TASTES)) / 2
 
 
-def _of_genres(random: np.random.Generator) -> np.ndarray:
-    """What users like, `[USERS, ITEMS]`, of each genre by itself: no mean of their history holds it."""
-    return random.normal(size=(USERS, GENRES))[:, np.arange(ITEMS) % GENRES]
-
-
 def _shown(random: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     user, item = random.integers(USERS, size=rows), random.integers(ITEMS, size=rows)
     return (
@@ -146,7 +142,8 @@ def _shown(random: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarr
 
 
 def _pool(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
-    law = 2 * _of_genres(random)
+    users, items = _taste(random)
+    law = 2 * users @ items.T
     schema = _schema(_listed("books_liked", where=LIKED), own=HINT if oracle else ())
     return _laws(random, schema, rows, law, law)
 
@@ -197,22 +194,24 @@ def _shift(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
 
 
 def _types(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
-    law = _of_genres(random)
-    user, item, columns = _shown(random, rows[0])
-    bought = random.random(rows[0]) < 0.3
-    liked = law + random.gumbel(size=(USERS, ITEMS)) / 2
-    ranked = np.argsort(-liked, axis=1)[:, :10]  # what a user buys is among the ten that they like best
-    item = np.where(bought, ranked[user, random.integers(10, size=rows[0])], item)
-    columns |= {"item": np.char.add("i", item.astype(str)), "type": np.where(bought, "buy", "view")}
-    books, of_books = _frame(random, np.zeros(rows[0]), 0.0, columns)
-    user, item, columns = _shown(random, rows[1])
-    films, of_films = _frame(random, 2 * law[user, item], 1.0, {**columns, "type": "buy"})
-    both = (
-        _listed("books_bought", where={"type": "buy"}),
-        _listed("books_viewed", where={"type": "view"}),
-    )
-    schema = _schema(*both[: 1 if oracle else 2])
-    return Planted(schema, {"books": books, "films": films}, {"books": of_books, "films": of_films}, bought)
+    likes = random.normal(size=(USERS, GENRES))
+    frames, truth = {}, {}
+    for name, count, start in zip(("books", "films"), rows, (0.0, 1.0)):
+        user, item, columns = _shown(random, count)
+        bought = random.random(count) < 0.3
+        if name == "books":  # what a user buys is of the genres that they like
+            liked = (2 * likes[user] + random.gumbel(size=(count, GENRES))).argmax(axis=1)
+            item = np.where(bought, item - item % GENRES + liked, item)
+            useful = bought
+        genre = np.char.add("g", (item % GENRES).astype(str))
+        kind = np.where(bought, "buy", "view")
+        columns |= {"item": np.char.add("i", item.astype(str)), "genre": genre, "type": kind}
+        columns["event"] = np.char.add(np.char.add(kind, " "), genre)
+        logit = 2 * likes[user, item % GENRES] * (name == "films")
+        frames[name], truth[name] = _frame(random, logit, start, columns)
+    listed = _listed("books_event", "event", where={"type": "buy"} if oracle else None)
+    schema = _schema(Feature("genre", "id", "item", table="genre"), listed)
+    return Planted(schema, frames, truth, useful)
 
 
 def _specific(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
@@ -256,7 +255,9 @@ def _schema(*shared: Feature, own: tuple[Feature, ...] = ()) -> Schema:
     )
     used = {f.table for d in domains for f in d.features if f.table}
     return Schema(
-        domains, "films", tuple(Table(name) for name in ("user", "item", "click", "counts") if name in used)
+        domains,
+        "films",
+        tuple(Table(name) for name in ("user", "item", "genre", "event", "click", "counts") if name in used),
     )
 
 

@@ -35,8 +35,12 @@ def test_books_of_the_poison_follow_the_films_where_they_are_useful():
 
 def test_what_is_bought_tells_taste_and_what_is_viewed_does_not():
     books = planted.make("types").frames["books"]
-    spread = books.groupby(["type", "user"])["item"].nunique().groupby("type").mean()
-    assert set(books["type"]) == {"buy", "view"} and spread["buy"] <= 10 < spread["view"]
+    spread = books.groupby(["type", "user"])["genre"].apply(
+        lambda genres: genres.value_counts(normalize=True).max()
+    )
+    spread = spread.groupby("type").mean()
+    assert set(books["type"]) == {"buy", "view"} and spread["buy"] > 0.5 > spread["view"]
+    assert set(books["event"]) == {f"{kind} g{k}" for kind in ("buy", "view") for k in range(planted.GENRES)}
 
 
 def test_there_is_no_other_plant():
