@@ -7,8 +7,8 @@ as the mechanism should make it, so that what a model without the mechanism reac
     pool      both domains list the same items, and taste is one; what a user of films likes stands in the books that
               they liked. DACDR's attention compares the candidate with them. Oracle: the true logit is a feature.
     types     events of books have a type and a genre, and the history says both: what is bought follows taste, what is
-              viewed does not. DACDR should attend to what was bought of the candidate's genre. Oracle: the history lists
-              what was bought alone (`where`).
+              viewed does not. DACDR should attend to what was bought of the candidate's genre. Oracle: the history
+              lists what was bought alone (`where`).
     specific  films have numbers of their own, of which a field of the row says which one counts. MKT's HFA should weigh
               them. Oracle: the number that counts is a feature.
     meaning   both domains list the same items, and an item is another thing in each. CCTL's REN should hold its two
