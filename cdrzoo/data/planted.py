@@ -41,7 +41,7 @@ SPECIFIC = 8
 """Numbers that only films have."""
 LENGTH = 20
 """Events a history keeps."""
-ROWS = dict.fromkeys(("pool", "types"), (8_000, 9_000))
+ROWS = {"pool": (8_000, 9_000), "types": (8_000, 9_000), "specific": (8_000, 12_000)}
 """Of plants whose mechanism learns from films alone: rows of books and of films."""
 MOVED = 2.0
 """Deviations by which `shift` moves the numbers of books."""
