@@ -51,25 +51,26 @@ def curated_schema(schema: Schema, slices: Sequence[str] = ()) -> schema_pb2.Sch
     names = [domain.name for domain in schema.domains]
     curated = schema_pb2.Schema(default_environment=names)
 
-    def add(name: str, kind: Any, single: bool, domains: list[str], **more: Any) -> None:
+    def add(name: str, kind: Any, most: int | None, domains: list[str], **more: Any) -> None:
         others = [other for other in names if other not in domains]
         feature = curated.feature.add(name=name, type=kind, not_in_environment=others, **more)
         feature.value_count.min = 0
-        if single:
-            feature.value_count.max = 1
+        if most is not None:
+            feature.value_count.max = most
 
     for domain in schema.domains:
-        for f in domain.features:
+        for f in domain.inputs():
             once = {"presence": schema_pb2.FeaturePresence(min_count=1)} if f.kind != "ids" else {}
-            add(rows.raw_name(schema, domain, f), types[f.dtype], f.kind != "ids", [domain.name], **once)
+            most = None if f.kind == "ids" else f.size or 1
+            add(rows.raw_name(schema, domain, f), types[f.dtype], most, [domain.name], **once)
     always = schema_pb2.FeaturePresence(min_fraction=1.0, min_count=1)
     clicks = all(domain.task == "click" for domain in schema.domains)
     label = {"float_domain": schema_pb2.FloatDomain(min=0.0, max=1.0)} if clicks else {}
-    add(rows.LABEL, schema_pb2.FLOAT, True, names, presence=always, **label)
-    add(rows.WEIGHT, schema_pb2.FLOAT, True, names, float_domain=schema_pb2.FloatDomain(min=0.0))
-    add(rows.USER, schema_pb2.BYTES, True, names)
+    add(rows.LABEL, schema_pb2.FLOAT, 1, names, presence=always, **label)
+    add(rows.WEIGHT, schema_pb2.FLOAT, 1, names, float_domain=schema_pb2.FloatDomain(min=0.0))
+    add(rows.USER, schema_pb2.BYTES, 1, names)
     for name in (rows.USERS, *slices):
-        add(name, schema_pb2.BYTES, True, [schema.target])
+        add(name, schema_pb2.BYTES, 1, [schema.target])
     return curated
 
 

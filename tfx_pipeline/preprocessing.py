@@ -7,16 +7,18 @@ often Transform puts the last in alphabetical order first, `Encoder.adapt` the f
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from cdrzoo.data import Encoder
+from cdrzoo.data import Encoder, scaling
 from cdrzoo.data.graph import EncoderGraph
 from cdrzoo.data.raw import MISSING, as_numbers
-from cdrzoo.schema import Feature, Schema
+from cdrzoo.data.statistics import KEPT
+from cdrzoo.schema import Feature, Schema, Table
 from tfx_pipeline._tfx import tft
 from tfx_pipeline.rows import LABEL, NUMBERS, USER, WEIGHT, raw_name
 
@@ -32,32 +34,35 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     """
     schema = Schema.from_dict(json.loads(custom_config["schema"]))
     raw = {
-        domain.name: {f.name: _dense(inputs[raw_name(schema, domain, f)], f) for f in domain.features}
+        domain.name: {f.name: _dense(inputs[raw_name(schema, domain, f)], f) for f in domain.inputs()}
         for domain in schema.domains
     }
     lookups = {
         table.name: _Lookup(_vocabulary(schema, table.name, raw))
         for table in schema.tables
-        if table.hash_buckets is None
+        if schema.has_vocabulary(table.name)
     }
     outputs: dict[str, Any] = {}
     statistics: list[tf.Tensor] = []
     for domain in schema.domains:
-        numbers = {f.name: _moments(raw[domain.name][f.name]) for f in domain.features if f.kind == "number"}
-        statistics += [value for pair in numbers.values() for value in pair]
+        numbers = {
+            f.name: _learnt(schema, f, raw[domain.name][f.name])
+            for f in domain.features
+            if f.kind == "number"
+        }
+        statistics += numbers.values()
         encoded = EncoderGraph(schema, domain.name, lookups, numbers)(raw[domain.name])
         for feature in domain.features:
             values = encoded[feature.name]
-            if feature.kind != "number":
+            if feature.is_id:
                 values = tf.cast(values, tf.int64)
-            if feature.kind != "ids":
-                values = tf.reshape(values, [-1])
+            values = tf.reshape(values, [-1, feature.values] if feature.values else [-1])
             outputs[feature.name] = outputs[feature.name] + values if feature.name in outputs else values
     outputs[LABEL] = _single(inputs[LABEL], 0.0)
     outputs[WEIGHT] = _single(inputs[WEIGHT], 1.0)
     outputs[USER] = _single(inputs[USER], "")
     if statistics:
-        bits = tf.bitcast(tf.stack(statistics), tf.int64)
+        bits = tf.bitcast(tf.concat(statistics, 0), tf.int64)
         outputs[NUMBERS] = tf.zeros_like(outputs[LABEL], tf.int64)[:, None] + bits[None]
     return outputs
 
@@ -73,7 +78,7 @@ def encoder(schema: Schema, transform: tft.TFTransformOutput, numbers: np.ndarra
     made = Encoder(schema)
     vocabularies = {}
     for table in schema.tables:
-        if table.hash_buckets is None:
+        if schema.has_vocabulary(table.name):
             tokens = [token.decode() for token in transform.vocabulary_by_name(table.name)]
             tokens = [token for token in tokens if token != _NO_TOKENS]
             vocabularies[table.name] = np.array(
@@ -82,10 +87,20 @@ def encoder(schema: Schema, transform: tft.TFTransformOutput, numbers: np.ndarra
     made.set_vocabularies(vocabularies)
     values = iter(() if numbers is None else numbers.astype(np.int64).view(np.float64).tolist())
     made.numbers = {
-        domain.name: {f.name: (next(values), next(values)) for f in domain.features if f.kind == "number"}
+        domain.name: {
+            f.name: tuple(itertools.islice(values, _size(schema, f)))
+            for f in domain.features
+            if f.kind == "number"
+        }
         for domain in schema.domains
     }
     return made
+
+
+def _size(schema: Schema, feature: Feature) -> int:
+    """How many values are learnt of a number: mean and deviation, or cuts."""
+    buckets = None if feature.table is None else schema.table(feature.table).buckets
+    return 2 if buckets is None else buckets - 1
 
 
 class _Lookup:
@@ -119,11 +134,34 @@ def _vocabulary(schema: Schema, table: str, raw: dict[str, dict[str, tf.Tensor]]
     )
 
 
-def _moments(raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and deviation in float64; a number that never changes is divided by 1."""
+def _learnt(schema: Schema, feature: Feature, raw: tf.Tensor) -> tf.Tensor:
+    """float64 `[_size]`: what is learnt of a number."""
     values = tf.cast(raw, tf.float64)
     present = raw != -1 if raw.dtype == tf.int64 else ~tf.math.is_nan(values)
-    values = tf.boolean_mask(values, present)
+    values = scaling.stepped(tf.boolean_mask(values, present), feature, tf.math)
+    if feature.table is None:
+        return tf.stack(_moments(values))
+    return tf.ensure_shape(_cuts(values, schema.table(feature.table)), [_size(schema, feature)])
+
+
+def _cuts(values: tf.Tensor, table: Table) -> tf.Tensor:
+    """`Spread.cuts`, by Beam."""
+    parts = tf.range(1, table.buckets, dtype=tf.int64)
+    if table.by == "width":
+        there = tft.size(values) > 0
+        low, high = (tf.where(there, of(values), tf.zeros_like(of(values))) for of in (tft.min, tft.max))
+        return low + (high - low) * (tf.cast(parts, tf.float64) / table.buckets)
+    bits = tf.bitcast(tf.where(values == 0, tf.zeros_like(values), values), tf.int64)
+    keys, counts = tft.count_per_key(tf.bitwise.bitwise_and(bits, tf.constant(KEPT, tf.int64)))
+    values = tf.concat([tf.bitcast(keys, tf.float64), tf.zeros([1], tf.float64)], 0)  # where there are none
+    order = tf.argsort(values)
+    upto = tf.cumsum(tf.gather(tf.concat([counts, tf.zeros([1], tf.int64)], 0), order))
+    at = tf.searchsorted(upto, parts * upto[-1] // table.buckets, side="right")
+    return tf.gather(tf.gather(values, order), tf.minimum(at, tf.size(values) - 1))
+
+
+def _moments(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and deviation in float64; a number that never changes is divided by 1."""
     mean = tft.mean(values, output_dtype=tf.float64)
     deviation = tf.sqrt(tft.var(values, output_dtype=tf.float64))
     varies = deviation > 1e-12 * tf.maximum(tf.constant(1.0, tf.float64), tf.abs(mean))
@@ -131,7 +169,7 @@ def _moments(raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _dense(given: Any, feature: Feature) -> tf.Tensor:
-    """`[B]`, for sequences `[B, longest]`, of raw values, with missing ones filled in."""
+    """`[B]`, for sequences `[B, longest]`, for vectors `[B, size]`, of raw values, with missing ones filled in."""
     missing = (
         float("nan")
         if feature.dtype == "float32"
@@ -139,6 +177,10 @@ def _dense(given: Any, feature: Feature) -> tf.Tensor:
         if feature.kind == "number"
         else MISSING[feature.dtype]
     )
+    if feature.kind == "vector":  # of rows of other domains there is nothing
+        shape = tf.stack([given.dense_shape[0], tf.constant(feature.size, tf.int64)])
+        dense = tf.sparse.to_dense(tf.SparseTensor(given.indices, given.values, shape))
+        return tf.ensure_shape(dense, [None, feature.size])
     return tf.sparse.to_dense(given, missing) if feature.kind == "ids" else _single(given, missing)
 
 

@@ -117,7 +117,7 @@ def serialized(
     for low in range(0, len(rows), _TABLE_ROWS):
         at = rows[low : low + _TABLE_ROWS]
         table = arrow(raw_columns(of, log, at))
-        columns = {raw_name(schema, of, f): _values(table[f.column], f) for f in of.features}
+        columns = {raw_name(schema, of, f): _values(table[f.column], f) for f in of.inputs()}
         columns[LABEL] = _single(pa.array(log.y[at], pa.float32()))
         weight = np.ones(len(at)) if log.weight is None else log.weight[at].astype(np.float32)
         if measured:
@@ -148,6 +148,9 @@ def _values(column: pa.ChunkedArray, feature: Feature) -> pa.Array:
     """A raw column as lists of the feature's type; what is missing is null, within a sequence `""` or -1."""
     array = column.combine_chunks()
     array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
+    if feature.kind == "vector":
+        offsets = np.arange(len(array) + 1, dtype=np.int64) * feature.size
+        return pa.LargeListArray.from_arrays(pa.array(offsets), array.flatten())
     if feature.kind == "ids":
         values = array.flatten()
         values = _text(values) if feature.dtype == "string" else values.cast(pa.int64())
@@ -318,8 +321,8 @@ def store(
 
 def _tables(blocks: Iterable[list[np.ndarray]]) -> Iterator[pa.Table]:
     """The blocks as large tables with the columns of a shard."""
+    from cdrzoo.data.preparation.examples import fixed
     from cdrzoo.data.raw import factorize
-    from cdrzoo.data.rows.format import fixed
 
     held: list[pa.Table] = []
     for ids, numbers, label, weight, *user in blocks:

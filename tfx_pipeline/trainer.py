@@ -278,7 +278,7 @@ def _state(given: dict[str, Any], worker: int) -> pathlib.Path:
 
 def raw_frame(folder: str, schema: Schema, count: int) -> pd.DataFrame:
     """The first raw rows of the target in a folder, a column a feature, as `cdrzoo.export.save` takes them."""
-    features = schema.target_domain.features
+    features = schema.target_domain.inputs()
     parsed = cdrzoo.export.parse_examples(rows.first_examples(folder, count), features)
     return pd.DataFrame({f.column: _listed(parsed[f.name].numpy(), f) for f in features})
 

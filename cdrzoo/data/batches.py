@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EPOCHS = ("target", "longest")
 
 Shapes = Mapping[str, tuple[bool, int | None]]
-"""Of each feature, whether it holds ids, and how many a row; `None`: one value, no sequence."""
+"""Of each feature, whether it holds ids, and how many values a row (`Feature.values`); `None`: one, `[n]`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Part:
     They are held once: `packed` lays them side by side, and the arrays of `x` are views of that from then on.
 
     Args:
-        x: feature to array: id int32 [n], ids int32 [n, length], number float32 [n].
+        x: feature to array: id int32 [n], ids int32 [n, length], number float32 [n] or [n, values].
         y: float32 [n, 1].
         weight: float32 [n], or `None`.
         user: raw keys [n] (for pairing and for GAUC), or `None`.
@@ -103,7 +103,7 @@ class Part:
 
 def shapes_of(domain: Domain) -> Shapes:
     """The features of a domain as they lie in its encoded rows."""
-    return {f.name: (f.kind != "number", f.length if f.kind == "ids" else None) for f in domain.features}
+    return {f.name: (f.is_id, f.values) for f in domain.features}
 
 
 def stacked(blocks: list[np.ndarray], width: int, dtype: Any) -> np.ndarray:
@@ -419,14 +419,12 @@ def unpack(
     x, y, w = {}, {}, {}
     several = further is not None and any(further.values())
     for name, (ids, numbers, labels) in rows.items():
-        of_ids = {f: width for f, (is_id, width) in shapes[name].items() if is_id}
-        pieces = tf.split(ids, [width or 1 for width in of_ids.values()], axis=1) if of_ids else ()
-        found = {
-            f: piece if of_ids[f] else tf.squeeze(piece, 1) for f, piece in zip(of_ids, pieces, strict=True)
-        }
-        of_numbers = [f for f in shapes[name] if f not in of_ids]
-        if of_numbers:
-            found.update(zip(of_numbers, tf.unstack(numbers, len(of_numbers), axis=1), strict=True))
+        found = {}
+        for of, packed in ((True, ids), (False, numbers)):
+            widths = {f: width for f, (is_id, width) in shapes[name].items() if is_id == of}
+            pieces = tf.split(packed, [width or 1 for width in widths.values()], axis=1) if widths else ()
+            for (f, width), piece in zip(widths.items(), pieces, strict=True):
+                found[f] = piece if width else tf.squeeze(piece, 1)
         x[name] = {f: found[f] for f in shapes[name]}
         y[name], names = labels[:, :1], further[name] if further is not None else ()
         weighted = labels.shape[1] == 2 + len(names)

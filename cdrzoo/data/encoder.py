@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from cdrzoo.data import scaling
 from cdrzoo.data.ledger import Ledger
 from cdrzoo.data.ragged import Ragged, in_step
-from cdrzoo.data.raw import MISSING, as_numbers, factorize
+from cdrzoo.data.raw import CROSS, MISSING, as_numbers, factorize
 from cdrzoo.data.readers import columns_of
-from cdrzoo.data.statistics import Counts, Moments, Statistics
+from cdrzoo.data.statistics import Counts, Moments, Spread, Statistics
 from cdrzoo.data.vocabulary import Vocabulary
 from cdrzoo.errors import DataError
 from cdrzoo.files import home, read_json, reading
@@ -28,12 +29,13 @@ _FORMAT = 1
 
 
 class Encoder:
-    """One vocabulary a table, and mean and deviation of every number, all learnt from training rows.
+    """One vocabulary a table, and mean and deviation or cuts of every number, all learnt from training rows.
 
     Of a table's ids the most frequent gets row 2, the next row 3 and so on (ties in alphabetical order); an id that
     was not seen, or fewer than the table's `min_count` times, gets row 1; a missing one row 0. Every occurrence in a
     training row counts: in an id column and among the last `length` ids of a sequence. A table with `hash_buckets` has
-    no vocabulary. A number becomes `(value - mean) / deviation`; a missing one becomes 0.
+    no vocabulary. A number becomes `(value - mean) / deviation`, after its `transform`; a missing one becomes 0. Of a
+    table with `buckets` it becomes the row of its bucket: row 2 holds the least numbers, row 0 the missing.
 
     Args:
         schema: the schema; `encoder.schema` has the rows of the tables filled in once `adapt` or `load` has run.
@@ -42,7 +44,7 @@ class Encoder:
     def __init__(self, schema: Schema):
         self.schema = schema
         self.lookups: dict[str, Vocabulary] = {}
-        self.numbers: dict[str, dict[str, tuple[float, float]]] = {}
+        self.numbers: dict[str, dict[str, tuple[float, ...]]] = {}
         self.day = 0
         self.ledgers: dict[str, Ledger] = {}
         self.growth: dict[str, dict[str, int]] = {}
@@ -85,14 +87,20 @@ class Encoder:
             domain: the domain.
             rows: a DataFrame, or a mapping from column to values.
         """
-        features = self.schema.domain(domain).features
+        features = self.schema.domain(domain).inputs()
         columns = columns_of(rows, features, f"Domain {domain!r}")
         found = Statistics()
         for feature in features:
             values = columns[feature.column]
             if feature.kind == "number":
-                found.moments.setdefault(feature.name, Moments()).add(_number(values, feature))
-            elif self.schema.table(feature.table).hash_buckets is None:
+                numbers = _number(values, feature)
+                scaling.check(numbers, feature, f"Domain {domain!r}")
+                numbers = scaling.stepped(numbers, feature)
+                if feature.table is None:
+                    found.moments.setdefault(feature.name, Moments()).add(numbers)
+                else:
+                    found.spreads.setdefault(feature.name, Spread()).add(numbers)
+            elif self.schema.has_vocabulary(feature.table):
                 self._count(found.counts.setdefault(feature.name, Counts()), values, feature)
         return found
 
@@ -100,7 +108,7 @@ class Encoder:
         """Takes the statistics of the training rows of every domain; gives the encoder itself."""
         self.numbers = {
             domain.name: {
-                feature.name: statistics[domain.name].moments.get(feature.name, Moments()).result()
+                feature.name: self._learnt(feature, statistics[domain.name])
                 for feature in domain.features
                 if feature.kind == "number"
             }
@@ -114,9 +122,15 @@ class Encoder:
         self.set_vocabularies(vocabularies)
         return self
 
+    def _learnt(self, feature: Feature, found: Statistics) -> tuple[float, ...]:
+        """Mean and deviation of a number, or its cuts."""
+        if feature.table is None:
+            return found.moments.get(feature.name, Moments()).result()
+        return found.spreads.get(feature.name, Spread()).cuts(self.schema.table(feature.table))
+
     def table_counts(self, statistics: Mapping[str, Statistics]) -> dict[str, Counts]:
         """How often each id of a table with a vocabulary was seen, in all domains and features."""
-        counts = {table.name: Counts() for table in self.schema.tables if table.hash_buckets is None}
+        counts = {t.name: Counts() for t in self.schema.tables if self.schema.has_vocabulary(t.name)}
         for domain in self.schema.domains:
             for feature in domain.features:
                 if feature.table in counts:
@@ -152,7 +166,10 @@ class Encoder:
         self.lookups = found
         self.schema = self.schema.with_rows(
             {
-                table.name: FIRST_KNOWN + (table.hash_buckets or len(self.lookups.get(table.name, ())))
+                table.name: FIRST_KNOWN
+                + (table.hash_buckets or table.buckets or len(self.lookups.get(table.name, ())))
+                if (size := self.schema.vector_size(table.name)) is None
+                else size
                 for table in self.schema.tables
             }
         )
@@ -178,15 +195,17 @@ class Encoder:
 
         Returns:
             `id`: int32 [n]; `ids`: int32 [n, length], the last `length` present ids, oldest first, then 0;
-            `number`: float32 [n]. The histories of one domain run in step: an event is present if any of its columns
-            is, and a column that lacks it has 0 there.
+            `number`: float32 [n], of several columns (`Feature.values`) float32 [n, values], of a table int32 [n];
+            `vector`: float32 [n, size], zeros where it is missing. The histories of one domain run in step: an event is
+            present if any of its columns is, and a column that lacks it has 0 there.
         """
         self._check_adapted()
         wanted = [
             f for f in self.schema.domain(domain).features if features is None or f.name in set(features)
         ]
         fixed = {f.name for f in wanted if serving and f.serving_value is not None}
-        columns = columns_of(frame, [f for f in wanted if f.name not in fixed], f"Domain {domain!r}")
+        given = self.schema.domain(domain).inputs(f for f in wanted if f.name not in fixed)
+        columns = columns_of(frame, given, f"Domain {domain!r}")
         encoded: dict[str, np.ndarray] = {}
         for feature in wanted:
             if feature.name in encoded:
@@ -194,7 +213,9 @@ class Encoder:
             group = (
                 [f for f in wanted if f.events == feature.events] if feature.role == "history" else [feature]
             )
-            if feature.kind == "ids":
+            if feature.cross is not None:
+                encoded[feature.name] = self._cross(domain, feature, columns)
+            elif feature.kind == "ids":
                 encoded |= self._sequences(group, [columns[f.column] for f in group])
             elif feature.name in fixed:
                 encoded[feature.name] = self.served(domain, feature, len(next(iter(columns.values()))))
@@ -216,16 +237,41 @@ class Encoder:
         }
 
     def _encode(self, domain: str, feature: Feature, values: Any) -> np.ndarray:
-        if feature.kind == "number":
-            mean, deviation = self.numbers[domain][feature.name]
-            scaled = (_number(values, feature) - mean) / deviation
-            return np.where(np.isnan(scaled), 0.0, scaled).astype(np.float32)
-        return self._rows(values, feature)
+        if feature.kind == "vector":
+            return values
+        if feature.kind != "number":
+            return self._rows(values, feature)
+        numbers = scaling.stepped(_number(values, feature), feature)
+        missing = np.isnan(numbers)
+        if feature.table is not None:
+            cuts = np.array(self.numbers[domain][feature.name])
+            rows = np.searchsorted(cuts, numbers, side="right") + FIRST_KNOWN
+            return np.where(missing, PADDING, rows).astype(np.int32)
+        columns = scaling.columns(numbers, feature, self.numbers[domain][feature.name])
+        columns += [np.ones(len(numbers))] * feature.flag
+        found = [np.where(missing, 0.0, column).astype(np.float32) for column in columns]
+        return np.stack(found, 1) if feature.values else found[0]
+
+    def _cross(self, domain: str, feature: Feature, columns: Mapping[str, Any]) -> np.ndarray:
+        """Rows of what several ids are together; each distinct combination is spelled once."""
+        codes = np.zeros(len(next(iter(columns.values()))), np.int64)
+        missing = np.zeros(len(codes), bool)
+        spelled: np.ndarray | None = None
+        for part in map(self.schema.domain(domain).feature, feature.cross):
+            values = columns[part.column]
+            missing |= np.asarray(values == MISSING[part.dtype], bool)
+            own, distinct = factorize(values)
+            texts = distinct.astype(str).astype(object) if part.dtype == "int64" else distinct
+            codes, pairs = factorize(codes * (len(distinct) + 1) + own)
+            before, now = np.divmod(pairs, len(distinct) + 1)
+            spelled = texts[now] if spelled is None else spelled[before] + CROSS + texts[now]
+        rows = _hash(spelled, self.schema.table(feature.table).hash_buckets)[codes]
+        return np.where(missing, PADDING, rows).astype(np.int32)
 
     def served(self, domain: str, feature: Feature, rows: int) -> np.ndarray:
         """The encoded `serving_value` of a feature, in so many rows."""
         dtype = object if feature.dtype == "string" else feature.dtype
-        return self._encode(domain, feature, np.array([feature.serving_value], dtype)).repeat(rows)
+        return self._encode(domain, feature, np.array([feature.serving_value], dtype)).repeat(rows, 0)
 
     def _rows(self, values: np.ndarray, feature: Feature) -> np.ndarray:
         missing = values == MISSING[feature.dtype]
@@ -295,10 +341,14 @@ class Encoder:
             if name in self.ledgers:
                 self.ledgers[name].save(folder / "ledger", name)
         numbers = {
-            domain: {
-                name: {"mean": mean, "deviation": deviation} for name, (mean, deviation) in found.items()
+            domain.name: {
+                f.name: dict(zip(("mean", "deviation"), self.numbers[domain.name][f.name], strict=True))
+                if f.table is None
+                else {"cuts": self.numbers[domain.name][f.name]}
+                for f in domain.features
+                if f.kind == "number"
             }
-            for domain, found in self.numbers.items()
+            for domain in self.schema.domains
         }
         grown = {"day": self.day, "growth": self.growth} if self.day else {}
         text = json.dumps({"format": _FORMAT, "numbers": numbers, **grown}, indent=2)
@@ -326,7 +376,7 @@ class Encoder:
             )
         vocabularies = {}
         for table in encoder.schema.tables:
-            if table.hash_buckets is None:
+            if encoder.schema.has_vocabulary(table.name):
                 path = folder / "vocab" / f"{table.name}.txt"
                 try:
                     found = Vocabulary.read(path, as_numbers(encoder.schema, table.name))
@@ -346,7 +396,10 @@ class Encoder:
                 for name, found in vocabularies.items()
             }
         encoder.numbers = {
-            domain: {name: (entry["mean"], entry["deviation"]) for name, entry in found.items()}
+            domain: {
+                name: tuple(entry["cuts"]) if "cuts" in entry else (entry["mean"], entry["deviation"])
+                for name, entry in found.items()
+            }
             for domain, found in config["numbers"].items()
         }
         return encoder

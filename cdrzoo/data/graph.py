@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from cdrzoo.data.raw import as_numbers
+from cdrzoo.data import scaling
+from cdrzoo.data.raw import CROSS, as_numbers
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature, Schema
 
 
@@ -22,7 +24,7 @@ class EncoderGraph(tf.Module):
         domain: the domain the rows belong to.
         lookups: by table what finds ids: its `lookup` takes keys and gives int64, 0 for the first known id and -1 for
             one that is not known. Of a table without (and without `hash_buckets`) no id is known.
-        numbers: mean and deviation of each number of the domain, by feature.
+        numbers: mean and deviation, or cuts, of each number of the domain, by feature.
         features: names of the features it takes; default all.
     """
 
@@ -31,13 +33,14 @@ class EncoderGraph(tf.Module):
         schema: Schema,
         domain: str,
         lookups: Mapping[str, Any],
-        numbers: Mapping[str, tuple[Any, Any]],
+        numbers: Mapping[str, Any],
         features: Iterable[str] | None = None,
     ):
         super().__init__(name="encoder")  # a domain may be called 1x, a module may not
         names = None if features is None else set(features)
         # In a plain tuple below: tf.Module would wrap lists and dictionaries of its own and track what need not be.
         self._features = tuple(f for f in schema.domain(domain).features if names is None or f.name in names)
+        self._inputs = schema.domain(domain).inputs(self._features)
         groups: dict[str, list[str]] = {}
         for f in self._features:
             if f.kind == "ids":  # the histories of the same events run in step, any other sequence by itself
@@ -52,24 +55,24 @@ class EncoderGraph(tf.Module):
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:
         """The raw tensors it takes, by feature; what has a `serving_value` may be left out, and then has that."""
-        return {
-            f.name: tf.TensorSpec(
-                [None, None] if f.kind == "ids" else [None], tf.as_dtype(f.dtype), name=f.name
-            )
-            for f in self._features
-        }
+        return {f.name: tf.TensorSpec(f.raw_shape, tf.as_dtype(f.dtype), name=f.name) for f in self._inputs}
 
     def __call__(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        encoded, rows = {}, tf.shape(next(raw[f.name] for f in self._features if f.name in raw))[:1]
+        encoded, rows = {}, tf.shape(next(raw[f.name] for f in self._inputs if f.name in raw))[:1]
         raw = {
             f.name: raw[f.name] if f.name in raw else tf.fill(rows, tf.constant(f.serving_value, f.dtype))
-            for f in self._features
+            for f in self._inputs
         }
         for feature in self._features:
             if feature.kind == "number":
                 encoded[feature.name] = self._number(feature, raw[feature.name])
-        for name in dict.fromkeys(f.table for f in self._features if f.table is not None):
-            features = [f for f in self._features if f.table == name]
+            elif feature.kind == "vector":
+                encoded[feature.name] = _vector(raw[feature.name])
+            elif feature.cross is not None:
+                encoded[feature.name] = self._cross(feature, [raw[name] for name in feature.cross])
+        ids = [f for f in self._features if f.kind in ("id", "ids") and f.cross is None]
+        for name in dict.fromkeys(f.table for f in ids):
+            features = [f for f in ids if f.table == name]
             flat = [tf.reshape(raw[f.name], [-1]) for f in features]
             rows = tf.split(self._rows(name, features, flat), [tf.size(x) for x in flat], num=len(flat))
             for feature, found in zip(features, rows, strict=True):
@@ -93,12 +96,36 @@ class EncoderGraph(tf.Module):
             rows = tf.fill(tf.shape(keys), tf.constant(-1, tf.int64))
         return tf.where(missing, PADDING, tf.cast(rows, tf.int32) + FIRST_KNOWN)
 
+    def _cross(self, feature: Feature, parts: list[tf.Tensor]) -> tf.Tensor:
+        parts = [tf.reshape(x, [-1]) for x in parts]
+        missing = functools.reduce(tf.logical_or, [x == ("" if x.dtype == tf.string else -1) for x in parts])
+        texts = [x if x.dtype == tf.string else tf.strings.as_string(x) for x in parts]
+        shape = functools.reduce(
+            tf.broadcast_dynamic_shape, map(tf.shape, texts)
+        )  # one user, many candidates
+        texts = [tf.broadcast_to(x, shape) for x in texts]
+        rows = tf.strings.to_hash_bucket_fast(tf.strings.join(texts, CROSS), self._buckets[feature.table])
+        return tf.where(missing, PADDING, tf.cast(rows, tf.int32) + FIRST_KNOWN)
+
     def _number(self, feature: Feature, raw: tf.Tensor) -> tf.Tensor:
-        mean, deviation = self._numbers[feature.name]
         raw = tf.reshape(raw, [-1])
         values = tf.cast(raw, tf.float64)
         missing = raw == -1 if feature.dtype == "int64" else tf.math.is_nan(values)
-        return tf.cast(tf.where(missing, tf.zeros_like(values), (values - mean) / deviation), tf.float32)
+        values = scaling.stepped(tf.where(missing, tf.zeros_like(values), values), feature, tf.math)
+        if feature.table is not None:
+            cuts = tf.convert_to_tensor(self._numbers[feature.name], tf.float64)
+            rows = tf.searchsorted(cuts, values, side="right") + FIRST_KNOWN
+            return tf.where(missing, PADDING, rows)
+        columns = scaling.columns(values, feature, self._numbers[feature.name], tf.math)
+        columns += [tf.ones_like(values)] * feature.flag
+        found = [tf.cast(tf.where(missing, tf.zeros_like(c), c), tf.float32) for c in columns]
+        return tf.stack(found, 1) if feature.values else found[0]
+
+
+def _vector(raw: tf.Tensor) -> tf.Tensor:
+    """Zeros for one that holds NaN: it is missing."""
+    missing = tf.reduce_any(tf.math.is_nan(raw), axis=1, keepdims=True)
+    return tf.where(missing, tf.zeros_like(raw), raw)
 
 
 class _Vocabulary(tf.lookup.TextFileInitializer):

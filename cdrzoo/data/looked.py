@@ -146,13 +146,14 @@ class Looked:
         columns = {
             column: Column.of(log.columns[column], log.row, want.dtype == "string")
             for column, want in wanted(schema, log.domain, log.source).items()
+            if want.size is None
         }
         ids = [
             f.column
             for role in ("item", "user")
             if getattr(log.domain, role) is None  # else it is known which column is the key
             for f in log.domain.with_role(role)
-            if f.kind == "id"
+            if f.kind == "id" and f.cross is None
         ]
         keys = {column: _few(log.columns[column]) for column in ids}
         if log.user is not None:

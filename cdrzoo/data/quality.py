@@ -155,11 +155,13 @@ def _facts(logs: Mapping[str, Log]) -> list[list[str]]:
 
 def _missing(log: Log, feature: Feature) -> str:
     """The share of rows without a value; nothing for a history that is not built."""
-    if feature.column not in log.columns:
+    if feature.column not in log.columns or feature.cross:
         return ""
     values = log.columns[feature.column]
     if isinstance(values, Ragged):
         share = (values.compress(values.values != MISSING[feature.dtype]).lengths() == 0).mean()
+    elif feature.kind == "vector":
+        share = (values == 0).all(axis=1).mean()
     elif feature.kind == "number" and feature.dtype == "float32":
         share = np.isnan(values).mean()
     else:
@@ -169,6 +171,8 @@ def _missing(log: Log, feature: Feature) -> str:
 
 def _overlap(schema: Schema, table: str, logs: Mapping[str, Log]) -> list[str]:
     found = {name: set(map(str, ids.tolist())) for name, ids in distinct_ids(schema, table, logs).items()}
+    if not found:  # of numbers, vectors or crosses
+        return ["-", "-"]
     every = set().union(*found.values())
     several = (
         sum(1 for one in every if sum(one in ids for ids in found.values()) > 1) if len(found) > 1 else 0
@@ -274,7 +278,7 @@ def _keys(log: Looked) -> Iterator[str]:
     """Keys that nobody has named, and one of users that is none."""
     domain, name, rows = log.domain, log.domain.name, log.rows
     if domain.item is None:
-        ids = [f.column for f in domain.with_role("item") if f.kind == "id"]
+        ids = [f.column for f in domain.with_role("item") if f.kind == "id" and not f.cross]
         for column in [each for each in ids if not _few(log, each)][:1]:
             yield (
                 f"{name} has no key of items, so what rests on items (floors, rows of an item) is left out. If "
@@ -283,7 +287,7 @@ def _keys(log: Looked) -> Iterator[str]:
     if domain.user is None:
         for feature in domain.with_role("user"):
             named = any(_NAMED.search(each.lower()) for each in (feature.name, str(feature.column)))
-            if feature.kind == "id" and named and not _few(log, feature.column):
+            if feature.kind == "id" and not feature.cross and named and not _few(log, feature.column):
                 yield (
                     f"{name} has no key of users, so neither GAUC nor groups of users are measured. If "
                     f"{feature.column!r} is the key, set `user: {feature.column}` in the domain."
@@ -306,7 +310,9 @@ def distinct_ids(schema: Schema, table: str, logs: Mapping[str, Log]) -> dict[st
     """The ids of a table, each once, in every domain that has some; what a history lists is of the listed domain."""
     found: dict[str, list[np.ndarray]] = {domain.name: [] for domain in schema.domains}
     for domain in schema.domains:
-        for feature in (f for f in domain.features if f.table == table):
+        for feature in (
+            f for f in domain.features if f.table == table and f.kind in ("id", "ids") and not f.cross
+        ):
             owner, column, log = domain.name, feature.column, logs[domain.name]
             if feature.role == "history":
                 owner = feature.of

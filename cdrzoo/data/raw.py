@@ -9,6 +9,8 @@ from cdrzoo.schema import Schema
 
 MISSING = {"string": "", "int64": -1}
 """The raw id that stands for a missing one."""
+CROSS = "\x1f"
+"""What stands between ids that are hashed together."""
 
 
 def missing(keys: np.ndarray) -> np.ndarray:

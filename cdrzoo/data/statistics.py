@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdrzoo.data.raw import factorize
+from cdrzoo.schema import Table
 
 _BITS = 1126  # a unit is 2**-1126: whatever float64 holds is a whole number of units
 _SPLIT = 2.0**27 + 1  # Dekker's: the halves of a float64
@@ -155,16 +156,67 @@ class Counts:
 
 
 @dataclasses.dataclass
+class Spread:
+    """How numbers lie: what buckets are cut by; NaN are left out.
+
+    Numbers are counted by their first 16 bits, so that whole numbers below 65,536 are exact, others to 2**-15 of their
+    size, and what is held stays small. Counts add up in any order and any division.
+    """
+
+    counts: Counts = dataclasses.field(default_factory=lambda: Counts())
+    low: float = math.inf
+    high: float = -math.inf
+
+    def add(self, values: np.ndarray, weights: np.ndarray | None = None) -> None:
+        """Adds float64 [n], each `weights` times (default once)."""
+        present = ~np.isnan(values)
+        if present.any():
+            values = values[present]
+            self.counts.add(coarse(values), weights if weights is None else weights[present])
+            self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+
+    def merge(self, other: Spread) -> None:
+        """Adds what another has seen."""
+        self.counts.merge(other.counts)
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+
+    def cuts(self, table: Table) -> tuple[float, ...]:
+        """Where the buckets of a table but the first begin, ascending; 0 where no number was seen."""
+        parts = np.arange(1, table.buckets, dtype=np.int64)
+        if self.low > self.high:
+            return (0.0,) * len(parts)
+        if table.by == "width":
+            return tuple((self.low + (self.high - self.low) * (parts / table.buckets)).tolist())
+        keys, counts = self.counts.merged()
+        values = keys.astype(np.int64).view(np.float64)
+        order = np.argsort(values, kind="stable")
+        upto = np.cumsum(counts[order])
+        at = np.searchsorted(upto, parts * upto[-1] // table.buckets, side="right")
+        return tuple(values[order][at].tolist())
+
+
+KEPT = -(1 << 37)
+"""The bits of a float64 by which `Spread` counts it: sign, exponent and 15 of the mantissa."""
+
+
+def coarse(values: np.ndarray) -> np.ndarray:
+    """int64 [n], the bits of float64 [n] that are counted; 0 and -0 are one."""
+    return np.where(values == 0, 0.0, values).view(np.int64) & KEPT
+
+
+@dataclasses.dataclass
 class Statistics:
     """What the training rows of one domain teach an encoder.
 
     Args:
         counts: of each feature of ids.
         moments: of each number.
+        spreads: of each number that is cut into buckets.
     """
 
     counts: dict[str, Counts] = dataclasses.field(default_factory=dict)
     moments: dict[str, Moments] = dataclasses.field(default_factory=dict)
+    spreads: dict[str, Spread] = dataclasses.field(default_factory=dict)
 
     def merge(self, other: Statistics) -> None:
         """Adds what another has seen."""
@@ -172,3 +224,5 @@ class Statistics:
             self.counts.setdefault(feature, Counts()).merge(counts)
         for feature, moments in other.moments.items():
             self.moments.setdefault(feature, Moments()).merge(moments)
+        for feature, spread in other.spreads.items():
+            self.spreads.setdefault(feature, Spread()).merge(spread)

@@ -115,8 +115,8 @@ def _signature(rows: Mapping[Domain, int | None], weighted: bool) -> tuple[Any, 
     import tensorflow as tf
 
     def spec(feature: Feature, size: int | None) -> tf.TensorSpec:
-        shape = [size, feature.length] if feature.kind == "ids" else [size]
-        return tf.TensorSpec(shape, tf.float32 if feature.kind == "number" else tf.int32)
+        shape = [size, feature.values] if feature.values else [size]
+        return tf.TensorSpec(shape, tf.int32 if feature.is_id else tf.float32)
 
     x = {domain.name: {f.name: spec(f, size) for f in domain.features} for domain, size in rows.items()}
     y = {domain.name: tf.TensorSpec([size, 1], tf.float32) for domain, size in rows.items()}
@@ -143,7 +143,7 @@ class _Examples:
                 "`Prepared.write`."
             )
         self.domain = domain
-        features = {f.column for f in domain.features}
+        features = {f.column for f in domain.inputs()}
         columns = {c: w for c, w in wanted(schema, domain, self.source).items() if c in features}
         self.columns = {**columns, "@label": Wanted(domain.label, "finite")}
         if self.source.weight is not None:

@@ -34,14 +34,15 @@ def shares_user(model: Any) -> bool:
     """
 
     def value(feature: Feature, row: int) -> Any:
-        if feature.kind == "number":
+        if not feature.is_id:
             return 0.5 * (row + 1)
         return min(row + 1, model.schema.table(feature.table).rows - 1)
 
     def rows(feature: Feature, numbers: tuple[int, ...]) -> tf.Tensor:
-        of = [[value(feature, n)] * (feature.length or 1) for n in numbers]
-        dtype = tf.float32 if feature.kind == "number" else tf.int32
-        return tf.constant(of if feature.kind == "ids" else [one for one, *_ in of], dtype)
+        of = [[value(feature, n)] * (feature.values or 1) for n in numbers]
+        return tf.constant(
+            of if feature.values else [one for one, *_ in of], tf.int32 if feature.is_id else tf.float32
+        )
 
     split = {f.name: rows(f, (0, 1, 2) if f.role == "item" else (1,)) for f in model.serving_features}
     whole = {f.name: rows(f, (0, 1, 2) if f.role == "item" else (1, 1, 1)) for f in model.serving_features}

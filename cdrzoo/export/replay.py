@@ -181,8 +181,11 @@ class Replay:
 
     def _unknown_and_missing(self, rows: int) -> None:
         """All unknown ids are one to the model, and what an example lacks is missing."""
-        ids = [feature for feature in self.features if feature.kind != "number"]
-        known = [feature for feature in ids if self.schema.table(feature.table).hash_buckets is None]
+        ids = [feature for feature in self.features if feature.kind in ("id", "ids")]
+        # Of two unknown ids the crosses are two.
+        crossed = {name for f in self.schema.target_domain.features for name in f.cross or ()}
+        ids = [feature for feature in ids if feature.name not in crossed]
+        known = [feature for feature in ids if self.schema.has_vocabulary(str(feature.table))]
         unseen = [
             self.raw | {f.name: _unseen(self.raw[f.name], f, number) for f in known} for number in (1, 2)
         ]

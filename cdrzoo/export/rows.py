@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from cdrzoo.errors import DataError, shown
 from cdrzoo.schema import Domain, Feature, Reading
+from cdrzoo.schema.reading import numbers_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,10 +24,7 @@ MISSING: dict[str, Any] = {"string": "", "int64": -1, "float32": math.nan}
 
 def signature(features: Iterable[Feature]) -> dict[str, tf.TensorSpec]:
     """The raw tensors of `serving_default`, by feature."""
-    return {
-        f.name: tf.TensorSpec([None, None] if f.kind == "ids" else [None], tf.as_dtype(f.dtype), name=f.name)
-        for f in features
-    }
+    return {f.name: tf.TensorSpec(f.raw_shape, tf.as_dtype(f.dtype), name=f.name) for f in features}
 
 
 def rank_signature(features: Iterable[Feature]) -> dict[str, tf.TensorSpec]:
@@ -60,12 +58,14 @@ def parse_examples(examples: tf.Tensor, features: Iterable[Feature]) -> dict[str
     rows = tf.io.parse_example(
         examples,
         {
-            f.name: tf.io.FixedLenSequenceFeature([], f.dtype, True, default_value=MISSING[f.dtype])
+            f.name: tf.io.FixedLenFeature([f.size], f.dtype, [0.0] * f.size)
+            if f.kind == "vector"
+            else tf.io.FixedLenSequenceFeature([], f.dtype, True, default_value=MISSING[f.dtype])
             for f in features
         },
     )
     for f in features:
-        if f.kind != "ids":  # one value a row; a column of missing ones is there in case no example has any
+        if f.kind in ("id", "number"):  # a column of missing ones is there in case no example has any
             rows[f.name] = tf.pad(rows[f.name], [[0, 0], [0, 1]], constant_values=MISSING[f.dtype])[:, 0]
     return rows
 
@@ -85,7 +85,8 @@ def raw_rows(
         reading: how text becomes values: that of the export.
 
     Returns:
-        `id`: object or int64 `[n]`; `ids`: object or int64 `[n, longest]`, padded; `number`: float32 or int64 `[n]`.
+        `id`: object or int64 `[n]`; `ids`: object or int64 `[n, longest]`, padded; `number`: float32 or int64 `[n]`;
+        `vector`: float32 `[n, size]`, zeros where it is missing.
 
     Raises:
         DataError: a column is missing, or holds what its feature does not take.
@@ -100,7 +101,7 @@ def raw_rows(
         try:
             rows[feature.name] = _column(list(frame[feature.column]), feature, reading)
         except (TypeError, ValueError, OverflowError) as error:
-            wanted = f"lists of {feature.dtype}" if feature.kind == "ids" else feature.dtype
+            wanted = f"lists of {feature.dtype}" if feature.kind in ("ids", "vector") else feature.dtype
             raise DataError(
                 f"Feature {feature.name!r} takes {wanted}, one a row. Column {feature.column!r} holds something else: "
                 f"{error}."
@@ -117,7 +118,10 @@ def stacked(scores: Iterable[np.ndarray]) -> np.ndarray:
 def missing_rows(features: Iterable[Feature], rows: int = 1) -> dict[str, np.ndarray]:
     """Rows in which every feature is missing."""
     return {
-        f.name: _typed([None] * rows, f.dtype).reshape((-1, 1) if f.kind == "ids" else -1) for f in features
+        f.name: np.zeros((rows, f.size), np.float32)
+        if f.kind == "vector"
+        else _typed([None] * rows, f.dtype).reshape((-1, 1) if f.kind == "ids" else -1)
+        for f in features
     }
 
 
@@ -147,7 +151,11 @@ def serialize_rows(rows: Mapping[str, np.ndarray], features: Iterable[Feature]) 
 
 def holds_text(frame: pd.DataFrame, features: Iterable[Feature]) -> bool:
     """Whether text stands where lists or numbers are meant, so that how it is read matters."""
-    columns = [f.column for f in features if (f.kind == "ids" or f.dtype != "string") and f.column in frame]
+    columns = [
+        f.column
+        for f in features
+        if (f.kind in ("ids", "vector") or f.dtype != "string") and f.column in frame
+    ]
     return any(isinstance(value, str) for column in columns for value in frame[column])
 
 
@@ -163,12 +171,29 @@ def text_row(row: Mapping[str, Any], features: Iterable[Feature], reading: Readi
 
 
 def _column(values: Sequence[Any], feature: Feature, reading: Reading) -> np.ndarray:
+    if feature.kind == "vector":
+        return _vectors(values, feature, reading)
     if feature.kind != "ids":
         return _typed(values, feature.dtype, reading)
     values = [_steps(value, reading) for value in values]
     longest = max([1, *map(len, values)])
     flat = [step for value in values for step in [*value, *[None] * (longest - len(value))]]
     return _typed(flat, feature.dtype, reading, longest).reshape(-1, longest)
+
+
+def _vectors(values: Sequence[Any], feature: Feature, reading: Reading) -> np.ndarray:
+    """float32 `[n, size]`; zeros where there is none."""
+    rows = [_steps(numbers_in(value, reading.separator), reading) for value in values]
+    for at, row in enumerate(rows):
+        if len(row) not in (0, feature.size):
+            raise ValueError(f"in row {at + 1} {len(row)} numbers, not {feature.size}")
+    found = np.zeros((len(rows), feature.size), np.float32)
+    there = [at for at, row in enumerate(rows) if row]
+    flat = [number for at in there for number in rows[at]]
+    found[there] = _typed(flat, feature.dtype, reading, feature.size).reshape(-1, feature.size)
+    if (wrong := np.flatnonzero(np.isnan(found).any(axis=1))).size:
+        raise ValueError(f"in row {wrong[0] + 1} NaN; leave the whole vector out where it is missing")
+    return found
 
 
 def _steps(value: Any, reading: Reading) -> list[Any]:

@@ -10,9 +10,9 @@
 
 `serving_default` takes one named tensor a feature: ids as they stand in the logs (string or int64, `[batch]`),
 sequences `[batch, any length]` (oldest first; missing steps are `""` or -1, wherever they stand), numbers `[batch]`
-(missing: NaN; for int64 -1). `serve_examples` takes serialized `tf.train.Example`s, `examples: [batch]`; a feature that
-an example lacks is missing. Both give `{"click": [batch]}` or `{"rating": [batch]}`, float32; of several labels one
-output each, by the label's name.
+(missing: NaN; for int64 -1), vectors `[batch, size]` (missing: zeros). `serve_examples` takes serialized
+`tf.train.Example`s, `examples: [batch]`; a feature that an example lacks is missing. Both give `{"click": [batch]}` or
+`{"rating": [batch]}`, float32; of several labels one output each, by the label's name.
 
 `rank` orders candidates for one user. What the schema says of user, context and history comes once (`[1]`, `[1, any]`),
 the features of role item once a candidate (`[n]`, `[n, any]`), and `k`, a scalar int32, says how many are wanted. It
@@ -301,6 +301,8 @@ def _text(
 
 
 def _json_value(value: Any, feature: Feature) -> Any:
+    if feature.kind == "vector":
+        return value.tolist()
     if feature.kind == "ids":
         steps = value.tolist()
         while steps and is_missing(steps[-1], feature.dtype):

@@ -41,11 +41,13 @@ class FeatureEmbedding(keras.layers.Layer):
 
     Call arguments:
         x: `{domain: {feature: tensor}}` of any of the domains and any of their features: an id `[batch]`, ids
-            `[batch, n]` (int), a number `[batch]` (float). Features that the schema does not list are passed over, so
-            that a model of the target alone reads the batches of any model.
+            `[batch, n]` (int), a number `[batch]` or `[batch, values]`, a vector `[batch, size]` (float).
+            Features that the schema does not list are passed over, so that a model of the target alone reads the
+            batches of any model.
 
     Returns:
-        `{domain: {feature: tensor}}`: id `[batch, width]`, ids `[batch, n, width]`, number `[batch, 1]`.
+        `{domain: {feature: tensor}}`: id `[batch, width]`, ids `[batch, n, width]`, number `[batch, values]`,
+        vector `[batch, width]`: the product with its table, `[size, width]`.
 
     Raises:
         SchemaError: when a table does not know its rows, or a domain or feature is not in the schema.
@@ -81,8 +83,8 @@ class FeatureEmbedding(keras.layers.Layer):
                     table = self.schema.table(feature.table)
                     self._tables[key] = self.add_weight(
                         name=key,
-                        shape=(table.rows, table.width),
-                        initializer=self._initialize,
+                        shape=(feature.size or table.rows, table.width),
+                        initializer=self.initializer if feature.kind == "vector" else self._initialize,
                         autocast=False,
                     )
         self.built = True
@@ -115,11 +117,19 @@ class FeatureEmbedding(keras.layers.Layer):
             out[name] = dict.fromkeys(feature.name for feature in listed)
             for feature in listed:
                 feature_name, value = feature.name, features[feature.name]
-                if feature.kind == "number":
-                    column = tf.reshape(value, [value.shape[0] or -1, 1])
-                    out[name][feature_name] = tf.cast(column, self.compute_dtype)
+                if feature.kind == "vector":
+                    table = self._tables[self._key(feature.table, name)]
+                    rows = tf.matmul(
+                        tf.cast(value, self.compute_dtype), tf.cast(table.value, self.compute_dtype)
+                    )
+                    out[name][feature_name] = rows
+                elif feature.table is None:
+                    columns = feature.values or 1
+                    out[name][feature_name] = tf.cast(
+                        tf.reshape(value, [value.shape[0] or -1, columns]), self.compute_dtype
+                    )
                 else:
-                    ids = tf.reshape(value, [-1]) if feature.kind == "id" and len(value.shape) > 1 else value
+                    ids = tf.reshape(value, [-1]) if feature.kind != "ids" and len(value.shape) > 1 else value
                     key = self._key(feature.table, name)
                     ids = tf.cast(ids, tf.int64 if ids.dtype == tf.int64 else tf.int32)
                     lookups.setdefault(key, []).append((name, feature_name, ids))
@@ -171,8 +181,12 @@ class FeatureEmbedding(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         def widened(domain, name, shape):
-            table = self.schema.domain(domain).feature(name).table
-            return (shape[0], 1) if table is None else (*shape, self.schema.table(table).width)
+            feature = self.schema.domain(domain).feature(name)
+            if feature.table is None:
+                return (shape[0], feature.values or 1)
+            if feature.kind == "vector":
+                shape = shape[:1]
+            return (*shape, self.schema.table(feature.table).width)
 
         return {
             domain: {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -279,9 +279,9 @@ class FieldStack(keras.layers.Layer):
         e_i = x_i v_i
 
     v_i is the row of the table that an id looks up (x_i = 1), the mean of such rows for several ids or for the events
-    of a history, and for a number (x_i its value) a vector of its own. A feature that several domains list is one
-    field. A field is zeros where the row has nothing there: the id is missing, the history empty, the feature one that
-    the row's domain does not list. With more than one domain, the domain itself is the last field.
+    of a history, and for each column of a number (x_i its value) a vector of its own. A feature that several domains
+    list is one field. A field is zeros where the row has nothing there: the id is missing, the history empty, the
+    feature one that the row's domain does not list. With more than one domain, the domain itself is the last field.
 
     Args:
         schema: the schema; all tables of one width.
@@ -304,13 +304,13 @@ class FieldStack(keras.layers.Layer):
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         self.width = one_width(self.schema, "multiplied with each other")
         domains = (self.schema.target_domain, *self.schema.sources)
-        self.slots = {f.name: f.kind for domain in domains for f in domain.features}
-        self.numbers = [name for name, kind in self.slots.items() if kind == "number"]
+        self.slots = {f.name: f for domain in domains for f in domain.features}
+        self.numbers = number_places(self.slots.values())
 
     def build(self, ids_shape=None, embedded_shape=None):
         if self.numbers:
             self.number_vectors = self.add_weight(
-                name="number_vectors", shape=(len(self.numbers), self.width), initializer="uniform"
+                name="number_vectors", shape=(places_end(self.numbers), self.width), initializer="uniform"
             )
         if len(self.schema.domains) > 1:
             self.domain_vectors = self.add_weight(
@@ -337,8 +337,8 @@ class FieldStack(keras.layers.Layer):
 
     def _vector(self, feature: Feature, ids, embedded, weights):
         vector = embedded[feature.name]
-        if feature.kind == "number":
-            return vector * self.number_vectors[self.numbers.index(feature.name)]
+        if feature.table is None:
+            return number_vector(vector, self.number_vectors[self.numbers[feature.name]])
         if feature.role == "history":
             return weighted_sum(weights[feature.of], vector)
         return masked_mean(vector, known(ids[feature.name])) if feature.kind == "ids" else vector
@@ -421,8 +421,29 @@ def field_widths(schema: Schema, domain: Domain) -> dict[str, int]:
 
 
 def feature_width(schema: Schema, feature: Feature) -> int:
-    """Width of a feature's vector: that of its table; 1 for a number."""
-    return schema.table(feature.table).width if feature.table else 1
+    """Width of a feature's vector: that of its table; of a number its columns."""
+    return schema.table(feature.table).width if feature.table else feature.values or 1
+
+
+def number_places(features: Iterable[Feature]) -> dict[str, slice]:
+    """Where the columns of each number lie, all side by side; each name once, in order of appearance."""
+    places: dict[str, slice] = {}
+    for f in features:
+        if f.table is None and f.name not in places:
+            places[f.name] = slice(stop := places_end(places), stop + (f.values or 1))
+    return places
+
+
+def places_end(places: Mapping[str, slice]) -> int:
+    """How many columns all numbers have."""
+    return list(places.values())[-1].stop if places else 0
+
+
+def number_vector(value: Any, vectors: Any) -> Any:
+    """A number `[B, columns]` as one vector, `sum_c x_c v_c`; `vectors`: `[columns, width]`."""
+    if value.shape[-1] == 1:
+        return value * vectors[0]
+    return ops.matmul(value, ops.cast(vectors, value.dtype))
 
 
 def batch_size(shapes: Mapping[str, Any]) -> int | None:

@@ -11,7 +11,14 @@ from keras import ops
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers._xla import fused
 from cdrzoo.layers.embedding import known
-from cdrzoo.layers.fields import events, history_field, one_width
+from cdrzoo.layers.fields import (
+    events,
+    history_field,
+    number_places,
+    number_vector,
+    one_width,
+    places_end,
+)
 from cdrzoo.layers.pooling import masked_mean, masked_softmax, one_batch, weighted_sum
 from cdrzoo.schema import Feature, Schema
 
@@ -59,7 +66,8 @@ class FieldPooling(keras.layers.Layer):
         order = (self.schema.target_domain, *self.schema.sources)
         listed = [f for of in order for d in order for f in d.histories(of.name)]
         self.histories = list(dict.fromkeys(map(self._field, listed)))
-        self.numbers = sorted({f.name for d in self.schema.domains for f in d.features if f.kind == "number"})
+        features = (f for d in self.schema.domains for f in d.features)
+        self.numbers = number_places(sorted(features, key=lambda f: f.name))
 
     def _field(self, f: Feature) -> str:
         if f.role == "history":
@@ -69,7 +77,7 @@ class FieldPooling(keras.layers.Layer):
     def build(self, ids_shape=None, embedded_shape=None):
         if self.numbers:
             self.number_vectors = self.add_weight(
-                name="number_vectors", shape=(len(self.numbers), self.width), initializer="uniform"
+                name="number_vectors", shape=(places_end(self.numbers), self.width), initializer="uniform"
             )
 
     def call(self, ids: Mapping[str, Any], embedded: Mapping[str, Any], domain: str | None = None):
@@ -77,8 +85,8 @@ class FieldPooling(keras.layers.Layer):
         parts: dict[str, list[Any]] = {}
         for f in row.features:
             vector = embedded[f.name]
-            if f.kind == "number":
-                vector = vector * self.number_vectors[self.numbers.index(f.name)]
+            if f.table is None:
+                vector = number_vector(vector, self.number_vectors[self.numbers[f.name]])
             elif f.kind == "ids" and f.role != "history":
                 vector = masked_mean(vector, known(ids[f.name]))
             parts.setdefault(self._field(f), []).append(vector)

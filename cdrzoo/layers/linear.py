@@ -16,7 +16,7 @@ from cdrzoo.schema import Feature, Schema
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
 class FirstOrder(keras.layers.Layer):
-    """The linear part of a model: a weight for each value of a feature, their mean for several values, one a number.
+    """The linear part of a model: a weight for a value of a feature, their mean for several, one a column of a number.
 
         z = w_0 + sum_i w_i[x_i] + sum_j w_j x_j
 
@@ -50,9 +50,10 @@ class FirstOrder(keras.layers.Layer):
             shape=(len(self.schema.domains),),
             initializer=keras.initializers.Constant([first_output(d) for d in self.schema.domains]),
         )
-        numbers = {f.name for d in self.schema.domains for f in d.features if f.kind == "number"}
+        numbers = {f.name: f.values for d in self.schema.domains for f in d.features if f.table is None}
         self.numbers = {
-            name: self.add_weight(name=name, shape=(), initializer="zeros") for name in sorted(numbers)
+            name: self.add_weight(name=name, shape=(columns,) if columns else (), initializer="zeros")
+            for name, columns in sorted(numbers.items())
         }
 
     def call(self, x):

@@ -92,7 +92,7 @@ def check_tables(schema: Schema, copies: int = 1) -> None:
 
     `copies`: how often a weight is held; a training with Adam holds it three times, with its two moments.
     """
-    sizes = {t.name: (t.rows or t.hash_buckets or 0) * t.width for t in schema.tables}
+    sizes = {t.name: (t.rows or t.hash_buckets or t.buckets or 0) * t.width for t in schema.tables}
     if sizes:
         largest = max(schema.tables, key=lambda table: sizes[table.name])
         rows = largest.rows or largest.hash_buckets or 0

@@ -68,7 +68,7 @@ class CrossDomainModel(keras.Model):
 
     Call arguments:
         x: `{domain: {feature: tensor}}` with any of the schema's domains. `id`: int32 `[B]`; `ids`: int32
-            `[B, length]`; `number`: float32 `[B]`. Each domain has its own B.
+            `[B, length]`; `number`: float32 `[B]`, of several columns `[B, values]`. Each domain has its own B.
         training: whether dropout and batch statistics are on.
 
     Returns:
@@ -409,8 +409,9 @@ class CrossDomainModel(keras.Model):
 
     @property
     def serving_inputs(self) -> tuple[Feature, ...]:
-        """Those that a request holds: the others have a `serving_value`."""
-        return tuple(f for f in self.serving_features if f.serving_value is None)
+        """Those that a request holds: others have a `serving_value`, or are a `cross` of what it holds."""
+        inputs = self.schema.target_domain.inputs(self.serving_features)
+        return tuple(f for f in inputs if f.serving_value is None)
 
     def prepare_export(self) -> None:
         """Called once before an export traces `serve`. Default: nothing to do."""
@@ -467,10 +468,9 @@ class CrossDomainModel(keras.Model):
 
 def placeholder_rows(schema: Schema, rows: int = 2) -> dict[str, dict[str, Any]]:
     """A batch of all domains that holds nothing but padding."""
-    shapes = {"id": lambda f: (rows,), "ids": lambda f: (rows, f.length), "number": lambda f: (rows,)}
     return {
         domain.name: {
-            f.name: ops.zeros(shapes[f.kind](f), "float32" if f.kind == "number" else "int32")
+            f.name: ops.zeros((rows, f.values) if f.values else (rows,), "int32" if f.is_id else "float32")
             for f in domain.features
         }
         for domain in schema.domains

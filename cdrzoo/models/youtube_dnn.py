@@ -19,9 +19,10 @@ class YouTubeDNN(CrossDomainModel):
         z = w MLP([e_1 | .. | e_n | q^2 | sqrt(q)]) + b,   y = sigmoid(z)
 
     e_i: the vector of a field, of a history the mean of its items' embeddings; q: the quantile of a number; w, b: the
-    last layer. The encoder has standardised numbers x, so that q = Phi(x), exact for a normal distribution. With no
-    numbers this is `DNN` with a wider tower. The paper ranks by expected watch time; without watch times, its weighted
-    logistic regression is a plain one. Its retrieval network (a softmax over the catalogue) is another model.
+    last layer. The encoder has standardised numbers x, so that q = Phi(x), exact for a normal distribution; a
+    cyclic number has none. With no numbers this is `DNN` with a wider tower. The paper ranks by expected watch time;
+    without watch times, its weighted logistic regression is a plain one. Its retrieval network (a softmax over the
+    catalogue) is another model.
 
     Args:
         schema: the schema; with one domain `DNN-single`, with several `DNN-multi` (`RowVectors`).
@@ -62,7 +63,8 @@ class YouTubeDNN(CrossDomainModel):
         self.units = units
         self.dropout = dropout
         self.rows = RowVectors(self.schema)
-        self.numbers = sorted({f.name for d in self.schema.domains for f in d.features if f.kind == "number"})
+        numbers = (f for d in self.schema.domains for f in d.features if f.table is None and not f.period)
+        self.numbers = sorted({f.name for f in numbers})
         self.mlp = MLP(units, dropout=dropout)
         self.head = head(self.schema.target_domain, *self.schema.sources)
 
@@ -78,7 +80,7 @@ class YouTubeDNN(CrossDomainModel):
         columns = []
         for name in self.numbers:
             if name in features:
-                number = ops.expand_dims(ops.cast(features[name], row.dtype), -1)
+                number = ops.reshape(ops.cast(features[name], row.dtype), (ops.shape(row)[0], -1))[:, :1]
                 q = 0.5 * (1.0 + ops.erf(number / 2**0.5))
             else:
                 q = ops.zeros_like(row[:, :1])

@@ -1,3 +1,5 @@
+from cdrzoo.schema.domains import Domain as Domain
+from cdrzoo.schema.domains import Label as Label
 from cdrzoo.schema.features import DTYPES as DTYPES
 from cdrzoo.schema.features import FIRST_KNOWN as FIRST_KNOWN
 from cdrzoo.schema.features import KINDS as KINDS
@@ -5,9 +7,7 @@ from cdrzoo.schema.features import PADDING as PADDING
 from cdrzoo.schema.features import ROLES as ROLES
 from cdrzoo.schema.features import TASKS as TASKS
 from cdrzoo.schema.features import UNKNOWN as UNKNOWN
-from cdrzoo.schema.features import Domain as Domain
 from cdrzoo.schema.features import Feature as Feature
-from cdrzoo.schema.features import Label as Label
 from cdrzoo.schema.features import Table as Table
 from cdrzoo.schema.reading import Reading as Reading
 from cdrzoo.schema.schema import Schema as Schema

@@ -1,8 +1,7 @@
-"""What stands in a domain: features, the tables they look up, and the domain itself."""
+"""What a row is made of: features, and the tables they look up."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,19 +12,25 @@ from cdrzoo.errors import (
     WIDEST,
     SchemaError,
     check_choice,
-    check_number,
     check_whole,
     is_number,
     is_whole,
     shown,
 )
+from cdrzoo.schema import transforms
 
-KINDS = ("id", "ids", "number")
+KINDS = ("id", "ids", "number", "vector")
 ROLES = ("user", "item", "context", "history")
 DTYPES = ("string", "int64", "float32")
 TASKS = ("click", "rating")
+DERIVED = ("hour", "weekday", "recency", "mean")
+"""What a preparation makes of times, and of events before the row."""
+CUTS = ("quantile", "width")
+"""How a table of buckets cuts numbers: as many training values in each, or each as wide."""
 LONGEST = 2**20
 """Ids of a sequence."""
+MOST_BUCKETS = 2**16
+"""Buckets that numbers are cut into."""
 
 BY_NAME = ""
 """A key that nobody has named: that of the feature called `user`, or `item`, if there is one."""
@@ -38,7 +43,7 @@ FIRST_KNOWN = 2
 """Row of the first known id."""
 
 
-def _name(what: str, received: Any) -> None:
+def checked_name(what: str, received: Any) -> None:
     if not isinstance(received, str) or not received or not received.replace("_", "").isalnum():
         raise SchemaError(
             f"{what} must be a word of letters, digits and underscores (it becomes the name of a tensor). "
@@ -46,7 +51,7 @@ def _name(what: str, received: Any) -> None:
         )
 
 
-def _ascii(what: str, name: str) -> None:
+def checked_ascii(what: str, name: str) -> None:
     """Raises unless a name can stand in the names of variables and layers."""
     if not re.fullmatch("[A-Za-z0-9_]+", name):
         raise SchemaError(
@@ -56,14 +61,14 @@ def _ascii(what: str, name: str) -> None:
 
 
 def default_dtype(kind: str) -> str:
-    return "float32" if kind == "number" else "string"
+    return "float32" if kind in ("number", "vector") else "string"
 
 
 def _positive(what: str, received: Any, most: int = LARGEST_COUNT) -> None:
     check_whole(what, received, 1, most, SchemaError)
 
 
-def _words(instance: Any, what: str, *names: str) -> None:
+def checked_words(instance: Any, what: str, *names: str) -> None:
     """Raises unless these fields, where they are set, are text."""
     for name in names:
         given = getattr(instance, name)
@@ -84,6 +89,9 @@ class Table:
         min_count: an id seen fewer times in the training rows is unknown. With 1, the default, no training row has an
             unknown id, and what stands for the new ids of tomorrow is not trained; 2 trains it by the ids seen once.
         hash_buckets: no vocabulary; ids are hashed into so many rows.
+        buckets: for numbers: they are cut into so many buckets, a row each, at values learnt from the feature's own
+            training rows.
+        by: how they are cut: `"quantile"` (as many training values in each bucket) or `"width"` (each as wide).
         rows: rows of the table, padding and unknown included. The encoder fills it in; `None` before.
         first_rows: how many they were at first, of a table that has grown since; a warm start fills it in.
     """
@@ -95,10 +103,12 @@ class Table:
     hash_buckets: int | None = None
     rows: int | None = None
     first_rows: int | None = None
+    buckets: int | None = None
+    by: str = "quantile"
 
     def __post_init__(self):
-        _name("The name of a table", self.name)
-        _ascii("The name of a table", self.name)
+        checked_name("The name of a table", self.name)
+        checked_ascii("The name of a table", self.name)
         _positive(f"`width` of table {self.name!r}", self.width, WIDEST)
         _positive(f"`min_count` of table {self.name!r}", self.min_count)
         if not isinstance(self.per_domain, bool):
@@ -111,6 +121,18 @@ class Table:
             _positive(f"`rows` of table {self.name!r}", self.rows)
         if self.first_rows is not None:
             _positive(f"`first_rows` of table {self.name!r}", self.first_rows)
+        check_choice(f"`by` of table {self.name!r}", self.by, CUTS, SchemaError)
+        if self.buckets is not None:
+            check_whole(f"`buckets` of table {self.name!r}", self.buckets, 2, MOST_BUCKETS, SchemaError)
+            if self.hash_buckets is not None or self.min_count != 1:
+                raise SchemaError(
+                    f"Table {self.name!r} has `buckets` of numbers, so no ids: remove `hash_buckets` and `min_count`, "
+                    "or `buckets`."
+                )
+        elif self.by != "quantile":
+            raise SchemaError(
+                f"Table {self.name!r} says `by`, but has no `buckets`. Add them, or remove `by`."
+            )
 
 
 @dataclass(frozen=True)
@@ -119,12 +141,16 @@ class Feature:
 
     Args:
         name: its name in batches and in the serving signature.
-        kind: `"id"` (one id), `"ids"` (a sequence or a set of ids) or `"number"`.
+        kind: `"id"` (one id), `"ids"` (a sequence or a set of ids), `"number"` or `"vector"` (an embedding of a text or
+            an image).
         role: `"user"`, `"item"`, `"context"` or `"history"` (what the row's user did before the row).
         dtype: of the raw value: `"string"`, `"int64"` or `"float32"`. Default `"string"`, for a number `"float32"`.
-        table: the table an id looks up.
-        length: for `"ids"`: how many ids a row keeps (the newest ones); shorter rows are padded.
-        of: for a history: the domain whose events it lists.
+        table: the table an id looks up; of a number one with `buckets`, where it has one; of a vector the projection
+            that makes it as wide as the table.
+        length: for `"ids"`: how many ids a row keeps (the newest ones); shorter rows are padded. Of `derive: mean` how
+            many events count.
+        of: for a history: the domain whose events it lists; of `recency` and `mean` the domain whose events count
+            (default: its own).
         field: for a history: the column of that domain's rows it lists. Default: the column of that domain's item
             feature with the same table.
         column: name of the raw column; default `name`.
@@ -133,6 +159,16 @@ class Feature:
         serving_value: what the served model reads in place of the feature, which requests then do not hold, such as 0
             for the position at which a row was shown; default: what the request says. Training rows keep their own
             values; validation and test rows are scored as they would be served. Not of `ids`.
+        transform: of a number: `log1p`, `{clip: [LOW, HIGH]}` (null is no bound) or `{cyclic: PERIOD}` (sine and
+            cosine, two columns), or a list of steps in their order. It comes before the buckets of a table.
+        flag: of a number without a table: `True` adds a column that is 1 where there is a value and 0 where it is
+            missing.
+        derive: what is made in place of a column. `hour` (0 to 23, UTC) and `weekday` (0 is Monday) are of the row's
+            time in Unix seconds. `recency` is a number: the time since the user's last event in `of`, strictly before
+            the row. `mean` is a vector: the mean of those of the user's last `length` events in `of` before the row.
+        size: of a vector: how many numbers it has.
+        cross: of an id, in place of a column: the `id` features of its domain, two or more, that are hashed together
+            into the `hash_buckets` of its table. It is missing where one of them is.
     """
 
     name: str
@@ -146,42 +182,35 @@ class Feature:
     column: str | None = None
     where: Any = None
     serving_value: Any = None
+    transform: Any = None
+    flag: bool = False
+    derive: str | None = None
+    size: int | None = None
+    cross: Any = None
 
     def __post_init__(self):
-        _name("The name of a feature", self.name)
+        checked_name("The name of a feature", self.name)
         here = f"feature {self.name!r}"
         check_choice(f"`kind` of {here}", self.kind, KINDS, SchemaError)
         check_choice(f"`role` of {here}", self.role, ROLES, SchemaError)
         if self.dtype is None:
-            object.__setattr__(self, "dtype", default_dtype(self.kind))
-        _words(self, here, "table", "of", "field", "column")
+            dtype = "int64" if self.derive in ("hour", "weekday") else default_dtype(self.kind)
+            object.__setattr__(self, "dtype", dtype)
+        checked_words(self, here, "table", "of", "field", "column")
         if self.column is None:
             object.__setattr__(self, "column", self.name)
         check_choice(f"`dtype` of {here}", self.dtype, DTYPES, SchemaError)
-        if self.kind == "number":
-            for given in ("table", "length"):
-                if getattr(self, given) is not None:
-                    raise SchemaError(
-                        f"A number has no `{given}`, but {here} has. Remove it, or make it an id."
-                    )
-            if self.dtype == "string":
-                raise SchemaError(
-                    f"`dtype` of the number {here} must be float32 or int64. Received: 'string'."
-                )
-        else:
-            if self.table is None:
-                raise SchemaError(
-                    f"{here.capitalize()} is of kind {self.kind!r} and needs a `table` to look up."
-                )
-            if self.dtype == "float32":
-                raise SchemaError(f"`dtype` of the id {here} must be string or int64. Received: 'float32'.")
+        self._check_number(here)
+        self._check_derived(here)
+        self._check_cross(here)
+        self._check_kind(here)
         if self.kind == "ids":
             if self.length is None:
                 raise SchemaError(
                     f"{here.capitalize()} is of kind 'ids' and needs a `length`, for example length: 50."
                 )
             _positive(f"`length` of {here}", self.length, LONGEST)
-        elif self.length is not None:
+        elif self.length is not None and self.derive != "mean":
             raise SchemaError(
                 f"Only `ids` have a `length`, but {here} of kind {self.kind!r} has one. Remove it."
             )
@@ -195,7 +224,7 @@ class Feature:
                     f"History {here} must say of which domain's events it is: add `of: DOMAIN`."
                 )
             object.__setattr__(self, "where", _conditions(here, self.where))
-        elif (self.of, self.field, self.where) != (None, None, None):
+        elif (not self.of_events and (self.of or self.field)) or self.where is not None:
             raise SchemaError(
                 f"Only a history has `of`, `field` and `where`; {here} has role {self.role!r}. Remove them."
             )
@@ -206,12 +235,133 @@ class Feature:
         fits = {"string": lambda v: isinstance(v, str), "int64": is_whole, "float32": is_number}[
             str(self.dtype)
         ]
-        if self.serving_value is not None and (self.kind == "ids" or not fits(self.serving_value)):
+        single = self.kind in ("id", "number") and self.cross is None
+        if self.serving_value is not None and not (single and fits(self.serving_value)):
             wanted = {"string": "text", "int64": "a whole number of at least 0", "float32": "a number"}
             raise SchemaError(
                 f"`serving_value` of {here} must be {wanted[str(self.dtype)]}, and {here} of one value a row. "
                 f"Received: {shown(self.serving_value)}, of kind {self.kind!r}."
             )
+
+    def _check_kind(self, here: str) -> None:
+        """Table, dtype and size, by kind."""
+        if self.kind == "vector":
+            check_whole(f"`size` of the vector {here}", self.size, 1, WIDEST, SchemaError)
+            if self.table is None or self.dtype != "float32":
+                raise SchemaError(
+                    f"The vector {here} needs a `table` (the projection, as wide as the model reads it) and dtype "
+                    "float32."
+                )
+        elif self.size is not None:
+            raise SchemaError(f"Only a vector has a `size`, but {here} is of kind {self.kind!r}. Remove it.")
+        elif self.kind == "number":
+            if self.length is not None:
+                raise SchemaError(f"A number has no `length`, but {here} has. Remove it, or make it an id.")
+            if self.dtype == "string":
+                raise SchemaError(
+                    f"`dtype` of the number {here} must be float32 or int64. Received: 'string'."
+                )
+        else:
+            if self.table is None:
+                raise SchemaError(
+                    f"{here.capitalize()} is of kind {self.kind!r} and needs a `table` to look up."
+                )
+            if self.dtype == "float32":
+                raise SchemaError(f"`dtype` of the id {here} must be string or int64. Received: 'float32'.")
+
+    def _check_number(self, here: str) -> None:
+        """What numbers alone may say."""
+        if not isinstance(self.flag, bool):
+            raise SchemaError(f"`flag` of {here} must be true or false. Received: {shown(self.flag)}.")
+        object.__setattr__(self, "transform", transforms.steps(here, self.transform))
+        said = "transform" if self.transform else "flag" if self.flag else None
+        if said and self.kind != "number":
+            raise SchemaError(
+                f"Only a number has a `{said}`, but {here} is of kind {self.kind!r}. Remove it."
+            )
+        if said and self.table is not None and (self.flag or self.period):
+            raise SchemaError(
+                f"{here.capitalize()} looks up table {self.table!r}, so it is the row of a bucket, and row 0 where it "
+                "is missing: it has no `flag` and no `cyclic`. Remove it, or the `table`."
+            )
+
+    def _check_derived(self, here: str) -> None:
+        if self.derive is None:
+            return
+        check_choice(f"`derive` of {here}", self.derive, DERIVED, SchemaError)
+        if self.derive == "mean":
+            if self.kind != "vector" or self.role != "user" or self.length is None:
+                raise SchemaError(
+                    f"A mean of the vectors of events is a vector of the user: {here} wants `kind: vector`, "
+                    "`role: user` and a `length`, such as length: 20."
+                )
+            _positive(f"`length` of {here}", self.length, LONGEST)
+            return
+        recency = self.derive == "recency"
+        if self.role not in ("user", "context"):
+            raise SchemaError(
+                f"What is made of times is no item's: set `role: context` or `role: user` of {here}."
+            )
+        if recency and (self.kind, self.dtype) != ("number", "float32"):
+            raise SchemaError(
+                f"A recency is a number of dtype float32, but {here} is not. Set `kind: number`."
+            )
+        if not recency and (
+            self.kind not in ("id", "number") or self.dtype != "int64" or self.role == "history"
+        ):
+            raise SchemaError(
+                f"`derive: {self.derive}` of {here} gives one whole number a row: set `kind: id` or `kind: number`, "
+                "and `dtype: int64`, or leave `dtype` out."
+            )
+
+    def _check_cross(self, here: str) -> None:
+        if self.cross is None:
+            return
+        names = tuple(self.cross) if isinstance(self.cross, (list, tuple)) else ()
+        if len(names) < 2 or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+            raise SchemaError(
+                f"`cross` of {here} must list two or more features, such as [site, hour]. Received: "
+                f"{shown(self.cross)}."
+            )
+        if self.kind != "id" or self.dtype != "string" or self.derive or self.column != self.name:
+            raise SchemaError(
+                f"{here.capitalize()} is a cross: it is of kind id, and has no `column`, `dtype` or `derive`. Remove "
+                "them."
+            )
+        object.__setattr__(self, "cross", names)
+
+    @property
+    def of_events(self) -> bool:
+        """Whether it is made of the user's events before the row, a history excepted."""
+        return self.derive in ("recency", "mean")
+
+    @property
+    def built(self) -> bool:
+        """Whether interactions do not hold it: a history, and what is made of times and events."""
+        return self.role == "history" or self.derive is not None
+
+    @property
+    def is_id(self) -> bool:
+        """Whether an encoded row holds rows of a table, int32; if not, numbers, float32."""
+        return self.table is not None and self.kind != "vector"
+
+    @property
+    def values(self) -> int | None:
+        """How many values an encoded row holds, `[n, values]`; `None`: one, `[n]`."""
+        if self.kind == "number" and self.table is None:
+            columns = (2 if self.period else 1) + self.flag
+            return columns if columns > 1 else None
+        return self.size or self.length
+
+    @property
+    def raw_shape(self) -> tuple[int | None, ...]:
+        """The shape of raw values in a request; `None`: any."""
+        return {"ids": (None, None), "vector": (None, self.size)}.get(self.kind, (None,))
+
+    @property
+    def period(self) -> float | None:
+        """Of a number that is cyclic, its period."""
+        return dict(self.transform or ()).get("cyclic")
 
     @property
     def events(self) -> tuple[str | None, Any]:
@@ -234,207 +384,3 @@ def _conditions(here: str, given: Any) -> tuple[tuple[str, str | int], ...] | No
 
 def _condition(column: Any, value: Any) -> bool:
     return isinstance(column, str) and bool(column) and (isinstance(value, str) or is_whole(value))
-
-
-@dataclass(frozen=True)
-class Label:
-    """One of several labels of a domain.
-
-    Args:
-        name: what the model's output is called, in metrics and when served.
-        column: its raw column; default `name`. A row without a value weighs nothing in this label's loss and metrics;
-            of the first label every row has one.
-        task: `"click"` (0 or 1) or `"rating"` (a number).
-        threshold: for clicks: a value of at least this much is a click. `None`: it is 0 or 1 already.
-        given: an earlier label without which this one cannot be, such as the click of a conversion. The score is then
-            the probability of both, that of the given label times that of this one once it is there (ESMM).
-        mean: mean of the training rows. `prepare` fills it in; `None`: not known.
-    """
-
-    name: str
-    column: str | None = None
-    task: str = "click"
-    threshold: float | None = None
-    given: str | None = None
-    mean: float | None = None
-
-    def __post_init__(self):
-        _name("The name of a label", self.name)
-        _ascii("The name of a label", self.name)
-        here = f"label {self.name!r}"
-        if self.name in ("index", "item"):
-            raise SchemaError(
-                f"No label can be called {self.name!r}: `rank` gives something else by that name."
-            )
-        _words(self, here, "column", "given")
-        if self.column is None:
-            object.__setattr__(self, "column", self.name)
-        check_choice(f"`task` of {here}", self.task, TASKS, SchemaError)
-        for name in ("threshold", "mean"):
-            if getattr(self, name) is not None:
-                check_number(f"`{name}` of {here}", getattr(self, name), error=SchemaError)
-        if self.threshold is not None and self.task == "rating":
-            raise SchemaError(f"`threshold` of {here} has no meaning: it is a rating. Remove it.")
-
-
-def _check_labels(domain: Domain) -> None:
-    here, names = f"domain {domain.name!r}", [label.name.lower() for label in domain.labels]
-    if len(names) < 2 or len(set(names)) < len(names):
-        raise SchemaError(
-            f"`labels` of {here} must be two or more, of different names. Received: {', '.join(names) or 'none'}. One "
-            "label is `label: COLUMN`."
-        )
-    first = domain.labels[0]
-    said = {
-        "label": ("label", first.column),
-        "task": ("click", first.task),
-        "threshold": (None, first.threshold),
-    }
-    for name, allowed in said.items():
-        if getattr(domain, name) not in allowed:
-            raise SchemaError(
-                f"Give `{name}` or `labels` of {here}, one of the two. Received: {shown(getattr(domain, name))}, too."
-            )
-    for at, label in enumerate(domain.labels):
-        before = {each.name: each for each in domain.labels[:at]}
-        if label.given is None:
-            continue
-        if label.given not in before or label.task != "click" or before[label.given].task != "click":
-            raise SchemaError(
-                f"`given` of label {label.name!r} must name an earlier label of {here}, and both be clicks. Earlier: "
-                f"{', '.join(before) or 'none'}. Received: {shown(label.given)}."
-            )
-
-
-@dataclass(frozen=True)
-class Domain:
-    """One business domain: its features, its label and its keys.
-
-    Args:
-        name: the domain's name in batches.
-        features: its features, in order.
-        label: raw column of the label.
-        labels: several labels in place of `label`, `task` and `threshold`, each with an output of its own, such as
-            `{click: clicked, conversion: {column: bought, given: click}}`. The first is the main one: epochs are chosen
-            by it, negatives drawn and models compared.
-        task: `"click"` (label 0 or 1) or `"rating"` (label a number).
-        threshold: for clicks: a label of at least this much is a click. `None`: the label is 0 or 1 already.
-        time: raw column of the event's time (a number, in any unit that all domains share; a timestamp or a date as
-            ISO 8601 writes it is read as Unix seconds); `None`: not known.
-        user: raw column of the user's key; `None`: there is none, and so no GAUC and no groups of users. Default: the
-            column of the `id` feature of role user that is called `user`, if there is one. What else is known of a
-            user (age, city) is an attribute, never the key.
-        item: raw column of the item's key; `None`: there is none, and so no negatives are drawn, and what rests on
-            items is not measured. Default: the column of the `id` feature of role item that is called `item`.
-        negatives_kept: of a log of clicks that kept a share of the rows without a click, this share, such as 0.1.
-            Exports then give probabilities on all traffic, and metrics count such a row 1 / share times. Further labels
-            must be `given` the first. Default: all were kept.
-        mean: mean label of the training rows, where a model's output starts. `prepare` fills it in; `None`: not known.
-    """
-
-    name: str
-    features: tuple[Feature, ...]
-    label: str = "label"
-    task: str = "click"
-    threshold: float | None = None
-    time: str | None = None
-    user: str | None = BY_NAME
-    item: str | None = BY_NAME
-    mean: float | None = None
-    labels: tuple[Label, ...] = ()
-    negatives_kept: float | None = None
-
-    def __post_init__(self):
-        _name("The name of a domain", self.name)
-        _ascii("The name of a domain", self.name)
-        here = f"domain {self.name!r}"
-        _words(self, here, "label", "time")
-        object.__setattr__(self, "labels", tuple(self.labels or ()))
-        if self.labels:
-            _check_labels(self)
-            for name, of in (("label", "column"), ("task", "task"), ("threshold", "threshold")):
-                object.__setattr__(self, name, getattr(self.labels[0], of))
-        if self.label is None:
-            raise SchemaError(f"`label` of {here} must be the name of a column. Received: null.")
-        for name in ("threshold", "mean"):
-            if getattr(self, name) is not None:
-                check_number(f"`{name}` of {here}", getattr(self, name), error=SchemaError)
-        object.__setattr__(self, "features", tuple(self.features))
-        if not self.features:
-            raise SchemaError(f"Domain {self.name!r} lists no feature. Give it at least one.")
-        names = [feature.name for feature in self.features]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise SchemaError(f"Domain {self.name!r} lists {twice[0]!r} more than once. Names must differ.")
-        for history in self.histories():
-            first = next(f for f in self.histories() if f.events == history.events)
-            if history.length != first.length:
-                raise SchemaError(
-                    f"Domain {self.name!r} lists histories of {history.of!r} with lengths {first.length} "
-                    f"({first.name}) and {history.length} ({history.name}). They describe the same events and run "
-                    "in step: give them one length."
-                )
-        check_choice(f"`task` of domain {self.name!r}", self.task, TASKS, SchemaError)
-        if self.negatives_kept is not None:
-            check_number(
-                f"`negatives_kept` of {here}", self.negatives_kept, most=1, above=0, error=SchemaError
-            )
-            free = [label.name for label in self.labels[1:] if label.given is None]
-            if self.task != "click" or free:
-                raise SchemaError(
-                    f"`negatives_kept` of {here} corrects clicks, and labels that are given one; it says nothing of "
-                    f"{free[0] if free else 'ratings'!r}. Leave it out{', or say `given`' if free else ''}."
-                )
-        if self.threshold is not None and self.task == "rating":
-            raise SchemaError(
-                f"Domain {self.name!r} predicts ratings: `threshold` has no meaning. Remove it."
-            )
-        ids = {f.name: f for f in self.features if f.kind == "id"}
-        for key in ("user", "item"):
-            if getattr(self, key) == BY_NAME:
-                called = ids.get(key)
-                object.__setattr__(self, key, called.column if called and called.role == key else None)
-            if not isinstance(getattr(self, key), (str, type(None))):
-                raise SchemaError(
-                    f"`{key}` of domain {self.name!r} must be the name of the column with the {key}'s key. "
-                    f"Received: {shown(getattr(self, key))}."
-                )
-
-    @property
-    def outputs(self) -> dict[str, Label]:
-        """What a model gives of its rows: the key in batches and the label. The first has the domain's own name.
-
-        The further ones are called DOMAIN.LABEL. The output of a domain of one label is served under its task's name.
-        """
-        first = self.labels[0] if self.labels else Label(self.task, self.label, self.task, self.threshold)
-        further = {f"{self.name}.{label.name}": label for label in self.labels[1:]}
-        return {self.name: dataclasses.replace(first, mean=self.mean), **further}
-
-    @property
-    def heads(self) -> dict[str, Label]:
-        """`outputs` with the mean of what the head of each says: given another label, among the rows that have it."""
-        outputs = self.outputs
-        means = {label.name: label.mean for label in outputs.values()}
-        return {
-            key: dataclasses.replace(label, mean=label.mean / given)
-            if label.mean is not None and (given := means.get(str(label.given)))
-            else label
-            for key, label in outputs.items()
-        }
-
-    def feature(self, name: str) -> Feature:
-        """The feature called `name`."""
-        for feature in self.features:
-            if feature.name == name:
-                return feature
-        raise SchemaError(
-            f"Domain {self.name!r} has no feature {name!r}. It has: {', '.join(f.name for f in self.features)}."
-        )
-
-    def with_role(self, role: str) -> tuple[Feature, ...]:
-        """The features of one role, in order."""
-        return tuple(feature for feature in self.features if feature.role == role)
-
-    def histories(self, of: str | None = None) -> tuple[Feature, ...]:
-        """The histories, of every domain or of the domain `of`."""
-        return tuple(f for f in self.with_role("history") if of in (None, f.of))

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from cdrzoo.schema.features import Domain, Feature, Label, Table
+from cdrzoo.schema import transforms
+from cdrzoo.schema.domains import Domain, Label
+from cdrzoo.schema.features import Feature, Table
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,12 @@ def _label(label: Label) -> str:
 
 
 def _feature(feature: Feature) -> str:
-    kind = feature.kind + (f"[{feature.length}]" if feature.length else "")
-    return f"{feature.role} {kind} {feature.dtype}"
+    kind = feature.kind + (f"[{feature.length or feature.size}]" if feature.length or feature.size else "")
+    done = [transforms.told(feature.transform)] if feature.transform else []
+    done += [" x ".join(feature.cross)] if feature.cross else []
+    done += [feature.derive] if feature.derive else []
+    done += ["flag"] if feature.flag else []
+    return " ".join([feature.role, kind, str(feature.dtype), *([f"({', '.join(done)})"] if done else [])])
 
 
 def _users(table: Table, domains: Iterable[Domain]) -> str:

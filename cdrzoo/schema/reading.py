@@ -48,3 +48,13 @@ class Reading:
         """What `to_dict` gave; of an export that says nothing the defaults."""
         check_known("`reading`", given or {}, [field.name for field in dataclasses.fields(cls)], SchemaError)
         return cls(**(given or {}))
+
+
+def numbers_in(value: Any, separator: str) -> Any:
+    """Text of a vector as a list of texts: `0.5|1`, `[0.5, 1]`, or in brackets with blanks between."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith("[") and text.endswith("]"):
+        return text[1:-1].replace(",", " ").split()
+    return text.split(separator) if text else []

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdrzoo.documents import dump_yaml, load_mapping
-from cdrzoo.errors import InputError, SchemaError, check_known, shown
-from cdrzoo.schema.features import BY_NAME, Domain, Feature, Label, Table, default_dtype
+from cdrzoo.errors import InputError, SchemaError, shown
+from cdrzoo.schema.domains import Domain, Label
+from cdrzoo.schema.features import Feature, Table, default_dtype
 from cdrzoo.schema.overview import Block, as_html, describe
+from cdrzoo.schema.written import build, check_entries, domain_of, named, plain, plain_labels, unsaid
 
 
 @dataclass(frozen=True)
@@ -104,26 +106,60 @@ class Schema:
                 f"{', '.join(tables) or 'none'}. "
                 + (f"Did you mean {near[0]!r}?" if near else "Add it under `tables`, or correct the name.")
             )
-        if feature.role != "history":
+        if feature.table is not None:
+            self._check_use(here, feature)
+        if feature.role != "history" and not feature.of_events:
             return feature
         names = [d.name for d in self.domains]
+        if feature.of is None:
+            feature = dataclasses.replace(feature, of=domain.name)
         if feature.of not in names:
+            what = "a history" if feature.role == "history" else "made of the events"
             raise SchemaError(
-                f"{here} is a history of domain {feature.of!r}, which does not exist. Domains: {', '.join(names)}. "
+                f"{here} is {what} of domain {feature.of!r}, which does not exist. Domains: {', '.join(names)}. "
                 "Correct `of`, or add the domain."
             )
-        if feature.field is not None:
+        if feature.derive == "recency" or feature.field is not None:
             return feature
+        kind = "vector" if feature.derive == "mean" else "id"
         listed = [
-            f.column for f in self.domain(feature.of).features if f.table == feature.table and f.kind == "id"
+            f.column
+            for f in self.domain(feature.of).features
+            if f.table == feature.table and f.kind == kind and f.derive != "mean"
         ]
         if len(listed) != 1:
             raise SchemaError(
-                f"{here} lists ids of table {feature.table!r} from domain {feature.of!r}, where exactly one id feature "
+                f"{here} lists {kind}s of table {feature.table!r} from domain {feature.of!r}, where exactly one {kind} "
                 f"should look that table up. Found: {', '.join(map(repr, listed)) or 'none'}. Say which column of that "
                 "domain it lists with `field: COLUMN`."
             )
         return dataclasses.replace(feature, field=listed[0])
+
+    def _check_use(self, here: str, feature: Feature) -> None:
+        """A table holds rows of ids, rows of buckets, or a projection of vectors."""
+        table = self.table(str(feature.table))
+        sizes = {f.size for d in self.domains for f in d.features if f.table == feature.table}
+        if len(sizes) > 1:
+            users = [
+                "ids" if size is None else f"vectors of {size} numbers" for size in sorted(sizes, key=str)
+            ]
+            raise SchemaError(
+                f"{here} looks up table {feature.table!r}, and so do {' and '.join(users)}. A table is looked up by "
+                "ids or projects vectors of one size: give each a table of its own."
+            )
+        if feature.cross is not None and table.hash_buckets is None:
+            raise SchemaError(
+                f"{here} is a cross, which is hashed: give table {feature.table!r} `hash_buckets`, such as 100000."
+            )
+        buckets = table.buckets is not None
+        if buckets != (feature.kind == "number"):
+            wrong = (
+                f"is a number, and table {feature.table!r} has no `buckets` to cut it into. Add `buckets: 20` to it"
+                if feature.kind == "number"
+                else f"is of kind {feature.kind!r}, and table {feature.table!r} has `buckets`, which are of numbers. "
+                "Make it a number"
+            )
+            raise SchemaError(f"{here} {wrong}, or let it look up another table.")
 
     def _check_slots(self) -> None:
         slots: dict[str, tuple[Domain, Feature]] = {}
@@ -135,6 +171,8 @@ class Schema:
                     ("role", other.role, feature.role),
                     ("length", other.length, feature.length),
                     ("where", other.where, feature.where),
+                    ("values", other.values, feature.values),
+                    ("cross", other.cross, feature.cross),
                     ("width", self._width(other), self._width(feature)),
                 ):
                     if one != two:
@@ -217,6 +255,15 @@ class Schema:
             f"The schema has no table {name!r}. Tables: {', '.join(t.name for t in self.tables)}."
         )
 
+    def has_vocabulary(self, table: str) -> bool:
+        """Whether the ids of a table are counted; those of others are hashed, and numbers are cut into buckets."""
+        found = self.table(table)
+        return found.hash_buckets is None and found.buckets is None and self.vector_size(table) is None
+
+    def vector_size(self, table: str) -> int | None:
+        """How many numbers the vectors have that a table projects; `None`: it is looked up."""
+        return next((f.size for d in self.domains for f in d.features if f.table == table), None)
+
     def shared_features(self, *domains: str) -> tuple[str, ...]:
         """Names of the features that all the `domains` list (default: all domains), in the target's order."""
         chosen = [self.domain(name) for name in domains] or list(self.domains)
@@ -233,7 +280,7 @@ class Schema:
         """The schema of these domains alone; histories of the domains left out, and tables nobody reads, go."""
         kept = tuple(
             dataclasses.replace(
-                domain, features=tuple(f for f in domain.features if f.role != "history" or f.of in domains)
+                domain, features=tuple(f for f in domain.features if f.of is None or f.of in domains)
             )
             for domain in (self.domain(name) for name in domains)
         )
@@ -328,13 +375,13 @@ class Schema:
         """Plain dictionaries and lists that `from_dict` reads back; what is default is left out."""
         return {
             "target": self.target,
-            "tables": {table.name: _plain(table, skip=("name",)) for table in self.tables},
+            "tables": {table.name: plain(table, skip=("name",)) for table in self.tables},
             "domains": {
                 domain.name: {
-                    **_plain(domain, skip=("name", "features", "labels", *_unsaid(domain))),
-                    **_plain_labels(domain),
+                    **plain(domain, skip=("name", "features", "labels", *unsaid(domain))),
+                    **plain_labels(domain),
                     "features": [
-                        _plain(
+                        plain(
                             f,
                             skip=("column",) * (f.column == f.name)
                             + ("dtype",) * (f.dtype == default_dtype(f.kind)),
@@ -349,11 +396,11 @@ class Schema:
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> Schema:
         """The schema from what `to_dict` gives, or from the YAML file a person wrote."""
-        _entries("The schema", config, ["target", "tables", "domains"], required=["target", "domains"])
+        check_entries("The schema", config, ["target", "tables", "domains"], required=["target", "domains"])
         return cls(
-            domains=tuple(_domain(domain) for domain in _named("domains", config["domains"])),
+            domains=tuple(domain_of(domain) for domain in named("domains", config["domains"])),
             target=config["target"],
-            tables=tuple(_build(Table, "A table", table) for table in _named("tables", config.get("tables"))),
+            tables=tuple(build(Table, "A table", table) for table in named("tables", config.get("tables"))),
         )
 
     def to_yaml(self) -> str:
@@ -373,102 +420,3 @@ class Schema:
     def load(cls, path: str | pathlib.Path) -> Schema:
         """Reads the schema from a YAML or JSON file."""
         return cls.from_dict(load_mapping(path))
-
-
-def _plain(instance: Any, skip: tuple[str, ...] = ()) -> dict[str, Any]:
-    plain = {
-        field.name: getattr(instance, field.name)
-        for field in dataclasses.fields(instance)
-        if field.name not in skip and getattr(instance, field.name) != field.default
-    }
-    return {**plain, "where": dict(plain["where"])} if "where" in plain else plain
-
-
-def _plain_labels(domain: Domain) -> dict[str, Any]:
-    if not domain.labels:
-        return {}
-    return {
-        "labels": {
-            one.name: _plain(one, skip=("name", *(("column",) * (one.column == one.name))))
-            for one in domain.labels
-        }
-    }
-
-
-def _unsaid(domain: Domain) -> tuple[str, ...]:
-    """The keys that a domain does not have, and that are not read from the names of its features either."""
-    found = dataclasses.replace(domain, user=BY_NAME, item=BY_NAME)
-    of_labels = ("label", "task", "threshold") if domain.labels else ()
-    return (
-        *of_labels,
-        *(key for key in ("user", "item") if getattr(domain, key) is getattr(found, key) is None),
-    )
-
-
-def _named(entry: str, given: Any) -> list[dict[str, Any]]:
-    """The mappings of an entry of a schema, `{name: mapping}` or a list of mappings with `name`."""
-    pairs = [(None, one) for one in given] if isinstance(given, (list, tuple)) else given
-    if isinstance(given, Mapping):
-        pairs = list(given.items())
-    elif given is None and entry == "tables":
-        return []
-    elif not isinstance(given, (list, tuple)):
-        raise SchemaError(
-            f"`{entry}` must be a mapping from name to what it holds. Received: {shown(given)}."
-        )
-    for name, one in pairs:
-        if not isinstance(one, (Mapping, type(None))):
-            which = f"Entry {shown(name)} of `{entry}`" if name is not None else f"An entry of `{entry}`"
-            raise SchemaError(f"{which} must be a mapping. Received: {shown(one)}.")
-    return [{**({} if name is None else {"name": name}), **(one or {})} for name, one in pairs]
-
-
-def _domain(given: Mapping[str, Any]) -> Domain:
-    where = f"domain {shown(given.get('name'))}"
-    features = given.get("features")
-    if features is not None and not isinstance(features, (list, tuple)):
-        raise SchemaError(f"`features` of {where} must be a list. Received: {shown(features)}.")
-    for key in ("user", "item"):
-        if given.get(key) == BY_NAME:
-            raise SchemaError(f"`{key}` of {where} must be the name of a column, or null. Received: ''.")
-    made = tuple(_build(Feature, f"A feature of {where}", feature) for feature in features or ())
-    labels = {"labels": _labels(given["labels"], where)} if given.get("labels") is not None else {}
-    return _build(Domain, f"D{where[1:]}", {**given, "features": made, **labels})
-
-
-def _labels(given: Any, where: str) -> tuple[Label, ...]:
-    """Labels from `{name: column}` or `{name: {column: ..., given: ...}}`."""
-    if not isinstance(given, Mapping):
-        raise SchemaError(
-            f"`labels` of {where} must be a mapping, such as {{click: clicked, conversion: {{given: click}}}}. "
-            f"Received: {shown(given)}."
-        )
-    found = []
-    for name, one in given.items():
-        plain = {"column": one} if isinstance(one, (str, type(None))) else one
-        if not isinstance(plain, Mapping):
-            raise SchemaError(
-                f"Label {shown(name)} of {where} must be a column or a mapping. Received: {shown(one)}."
-            )
-        found.append(_build(Label, f"A label of {where}", {"name": name, **plain}))
-    return tuple(found)
-
-
-def _entries(what: str, given: Any, allowed: list[str], required: list[str]) -> None:
-    check_known(what, given, sorted(allowed), SchemaError)
-    for entry in sorted(required):
-        if entry not in given:
-            raise SchemaError(f"{what} lacks {entry!r}. Add it.")
-
-
-def _build(cls: type, what: str, given: Any) -> Any:
-    fields = dataclasses.fields(cls)
-    if isinstance(given, Mapping) and "name" in given:
-        what = f"{what} ({given['name']})"
-    _entries(
-        what,
-        given,
-        allowed=[field.name for field in fields],
-        required=[field.name for field in fields if field.default is dataclasses.MISSING],
-    )
-    return cls(**given)

@@ -86,10 +86,12 @@ class Contract:
     Args:
         dtypes: of every feature.
         in_step: the histories that run in step, by group: their n-th entries are one event.
+        sizes: of every vector, how many numbers it has.
     """
 
     dtypes: Mapping[str, str] = field(default_factory=dict)
     in_step: tuple[tuple[str, ...], ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: pathlib.Path) -> Contract | None:
@@ -99,12 +101,14 @@ class Contract:
             dtypes = {name: each["dtype"] for name, each in card["inputs"].items()}
             schema = card["schema"]
             groups: dict[tuple[str, str], list[str]] = {}
-            for each in schema["domains"][schema["target"]]["features"]:
+            features = schema["domains"][schema["target"]]["features"]
+            sizes = {each["name"]: each["size"] for each in features if each["kind"] == "vector"}
+            for each in features:
                 if each["role"] == "history" and each["name"] in dtypes:
                     groups.setdefault((each["of"], str(each.get("where"))), []).append(each["name"])
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
-        return cls(dtypes, tuple(tuple(group) for group in groups.values() if len(group) > 1))
+        return cls(dtypes, tuple(tuple(group) for group in groups.values() if len(group) > 1), sizes)
 
     def check(self, signature: str, inputs: Mapping[str, np.ndarray]) -> None:
         """Refuses rows that the graph would misread, or would need too much memory for."""
@@ -159,6 +163,10 @@ class Contract:
                         f"{self.dtypes[name]}."
                     )
                 counts[name] = len(getattr(given, kind).value)
+                if counts[name] not in (0, size := self.sizes.get(name, counts[name])):
+                    raise invalid(
+                        f"Row {i} of 'examples' has {counts[name]} numbers of {name!r}. A vector of {size} is wanted."
+                    )
                 longest[name] = max(longest.get(name, 0), counts[name])
             for group in self.in_step:
                 there = {counts[name]: name for name in group if counts.get(name)}

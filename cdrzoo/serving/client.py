@@ -239,6 +239,8 @@ def _feature(name: str, info: Any) -> Feature:
     shape = [dimension.size for dimension in info.tensor_shape.dim]
     dtype = tf.as_dtype(info.dtype).name
     role = "user" if shape[:1] == [1] else "item"
+    if dtype == "float32" and len(shape) == 2:
+        return Feature(name, "vector", role, table=name, size=shape[1])
     if dtype not in ("string", "int64"):
         return Feature(name, "number", role, dtype="int64" if dtype == "int32" else "float32")
     if len(shape) == 2:

@@ -162,4 +162,9 @@ def _read(
     if ids is None:
         wanted = {column: dataclasses.replace(want, is_id=None) for column, want in wanted.items()}
     columns = readers.read(rows, wanted, _called(rows), reading.delimiter)
-    return pd.DataFrame({c: v.to_lists() if isinstance(v, Ragged) else v for c, v in columns.items()})
+    return pd.DataFrame(
+        {
+            c: v.to_lists() if isinstance(v, Ragged) else list(v) if v.ndim > 1 else v
+            for c, v in columns.items()
+        }
+    )

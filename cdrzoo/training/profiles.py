@@ -11,7 +11,7 @@ import numpy as np
 
 from cdrzoo import files
 from cdrzoo.data import Part
-from cdrzoo.schema import FIRST_KNOWN, PADDING, Domain
+from cdrzoo.schema import FIRST_KNOWN, PADDING, Domain, Feature
 
 PROFILE = "profile.json"
 """The file of a run that has the profile of its training rows."""
@@ -45,10 +45,17 @@ def profile(domain: Domain, part: Part, like: Mapping[str, Any] | None = None) -
     for f in domain.features:
         before = like["features"][f.name] if like else None
         values = part.x[f.name]
-        features[f.name] = _number(values, before) if f.kind == "number" else _ids(values, f.kind, before)
+        features[f.name] = _ids(values, f.kind, before) if f.is_id else _number(_one(values, f), before)
     weight = part.weight if part.weight is not None and part.weight.sum() else None
     label = float(np.average(part.y[:, 0], weights=weight)) if len(part) else None
     return {"rows": len(part), "label": label, "features": features}
+
+
+def _one(values: np.ndarray, feature: Feature) -> np.ndarray:
+    """One number a row: of a vector its length, of a number of several columns the first."""
+    if feature.kind == "vector":
+        return np.linalg.norm(values, axis=1)
+    return values.reshape(len(values), -1)[:, 0]
 
 
 def _ids(values: np.ndarray, kind: str, like: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -18,6 +18,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "Feature.kind": features.KINDS,
     "Feature.role": features.ROLES,
     "Feature.dtype": features.DTYPES,
+    "Feature.derive": features.DERIVED,
+    "Table.by": features.CUTS,
     "Domain.task": features.TASKS,
     "Label.task": features.TASKS,
     "Source.kind": sources.KINDS,

@@ -204,7 +204,8 @@ class Run:
     def _rebuilt(self) -> tuple[pd.DataFrame, pd.DataFrame] | str:
         """The run's examples, and the same with histories built anew from its logs; or why that cannot be."""
         target, config = self.schema.target_domain, self.config
-        if not target.histories():
+        built = [f.column for f in target.features if f.built]
+        if not built:
             return "the target lists no history"
         if isinstance(config.data, str):
             return "prepared rows do not keep the logs"
@@ -224,8 +225,7 @@ class Run:
         if any(log.source.negatives for log in prepared.logs.values()):
             return "test rows were drawn, and stand in no log"
         examples = prepared.examples(EXAMPLE_ROWS)
-        given = examples.drop(columns=[f.column for f in target.histories()])
-        return examples, self.requests(given)
+        return examples, self.requests(examples.drop(columns=built))
 
     @staticmethod
     def _kind(source: Any) -> str:

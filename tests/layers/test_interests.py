@@ -49,7 +49,7 @@ def test_fields_are_sums_of_the_embeddings_of_their_features():
     e = {k: np.asarray(v) for k, v in embedded["films"].items()}
     age = (
         np.asarray(x["films"]["age"])[:, None]
-        * np.asarray(pooling.number_vectors)[pooling.numbers.index("age")]
+        * np.asarray(pooling.number_vectors)[list(pooling.numbers).index("age")]
     )
     np.testing.assert_allclose(fields["item"], e["item"] + e["genre"], atol=1e-6)
     np.testing.assert_allclose(

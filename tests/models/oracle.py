@@ -98,7 +98,7 @@ def stack(layer, embedding, name, rows):
         if feature is None:
             vector = np.zeros((size, layer.width))
         elif feature.kind == "number":
-            vector = array(rows[slot])[:, None] * array(layer.number_vectors)[layer.numbers.index(slot)]
+            vector = array(rows[slot])[:, None] * array(layer.number_vectors)[list(layer.numbers).index(slot)]
         elif feature.kind == "id":
             vector = look[feature.table][array(rows[slot])]
         else:

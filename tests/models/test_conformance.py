@@ -29,7 +29,7 @@ from tests.models.conformance import (
     state,
     steps,
 )
-from tests.models.toys import alike_schema, three_schema, toy_dataset, toy_rows
+from tests.models.toys import alike_schema, kinds_schema, three_schema, toy_dataset, toy_rows
 
 
 @pytest.fixture(scope="module")
@@ -315,6 +315,22 @@ def test_three_domains_are_trained_and_kept(case, tmp_path):
     for name, score in model(seen).items():
         assert score.shape == (len(x[name]["user"]), 1) and np.isfinite(score).all()
         np.testing.assert_array_equal(again(seen)[name], score)
+
+
+@pytest.mark.once
+@each_case(own=(), quick=False)
+def test_every_kind_of_feature_is_taken(case, tmp_path):
+    model = case.build(kinds_schema(case.schema()))
+    model.compile(Adam(0.02))
+    x, y = both(model)
+    before = state(model)
+    logs = model.train_step(tuple({name: of[name] for name in model.training_domains} for of in (x, y)))
+    assert all(np.isfinite(logs[f"{name}_loss"]) for name in model.training_domains)
+    assert not same(state(model), before)
+    again = keras.models.load_model(saved(model, tmp_path))
+    np.testing.assert_array_equal(
+        again({"films": x["films"]})["films"], model({"films": x["films"]})["films"]
+    )
 
 
 # Export ---------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import tensorflow as tf
 from cdrzoo.export import graph
 from cdrzoo.models import DNN
 from tests.models.conformance import each_case
-from tests.models.toys import toy_rows, toy_schema
+from tests.models.toys import kinds_schema, toy_rows, toy_schema
 
 ROWS = 6
 
@@ -56,3 +56,7 @@ def test_a_model_that_joins_rows_as_they_are_is_found_out():
 
     model = Own(toy_schema(), units=(4,))
     assert not graph.shares_user(model)
+
+
+def test_columns_of_numbers_and_vectors_of_a_user_are_read_once():
+    assert graph.shares_user(DNN(kinds_schema(toy_schema()), units=(4,)))

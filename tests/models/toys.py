@@ -133,9 +133,9 @@ def toy_rows(
         lengths = {d.name: rng.integers(0, 6, n) for d in schema.domains}
         x[domain.name] = {}
         for f in domain.features:
-            if f.kind == "number":
-                value = rng.normal(size=n).astype("float32")
-            elif f.kind == "id":
+            if not f.is_id:
+                value = rng.normal(size=(n, f.values) if f.values else n).astype("float32")
+            elif f.kind != "ids":
                 value = rng.integers(0 if missing else 1, schema.table(f.table).rows, n).astype("int32")
             else:
                 value = rng.integers(1, schema.table(f.table).rows, (n, f.length)).astype("int32")
@@ -165,3 +165,21 @@ def toy_dataset(
         parts.append((x, y))
     stacked = keras.tree.map_structure(lambda *p: tf.stack(p), *parts)
     return tf.data.Dataset.from_tensor_slices(stacked)
+
+
+def kinds_schema(schema: Schema) -> Schema:
+    """The schema with a feature of every further kind in all domains."""
+    more = (
+        Feature("size", "number", "item", transform="log1p", flag=True),
+        Feature("rank", "number", "item", table="rank"),
+        Feature("hour", "number", "user", transform={"cyclic": 24}),
+        Feature("text", "vector", "item", table="text", size=6),
+        Feature("pair", "id", "item", table="pair", cross=["user", "genre"]),
+    )
+    domains = tuple(dataclasses.replace(d, features=(*d.features, *more)) for d in schema.domains)
+    tables = (
+        Table("rank", 4, rows=7, buckets=5),
+        Table("text", 4, rows=6),
+        Table("pair", 4, rows=9, hash_buckets=7),
+    )
+    return Schema(domains, schema.target, (*schema.tables, *tables))

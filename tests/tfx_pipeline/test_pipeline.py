@@ -26,7 +26,7 @@ from cdrzoo.data.rows import stored
 from cdrzoo.errors import DataError
 from cdrzoo.export import verify
 from cdrzoo.layers import CrossNet
-from cdrzoo.schema import Table
+from cdrzoo.schema import Feature, Table
 from cdrzoo.training import callbacks
 from tfx_pipeline import components, rows, runners, trainer
 from tfx_pipeline._tfx import path_utils, standard_artifacts, tft
@@ -40,18 +40,32 @@ UPSTREAM = ["ExampleGen", "SchemaGen", "StatisticsGen", "ExampleValidator", "Tra
 RARE = 150
 """Books that are read less often are unknown."""
 LEFT_OUT = ("age", "books_genres", "films_genres")
+CHANGED = {"price": lambda f: dataclasses.replace(f, transform={"clip": [0, 9]}, flag=True)}
+MORE = (
+    Feature("text", "vector", "item", table="text", size=3),
+    Feature("of_day", "id", "context", table="of_day", derive="hour"),
+    Feature("idle", "number", "user", table="idle", derive="recency"),
+    Feature("pair", "id", "context", table="pair", cross=["genre", "of_day"]),
+)
 
 
 def small_schema():
-    """The built-in schema with fewer tables (each is a Beam job), hashed users, and sequences short of their length."""
+    """The built-in schema with fewer tables (each is a Beam job), hashed users, sequences short of their length, and
+    numbers, vectors and crosses of every kind.
+    """
     schema = synthetic.schema(width=4)
     domains = tuple(
         dataclasses.replace(
             domain,
-            features=tuple(
-                dataclasses.replace(f, length=5) if f.kind == "ids" else f
-                for f in domain.features
-                if f.name not in LEFT_OUT
+            features=(
+                *(
+                    CHANGED.get(f.name, lambda f: dataclasses.replace(f, length=5) if f.kind == "ids" else f)(
+                        f
+                    )
+                    for f in domain.features
+                    if f.name not in LEFT_OUT
+                ),
+                *MORE,
             ),
         )
         for domain in schema.domains
@@ -59,7 +73,13 @@ def small_schema():
     tables = {t.name: t for t in schema.tables if t.name != "age"}
     tables["user"] = Table("user", width=4, hash_buckets=50)
     tables["book"] = dataclasses.replace(tables["book"], min_count=RARE)
-    return dataclasses.replace(schema, domains=domains, tables=tuple(tables.values()))
+    more = (
+        Table("text", width=4),
+        Table("of_day", width=4, hash_buckets=24),
+        Table("idle", width=4, buckets=5),
+    )
+    pair = Table("pair", width=4, hash_buckets=30)
+    return dataclasses.replace(schema, domains=domains, tables=(*tables.values(), *more, pair))
 
 
 class Stopped(Exception):
@@ -72,7 +92,12 @@ def runs(tmp_path_factory):
     made = synthetic.synthesize(
         0.9, users=60, source_rows=1500, target_rows=900, source_items=40, target_items=24, seed=1
     )
-    made = dataclasses.replace(made, schema=small_schema())
+    vectors = np.random.default_rng(0).normal(size=(100, 3))
+    frames = {
+        name: frame.assign(text=[vectors[row % 100].tolist() for row in range(len(frame))])
+        for name, frame in made.frames.items()
+    }
+    made = dataclasses.replace(made, schema=small_schema(), frames=frames)
     made.write(folder)
     given = {
         "schema": "schema.yaml",
@@ -248,7 +273,8 @@ def test_training_saw_what_the_encoder_gives(runs, trained):
     read = rows.read(rows.packed(files, spec, target), target)
     folder = good.artifacts["ExampleGen"]["examples"] + "/Split-films_valid"
     expected = encoder.encode("films", raw_frame(folder, encoder.schema, 10_000))
-    assert len(rows.numbers(files, spec[NUMBERS])) == 2 * sum(map(len, encoder.numbers.values()))
+    learnt = [values for of_domain in encoder.numbers.values() for values in of_domain.values()]
+    assert len(rows.numbers(files, spec[NUMBERS])) == sum(map(len, learnt))
     for feature in encoder.schema.target_domain.features:
         np.testing.assert_array_equal(read.x[feature.name], expected[feature.name], err_msg=feature.name)
 
@@ -294,7 +320,7 @@ def test_rows_in_a_folder_are_those_in_memory(runs, trained, tmp_path, monkeypat
 def test_the_pushed_graph_is_the_target_s_alone(runs, trained):
     loaded = tf.saved_model.load(runs["good"].pushed)
     inputs = loaded.signatures["serving_default"].structured_input_signature[1]
-    assert set(inputs) == {f.name for f in small_schema().target_domain.features}
+    assert set(inputs) == {f.name for f in small_schema().target_domain.inputs()}
     card = json.loads(pathlib.Path(runs["good"].pushed, "assets.extra", "model_card.json").read_text())
     size = card["size"]
     assert size["exported_variables"] < size["model_variables"], (

@@ -16,7 +16,7 @@ def cells(log: Log, features: Sequence[Feature], rows: np.ndarray) -> dict[str, 
 
     Args:
         log: the rows.
-        features: of its domain. Histories that are made of events stand in no file.
+        features: of its domain. What is made of events stands in no file.
         rows: places in the log.
 
     Returns:
@@ -24,7 +24,7 @@ def cells(log: Log, features: Sequence[Feature], rows: np.ndarray) -> dict[str, 
         rows that are no text, are left out.
     """
     made = log.source.kind == "interactions"
-    columns = [f.column for f in features if not (made and f.role == "history")]
+    columns = [f.column for f in features if not (made and f.built)]
     standing = log.row[rows] < log.size
     if log.source.path is None or not standing.any():
         return {}

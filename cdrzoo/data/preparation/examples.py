@@ -27,7 +27,7 @@ def raw_columns(domain: Domain, log: Log, at: np.ndarray) -> dict[str, tuple[Any
         at: int64 [n].
     """
     columns: dict[str, tuple[Any, int | None]] = {}
-    for feature in domain.features:
+    for feature in domain.inputs():
         values = log.columns[feature.column]
         if isinstance(values, Ragged):
             columns[feature.column] = values.take(at), feature.length
@@ -49,10 +49,14 @@ def as_frame(columns: Raw) -> pd.DataFrame:
     """The columns as a DataFrame, sequences as lists."""
     return pd.DataFrame(
         {
-            column: values if length is None else values.to_lists(length)
+            column: _plain(values) if length is None else values.to_lists(length)
             for column, (values, length) in columns.items()
         }
     )
+
+
+def _plain(values: Any) -> Any:
+    return list(values) if getattr(values, "ndim", 1) == 2 else values
 
 
 def arrow(columns: Raw) -> pa.Table:
@@ -69,11 +73,19 @@ def arrow(columns: Raw) -> pa.Table:
 
 
 def array(values: np.ndarray) -> pa.Array:
-    """Values of one column, text or numbers, as an Arrow array."""
+    """Values of one column, text, numbers or vectors, as an Arrow array."""
+    if values.ndim == 2:
+        return fixed(values)
     if values.dtype != object:
         return pa.array(values)
     codes, distinct = factorize(values)
     return pa.array(distinct, pa.string()).take(pa.array(codes))
+
+
+def fixed(values: np.ndarray) -> pa.Array:
+    """`[n, width]` as a column of lists of one size."""
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
 
 def texts(column: pa.ChunkedArray) -> np.ndarray:

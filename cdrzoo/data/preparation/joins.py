@@ -116,5 +116,8 @@ def _take_or_missing(values: Any, at: np.ndarray, want: Wanted) -> Any:
     if isinstance(values, Ragged):
         return values.take(at)
     taken = values[at]
+    if want.size is not None:
+        taken[at < 0] = 0.0
+        return taken
     taken[at < 0] = {"string": "", "text": "", "int64": -1}.get(want.dtype, np.nan)
     return taken

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from cdrzoo.data.preparation.derived import mean, recency
 from cdrzoo.data.preparation.histories import windows
 from cdrzoo.data.preparation.joins import Joined
 from cdrzoo.data.preparation.labels import further_labels
@@ -75,7 +76,7 @@ class Log:
         """What tells rows apart: user, item, time and label; without keys every column that is no sequence."""
         keys = [k for k in (self.user, self.item, self.time) if k is not None]
         if self.user is None or self.item is None:
-            keys += [v for _, v in sorted(self.columns.items()) if isinstance(v, np.ndarray)]
+            keys += [v for _, v in sorted(self.columns.items()) if isinstance(v, np.ndarray) and v.ndim == 1]
         return [*keys, self.raw]
 
     def happened(self, rows: np.ndarray) -> np.ndarray:
@@ -134,6 +135,24 @@ def add_histories(
                 )
             order, starts, stops, skip = made[feature.events]
             log.columns[feature.column] = Ragged(of.columns[feature.field][order], starts, stops, skip)
+        for feature in (f for f in domain.features if f.of_events):
+            of = logs[feature.of]
+            log.columns[feature.column] = made_of_events(feature, log, of, users, codes, only_training)
+
+
+def made_of_events(
+    feature: Feature,
+    log: Log,
+    of: Log,
+    users: Mapping[str, np.ndarray],
+    codes: Mapping[str, np.ndarray],
+    only_training: bool = False,
+) -> np.ndarray:
+    """The column of a recency or a mean, of the events strictly before each row; arguments as of `windows_of`."""
+    window = windows_of(feature, log, of, users, codes, False, "before", only_training)[:3]
+    if feature.derive == "recency":
+        return recency((log.time, of.time), *window)
+    return mean(of.columns[feature.field], feature.length, *window)
 
 
 def windows_of(

@@ -148,7 +148,7 @@ def check_arguments(
         if not fine:
             raise DataError(f"`{name}` must be {wanted}. Received: {shown(value)}.")
     for column in slices:
-        if any(f.column == column and f.kind == "ids" for f in schema.target_domain.features):
+        if any(f.column == column and f.kind in ("ids", "vector") for f in schema.target_domain.features):
             raise DataError(f"`slices` are by columns of one value. Received: {shown(column)}, a sequence.")
 
 
@@ -302,7 +302,9 @@ class Prepared:
     def _keys(self, domain: str, column: str) -> np.ndarray:
         """The values of a column at a domain's training rows."""
         log = self.logs[domain]
-        known = {f.column: log.columns[f.column] for f in log.domain.features if f.kind != "ids"} | log.extra
+        known = {
+            f.column: log.columns[f.column] for f in log.domain.inputs() if f.kind not in ("ids", "vector")
+        } | log.extra
         known |= {log.domain.time: None if log.time is None else log.time.astype(np.float64)}
         known |= {log.domain.user: log.user, log.domain.item: log.item}
         known = {name: values for name, values in known.items() if values is not None}
@@ -327,7 +329,7 @@ class Prepared:
     def examples(self, rows: int) -> pd.DataFrame:
         """The target's first test rows, as `frame` gives them, and `@text COLUMN`: cells as they stand in its files."""
         target = self.schema.target_domain
-        text = cells(self.logs[target.name], target.features, self.split.parts[target.name]["test"][:rows])
+        text = cells(self.logs[target.name], target.inputs(), self.split.parts[target.name]["test"][:rows])
         frame = self.frame(target.name, "test", rows)
         return frame.assign(**{AS_TEXT + column: values for column, values in text.items()})
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from cdrzoo import files
 from cdrzoo.data import readers
+from cdrzoo.data.preparation.derived import calendar
 from cdrzoo.data.preparation.joins import Joining, Side
 from cdrzoo.data.preparation.labels import further_labels, labels
 from cdrzoo.data.preparation.logs import Log
@@ -165,7 +166,8 @@ def _plan(
     main = source.data if source.data is not None else source.path
     where = place(domain, source)
     columns = wanted(schema, domain, source)
-    extra = {f"@slice {name}": Wanted(name, "text") for name in slices if name not in columns}
+    made = {f.column for f in domain.features if f.derive}
+    extra = {f"@slice {name}": Wanted(name, "text") for name in slices if name not in {*columns, *made}}
     own_labels = {label.column for label in domain.outputs.values()}
     others = {*own_labels, domain.time, source.weight, part_column, *(side["on"] for side in source.join)}
     named = {want.column for want in (columns | extra).values()} | (others - {None})
@@ -243,6 +245,8 @@ def log_of(plan: Plan, columns: Columns, sides: Sequence[Side], where: str, befo
         )
     further = {one.name: columns.pop(f"@label {one.name}") for one in domain.labels[1:]}
     further_labels(domain, y, further, where, before)  # what is wrong is said of the row in its file
+    if source.kind == "interactions":
+        columns.update(calendar(domain, columns.get("@time"), where))
     return Log(
         domain=domain,
         source=source,

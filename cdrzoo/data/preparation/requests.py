@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from cdrzoo.data import readers
+from cdrzoo.data.preparation.derived import calendar
 from cdrzoo.data.preparation.examples import as_frame
 from cdrzoo.data.preparation.joins import Side
-from cdrzoo.data.preparation.logs import Log, user_codes, windows_of
+from cdrzoo.data.preparation.logs import Log, made_of_events, user_codes, windows_of
 from cdrzoo.data.preparation.reading import plans, read_logs
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.readers import Wanted
@@ -31,7 +32,8 @@ def request_rows(
     history: str = "before",
     folder: str | pathlib.Path = ".",
 ) -> pd.DataFrame:
-    """Rows of the target as an export takes them, with the histories that their users have at that time.
+    """Rows of the target as an export takes them, with the histories that their users have at that time, and what else
+    is made of times and events (`derive`).
 
     A history lists, of the events of its domain that its `where` takes, those of the row's user strictly before the
     row's time, the last `length` of them, oldest first. That is what `prepare` gives its rows; both call one function.
@@ -51,13 +53,13 @@ def request_rows(
         DataError: a column is missing, or something is wrong with the logs.
     """
     target = schema.target_domain
-    needed = dict.fromkeys([target.name, *(str(f.of) for f in target.histories())])
+    made_of = [f for f in target.features if f.built]
+    needed = dict.fromkeys([target.name, *(str(f.of) for f in made_of if f.of is not None)])
     small = schema.only(*needed)
     given = {name: sources[name] for name in needed if name in sources}
     rows = requests if isinstance(requests, pd.DataFrame) else readers.as_written(requests)
     rows = _joined(small, given, rows.reset_index(drop=True), folder)
-    histories = target.histories()
-    if not histories:
+    if not made_of:
         return rows
     logs = read_logs(small, given, folder)
     asked = _asked(logs[target.name], rows, time)
@@ -65,13 +67,28 @@ def request_rows(
     users, codes = user_codes(every), {name: np.zeros(len(log), np.int8) for name, log in logs.items()}
     columns: dict[str, tuple[Any, int | None]] = {}
     made: dict[object, Any] = {}
-    for feature in histories:
+    for feature in target.histories():
         of = logs[str(feature.of)]
         if feature.events not in made:
             made[feature.events] = windows_of(feature, asked, of, users, codes, include_ties, history, False)
         order, starts, stops, _ = made[feature.events]
         columns[feature.column] = Ragged(of.columns[feature.field][order], starts, stops), feature.length
+    for feature in (f for f in made_of if f.derive):
+        _check_time(feature, asked)
+        if feature.of_events:
+            of = logs[str(feature.of)]
+            columns[feature.column] = made_of_events(feature, asked, of, users, codes), None
+    columns |= {name: (values, None) for name, values in calendar(target, asked.time, "The requests").items()}
     return rows.assign(**as_frame(columns))
+
+
+def _check_time(feature: Feature, asked: Log) -> None:
+    """Raises where what is made of times has none."""
+    if feature.derive != "mean" and (asked.time is None or np.isinf(asked.time).any()):
+        raise DataError(
+            f"{feature.derive} of {feature.name!r} is of the time of a request. Give `time`, or a column "
+            f"{asked.domain.time!r} without a gap."
+        )
 
 
 def crossed(users: Any, candidates: pd.DataFrame | str | pathlib.Path, domain: Domain) -> pd.DataFrame:
@@ -99,7 +116,7 @@ def _joined(
 ) -> pd.DataFrame:
     """The rows with what the target's logs join to theirs, where they have the key and lack the column."""
     target = schema.target_domain
-    plain = [f for f in target.features if f.role != "history" and f.serving_value is None]
+    plain = [f for f in target.inputs() if not f.built and f.serving_value is None]
     for join in plans(schema, sources, folder)[target.name].joins:
         lacking = [column for column in join.taken if column not in rows]
         if lacking and join.key.column in rows:
@@ -118,7 +135,7 @@ def _joined(
 
 def _require(rows: pd.DataFrame, features: Sequence[Feature], target: Domain) -> None:
     wanted = {f.column: f"feature {f.name!r} reads it" for f in features}
-    if target.histories():
+    if any(f.of is not None for f in target.features):
         wanted.setdefault(str(target.user), "histories are those of a user")
     for column, why in wanted.items():
         if column not in rows:

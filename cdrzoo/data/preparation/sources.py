@@ -130,6 +130,7 @@ def wanted(schema: Schema, domain: Domain, source: Source) -> dict[str, Wanted]:
     """The columns of a domain that anything needs: its features, and what histories of any domain list of it."""
     examples = source.kind == "examples"
     found: dict[str, Wanted] = {}
+    made = set() if examples else {f.column for f in domain.features if f.derive}
 
     def want(column: str, new: Wanted, who: str) -> None:
         before = found.setdefault(column, new)
@@ -139,8 +140,8 @@ def wanted(schema: Schema, domain: Domain, source: Source) -> dict[str, Wanted]:
                 f"as {_kind(new)}. Give both the same dtype and kind, or make a second column."
             )
 
-    for feature in domain.features:
-        if feature.role != "history" or examples:
+    for feature in domain.inputs():
+        if examples or not feature.built:
             want(feature.column, Wanted.of(feature, source.reading), f"feature {feature.name!r}")
             if feature.column in (label.column for label in domain.outputs.values()):
                 raise DataError(
@@ -151,7 +152,8 @@ def wanted(schema: Schema, domain: Domain, source: Source) -> dict[str, Wanted]:
         for other in schema.domains:
             for feature in other.histories(of=domain.name):
                 one = Wanted(feature.field, feature.dtype)
-                want(feature.field, one, f"history {feature.name!r} of {other.name!r}")
+                if feature.field not in made:
+                    want(feature.field, one, f"history {feature.name!r} of {other.name!r}")
                 for column, value in feature.where or ():
                     dtype = "string" if isinstance(value, str) else "int64"
                     want(column, Wanted(column, dtype), f"`where` of {feature.name!r} of {other.name!r}")

@@ -37,6 +37,7 @@ class Wanted:
             be, for it stands for a missing one; `None`: not known, anything goes.
         reading: how text becomes values.
         dated: of a time, whether text holds dates; `None`: as its first value says.
+        size: of a vector, how many numbers it has.
     """
 
     column: str
@@ -45,12 +46,14 @@ class Wanted:
     is_id: bool | None = True
     reading: Reading = USUAL
     dated: bool | None = None
+    size: int | None = None
 
     @classmethod
     def of(cls, feature: Feature, reading: Reading = USUAL) -> Wanted:
         """What a feature reads."""
         dtype = "float" if feature.dtype == "float32" else feature.dtype
-        return cls(feature.column, dtype, feature.kind == "ids", feature.kind != "number", reading)
+        many, is_id = feature.kind in ("ids", "vector"), feature.kind in ("id", "ids")
+        return cls(feature.column, dtype, many, is_id, reading, size=feature.size)
 
 
 @dataclasses.dataclass

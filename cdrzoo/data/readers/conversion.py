@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -15,6 +16,7 @@ from cdrzoo.data.readers.columns import Values, Wanted, wrong
 from cdrzoo.data.readers.text import TEXT, is_date, lost, numbers_of_text
 from cdrzoo.data.readers.values import EXACT, inferred, plain
 from cdrzoo.errors import DataError, shown
+from cdrzoo.schema.reading import numbers_in
 
 RowOf = Callable[[int], int]
 """The row of the file that the value at a place stands in."""
@@ -29,6 +31,8 @@ def convert(array: Any, want: Wanted, where: str, row: int) -> Any:
         rows = np.cumsum([row] + [len(chunk) for chunk in array.chunks])
         pieces = zip(array.chunks, rows.tolist(), strict=False)
         return concatenate([convert(chunk, want, where, before) for chunk, before in pieces])
+    if want.size is not None:
+        return vectors(array, want, where, row)
     if isinstance(array, Values) and not want.many:
         return _scalars(
             inferred(array.values, want, where, lambda at: row + at), want, where, lambda at: row + at
@@ -50,6 +54,31 @@ def convert(array: Any, want: Wanted, where: str, row: int) -> Any:
     values = _usual(pc.list_flatten(array))
     values = _scalars(values, want, where, lambda at: row + int(np.searchsorted(stops, at, "right")))
     return Ragged(values, stops - lengths, stops)
+
+
+def vectors(array: Any, want: Wanted, where: str, row: int) -> np.ndarray:
+    """float32 [n, size]: lists of numbers, or text that is split or stands in brackets; zeros for what is missing."""
+    if not isinstance(array, Values):
+        array = _usual(array)
+    if isinstance(array, Values) or _is_text(array.type) or _is_bytes(array.type):
+        values = array.values if isinstance(array, Values) else array.to_pylist()
+        separator = want.reading.separator
+        cells = [numbers_in(plain(value), separator) for value in values]
+        array = _cells(cells, dataclasses.replace(want, size=None), where, row)
+    found = convert(array, dataclasses.replace(want, size=None, is_id=False), where, row)
+    lengths = found.lengths()
+    out = np.zeros((len(found), want.size), np.float32)
+    present = lengths == want.size
+    if not (present | (lengths == 0)).all():
+        at = int(np.argmin(present | (lengths == 0)))
+        fix = "Give all, or nothing where it is missing."
+        raise wrong(want, where, row + at, f"{lengths[at]} numbers", f"a vector of {want.size} numbers", fix)
+    out[present] = found.values.reshape(-1, want.size)
+    if np.isnan(out).any():
+        at = int(np.argmax(np.isnan(out).any(axis=1)))
+        fix = "Leave the whole vector out where it is missing."
+        raise wrong(want, where, row + at, "NaN", "a vector of finite numbers", fix)
+    return out
 
 
 def concatenate(parts: list[Any]) -> Any:

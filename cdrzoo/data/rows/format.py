@@ -43,7 +43,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.raw import as_numbers
@@ -92,20 +91,20 @@ class DomainRows:
 
     Args:
         ids: features of ids with their width (1 for a single id), as they lie side by side in the column `ids`.
-        numbers: features of numbers, likewise.
+        numbers: features of numbers, likewise; of a number of one column its name alone stands in the file.
         weighted: whether there is a column `weight`.
         parts: by name: train, valid, test.
     """
 
     ids: tuple[tuple[str, int], ...]
-    numbers: tuple[str, ...]
+    numbers: tuple[tuple[str, int], ...]
     weighted: bool
     parts: Mapping[str, PartRows]
 
     @property
     def width(self) -> int:
-        """Ids of a row."""
-        return sum(width for _, width in self.ids)
+        """Ids and numbers of a row."""
+        return sum(width for _, width in (*self.ids, *self.numbers))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +129,10 @@ class Rows:
 
     def save(self, folder: str | pathlib.Path) -> None:
         """Writes `prepared.json`, whole or not at all."""
-        text = json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=2)
+        told = dataclasses.asdict(self)
+        for domain in told["domains"].values():
+            domain["numbers"] = [name if width == 1 else [name, width] for name, width in domain["numbers"]]
+        text = json.dumps({"format": FORMAT, **told}, indent=2)
         write(pathlib.Path(folder) / FILE, text + "\n")
 
     @classmethod
@@ -147,7 +149,7 @@ class Rows:
         domains = {
             name: DomainRows(
                 tuple((feature, width) for feature, width in domain["ids"]),
-                tuple(domain["numbers"]),
+                tuple((one, 1) if isinstance(one, str) else (one[0], one[1]) for one in domain["numbers"]),
                 domain["weighted"],
                 {part: PartRows.of(rows) for part, rows in domain["parts"].items()},
             )
@@ -157,16 +159,12 @@ class Rows:
         return cls(domains=domains, **found)
 
 
-def layout(domain: Domain) -> tuple[tuple[tuple[str, int], ...], tuple[str, ...]]:
+def layout(domain: Domain) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]:
     """`DomainRows.ids` and `.numbers` of a domain."""
-    ids = tuple((f.name, f.length if f.kind == "ids" else 1) for f in domain.features if f.kind != "number")
-    return ids, tuple(f.name for f in domain.features if f.kind == "number")
-
-
-def fixed(values: np.ndarray) -> pa.Array:
-    """`[n, width]` as a column of lists of one size."""
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    ids, numbers = (
+        tuple((f.name, f.values or 1) for f in domain.features if f.is_id == of) for of in (True, False)
+    )
+    return ids, numbers
 
 
 def ids_of_target(encoder: Encoder, target: Encoder, schema: Schema) -> dict[str, np.ndarray | None]:
@@ -178,7 +176,7 @@ def ids_of_target(encoder: Encoder, target: Encoder, schema: Schema) -> dict[str
     """
     maps: dict[str, np.ndarray | None] = {}
     for table in target.schema.tables:
-        if table.hash_buckets is not None:
+        if not target.schema.has_vocabulary(table.name):
             maps[table.name] = None
             continue
         own, every = target.lookups[table.name], encoder.lookups[table.name]

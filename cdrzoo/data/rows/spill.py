@@ -162,6 +162,10 @@ def _arrow(values: Any) -> pa.Array:
 
 def _values(column: pa.ChunkedArray) -> Any:
     """What was written: numbers, texts that share a string where they are equal, or sequences."""
+    if pa.types.is_fixed_size_list(column.type):
+        pieces = [np.asarray(chunk.flatten()) for chunk in column.chunks]
+        whole = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+        return whole.reshape(-1, column.type.list_size)
     if pa.types.is_large_list(column.type):
         chunks = [chunk for chunk in column.chunks if len(chunk)]
         lengths = [np.diff(np.asarray(chunk.offsets)) for chunk in chunks] or [np.zeros(0, np.int64)]

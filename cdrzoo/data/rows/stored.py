@@ -82,7 +82,7 @@ class StoredRows(Prepared):
         maps = ids_of_target(every, self.encoder, every.schema) if target_alone else {}
         of = {domain.name: rows.domains[domain.name] for domain in self.schema.domains}
         self.size = sum(
-            4 * (found.width + len(found.numbers) + 1 + found.weighted) * part.rows
+            4 * (found.width + 1 + found.weighted) * part.rows
             for found in of.values()
             for part in found.parts.values()
         )
@@ -94,10 +94,7 @@ class StoredRows(Prepared):
 
     def _stored(self, domain: str, part: str, maps: Mapping[str, np.ndarray | None]) -> StoredPart:
         found, of = self._rows.domains[domain], self.schema.domain(domain)
-        (ids, numbers), stops = layout(of), np.cumsum([width for _, width in found.ids]).tolist()
-        places = {
-            name: range(stop - width, stop) for (name, width), stop in zip(found.ids, stops, strict=True)
-        }
+        ids, numbers = layout(of)
         tables, changed, start = {f.name: f.table for f in of.features}, [], 0
         for name, width in ids:
             numbered = maps.get(tables[name])
@@ -110,10 +107,8 @@ class StoredRows(Prepared):
             shapes_of(of),
             found.weighted,
             bool(of.user),
-            None if ids == found.ids else np.array([at for name, _ in ids for at in places[name]], np.intp),
-            None
-            if numbers == found.numbers
-            else np.array([found.numbers.index(n) for n in numbers], np.intp),
+            _picked(ids, found.ids),
+            _picked(numbers, found.numbers),
             changed,
             [label.name for label in of.labels[1:]],
         )
@@ -331,3 +326,12 @@ class StoredRows(Prepared):
     def tables(self, domain: str, part: str) -> Any:
         """Not of rows in a folder."""
         raise DataError(f"{self.folder} keeps encoded rows. Raw ones are written from `cdrzoo.data.prepare`.")
+
+
+def _picked(wanted: Sequence[tuple[str, int]], there: Sequence[tuple[str, int]]) -> np.ndarray | None:
+    """Which columns of those that lie side by side are wanted; `None`: all."""
+    if tuple(wanted) == tuple(there):
+        return None
+    stops = np.cumsum([width for _, width in there]).tolist()
+    places = {name: range(stop - width, stop) for (name, width), stop in zip(there, stops, strict=True)}
+    return np.array([at for name, _ in wanted for at in places[name]], np.intp)

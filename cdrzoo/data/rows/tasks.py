@@ -22,7 +22,7 @@ from cdrzoo.data import readers
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.looked import Looked
 from cdrzoo.data.preparation.assignment import Facts, name_of, only_training, ordered, parts_of, ranked
-from cdrzoo.data.preparation.examples import array, arrow, raw_columns
+from cdrzoo.data.preparation.examples import array, arrow, fixed, raw_columns
 from cdrzoo.data.preparation.joins import Joined
 from cdrzoo.data.preparation.keys import counted, drawn
 from cdrzoo.data.preparation.logs import Log, add_histories
@@ -39,7 +39,7 @@ from cdrzoo.data.preparation.tallies import Tally, tallies
 from cdrzoo.data.raw import factorize, missing, occurrences
 from cdrzoo.data.readers.conversion import time_kind
 from cdrzoo.data.rows import spill
-from cdrzoo.data.rows.format import EXAMPLES, GROUP_ROWS, LABEL, SLICE, fixed, layout
+from cdrzoo.data.rows.format import EXAMPLES, GROUP_ROWS, LABEL, SLICE, layout
 from cdrzoo.data.rows.plan import PIECE_ROWS, Piece
 from cdrzoo.data.rows.state import KNOWN, State, load, save
 from cdrzoo.data.statistics import Counts, Statistics
@@ -341,9 +341,7 @@ def encode(state: State, number: int, scratch: pathlib.Path) -> tuple[Encoded, i
 def _encoded(state: State, log: Log, rows: np.ndarray, part: str) -> pa.Table:
     """The columns of a shard at these rows."""
     x = state.encoder.encode(log.domain.name, log.take(rows), serving=part != "train")
-    widths = dict(layout(log.domain)[0])
-    ids = [x[name].reshape(len(rows), width) for name, width in widths.items()]
-    numbers = [x[f.name][:, None] for f in log.domain.features if f.kind == "number"]
+    ids, numbers = ([x[name].reshape(len(rows), width) for name, width in of] for of in layout(log.domain))
     columns: dict[str, pa.Array] = {}
     if ids:
         columns["ids"] = fixed(np.concatenate(ids, 1))

@@ -202,7 +202,7 @@ def check_shards(folder: pathlib.Path, rows: Rows, want) -> None:
             ids = [expected.x[f].reshape(len(expected), width) for f, width in domain.ids]
             np.testing.assert_array_equal(matrix(table, "ids")[order], np.concatenate(ids, 1))
             if domain.numbers:
-                values = np.stack([expected.x[f] for f in domain.numbers], 1)
+                values = np.stack([expected.x[f] for f, _ in domain.numbers], 1)
                 np.testing.assert_array_equal(matrix(table, "numbers")[order], values)
             columns = {"label": expected.y[:, 0], "user": expected.user, "weight": expected.weight}
             columns["time"] = None if log.time is None else log.time[at]
