@@ -68,6 +68,9 @@ def curated_schema(schema: Schema, slices: Sequence[str] = ()) -> schema_pb2.Sch
     label = {"float_domain": schema_pb2.FloatDomain(min=0.0, max=1.0)} if clicks else {}
     add(rows.LABEL, schema_pb2.FLOAT, 1, names, presence=always, **label)
     add(rows.WEIGHT, schema_pb2.FLOAT, 1, names, float_domain=schema_pb2.FloatDomain(min=0.0))
+    for name, of in rows.further(schema).items():
+        add(f"{rows.LABEL}.{name}", schema_pb2.FLOAT, 1, of, presence=always)
+        add(f"{rows.WEIGHT}.{name}", schema_pb2.FLOAT, 1, of, presence=always)
     add(rows.USER, schema_pb2.BYTES, 1, names)
     for name in (rows.USERS, *slices):
         add(name, schema_pb2.BYTES, 1, [schema.target])
@@ -133,7 +136,7 @@ def serving_scores(path: str, serialized: np.ndarray, schema: Schema) -> tuple[n
         schema: names the features.
 
     Returns:
-        Those of `serve_examples` and of `serving_default`, each `[n]`.
+        Those of `serve_examples` and of `serving_default`, each `[n, labels]`.
     """
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         signatures = tf.compat.v1.saved_model.load(session, ["serve"], path).signature_def
@@ -143,7 +146,8 @@ def serving_scores(path: str, serialized: np.ndarray, schema: Schema) -> tuple[n
 
         def ask(name: str, inputs: dict[str, Any]) -> np.ndarray:
             feed = {signatures[name].inputs[key].name: value for key, value in inputs.items()}
-            return session.run(signatures[name].outputs[schema.target_domain.task].name, feed)
+            outputs = schema.target_domain.outputs.values()
+            return np.stack(session.run([signatures[name].outputs[of.name].name for of in outputs], feed), 1)
 
         return ask("serve_examples", {"examples": serialized}), ask("serving_default", raw)
 
@@ -163,7 +167,8 @@ def InfraValidator(
     serialized = rows.first_examples(split, requests)
     try:
         scores, named = serving_scores(path_utils.serving_model_path(model.uri), serialized, domains)
-        if scores.shape != (len(serialized),) or not np.isfinite(scores).all():
+        shape = len(serialized), len(domains.target_domain.outputs)
+        if scores.shape != shape or not np.isfinite(scores).all():
             raise ValueError(f"{len(serialized)} rows got scores of shape {scores.shape}, or not finite ones")
         if not np.abs(scores - named).max() <= TOLERANCE:
             raise ValueError("the two signatures score the same rows differently")

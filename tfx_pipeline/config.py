@@ -14,7 +14,7 @@ from typing import Any
 from cdrzoo import metrics
 from cdrzoo.documents import load_mapping
 from cdrzoo.errors import InputError, check_choice, check_known, shown
-from cdrzoo.schema import Schema
+from cdrzoo.schema import Label, Schema
 from cdrzoo.training.config import RunConfig
 from tfx_pipeline.rows import SLICE, USERS, slice_key
 
@@ -143,11 +143,6 @@ class PipelineConfig:
             raise InputError(
                 "Rows of a pipeline are drawn one by one; it knows no `group` of training. Leave it out."
             )
-        if several := [domain.name for domain in self.schema.domains if domain.labels]:
-            raise InputError(
-                f"A pipeline learns one label a domain, but {several[0]!r} has several. Give it one (`label: COLUMN`); "
-                "`cdrzoo train` learns several."
-            )
 
     @property
     def schema(self) -> Schema:
@@ -172,8 +167,14 @@ class PipelineConfig:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The exact metrics of the target's task; GAUC where there is a user."""
-        found = METRICS[self.schema.target_domain.task]
+        """The exact metrics of the target's labels; those of further ones have the label before them."""
+        first, *others = self.schema.target_domain.outputs.values()
+        further = [f"{label.name}.{name}" for label in others for name in self.metrics_of(label)]
+        return (*self.metrics_of(first), *further)
+
+    def metrics_of(self, label: Label) -> tuple[str, ...]:
+        """The exact metrics of a label's task; GAUC where there is a user."""
+        found = METRICS[label.task]
         return tuple(name for name in found if name != "gauc" or self.schema.target_domain.user)
 
     @property

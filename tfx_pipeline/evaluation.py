@@ -12,6 +12,7 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 
 from cdrzoo import intervals, metrics
+from cdrzoo.schema import Label
 from tfx_pipeline._tfx import tfma_config
 from tfx_pipeline.config import PipelineConfig
 from tfx_pipeline.rows import LABEL, USER, WEIGHT
@@ -34,30 +35,31 @@ def eval_config(config: PipelineConfig, code: str) -> tfma_config.EvalConfig:
         config: of the pipeline.
         code: hash of what measures; another one makes the cache miss.
     """
-    task = config.schema.target_domain.task
+    first, *others = config.schema.target_domain.outputs.values()
     library = [
-        tfma_config.MetricConfig(class_name=name, config=json.dumps(_named(name))) for name in _LIBRARY[task]
+        tfma_config.MetricConfig(class_name=name, config=json.dumps(_named(name)))
+        for name in _LIBRARY[first.task]
     ]
-    exact = [
-        tfma_config.MetricConfig(
-            class_name="Exact",
-            module=__name__,
-            config=json.dumps({"name": name, "code": code}),
-            per_slice_thresholds=_thresholds(name, config.thresholds.get(name, {})),
-        )
-        for name in _measured(config)
-    ]
+    specs = [tfma_config.MetricsSpec(metrics=[*library, *_exact(config, first, "", code)])]
+    keys: dict[str, Any] = {
+        "label_key": LABEL,
+        "example_weight_key": WEIGHT,
+        "prediction_key": first.name,
+    }
+    if others:
+        ends = {first.name: "", **{label.name: f".{label.name}" for label in others}}
+        keys = {
+            "label_keys": {name: LABEL + end for name, end in ends.items()},
+            "example_weight_keys": {name: WEIGHT + end for name, end in ends.items()},
+        }
+        specs[0].output_names.append(first.name)
+        for label in others:
+            found = _exact(config, label, f"{label.name}.", code)
+            specs.append(tfma_config.MetricsSpec(metrics=found, output_names=[label.name]))
     slices = [tfma_config.SlicingSpec(feature_keys=[name]) for name in config.slices]
     return tfma_config.EvalConfig(
-        model_specs=[
-            tfma_config.ModelSpec(
-                signature_name="serve_examples",
-                label_key=LABEL,
-                example_weight_key=WEIGHT,
-                prediction_key=task,
-            )
-        ],
-        metrics_specs=[tfma_config.MetricsSpec(metrics=[*library, *exact])],
+        model_specs=[tfma_config.ModelSpec(signature_name="serve_examples", **keys)],
+        metrics_specs=specs,
         slicing_specs=[OVERALL, *slices],
     )
 
@@ -66,10 +68,20 @@ ERROR = "_error"
 """Ends the name of a metric's standard error."""
 
 
-def _measured(config: PipelineConfig) -> list[str]:
-    """The exact metrics, the standard error of each, and of clicks how many there are."""
-    clicks = ["clicks"] if config.schema.target_domain.task == "click" else []
-    return [*clicks, *(each for name in config.metrics for each in (name, name + ERROR))]
+def _exact(config: PipelineConfig, label: Label, prefix: str, code: str) -> list[tfma_config.MetricConfig]:
+    """The exact metrics of a label, the standard error of each, and of clicks how many there are."""
+    names = ["clicks"] if label.task == "click" else []
+    for name in config.metrics_of(label):
+        names += [name, name + ERROR]
+    return [
+        tfma_config.MetricConfig(
+            class_name="Exact",
+            module=__name__,
+            config=json.dumps({"name": name, "code": code}),
+            per_slice_thresholds=_thresholds(name, config.thresholds.get(prefix + name, {})),
+        )
+        for name in names
+    ]
 
 
 def _named(class_name: str) -> dict[str, str]:
@@ -206,8 +218,11 @@ def report(path: str) -> dict[str, dict[str, float]]:
             )
             or "overall"
         )
-        values = by_output[""][""]
+        first = next(output for output, found in by_output.items() if "example_count" in found[""])
         table[name] = {
-            metric: float(value["doubleValue"]) for metric, value in values.items() if "doubleValue" in value
+            (metric if output == first else f"{output}.{metric}"): float(value["doubleValue"])
+            for output, found in by_output.items()
+            for metric, value in found[""].items()
+            if "doubleValue" in value
         }
     return table

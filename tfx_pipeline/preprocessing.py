@@ -20,7 +20,7 @@ from cdrzoo.data.raw import MISSING, as_numbers
 from cdrzoo.data.statistics import KEPT
 from cdrzoo.schema import Feature, Schema, Table
 from tfx_pipeline._tfx import tft
-from tfx_pipeline.rows import LABEL, NUMBERS, USER, WEIGHT, raw_name
+from tfx_pipeline.rows import LABEL, NUMBERS, USER, WEIGHT, further, raw_name
 
 _NO_TOKENS = "49d0cd50-04bb-48c0-bc6f-5b575dce351a"
 """What Transform writes into a vocabulary that would be empty."""
@@ -60,6 +60,9 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
             outputs[feature.name] = outputs[feature.name] + values if feature.name in outputs else values
     outputs[LABEL] = _single(inputs[LABEL], 0.0)
     outputs[WEIGHT] = _single(inputs[WEIGHT], 1.0)
+    for name in further(schema):
+        for kind in (LABEL, WEIGHT):
+            outputs[f"{kind}.{name}"] = _single(inputs[f"{kind}.{name}"], 0.0)
     outputs[USER] = _single(inputs[USER], "")
     if statistics:
         bits = tf.bitcast(tf.concat(statistics, 0), tf.int64)

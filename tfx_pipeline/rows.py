@@ -7,6 +7,7 @@ differently. A value that is missing is left out; a step that is missing in a se
     row.label    float, 0 or 1 for clicks        row.weight   float, 1 where rows have no weights
     row.user     bytes, the user's key           row.users    bytes, `cold` or `warm`: has the user rows of the
                                                               target to train on? (for slices; the target alone)
+    row.label.NAME, row.weight.NAME  floats, of several labels each behind the first; one that is missing weighs 0
     row.slice.COLUMN  bytes, the group of the row by a column of the run's `slices` that is no id (the target alone)
 
 Examples lie in `DOMAIN_PART/*.tfrecord` or `.tfrecord.gz`: `train` of every domain, `valid` and `test` of the target.
@@ -45,6 +46,15 @@ _SPREAD_ROWS = 262_144
 """Rows that are held at once to be spread over the shards of a folder."""
 
 
+def further(schema: Schema) -> dict[str, list[str]]:
+    """The labels behind the first, of all domains, with the domains that have each."""
+    found: dict[str, list[str]] = {}
+    for domain in schema.domains:
+        for label in domain.labels[1:]:
+            found.setdefault(label.name, []).append(domain.name)
+    return found
+
+
 def slice_key(schema: Schema, column: str) -> str:
     """The feature of raw examples by whose values a slice of the run is: an id's own, else one made for it."""
     ids = (f.name for f in schema.target_domain.features if f.kind == "id" and f.column == column)
@@ -79,25 +89,25 @@ def write_partition(
 
     for domain in schema.domains:
         log, of = logs[domain.name], codes[domain.name]
-        parts, further = {part: np.flatnonzero(of == code) for code, part in enumerate(PARTS)}, {}
+        parts, texts = {part: np.flatnonzero(of == code) for code, part in enumerate(PARTS)}, {}
         if domain.name != schema.target:
             parts = {"train": parts["train"]}
         else:
-            further = _slices(log, parts, slices)
+            texts = _slices(log, parts, slices)
             if log.user is not None:
                 known = occurrences(log.user[log.happened(parts["train"])], log.user)
-                further[USERS] = np.where(known == 0, "cold", "warm").astype(object)
+                texts[USERS] = np.where(known == 0, "cold", "warm").astype(object)
         for part, rows in parts.items():
             path = folder / f"{domain.name}_{part}" / f"rows-{name}.tfrecord"
             path.parent.mkdir(parents=True)
-            write(path, serialized(schema, log, rows, further, part == "test"))
+            write(path, serialized(schema, log, rows, texts, part == "test"))
 
 
 def serialized(
     schema: Schema,
     log: Log,
     rows: np.ndarray,
-    further: Mapping[str, np.ndarray],
+    texts: Mapping[str, np.ndarray],
     measured: bool = False,
 ) -> Iterator[list[bytes]]:
     """Rows of a log as serialized raw examples.
@@ -106,7 +116,7 @@ def serialized(
         schema: whose features are wanted.
         log: the log.
         rows: int64 [n], which of its rows.
-        further: texts of all rows of the log by the name of a feature.
+        texts: of all rows of the log by the name of a feature.
         measured: whether weights are those of all traffic, of a log that dropped rows without a click.
     """
     from tfx_bsl.coders import example_coder
@@ -123,10 +133,14 @@ def serialized(
         if measured:
             weight = traffic.row_weights(log.y[at], weight, of.negatives_kept)
         columns[WEIGHT] = _single(pa.array(weight, pa.float32()))
+        for name, values in log.labels.items():
+            known = ~np.isnan(values[at])
+            columns[f"{LABEL}.{name}"] = _single(pa.array(np.where(known, values[at], 0), pa.float32()))
+            columns[f"{WEIGHT}.{name}"] = _single(pa.array(np.where(known, weight, 0), pa.float32()))
         if log.user is not None:
             columns[USER] = _single(_text(pa.array(log.user[at].astype(str).astype(object), pa.string())))
-        for key, texts in further.items():
-            columns[key] = _single(_text(pa.array(texts[at], pa.string())))
+        for key, values in texts.items():
+            columns[key] = _single(_text(pa.array(values[at], pa.string())))
         batch = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
         yield example_coder.RecordBatchToExamples(batch)
 
@@ -204,7 +218,9 @@ def count(files: Sequence[str]) -> int:
 
 
 def packed(files: Sequence[str], spec: dict[str, Any], domain: Domain) -> Iterator[list[np.ndarray]]:
-    """Transformed examples in blocks: ids int32 `[n, W]`, numbers float32 `[n, M]`, labels, weights, and users.
+    """Transformed examples in blocks: ids int32 `[n, W]`, numbers float32 `[n, M]`, labels, weights, further, users.
+
+    Further labels are float32 `[n, L]`, NaN where they are missing.
 
     Args:
         files: TFRecord files, gzipped as Transform writes them.
@@ -217,15 +233,23 @@ def packed(files: Sequence[str], spec: dict[str, Any], domain: Domain) -> Iterat
 
     shapes = shapes_of(domain)
     names = {of: [f for f, (is_id, _) in shapes.items() if is_id == of] for of in (True, False)}
-    others = [LABEL, WEIGHT, *([USER] if domain.user else [])]
+    keys, users = [label.name for label in domain.labels[1:]], [USER] if domain.user else []
+    wanted = [
+        *shapes,
+        *(kind + end for kind in (LABEL, WEIGHT) for end in ("", *(f".{key}" for key in keys))),
+    ]
 
     def pack(rows: Any) -> Any:
-        found = tf.io.parse_example(rows, {name: spec[name] for name in [*shapes, *others]})
+        found = tf.io.parse_example(rows, {name: spec[name] for name in [*wanted, *users]})
         packed = []
         for of, dtype in ((True, tf.int32), (False, tf.float32)):
             columns = [tf.reshape(tf.cast(found[f], dtype), [-1, shapes[f][1] or 1]) for f in names[of]]
             packed.append(tf.concat(columns, 1) if columns else tf.zeros([tf.size(rows), 0], dtype))
-        return (*packed, *(found[name] for name in others))
+        labels = [
+            tf.where(found[f"{WEIGHT}.{key}"] > 0, found[f"{LABEL}.{key}"], float("nan")) for key in keys
+        ]
+        further = tf.stack(labels, 1) if labels else tf.zeros([tf.size(rows), 0])
+        return (*packed, found[LABEL], found[WEIGHT], further, *(found[name] for name in users))
 
     examples = tf.data.TFRecordDataset(list(files), compression_type="GZIP").batch(_BATCH_ROWS)
     yield from examples.map(pack, num_parallel_calls=2, deterministic=True).as_numpy_iterator()
@@ -262,13 +286,14 @@ def read(blocks: Iterable[list[np.ndarray]], domain: Domain) -> Part:
             column.append(values)
     widths = [column[0].shape[1] for column in columns[:2]]
     ids, numbers = stacked(columns[0], widths[0], np.int32), stacked(columns[1], widths[1], np.float32)
-    y, weight, *user = (np.concatenate(column) for column in columns[2:])
+    y, weight, further, *user = (np.concatenate(column) for column in columns[2:])
+    labels = {label.name: further[:, at].copy() for at, label in enumerate(domain.labels[1:])}
     weight = weight if (weight != 1).any() else None
-    return Part.of(shapes_of(domain), ids, numbers, y, weight, user[0] if user else None)
+    return Part.of(shapes_of(domain), ids, numbers, y, weight, user[0] if user else None, labels)
 
 
 def store(
-    blocks: Iterable[list[np.ndarray]], rows: int, folder: pathlib.Path, name: str
+    blocks: Iterable[list[np.ndarray]], rows: int, folder: pathlib.Path, name: str, domain: Domain
 ) -> tuple[PartRows, bool]:
     """Writes `packed` rows in a random order to shards, as `cdrzoo.data.rows.format` says; in bounded memory.
 
@@ -279,6 +304,7 @@ def store(
         rows: how many they are.
         folder: of the rows.
         name: of the folder of the shards in it.
+        domain: whose rows they are.
 
     Returns:
         The part, and whether its rows have weights.
@@ -294,7 +320,7 @@ def store(
     made: list[tuple[str, int]] = []
     (folder / name).mkdir(parents=True)
     with tempfile.TemporaryDirectory(prefix="spread_", dir=folder) as scratch:
-        for table in _tables(blocks):
+        for table in _tables(blocks, domain):
             table = table.append_column("row", pa.array(np.arange(start, start + len(table))))
             start += len(table)
             labels += float(np.asarray(table["label"], np.float64).sum())
@@ -319,16 +345,19 @@ def store(
     return PartRows(rows, tuple(made), labels), weighted
 
 
-def _tables(blocks: Iterable[list[np.ndarray]]) -> Iterator[pa.Table]:
+def _tables(blocks: Iterable[list[np.ndarray]], domain: Domain) -> Iterator[pa.Table]:
     """The blocks as large tables with the columns of a shard."""
     from cdrzoo.data.preparation.examples import fixed
     from cdrzoo.data.raw import factorize
+    from cdrzoo.data.rows.format import LABEL as FURTHER
 
     held: list[pa.Table] = []
-    for ids, numbers, label, weight, *user in blocks:
+    for ids, numbers, label, weight, further, *user in blocks:
         columns = {"ids": fixed(ids)} if ids.shape[1] else {}
         columns |= {"numbers": fixed(numbers)} if numbers.shape[1] else {}
         columns |= {"label": pa.array(label), "weight": pa.array(weight)}
+        for at, of in enumerate(domain.labels[1:]):
+            columns[FURTHER + of.name] = pa.array(further[:, at])
         for values in user:
             codes, keys = factorize(values)
             texts = pa.array([key.decode("latin-1") for key in keys], pa.string())  # whatever bytes they are

@@ -33,7 +33,7 @@ from cdrzoo.data.rows.reading import StoredPart
 from cdrzoo.errors import InputError
 from cdrzoo.files import writing
 from cdrzoo.schema import Feature, Schema
-from cdrzoo.training import callbacks, fitting, folders, measuring
+from cdrzoo.training import fitting, folders, measuring, scoring
 from cdrzoo.training.config import RunConfig
 from tfx_pipeline import rows, strategies
 from tfx_pipeline._tfx import FnArgs, TunerFnResult, io_utils, tft
@@ -93,11 +93,14 @@ class TransformedRows(stored.StoredRows):
         self.size = self._bytes(
             schema, {n: {p: len(of) for p, of in ps.items()} for n, ps in self.stored.items()}
         )
-        trained = {name: parts["train"] for name, parts in self.parts.items()}
-        means = {
-            name: float(np.average(p.y[:, 0].astype(np.float64), weights=p.weight))
-            for name, p in trained.items()
-        }
+        means: dict[str, float] = {}
+        for name, parts in self.parts.items():
+            weight, labels = parts["train"].weight, parts["train"].labels
+            labels = {name: parts["train"].y[:, 0], **{f"{name}.{key}": y for key, y in labels.items()}}
+            for key, y in labels.items():
+                if (known := ~np.isnan(y)).any():
+                    of = None if weight is None else weight[known]
+                    means[key] = float(np.average(y[known].astype(np.float64), weights=of))
         self.schema = self.encoder.schema = self.encoder.schema.with_means(means)
 
     def __str__(self) -> str:
@@ -123,7 +126,13 @@ class TransformedRows(stored.StoredRows):
             made, described = pathlib.Path(tempfile.mkdtemp(dir=place)), {}
             for name, parts in counted.items():
                 described[name] = {
-                    part: rows.store(blocks(name, part), count, made, f"parts/{name}/{part}")
+                    part: rows.store(
+                        blocks(name, part),
+                        count,
+                        made,
+                        f"parts/{name}/{part}",
+                        self.encoder.schema.domain(name),
+                    )
                     for part, count in parts.items()
                 }
             (made / "rows.json").write_text(json.dumps(described, default=dataclasses.asdict))
@@ -135,8 +144,15 @@ class TransformedRows(stored.StoredRows):
         for name, parts in json.loads((self.folder / "rows.json").read_text()).items():
             found[name] = {}
             for part, (of, weighted) in parts.items():
-                shapes, keyed = shapes_of(schema.domain(name)), bool(schema.domain(name).user)
-                found[name][part] = StoredPart(self.folder, PartRows.of(of), shapes, weighted, keyed)
+                domain = schema.domain(name)
+                found[name][part] = StoredPart(
+                    self.folder,
+                    PartRows.of(of),
+                    shapes_of(domain),
+                    weighted,
+                    bool(domain.user),
+                    further=[label.name for label in domain.labels[1:]],
+                )
         return found
 
 
@@ -244,13 +260,13 @@ def _train(given: dict[str, Any]) -> None:
 
 def _measured(model: Any, prepared: TransformedRows) -> dict[str, float]:
     """Exact metrics of the validation rows, in total and for users without and with training rows in the target."""
-    labels, scores, weights = callbacks.target_scores(model, prepared.valid())
+    outcomes = scoring.target_outputs(model, prepared.valid())
     parts = prepared.parts[model.schema.target]
     users, groups = parts["valid"].user, None
     if users is not None:
         warm = np.isin(users, parts["train"].user)
         groups = {"cold": ~warm, "warm": warm}
-    return metrics.evaluate(labels, scores, model.schema.target_domain.task, users, groups, weights)
+    return scoring.by_label(model, outcomes, metrics.evaluate, users=users, groups=groups)[0]
 
 
 def _read(given: dict[str, Any]) -> tuple[RunConfig, TransformedRows]:
