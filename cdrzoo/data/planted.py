@@ -41,8 +41,13 @@ SPECIFIC = 8
 """Numbers that only films have."""
 LENGTH = 20
 """Events a history keeps."""
-ROWS = {"pool": (8_000, 9_000), "types": (8_000, 9_000), "specific": (8_000, 12_000)}
-"""Of plants whose mechanism learns from films alone: rows of books and of films."""
+ROWS = {
+    "pool": (8_000, 9_000),
+    "types": (8_000, 9_000),
+    "specific": (8_000, 12_000),
+    "shift": (16_000, 3_000),
+}
+"""Rows of books and of films of a plant, where 8,000 and 3,000 teach its mechanism too little."""
 MOVED = 2.0
 """Deviations by which `shift` moves the numbers of books."""
 
@@ -187,7 +192,7 @@ def _shift(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
         z = random.normal(size=(count, NUMBERS))
         x = z + MOVED if name == "books" and not oracle else z
         columns |= {f"x{k}": x[:, k] for k in range(NUMBERS)}
-        logit = 2 * (1.5 * z[:, 0] + 1.5 * z[:, 1] * z[:, 2] + np.sin(2 * z[:, 3]))
+        logit = 3 * (z[:, 0] * z[:, 1] + z[:, 2] * z[:, 3] + np.sin(2 * z[:, 4]))
         frames[name], truth[name] = _frame(random, logit, 0.0, columns)
     x = tuple(Feature(f"x{k}", "number", "item") for k in range(NUMBERS))
     return Planted(_schema(*READ, *x), frames, truth, np.ones(rows[0], bool))
