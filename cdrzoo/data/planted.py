@@ -13,7 +13,7 @@ as the mechanism should make it, so that what a model without the mechanism reac
               them. Oracle: the number that counts is a feature.
     meaning   both domains list the same items, and an item is another thing in each. CCTL's REN should hold its two
               embeddings apart, and bring together what a user liked in both. Oracle: the true logit is a feature.
-    shift     both domains follow one law of hidden numbers, which books show moved. DADIN's alignment should undo it.
+    shift     both domains follow one law of hidden numbers, which books show turned. DADIN's alignment should undo it.
               Oracle: both show them alike.
     common    a part of the taste is that of both domains, the rest is another one in each. MKT's polarised distribution
               loss should tell them apart. Oracle: books follow the common part alone.
@@ -24,6 +24,7 @@ as the mechanism should make it, so that what a model without the mechanism reac
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -48,8 +49,8 @@ ROWS = {
     "shift": (16_000, 3_000),
 }
 """Rows of books and of films of a plant, where 8,000 and 3,000 teach its mechanism too little."""
-MOVED = 2.0
-"""Deviations by which `shift` moves the numbers of books."""
+TURN = math.radians(35)
+"""By how much `shift` turns two pairs of numbers of books. (Their means and deviations are undone by the encoder.)"""
 
 SPLIT = {"by": "time", "fractions": [0.34, 0.16, 0.5]}
 """Most rows are for the test: what is measured is a mechanism, not the size of a log."""
@@ -189,10 +190,14 @@ def _shift(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
     frames, truth = {}, {}
     for name, count in zip(("books", "films"), rows):
         _, _, columns = _shown(random, count)
-        z = random.normal(size=(count, NUMBERS))
-        x = z + MOVED if name == "books" and not oracle else z
+        z = random.uniform(-1, 1, size=(count, NUMBERS))
+        x = z.copy()
+        if name == "books" and not oracle:
+            for one, other in ((0, 1), (2, 3)):
+                x[:, one] = math.cos(TURN) * z[:, one] - math.sin(TURN) * z[:, other]
+                x[:, other] = math.sin(TURN) * z[:, one] + math.cos(TURN) * z[:, other]
         columns |= {f"x{k}": x[:, k] for k in range(NUMBERS)}
-        logit = 3 * (z[:, 0] * z[:, 1] + z[:, 2] * z[:, 3] + np.sin(2 * z[:, 4]))
+        logit = 9 * (z[:, 0] * z[:, 1] + z[:, 2] * z[:, 3]) + 3 * np.sin(4 * z[:, 4])
         frames[name], truth[name] = _frame(random, logit, 0.0, columns)
     x = tuple(Feature(f"x{k}", "number", "item") for k in range(NUMBERS))
     return Planted(_schema(*READ, *x), frames, truth, np.ones(rows[0], bool))
