@@ -46,6 +46,7 @@ ROWS = {
     "pool": (8_000, 9_000),
     "types": (8_000, 9_000),
     "specific": (8_000, 12_000),
+    "meaning": (8_000, 12_000),
     "shift": (16_000, 3_000),
 }
 """Rows of books and of films of a plant, where 8,000 and 3,000 teach its mechanism too little."""
