@@ -26,6 +26,7 @@ MADE: dict[str, Callable[..., str]] = {
     "ablations": results.ablations,
     "cold": results.cold,
     "of_model": results.of_model,
+    "verdict": results.verdict,
     "family": results.family,
     "gauc": results.gauc,
     "chosen": results.chosen,

@@ -276,6 +276,22 @@ def of_model(label: str) -> str:
     return f"{table}\n\nBy mean rank {label} is number {place} of {len(order())} ([all models](../results/index.md))."
 
 
+def verdict(label: str) -> str:
+    """In one sentence what a model is against the best model of the target alone, on every pair and without transfer."""
+    marks = {title: load(name).marks[label] for title, name in PAIRS.items()}
+    said = []
+    for which in ("better", "worse"):
+        titles = [title for title, found in marks.items() if found == which]
+        said.append(f"{which} on {', '.join(titles) if titles else 'none'}")
+    nothing = load("planted_transfer/0")
+    below = nothing.tests[label].difference
+    sure = "" if nothing.marks[label] else ", which five seeds do not tell from chance"
+    return (
+        f"Against the best model of the target alone it is significantly {said[0]} and {said[1]}.\n"
+        f"Where there is nothing to transfer its AUC differs by {below:+.3f} from that of the DNN{sure}."
+    )
+
+
 FAMILIES = {
     "single_domain": "LR; FM; Wide & Deep; DeepFM; NFM; AFM; xDeepFM; FiBiNET; DCN-v2; YouTube DNN; DIN; "
     "DNN, target alone",
