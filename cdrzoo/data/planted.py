@@ -200,8 +200,8 @@ def _shift(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
         columns |= {f"x{k}": x[:, k] for k in range(NUMBERS)}
         logit = 9 * (z[:, 0] * z[:, 1] + z[:, 2] * z[:, 3]) + 3 * np.sin(4 * z[:, 4])
         frames[name], truth[name] = _frame(random, logit, 0.0, columns)
-    x = tuple(Feature(f"x{k}", "number", "item") for k in range(NUMBERS))
-    return Planted(_schema(*READ, *x), frames, truth, np.ones(rows[0], bool))
+    features = tuple(Feature(f"x{k}", "number", "item") for k in range(NUMBERS))
+    return Planted(_schema(*READ, *features), frames, truth, np.ones(rows[0], bool))
 
 
 def _types(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
