@@ -48,6 +48,8 @@ ROWS = {
     "specific": (8_000, 12_000),
     "meaning": (8_000, 12_000),
     "shift": (16_000, 3_000),
+    "common": (24_000, 3_000),
+    "gates": (24_000, 3_000),
 }
 """Rows of books and of films of a plant, where 8,000 and 3,000 teach its mechanism too little."""
 TURN = math.radians(35)
