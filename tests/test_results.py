@@ -209,6 +209,23 @@ CLAIMS = {
 }
 
 
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("title", "name"), results.PAIRS.items())
+def test_what_is_unknown_on_each_pair(title, name, real_data, tmp_path):
+    from cdrzoo.experiments import catalogue, reproduce
+    from cdrzoo.schema import UNKNOWN
+    from cdrzoo.training import fitting
+
+    part = catalogue.experiments()[name].parts[""]
+    config = reproduce.configuration(part, real_data(part.folder or part.dataset).parent, tmp_path)
+    rows = fitting.prepare(config).parts[config.schema.target]
+    unknown = [
+        f"{(rows['test'].x[key] == UNKNOWN).mean():.0%}".replace("%", " %") for key in ("item", "user")
+    ]
+    line = f"| {title} | {len(rows['train'].y):,} | {' | '.join(unknown)} |"
+    assert line in (PROJECT / "docs" / "results" / "clicks.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("page", "words"), [(page, words) for page, claims in CLAIMS.items() for words in claims]
 )

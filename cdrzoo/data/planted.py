@@ -15,10 +15,10 @@ as the mechanism should make it, so that what a model without the mechanism reac
               embeddings apart, and bring together what a user liked in both. Oracle: the true logit is a feature.
     shift     both domains follow one law of hidden numbers, which books show turned. DADIN's alignment should undo it.
               Oracle: both show them alike.
-    common    a part of the taste is that of both domains, the rest is another one in each. MKT's polarised distribution
+    common    a part of the law is that of both domains, the rest is another one in each. MKT's polarised distribution
               loss should tell them apart. Oracle: books follow the common part alone.
-    gates     taste is turned around for half the items of books. MKT's gates should let pass what the first stage
-              knows of the others. Oracle: it is turned around for none.
+    gates     the law is turned around for half the rows of books, and a number tells which. MKT's gates should let pass
+              what the first stage knows of the others. Oracle: it is turned around for none.
 """
 
 from __future__ import annotations
@@ -176,34 +176,59 @@ def _meaning(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
     return _laws(random, _schema(*both, own=HINT if oracle else ()), rows, law[:, other], law)
 
 
-def _common(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
-    both, of_books, of_films = (users @ items.T for users, items in (_taste(random) for _ in range(3)))
-    books = both if oracle else both + of_books
-    return _laws(random, _schema(*READ), rows, 1.5 * books, 1.5 * (both + of_films))
+def _numbers(
+    random: np.random.Generator, rows: tuple[int, ...], *laws: Callable[..., Any], shown: Any = None
+) -> Planted:
+    """Logs of which the laws are of `NUMBERS` numbers, and users and items say nothing.
+
+    Args:
+        rows: of books and of films.
+        laws: theirs, from numbers `[rows, NUMBERS]` to logits.
+        shown: what books show of their numbers; default: all as they are.
+    """
+    frames, truth = {}, {}
+    for name, law, count in zip(("books", "films"), laws, rows):
+        _, _, columns = _shown(random, count)
+        z = random.uniform(-1, 1, size=(count, NUMBERS))
+        x = shown(z) if shown and name == "books" else z
+        columns |= {f"x{k}": x[:, k] for k in range(NUMBERS)}
+        frames[name], truth[name] = _frame(random, law(z), 0.0, columns)
+    features = tuple(Feature(f"x{k}", "number", "item") for k in range(NUMBERS))
+    return Planted(_schema(*READ, *features), frames, truth, np.ones(rows[0], bool))
 
 
-def _gates(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
-    users, items = _taste(random)
-    turned = random.random(ITEMS) < 0.5
-    law = 2 * users @ items.T
-    return _laws(random, _schema(*READ), rows, law if oracle else np.where(turned, -law, law), law)
+def _law(z: np.ndarray) -> np.ndarray:
+    return 9 * (z[:, 0] * z[:, 1] + z[:, 2] * z[:, 3]) + 3 * np.sin(4 * z[:, 4])
+
+
+def _turned(z: np.ndarray) -> np.ndarray:
+    """Two pairs of numbers, turned by `TURN`."""
+    x = z.copy()
+    for one, other in ((0, 1), (2, 3)):
+        x[:, one] = math.cos(TURN) * z[:, one] - math.sin(TURN) * z[:, other]
+        x[:, other] = math.sin(TURN) * z[:, one] + math.cos(TURN) * z[:, other]
+    return x
 
 
 def _shift(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
-    frames, truth = {}, {}
-    for name, count in zip(("books", "films"), rows):
-        _, _, columns = _shown(random, count)
-        z = random.uniform(-1, 1, size=(count, NUMBERS))
-        x = z.copy()
-        if name == "books" and not oracle:
-            for one, other in ((0, 1), (2, 3)):
-                x[:, one] = math.cos(TURN) * z[:, one] - math.sin(TURN) * z[:, other]
-                x[:, other] = math.sin(TURN) * z[:, one] + math.cos(TURN) * z[:, other]
-        columns |= {f"x{k}": x[:, k] for k in range(NUMBERS)}
-        logit = 9 * (z[:, 0] * z[:, 1] + z[:, 2] * z[:, 3]) + 3 * np.sin(4 * z[:, 4])
-        frames[name], truth[name] = _frame(random, logit, 0.0, columns)
-    features = tuple(Feature(f"x{k}", "number", "item") for k in range(NUMBERS))
-    return Planted(_schema(*READ, *features), frames, truth, np.ones(rows[0], bool))
+    return _numbers(random, rows, _law, _law, shown=None if oracle else _turned)
+
+
+def _gates(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
+    def of_books(z: np.ndarray) -> np.ndarray:
+        return _law(z) if oracle else np.where(z[:, 5] > 0, _law(z), -_law(z))
+
+    return _numbers(random, rows, of_books, _law)
+
+
+def _common(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
+    def both(z: np.ndarray) -> np.ndarray:
+        return 9 * z[:, 0] * z[:, 1]
+
+    def of_books(z: np.ndarray) -> np.ndarray:
+        return both(z) if oracle else both(z) + 9 * z[:, 2] * z[:, 3]
+
+    return _numbers(random, rows, of_books, lambda z: both(z) + 9 * z[:, 4] * z[:, 5])
 
 
 def _types(random: np.random.Generator, oracle: bool, *rows: int) -> Planted:
