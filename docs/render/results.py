@@ -277,7 +277,7 @@ def of_model(label: str) -> str:
 
 
 def verdict(label: str) -> str:
-    """In one sentence what a model is against the best model of the target alone, on every pair and without transfer."""
+    """What a model is against the best of the target alone on every pair, and where there is nothing to transfer."""
     marks = {title: load(name).marks[label] for title, name in PAIRS.items()}
     said = []
     for which in ("better", "worse"):
