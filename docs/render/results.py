@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import pathlib
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -286,9 +287,10 @@ def verdict(label: str) -> str:
     nothing = load("planted_transfer/0")
     below = nothing.tests[label].difference
     sure = "" if nothing.marks[label] else ", which five seeds do not tell from chance"
-    return (
-        f"Against the best model of the target alone it is significantly {said[0]} and {said[1]}.\n"
-        f"Where there is nothing to transfer its AUC differs by {below:+.3f} from that of the DNN{sure}."
+    return textwrap.fill(
+        f"Against the best model of the target alone it is significantly {said[0]} and {said[1]}. Where there is "
+        f"nothing to transfer its AUC differs by {below:+.3f} from that of the DNN{sure}.",
+        120,
     )
 
 
