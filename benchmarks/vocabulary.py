@@ -23,18 +23,19 @@ import numpy as np
 from cdrzoo import models
 from cdrzoo.data import Encoder
 from cdrzoo.data.statistics import Counts, Statistics
-from cdrzoo.export import export
+from cdrzoo.export import save
 from cdrzoo.schema import Domain, Feature, Schema, Table
 
-SCHEMA = Schema((Domain("films", (Feature("user", "id", "user"),)),), "films", (Table("user"),))
+SCHEMA = Schema((Domain("films", (Feature("user", "id", "user", table="user"),)),), "films", (Table("user"),))
 CHUNK = 1_000_000
 """Ids that are Python text at one time."""
 
 SERVED = """
-import json, resource, sys, time
+import json, pathlib, re, sys, time
 import tensorflow as tf
 def memory():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
+    return int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 2**20
 base, begin = memory(), time.perf_counter()
 served = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
 served(user=tf.constant(["user_00000007", "nobody"]))
@@ -86,7 +87,7 @@ def measure(ids: int) -> None:
         model = models.LR(encoder.schema)
         model.predict_on_batch({"films": {"user": np.array([2], np.int32)}})
         done("model made")
-        path = export(model, encoder, pathlib.Path(folder, "served"))
+        path = save(model, encoder, pathlib.Path(folder, "served"))
         done("exported")
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         out = subprocess.run([sys.executable, "-c", SERVED, str(path)], stdout=subprocess.PIPE, check=True)

@@ -210,9 +210,9 @@ class Encoder:
         for feature in wanted:
             if feature.name in encoded:
                 continue
-            group = (
-                [f for f in wanted if f.events == feature.events] if feature.role == "history" else [feature]
-            )
+            group = [feature]
+            if feature.role == "history":
+                group = [f for f in wanted if f.role == "history" and f.events == feature.events]
             if feature.cross is not None:
                 encoded[feature.name] = self._cross(domain, feature, columns)
             elif feature.kind == "ids":
