@@ -31,6 +31,8 @@ VECTORS = (
     Feature("text", "vector", "item", table="text", size=3),
     Feature("taste", "vector", "user", table="text", size=3, derive="mean", of="books", length=3),
 )
+HISTORY = (Feature("was", "ids", "history", "int64", table="genre", of="books", field="genre", length=4),)
+"""Of the events that `read` and `taste` are made of."""
 CROSS = (
     Feature("pair", "id", "context", table="pair", cross=["user", "of_day"]),
     Feature("match", "id", "item", table="pair", cross=["genre", "user"]),
@@ -49,7 +51,7 @@ def schema(*more: Feature, tables: tuple[Table, ...] = ()) -> Schema:
         Feature("user", "id", "user", table="user"),
         Feature("genre", "id", "item", "int64", table="genre"),
     )
-    features = (*ids, *NUMBERS, *TIMES, *VECTORS, *CROSS, *more)
+    features = (*ids, *NUMBERS, *TIMES, *VECTORS, *HISTORY, *CROSS, *more)
     domains = tuple(Domain(name, features, time="time") for name in ("books", "films"))
     return Schema(domains, "films", (*TABLES, *tables))
 
