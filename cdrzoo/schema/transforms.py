@@ -45,17 +45,18 @@ def _step(here: str, one: Any, given: Any) -> Step:
         one = {one[0]: one[1]}
     if one == "log1p" or one == {"log1p": None}:
         return "log1p", None
+    argument: Any
     name, argument = next(iter(one.items())) if isinstance(one, Mapping) and len(one) == 1 else (one, None)
     if name == "clip":
         bounds: list[Any] = list(argument) if isinstance(argument, (list, tuple)) else []
-        low, high = bounds if len(bounds) == 2 else [None, None]
-        numbers = [one for one in (low, high) if one is not None]
-        if not numbers or not all(map(is_number, numbers)) or (len(numbers) == 2 and low >= high):
+        numbers = [one for one in bounds if one is not None]
+        fits = len(bounds) == 2 and numbers and all(map(is_number, numbers))
+        if not fits or (len(numbers) == 2 and numbers[0] >= numbers[1]):
             raise SchemaError(
                 f"`clip` of {here} must be [LOW, HIGH], two numbers, LOW below HIGH; null is no bound. "
                 f"Received: {shown(argument)}."
             )
-        return "clip", (low, high)
+        return "clip", tuple(bounds)
     if name == "cyclic":
         if not is_number(argument) or not argument > 0:
             raise SchemaError(

@@ -90,7 +90,7 @@ def check_memory(config: RunConfig, schema: Schema) -> None:
     check_tables(schema, COPIES[config.training.optimizer])
     domains = schema.domains if config.domains == "all" else (schema.target_domain,)
     sizes = {
-        (d.name, f.name): (f.length if f.kind == "ids" else 1) * schema.table(f.table).width + (f.size or 0)
+        (d.name, f.name): ((f.kind == "ids" and f.length) or 1) * schema.table(f.table).width + (f.size or 0)
         for d in domains
         for f in d.features
         if f.table
