@@ -60,8 +60,8 @@ def curated_schema(schema: Schema, slices: Sequence[str] = ()) -> schema_pb2.Sch
 
     for domain in schema.domains:
         for f in domain.inputs():
-            once = {"presence": schema_pb2.FeaturePresence(min_count=1)} if f.kind != "ids" else {}
-            most = None if f.kind == "ids" else f.size or 1
+            once = {"presence": schema_pb2.FeaturePresence(min_count=1)} if not f.ragged else {}
+            most = None if f.ragged else f.size or 1
             add(rows.raw_name(schema, domain, f), types[f.dtype], most, [domain.name], **once)
     always = schema_pb2.FeaturePresence(min_fraction=1.0, min_count=1)
     clicks = all(domain.task == "click" for domain in schema.domains)

@@ -52,7 +52,7 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
         }
         statistics += numbers.values()
         encoded = EncoderGraph(schema, domain.name, lookups, numbers)(raw[domain.name])
-        for feature in domain.features:
+        for feature in domain.tensors:
             values = encoded[feature.name]
             if feature.is_id:
                 values = tf.cast(values, tf.int64)
@@ -184,7 +184,7 @@ def _dense(given: Any, feature: Feature) -> tf.Tensor:
         shape = tf.stack([given.dense_shape[0], tf.constant(feature.size, tf.int64)])
         dense = tf.sparse.to_dense(tf.SparseTensor(given.indices, given.values, shape))
         return tf.ensure_shape(dense, [None, feature.size])
-    return tf.sparse.to_dense(given, missing) if feature.kind == "ids" else _single(given, missing)
+    return tf.sparse.to_dense(given, missing) if feature.ragged else _single(given, missing)
 
 
 def _single(given: Any, missing: Any) -> tf.Tensor:

@@ -165,9 +165,9 @@ def _values(column: pa.ChunkedArray, feature: Feature) -> pa.Array:
     if feature.kind == "vector":
         offsets = np.arange(len(array) + 1, dtype=np.int64) * feature.size
         return pa.LargeListArray.from_arrays(pa.array(offsets), array.flatten())
-    if feature.kind == "ids":
+    if feature.ragged:
         values = array.flatten()
-        values = _text(values) if feature.dtype == "string" else values.cast(pa.int64())
+        values = _text(values) if feature.dtype == "string" else values.cast(_TYPES[feature.dtype])
         return pa.LargeListArray.from_arrays(array.offsets.cast(pa.int64()), values)
     if feature.dtype == "string":
         return _single(_text(pc.if_else(pc.equal(array, ""), None, array)))

@@ -103,7 +103,7 @@ class Part:
 
 def shapes_of(domain: Domain) -> Shapes:
     """The features of a domain as they lie in its encoded rows."""
-    return {f.name: (f.is_id, f.values) for f in domain.features}
+    return {f.name: (f.is_id, f.values) for f in domain.tensors}
 
 
 def stacked(blocks: list[np.ndarray], width: int, dtype: Any) -> np.ndarray:

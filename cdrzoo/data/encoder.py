@@ -21,6 +21,7 @@ from cdrzoo.data.vocabulary import Vocabulary
 from cdrzoo.errors import DataError
 from cdrzoo.files import home, read_json, reading
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature, Schema
+from cdrzoo.schema.features import with_weights
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -100,7 +101,7 @@ class Encoder:
                     found.moments.setdefault(feature.name, Moments()).add(numbers)
                 else:
                     found.spreads.setdefault(feature.name, Spread()).add(numbers)
-            elif self.schema.has_vocabulary(feature.table):
+            elif feature.table is not None and self.schema.has_vocabulary(feature.table):
                 self._count(found.counts.setdefault(feature.name, Counts()), values, feature)
         return found
 
@@ -196,8 +197,9 @@ class Encoder:
         Returns:
             `id`: int32 [n]; `ids`: int32 [n, length], the last `length` present ids, oldest first, then 0;
             `number`: float32 [n], of several columns (`Feature.values`) float32 [n, values], of a table int32 [n];
-            `vector`: float32 [n, size], zeros where it is missing. The histories of one domain run in step: an event is
-            present if any of its columns is, and a column that lacks it has 0 there.
+            `vector`: float32 [n, size], zeros where it is missing; weights: float32 [n, length], those of the ids that
+            are present, then 0. The histories of one domain run in step: an event is present if any of its columns is,
+            and a column that lacks it has 0 there.
         """
         self._check_adapted()
         wanted = [
@@ -216,24 +218,27 @@ class Encoder:
             if feature.cross is not None:
                 encoded[feature.name] = self._cross(domain, feature, columns)
             elif feature.kind == "ids":
-                encoded |= self._sequences(group, [columns[f.column] for f in group])
+                encoded |= self._sequences(group, columns)
             elif feature.name in fixed:
                 encoded[feature.name] = self.served(domain, feature, len(next(iter(columns.values()))))
             else:
                 encoded[feature.name] = self._encode(domain, feature, columns[feature.column])
-        return {f.name: encoded[f.name] for f in wanted}
+        return {f.name: encoded[f.name] for f in with_weights(wanted)}
 
-    def _sequences(self, features: list[Feature], values: list[Ragged]) -> dict[str, np.ndarray]:
-        """Sequences that run in step."""
-        found = [
-            one.map(lambda tokens, f=f: self._rows(tokens, f))
-            for f, one in zip(features, values, strict=True)
-        ]
-        found = in_step(found, PADDING)
-        present = np.logical_or.reduce([one.values != PADDING for one in found])
+    def _sequences(self, features: list[Feature], columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Sequences that run in step; of weights those whose ids are present."""
+        every = with_weights(features)
+        found = in_step(
+            [
+                columns[f.column].map(lambda values, f=f: self._rows(values, f) if f.is_id else values)
+                for f in every
+            ],
+            PADDING,
+        )
+        ids = [one.values for f, one in zip(every, found, strict=True) if f.is_id]
+        present = np.logical_or.reduce([rows != PADDING for rows in ids])
         return {
-            f.name: one.compress(present).last(f.length, PADDING)
-            for f, one in zip(features, found, strict=True)
+            f.name: one.compress(present).last(f.length, PADDING) for f, one in zip(every, found, strict=True)
         }
 
     def _encode(self, domain: str, feature: Feature, values: Any) -> np.ndarray:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from cdrzoo.data import scaling
 from cdrzoo.data.raw import CROSS, as_numbers
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature, Schema
+from cdrzoo.schema.features import with_weights
 
 
 class EncoderGraph(tf.Module):
@@ -45,6 +46,7 @@ class EncoderGraph(tf.Module):
         for f in self._features:
             if f.kind == "ids":  # the histories of the same events run in step, any other sequence by itself
                 groups.setdefault(f"of {f.events}" if f.role == "history" else f.name, []).append(f.name)
+        self._weights = {f.name: f.weighing.name for f in self._features if f.weighing}
         self._sequences = tuple(map(tuple, groups.values()))
         self._lengths = {f.name: f.length for f in self._features if f.kind == "ids"}
         self._numbers = {f.name: numbers[f.name] for f in self._features if f.kind == "number"}
@@ -78,10 +80,14 @@ class EncoderGraph(tf.Module):
             for feature, found in zip(features, rows, strict=True):
                 encoded[feature.name] = tf.reshape(found, tf.shape(raw[feature.name]))
         for group in self._sequences:
-            encoded.update(
-                zip(group, _last([encoded[name] for name in group], self._lengths[group[0]]), strict=True)
-            )
-        return {f.name: encoded[f.name] for f in self._features}
+            columns, beside = [encoded[name] for name in group], self._weights.get(group[0])
+            weights = [tf.bitcast(_weights(raw[beside]), tf.int32)] if beside else []
+            last = _last([*columns, *weights], len(columns), self._lengths[group[0]])
+            encoded.update(zip(group, last, strict=False))
+            if beside:
+                found = tf.bitcast(last[-1], tf.float32)
+                encoded[beside] = tf.where(last[0] != PADDING, found, tf.zeros_like(found))
+        return {f.name: encoded[f.name] for f in with_weights(self._features)}
 
     def _rows(self, table: str, features: list[Feature], flat: list[tf.Tensor]) -> tf.Tensor:
         missing = tf.concat([x == ("" if x.dtype == tf.string else -1) for x in flat], 0)
@@ -128,6 +134,11 @@ def _vector(raw: tf.Tensor) -> tf.Tensor:
     return tf.where(missing, tf.zeros_like(raw), raw)
 
 
+def _weights(raw: tf.Tensor) -> tf.Tensor:
+    """0 for what is no weight: files and clients refuse it."""
+    return tf.where((raw > 0) & tf.math.is_finite(raw), raw, tf.zeros_like(raw))
+
+
 class _Vocabulary(tf.lookup.TextFileInitializer):
     """The table draws a name of its own. Else it is named after the file, whose path here would stand in an export."""
 
@@ -147,14 +158,15 @@ def lookup_table(path: pathlib.Path, numbers: bool, size: int) -> tf.lookup.Stat
     return tf.lookup.StaticHashTable(initializer, default_value=-1)
 
 
-def _last(columns: list[tf.Tensor], length: int) -> list[tf.Tensor]:
+def _last(columns: list[tf.Tensor], ids: int, length: int) -> list[tf.Tensor]:
     """Sequences that run in step, each [B, any], to [B, length]: the last `length` steps where any column is present.
 
-    A column that is shorter than another is padded behind. Steps keep their order; padding stands behind them.
+    The first `ids` columns say what is present; others go with them. A column that is shorter than another is padded
+    behind. Steps keep their order; padding stands behind them.
     """
     longest = tf.reduce_max([tf.shape(column)[1] for column in columns])
     steps = tf.stack([tf.pad(c, [[0, 0], [0, longest - tf.shape(c)[1]]]) for c in columns], axis=2)
-    present = tf.reduce_any(steps != PADDING, axis=2)
+    present = tf.reduce_any(steps[:, :, :ids] != PADDING, axis=2)
     # Most requests are packed already, and moving steps costs more than the rest of the lookups.
     holes = tf.reduce_any(present[:, 1:] & ~present[:, :-1]) | tf.reduce_any(present[:, length:])
     last = tf.cond(

@@ -92,7 +92,7 @@ def stream(
         }
         for step in zip(*batches.values(), strict=False):
             found = dict(zip(batches, step, strict=True))
-            x = {n: {f.name: batch[f.name] for f in plans[n].domain.features} for n, batch in found.items()}
+            x = {n: {f.name: batch[f.name] for f in plans[n].domain.tensors} for n, batch in found.items()}
             y = {name: batch["@y"][:, None] for name, batch in found.items()}
             yield (x, y, {name: batch["@w"] for name, batch in found.items()}) if weighted else (x, y)
         state["epoch"] = epoch + 1  # only here: a look at the first batch is no epoch
@@ -118,7 +118,7 @@ def _signature(rows: Mapping[Domain, int | None], weighted: bool) -> tuple[Any, 
         shape = [size, feature.values] if feature.values else [size]
         return tf.TensorSpec(shape, tf.int32 if feature.is_id else tf.float32)
 
-    x = {domain.name: {f.name: spec(f, size) for f in domain.features} for domain, size in rows.items()}
+    x = {domain.name: {f.name: spec(f, size) for f in domain.tensors} for domain, size in rows.items()}
     y = {domain.name: tf.TensorSpec([size, 1], tf.float32) for domain, size in rows.items()}
     w = {domain.name: tf.TensorSpec([size], tf.float32) for domain, size in rows.items()}
     return (x, y, w) if weighted else (x, y)

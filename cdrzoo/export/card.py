@@ -104,15 +104,9 @@ def facts(model: Any, features: Iterable[Feature], variables: Sequence[keras.Var
         "inputs": {
             f.name: {
                 "dtype": f.dtype,
-                "shape": {"ids": "[batch, any length]", "vector": f"[batch, {f.size}]"}.get(
-                    f.kind, "[batch]"
-                ),
-                "missing": "zeros"
-                if f.kind == "vector"
-                else "NaN"
-                if f.dtype == "float32"
-                else MISSING[f.dtype],
-                **({"newest_steps_read": f.length} if f.kind == "ids" else {}),
+                "shape": "[batch, any length]" if f.ragged else f"[batch, {f.size}]" if f.size else "[batch]",
+                "missing": "zeros" if f.size else "NaN" if f.dtype == "float32" else MISSING[f.dtype],
+                **({"newest_steps_read": f.length} if f.ragged else {}),
             }
             for f in features
         },

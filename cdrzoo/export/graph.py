@@ -14,6 +14,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from cdrzoo.errors import InputError
 from cdrzoo.schema import Feature
+from cdrzoo.schema.features import with_weights
 
 
 @contextlib.contextmanager
@@ -44,8 +45,9 @@ def shares_user(model: Any) -> bool:
             of if feature.values else [one for one, *_ in of], tf.int32 if feature.is_id else tf.float32
         )
 
-    split = {f.name: rows(f, (0, 1, 2) if f.role == "item" else (1,)) for f in model.serving_features}
-    whole = {f.name: rows(f, (0, 1, 2) if f.role == "item" else (1, 1, 1)) for f in model.serving_features}
+    read = with_weights(model.serving_features)
+    split = {f.name: rows(f, (0, 1, 2) if f.role == "item" else (1,)) for f in read}
+    whole = {f.name: rows(f, (0, 1, 2) if f.role == "item" else (1, 1, 1)) for f in read}
     try:
         one, other = (model.serve_outputs(each) for each in (split, whole))
         pairs = [[np.asarray(of[name]).reshape(-1) for of in (one, other)] for name in other]

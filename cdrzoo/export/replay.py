@@ -17,8 +17,9 @@ from cdrzoo.export.graph import graph_session
 from cdrzoo.export.report import Check, Report
 from cdrzoo.export.rows import MISSING, item_key, missing_rows, rank_inputs, raw_rows, serialize_rows, stacked
 from cdrzoo.schema import Feature, Reading, Schema
+from cdrzoo.schema.features import with_weights
 
-_UNSEEN: dict[str, Any] = {"string": "an id that no log holds", "int64": 2**62 + 12345}
+_UNSEEN: dict[str, Any] = {"string": "an id that no log holds", "int64": 2**62 + 12345, "float32": 1.0}
 _SINGLE_ROWS = 8
 _RANKED_USERS = 4
 
@@ -162,7 +163,7 @@ class Replay:
 
     def _sequences(self, scores: np.ndarray) -> None:
         """Padding says nothing, wherever it stands; of a sequence that is too long the newest ids count."""
-        sequences = [feature for feature in self.features if feature.kind == "ids"]
+        sequences = [feature for feature in self.features if feature.ragged]
         if not sequences:
             return
 
@@ -187,7 +188,8 @@ class Replay:
         ids = [feature for feature in ids if feature.name not in crossed]
         known = [feature for feature in ids if self.schema.has_vocabulary(str(feature.table))]
         unseen = [
-            self.raw | {f.name: _unseen(self.raw[f.name], f, number) for f in known} for number in (1, 2)
+            self.raw | {f.name: _unseen(self.raw[f.name], f, number) for f in with_weights(known)}
+            for number in (1, 2)
         ]
         self._agree("unknown ids are alike", unseen[1], self._agree("unknown ids", unseen[0]))
         absent = self._agree("every feature missing", missing_rows(self.features, rows))
@@ -251,12 +253,12 @@ def _changed(
 
 def _full(values: np.ndarray, feature: Feature) -> np.ndarray:
     """Every row filled to the model's length with the first id that stands anywhere."""
-    present = values[values != MISSING[feature.dtype]]
+    present = values[(values != MISSING[feature.dtype]) & (values == values)]  # NaN is not itself
     return np.full(
         (len(values), feature.length), present[0] if len(present) else _UNSEEN[feature.dtype], values.dtype
     )
 
 
 def _unseen(values: np.ndarray, feature: Feature, number: int) -> np.ndarray:
-    one = f"{_UNSEEN['string']} {number}" if feature.dtype == "string" else _UNSEEN["int64"] + number
+    one = f"{_UNSEEN['string']} {number}" if feature.dtype == "string" else _UNSEEN[feature.dtype] + number
     return np.full(values.shape, one, values.dtype)

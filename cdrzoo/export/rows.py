@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from cdrzoo.errors import DataError, shown
 from cdrzoo.schema import Domain, Feature, Reading
+from cdrzoo.schema.features import WEIGHTS
 from cdrzoo.schema.reading import numbers_in
 
 if TYPE_CHECKING:
@@ -106,7 +107,30 @@ def raw_rows(
                 f"Feature {feature.name!r} takes {wanted}, one a row. Column {feature.column!r} holds something else: "
                 f"{error}."
             ) from None
+    by_name = {f.name: f for f in features}
+    for f in by_name.values():
+        if f.kind == WEIGHTS:
+            _check_weights(frame, rows, by_name[f.name.removesuffix("_weights")], f, reading)
     return rows
+
+
+def _check_weights(
+    frame: pd.DataFrame, rows: dict[str, np.ndarray], ids: Feature, weights: Feature, reading: Reading
+) -> None:
+    """Raises unless each id has a weight of at least 0; takes away those of missing ids."""
+    counts = [[len(_steps(value, reading)) for value in frame[f.column]] for f in (ids, weights)]
+    wrong = [at for at, (one, other) in enumerate(zip(*counts)) if one != other]
+    received = wrong and f"{counts[1][wrong[0]]} for {counts[0][wrong[0]]} ids"
+    if not wrong:
+        there, found = rows[ids.name] != MISSING[ids.dtype], rows[weights.name]
+        wrong = np.flatnonzero((there & ~(found >= 0)).any(axis=1)).tolist()
+        received = wrong and f"{found[wrong[0]][there[wrong[0]]].tolist()}"
+        rows[weights.name] = np.where(there, found, np.float32(math.nan))
+    if wrong:
+        raise DataError(
+            f"In row {wrong[0] + 1} {weights.column!r} must hold a weight of at least 0 for each id of {ids.column!r}. "
+            f"Received: {received}."
+        )
 
 
 def stacked(scores: Iterable[np.ndarray]) -> np.ndarray:
@@ -120,7 +144,7 @@ def missing_rows(features: Iterable[Feature], rows: int = 1) -> dict[str, np.nda
     return {
         f.name: np.zeros((rows, f.size), np.float32)
         if f.kind == "vector"
-        else _typed([None] * rows, f.dtype).reshape((-1, 1) if f.kind == "ids" else -1)
+        else _typed([None] * rows, f.dtype).reshape((-1, 1) if f.ragged else -1)
         for f in features
     }
 
@@ -173,7 +197,7 @@ def text_row(row: Mapping[str, Any], features: Iterable[Feature], reading: Readi
 def _column(values: Sequence[Any], feature: Feature, reading: Reading) -> np.ndarray:
     if feature.kind == "vector":
         return _vectors(values, feature, reading)
-    if feature.kind != "ids":
+    if not feature.ragged:
         return _typed(values, feature.dtype, reading)
     values = [_steps(value, reading) for value in values]
     longest = max([1, *map(len, values)])

@@ -60,6 +60,7 @@ from cdrzoo.export.rows import (
 )
 from cdrzoo.export.warm_up import write_warm_up
 from cdrzoo.schema import Feature, Reading
+from cdrzoo.schema.features import with_weights
 from cdrzoo.schema.reading import AS_TEXT
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _archive(
 
     def rank(raw):
         count = tf.shape(raw[candidates[0].name])[0]
-        counts = {f.name: 1 if f.name in once else count for f in model.serving_features}
+        counts = {f.name: 1 if f.name in once else count for f in with_weights(model.serving_features)}
         found = scores(repeated(lookups(raw), counts))
         first = next(iter(domain.outputs.values())).name  # of several labels the first decides
         best, index = tf.math.top_k(found[first], tf.minimum(raw["k"], count))
@@ -303,10 +304,10 @@ def _text(
 def _json_value(value: Any, feature: Feature) -> Any:
     if feature.kind == "vector":
         return value.tolist()
-    if feature.kind == "ids":
+    if feature.ragged:
         steps = value.tolist()
         while steps and is_missing(steps[-1], feature.dtype):
             steps.pop()
-        return steps
+        return [None if step != step else step for step in steps]  # JSON has no NaN
     value = value.item() if isinstance(value, np.generic) else value
     return None if is_missing(value, feature.dtype) else value

@@ -229,7 +229,7 @@ def _check_signatures(report: Report, meta_graph: Any, features: Sequence[Featur
                 f"{', '.join(sorted(found[0])) or 'no inputs'} -> {', '.join(sorted(found[1])) or 'nothing'}",
             )
         )
-    of_target = {feature.name for feature in schema.target_domain.features}
+    of_target = {feature.name for feature in schema.target_domain.tensors}
     foreign = sorted(set(meta_graph.signature_def["serving_default"].inputs) - of_target)
     report.checks.append(
         Check("inputs of the target alone", not foreign, ", ".join(foreign) or "no other input")

@@ -46,7 +46,8 @@ class FeatureEmbedding(keras.layers.Layer):
             batches of any model.
 
     Returns:
-        `{domain: {feature: tensor}}`: id `[batch, width]`, ids `[batch, n, width]`, number `[batch, values]`,
+        `{domain: {feature: tensor}}`: id `[batch, width]`, ids `[batch, n, width]` (of weighted ids rows times weights,
+        whose mean is 1, so that the mean of the rows is the weighted one), number `[batch, values]`,
         vector `[batch, width]`: the product with its table, `[size, width]`.
 
     Raises:
@@ -142,6 +143,11 @@ class FeatureEmbedding(keras.layers.Layer):
                 elif each.shape[0]:
                     piece.set_shape([each.shape[0], None])  # which `tf.split` forgets
                 out[name][feature_name] = piece
+        for name, features in x.items():
+            for f in self.schema.domain(name).features:
+                if f.weighing and f.name in features:
+                    weights = relative(features[f.weighing.name], features[f.name])
+                    out[name][f.name] *= tf.cast(weights, self.compute_dtype)[:, :, None]
         return out
 
     def lookup(self, name: str, ids, domain: str | None = None):
@@ -207,6 +213,14 @@ class FeatureEmbedding(keras.layers.Layer):
             "domains": list(self.domains),
             "initializer": keras.initializers.serialize(self.initializer),
         }
+
+
+def relative(weights: Any, ids: Any) -> tf.Tensor:
+    """Weights `[batch, n]` over their mean at known ids, float32: the mean of rows times these is the weighted mean."""
+    there = tf.cast(known(ids), tf.float32)
+    weights = tf.cast(weights, tf.float32) * there
+    count, total = (tf.reduce_sum(each, axis=1, keepdims=True) for each in (there, weights))
+    return tf.math.divide_no_nan(weights, total) * count
 
 
 def note_rows(seen: keras.Variable, ids: Any) -> None:

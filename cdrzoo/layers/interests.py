@@ -99,7 +99,7 @@ class FieldPooling(keras.layers.Layer):
     def compute_output_shape(self, ids_shape, embedded_shape=None, domain=None):
         fields: dict[str, Any] = {}
         masks: dict[str, Any] = {}
-        listing = (d for d in self.schema.domains if {f.name for f in d.features} == set(ids_shape))
+        listing = (d for d in self.schema.domains if {f.name for f in d.tensors} == set(ids_shape))
         row = self.schema.domain(domain) if domain else next(listing, self.schema.target_domain)
         for f in row.features:
             fields[self._field(f)] = (ids_shape[f.name][0], self.width)

@@ -471,7 +471,7 @@ def placeholder_rows(schema: Schema, rows: int = 2) -> dict[str, dict[str, Any]]
     return {
         domain.name: {
             f.name: ops.zeros((rows, f.values) if f.values else (rows,), "int32" if f.is_id else "float32")
-            for f in domain.features
+            for f in domain.tensors
         }
         for domain in schema.domains
     }

@@ -7,7 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cdrzoo.errors import SchemaError, check_choice, check_number, shown
-from cdrzoo.schema.features import BY_NAME, TASKS, Feature, checked_ascii, checked_name, checked_words
+from cdrzoo.schema.features import (
+    BY_NAME,
+    KINDS,
+    TASKS,
+    Feature,
+    checked_ascii,
+    checked_name,
+    checked_words,
+    with_weights,
+)
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,9 @@ class Domain:
         object.__setattr__(self, "features", tuple(self.features))
         if not self.features:
             raise SchemaError(f"Domain {self.name!r} lists no feature. Give it at least one.")
-        names = [feature.name for feature in self.features]
+        for feature in self.features:
+            check_choice(f"`kind` of feature {feature.name!r}", feature.kind, KINDS, SchemaError)
+        names = [feature.name for feature in self.tensors]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise SchemaError(f"Domain {self.name!r} lists {twice[0]!r} more than once. Names must differ.")
@@ -196,9 +207,14 @@ class Domain:
             for key, label in outputs.items()
         }
 
+    @property
+    def tensors(self) -> tuple[Feature, ...]:
+        """What a batch holds of a row: the features, and the weights of those that have some."""
+        return with_weights(self.features)
+
     def feature(self, name: str) -> Feature:
-        """The feature called `name`."""
-        for feature in self.features:
+        """The feature called `name`, or the weights that are."""
+        for feature in self.tensors:
             if feature.name == name:
                 return feature
         raise SchemaError(
@@ -206,7 +222,8 @@ class Domain:
         )
 
     def inputs(self, features: Iterable[Feature] | None = None) -> tuple[Feature, ...]:
-        """The features that have values of their own, of `features` (default: all) and of what they cross.
+        """What rows are made of: of `features` (default: all) and of what they cross those with values of their own,
+        and the weights.
 
         Raises:
             SchemaError: a `cross` names what is no feature of kind id, or has a `serving_value`.
@@ -222,7 +239,7 @@ class Domain:
                         f"{', '.join(ids) or 'none'}."
                     )
         wanted |= {name for f in self.features if f.name in wanted for name in f.cross or ()}
-        return tuple(f for f in self.features if f.name in wanted and f.cross is None)
+        return with_weights(f for f in self.features if f.name in wanted and f.cross is None)
 
     def with_role(self, role: str) -> tuple[Feature, ...]:
         """The features of one role, in order."""

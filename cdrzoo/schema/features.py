@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from cdrzoo.errors import (
 from cdrzoo.schema import transforms
 
 KINDS = ("id", "ids", "number", "vector")
+WEIGHTS = "weights"
+"""The kind of what stands beside weighted ids (`Feature.weighing`); no schema lists it."""
 ROLES = ("user", "item", "context", "history")
 DTYPES = ("string", "int64", "float32")
 TASKS = ("click", "rating")
@@ -61,7 +63,7 @@ def checked_ascii(what: str, name: str) -> None:
 
 
 def default_dtype(kind: str) -> str:
-    return "float32" if kind in ("number", "vector") else "string"
+    return "string" if kind in ("id", "ids") else "float32"
 
 
 def _positive(what: str, received: Any, most: int = LARGEST_COUNT) -> None:
@@ -169,6 +171,8 @@ class Feature:
         size: of a vector: how many numbers it has.
         cross: of an id, in place of a column: the `id` features of its domain, two or more, that are hashed together
             into the `hash_buckets` of its table. It is missing where one of them is.
+        weights: of ids that are no history: the column of their weights, as many in each row. The row is then their
+            weighted mean. In batches and requests the weights are called `NAME_weights`.
     """
 
     name: str
@@ -187,16 +191,18 @@ class Feature:
     derive: str | None = None
     size: int | None = None
     cross: Any = None
+    weights: str | None = None
 
     def __post_init__(self):
         checked_name("The name of a feature", self.name)
         here = f"feature {self.name!r}"
-        check_choice(f"`kind` of {here}", self.kind, KINDS, SchemaError)
+        if self.kind != WEIGHTS:
+            check_choice(f"`kind` of {here}", self.kind, KINDS, SchemaError)
         check_choice(f"`role` of {here}", self.role, ROLES, SchemaError)
         if self.dtype is None:
             dtype = "int64" if self.derive in ("hour", "weekday") else default_dtype(self.kind)
             object.__setattr__(self, "dtype", dtype)
-        checked_words(self, here, "table", "of", "field", "column")
+        checked_words(self, here, "table", "of", "field", "column", "weights")
         if self.column is None:
             object.__setattr__(self, "column", self.name)
         check_choice(f"`dtype` of {here}", self.dtype, DTYPES, SchemaError)
@@ -204,7 +210,12 @@ class Feature:
         self._check_derived(here)
         self._check_cross(here)
         self._check_kind(here)
-        if self.kind == "ids":
+        if self.weights is not None and (self.kind != "ids" or self.role == "history"):
+            raise SchemaError(
+                f"Only ids that are no history have `weights`, but {here} is of kind {self.kind!r} and role "
+                f"{self.role!r}. Remove them; of a history, what was done (stars, seconds) is a history of its own."
+            )
+        if self.ragged:
             if self.length is None:
                 raise SchemaError(
                     f"{here.capitalize()} is of kind 'ids' and needs a `length`, for example length: 50."
@@ -261,7 +272,7 @@ class Feature:
                 raise SchemaError(
                     f"`dtype` of the number {here} must be float32 or int64. Received: 'string'."
                 )
-        else:
+        elif self.kind != WEIGHTS:
             if self.table is None:
                 raise SchemaError(
                     f"{here.capitalize()} is of kind {self.kind!r} and needs a `table` to look up."
@@ -356,7 +367,19 @@ class Feature:
     @property
     def raw_shape(self) -> tuple[int | None, ...]:
         """The shape of raw values in a request; `None`: any."""
-        return {"ids": (None, None), "vector": (None, self.size)}.get(self.kind, (None,))
+        return (None, None) if self.ragged else (None, self.size) if self.size else (None,)
+
+    @property
+    def ragged(self) -> bool:
+        """Whether raw rows hold any number of values: ids, and their weights."""
+        return self.kind in ("ids", WEIGHTS)
+
+    @property
+    def weighing(self) -> Feature | None:
+        """The weights of its ids as a feature, float32, which stand where the ids do; `None`: all weigh the same."""
+        if self.weights is None:
+            return None
+        return Feature(f"{self.name}_weights", WEIGHTS, self.role, column=self.weights, length=self.length)
 
     @property
     def period(self) -> float | None:
@@ -367,6 +390,11 @@ class Feature:
     def events(self) -> tuple[str | None, Any]:
         """Of a history: which events it lists. Those that list the same events run in step."""
         return self.of, self.where
+
+
+def with_weights(features: Iterable[Feature]) -> tuple[Feature, ...]:
+    """The features, behind each that has `weights` these (`Feature.weighing`)."""
+    return tuple(each for f in features for each in (f, f.weighing) if each is not None)
 
 
 def _conditions(here: str, given: Any) -> tuple[tuple[str, str | int], ...] | None:

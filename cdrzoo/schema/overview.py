@@ -121,6 +121,7 @@ def _feature(feature: Feature) -> str:
     done += [" x ".join(feature.cross)] if feature.cross else []
     done += [feature.derive] if feature.derive else []
     done += ["flag"] if feature.flag else []
+    done += [f"weights: {feature.weights}"] if feature.weights else []
     return " ".join([feature.role, kind, str(feature.dtype), *([f"({', '.join(done)})"] if done else [])])
 
 

@@ -173,6 +173,7 @@ class Schema:
                     ("where", other.where, feature.where),
                     ("values", other.values, feature.values),
                     ("cross", other.cross, feature.cross),
+                    ("weights", other.weights is not None, feature.weights is not None),
                     ("width", self._width(other), self._width(feature)),
                 ):
                     if one != two:
@@ -189,7 +190,7 @@ class Schema:
                 f"Every feature of the target {self.target!r} has a `serving_value`: a request would hold nothing. "
                 "Leave it out of those that requests know."
             )
-        for feature in self.target_domain.features:
+        for feature in self.target_domain.tensors:
             name = feature.name
             same = lower.setdefault(name.lower(), name)
             if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_]*", name):

@@ -24,7 +24,7 @@ from cdrzoo.serving.limits import (
     too_large,
 )
 
-MISSING = {"string": b"", "int64": -1}
+MISSING = {"string": b"", "int64": -1, "float32": np.nan}
 _KINDS = {"string": "bytes_list", "int64": "int64_list", "float32": "float_list"}
 _NOISE = re.compile(r"Graph execution error:?|Detected at node.*|<stack traces.*|\d+ root error.*|\[\[.*")
 
@@ -85,7 +85,7 @@ class Contract:
 
     Args:
         dtypes: of every feature.
-        in_step: the histories that run in step, by group: their n-th entries are one event.
+        in_step: the histories that run in step, by group: their n-th entries are one event; and ids and weights.
         sizes: of every vector, how many numbers it has.
     """
 
@@ -106,6 +106,8 @@ class Contract:
             for each in features:
                 if each["role"] == "history" and each["name"] in dtypes:
                     groups.setdefault((each["of"], str(each.get("where"))), []).append(each["name"])
+                if each.get("weights") and each["name"] in dtypes:
+                    groups["weights", each["name"]] = [each["name"], f"{each['name']}_weights"]
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
         return cls(dtypes, tuple(tuple(group) for group in groups.values() if len(group) > 1), sizes)
@@ -182,7 +184,8 @@ class Contract:
 
 def _steps(column: np.ndarray, missing: Any) -> np.ndarray:
     """How far each row's values reach: the place behind the last that is not missing."""
-    return ((column != missing) * np.arange(1, column.shape[1] + 1)).max(axis=1, initial=0)
+    there = (column != missing) & (column == column)  # NaN is not itself
+    return (there * np.arange(1, column.shape[1] + 1)).max(axis=1, initial=0)
 
 
 def _out_of_step(row: int, name: str, steps: int, other: str, most: int) -> None:

@@ -29,6 +29,7 @@ from cdrzoo.errors import InputError, shown
 from cdrzoo.export import raw_rows, serialize_rows
 from cdrzoo.export.rows import holds_text
 from cdrzoo.schema import Feature, Reading
+from cdrzoo.schema.features import WEIGHTS
 from cdrzoo.serving.limits import MAX_VALUES
 
 PAUSES = (0.1, 0.2, 0.4, 0.8)
@@ -239,6 +240,8 @@ def _feature(name: str, info: Any) -> Feature:
     shape = [dimension.size for dimension in info.tensor_shape.dim]
     dtype = tf.as_dtype(info.dtype).name
     role = "user" if shape[:1] == [1] else "item"
+    if dtype == "float32" and len(shape) == 2 and shape[1] == -1:
+        return Feature(name, WEIGHTS, role, length=1)
     if dtype == "float32" and len(shape) == 2:
         return Feature(name, "vector", role, table=name, size=shape[1])
     if dtype not in ("string", "int64"):

@@ -1,7 +1,8 @@
-"""A click log with numbers, times, vectors and crosses through every command."""
+"""A click log with numbers, times, vectors, weights, crosses and two labels through every command."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,20 +12,29 @@ import yaml
 
 from cdrzoo import cli, load_run
 from cdrzoo.errors import DataError
+from cdrzoo.schema import Label, Schema
 from tests.data import test_kinds as kinds
 
 pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 SETTINGS = ["--set", "epochs=1", "--set", "batch_size=64"]
+OUTPUTS = ["click", "conversion"]
+LABELS = (Label("click", "label"), Label("conversion", "bought", given="click"))
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     for name, frame in kinds.logs(1, rows=600).items():
-        texts = ["" if row is None else "|".join(map(str, row)) for row in frame["text"]]
-        frame.assign(text=texts).to_csv(folder / f"{name}.csv", index=False)
-    kinds.schema().save(folder / "schema.yaml")
+        lists = {
+            column: ["" if row is None else "|".join(map(str, row)) for row in frame[column]]
+            for column in ("text", "tags", "shares")
+        }
+        bought = frame["label"].where(np.arange(len(frame)) % 3 > 0, 0).mask(np.arange(len(frame)) % 10 == 0)
+        frame.assign(**lists, bought=bought).to_csv(folder / f"{name}.csv", index=False)
+    made = kinds.schema()
+    films = dataclasses.replace(made.target_domain, labels=LABELS)
+    Schema((*made.sources, films), "films", made.tables).save(folder / "schema.yaml")
     given = {
         "schema": "schema.yaml",
         "data": {"books": "books.csv", "films": "films.csv"},
@@ -65,19 +75,15 @@ def test_evaluate_verify_and_predict(demo, run, exported, capsys):
     assert "64 rows built from the logs" in capsys.readouterr().out
     assert cli.main(["verify", str(exported)]) == 0  # by the rows that it records
     rows = run.rows.frame("films", "test", 50)
-    vectors = {name: ["|".join(map(str, row)) for row in rows[name]] for name in ("text", "taste")}
-    rows.assign(**vectors).to_csv(demo / "new.csv", index=False)
-    command = [
-        "predict",
-        str(exported),
-        "--input",
-        str(demo / "new.csv"),
-        "--output",
-        str(demo / "scores.csv"),
-    ]
-    assert cli.main(command) == 0
-    found = pd.read_csv(demo / "scores.csv")["click"]
-    np.testing.assert_allclose(found, run.predict(demo / "new.csv")["click"], atol=1e-6)
+    lists = {
+        name: ["|".join(map(str, row)) for row in rows[name]]
+        for name in ("text", "taste", "tags", "shares", "was")
+    }
+    rows.assign(**lists).to_csv(demo / "new.csv", index=False)
+    to = ["--input", str(demo / "new.csv"), "--output", str(demo / "scores.csv")]
+    assert cli.main(["predict", str(exported), *to]) == 0
+    wanted = run.predict(demo / "new.csv")
+    np.testing.assert_allclose(pd.read_csv(demo / "scores.csv")[OUTPUTS], wanted[OUTPUTS], atol=1e-6)
 
 
 def test_the_card_says_what_is_sent(exported):
@@ -94,20 +100,15 @@ def test_serving_takes_them_and_says_what_is_wrong(run, exported):
     from cdrzoo.serving import Client, Server
 
     rows = run.rows.frame("films", "test", 20)
-    expected = run.predict(rows)["click"].to_numpy()
+    expected = run.predict(rows)[OUTPUTS]
+    rows = rows.rename(columns={"shares": "tags_weights"})  # a server knows features by their names
+    users = ["user", "hour", "of_day", "of_week", "idle", "read", "taste", "was"]
+    items = ["plain", "logged", "clipped", "ranked", "ruled", "genre", "text", "tags", "tags_weights"]
     with Server(exported.parent.parent, port=0, rest_port=0) as server:
         for address in (server.address, server.rest_address):
             with Client(address, "films") as client:
-                np.testing.assert_allclose(client.predict(rows), expected, atol=1e-6)
-                one = rows.iloc[0]
-                ranked = client.rank(
-                    {
-                        name: one[name]
-                        for name in ("user", "hour", "of_day", "of_week", "idle", "read", "taste")
-                    },
-                    rows[["plain", "logged", "clipped", "ranked", "ruled", "genre", "text"]],
-                    k=3,
-                )
+                np.testing.assert_allclose(client.predict(rows)[OUTPUTS], expected, atol=1e-6)
+                ranked = client.rank(rows[users].iloc[0].to_dict(), rows[items], k=3)
                 assert len(ranked) == 3
                 short = rows.assign(text=[row[:2] for row in rows["text"]])
                 with pytest.raises(DataError, match="'text' takes lists of float32.*row 1 2 numbers, not 3"):
@@ -115,5 +116,13 @@ def test_serving_takes_them_and_says_what_is_wrong(run, exported):
 
 
 def test_compare(demo):
-    command = ["compare", str(demo / "run.yaml"), "--models", "lr,deepfm", "--seeds", "1", "--out"]
+    command = [
+        "compare",
+        str(demo / "run.yaml"),
+        "--models",
+        "dnn,shared_bottom:tower_units=[4]",
+        "--seeds",
+        "1",
+        "--out",
+    ]
     assert cli.main([*command, str(demo / "compare"), *SETTINGS]) == 0

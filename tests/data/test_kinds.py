@@ -33,6 +33,7 @@ VECTORS = (
 )
 HISTORY = (Feature("was", "ids", "history", "int64", table="genre", of="books", field="genre", length=4),)
 """Of the events that `read` and `taste` are made of."""
+SETS = (Feature("tags", "ids", "item", table="tag", length=3, weights="shares"),)
 CROSS = (
     Feature("pair", "id", "context", table="pair", cross=["user", "of_day"]),
     Feature("match", "id", "item", table="pair", cross=["genre", "user"]),
@@ -41,6 +42,7 @@ TABLES = (
     *(Table("of_day", 4), Table("read", 4, buckets=4), Table("text", 4), Table("pair", 4, hash_buckets=50)),
     Table("user", 4),
     Table("genre", 4),
+    Table("tag", 4),
     Table("ranks", 4, buckets=7),
     Table("widths", 4, buckets=5, by="width"),
 )
@@ -51,7 +53,7 @@ def schema(*more: Feature, tables: tuple[Table, ...] = ()) -> Schema:
         Feature("user", "id", "user", table="user"),
         Feature("genre", "id", "item", "int64", table="genre"),
     )
-    features = (*ids, *NUMBERS, *TIMES, *VECTORS, *HISTORY, *CROSS, *more)
+    features = (*ids, *NUMBERS, *TIMES, *VECTORS, *HISTORY, *SETS, *CROSS, *more)
     domains = tuple(Domain(name, features, time="time") for name in ("books", "films"))
     return Schema(domains, "films", (*TABLES, *tables))
 
@@ -68,6 +70,7 @@ def numbers(random: np.random.Generator, rows: int) -> dict[str, Any]:
     def wholes(low: int, high: int) -> Any:
         return pd.arrays.IntegerArray(random.integers(low, high, rows), random.random(rows) < 0.1)
 
+    sizes = random.integers(0, 6, rows)
     return {
         **{name: floats() for name in ("plain", "logged", "ranked")},
         "clipped": wholes(0, 2**53),
@@ -75,6 +78,12 @@ def numbers(random: np.random.Generator, rows: int) -> dict[str, Any]:
         "ruled": wholes(0, 50),
         "genre": wholes(0, 8),
         "text": [None if random.random() < 0.1 else row for row in random.normal(size=(rows, 3))],
+        # Text has no list of one empty id, and raw rows keep the last entries, be they missing or not.
+        "tags": [
+            random.choice(["", "a", "b", "c", "d"][int(size not in (2, 3)) :], size).tolist()
+            for size in sizes
+        ],
+        "shares": [np.where(random.random(size) < 0.2, 0, random.random(size)) for size in sizes],
     }
 
 
@@ -104,7 +113,7 @@ def close(found: np.ndarray, wanted: np.ndarray, name: str) -> None:
 
 
 def test_numbers_by_hand():
-    one = Schema((Domain("films", NUMBERS),), "films", TABLES[6:])
+    one = Schema((Domain("films", NUMBERS),), "films", TABLES[7:])
     frame = pd.DataFrame(
         {
             "plain": [1.0, 3.0, np.nan, np.nan],
@@ -130,7 +139,7 @@ def test_numbers_by_hand():
 
 
 def test_quantiles_hold_as_many_rows_each_and_width_buckets_are_as_wide():
-    one = Schema((Domain("films", NUMBERS[4:]),), "films", TABLES[6:])
+    one = Schema((Domain("films", NUMBERS[4:]),), "films", TABLES[7:])
     values = np.exp(np.random.default_rng(0).normal(size=7_000)).astype(np.float32)
     frame = pd.DataFrame({"ranked": values, "ruled": np.arange(7_000)})
     rows = Encoder(one).adapt({"films": frame}).encode("films", frame)
@@ -191,7 +200,8 @@ def test_partitions_encode_as_memory_does_to_the_bit(tmp_path, partitions):
     (x, _), *_ = found.only("films").train(16)
     assert {name: values.shape[1:].as_list() for name, values in x["films"].items()} == {
         "user": [], "genre": [], "plain": [], "logged": [2], "clipped": [], "hour": [3], "ranked": [], "ruled": [],
-        "of_day": [], "of_week": [2], "idle": [2], "text": [3], "pair": [], "match": [],
+        "of_day": [], "of_week": [2], "idle": [2], "text": [3], "tags": [3], "tags_weights": [3],
+        "pair": [], "match": [],
     }  # fmt: skip
     (y, _), *_ = load_rows(tmp_path / "rows", held=False).valid(50)
     for name, values in wanted.parts["films"]["valid"].x.items():

@@ -132,8 +132,10 @@ def toy_rows(
             continue
         lengths = {d.name: rng.integers(0, 6, n) for d in schema.domains}
         x[domain.name] = {}
-        for f in domain.features:
-            if not f.is_id:
+        for f in domain.tensors:
+            if f.kind == "weights":
+                value = rng.random((n, f.length)).astype("float32")
+            elif not f.is_id:
                 value = rng.normal(size=(n, f.values) if f.values else n).astype("float32")
             elif f.kind != "ids":
                 value = rng.integers(0 if missing else 1, schema.table(f.table).rows, n).astype("int32")
@@ -175,6 +177,7 @@ def kinds_schema(schema: Schema) -> Schema:
         Feature("hour", "number", "user", transform={"cyclic": 24}),
         Feature("text", "vector", "item", table="text", size=6),
         Feature("pair", "id", "item", table="pair", cross=["user", "genre"]),
+        Feature("tags", "ids", "item", dtype="int64", table="genre", length=3, weights="shares"),
     )
     domains = tuple(dataclasses.replace(d, features=(*d.features, *more)) for d in schema.domains)
     tables = (

@@ -1,4 +1,4 @@
-"""Transform learns and encodes every kind of feature as the encoder does."""
+"""Transform learns and encodes every kind of feature as the encoder and the served graph do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ pytest.importorskip("tfx", reason="the pipeline needs the extra `tfx`, which thi
 import tensorflow as tf
 
 from cdrzoo.data import prepare
+from cdrzoo.export.rows import raw_rows
 from tests.data.test_kinds import close, logs, schema
 from tfx_pipeline import preprocessing, rows
 from tfx_pipeline._tfx import tft
@@ -42,7 +43,7 @@ def transformed(tmp_path_factory):
     kinds = {"string": tf.string, "int64": tf.int64, "float32": tf.float32}
     spec = {rows.LABEL: tf.float32, rows.WEIGHT: tf.float32, rows.USER: tf.string, rows.USERS: tf.string}
     for domain in schema().domains:
-        spec |= {rows.raw_name(schema(), domain, f): kinds[f.dtype] for f in domain.features}
+        spec |= {rows.raw_name(schema(), domain, f): kinds[f.dtype] for f in domain.inputs()}
     feature_spec = {name: tf.io.VarLenFeature(kind) for name, kind in spec.items()}
     metadata = dataset_metadata.DatasetMetadata.from_feature_spec(feature_spec)
     config = {"schema": json.dumps(schema().to_dict())}
@@ -89,12 +90,15 @@ def test_transform_learns_what_the_encoder_learns(transformed):
     assert theirs.schema.tables == prepared.encoder.schema.tables
 
 
-def test_transform_encodes_as_an_encoder_with_what_it_learnt(transformed):
+def test_transform_the_encoder_and_the_served_graph_encode_alike(transformed):
     prepared, output, found = transformed
     numbers = found["films", "valid"][preprocessing.NUMBERS].numpy()[0]
     encoder = preprocessing.encoder(schema(), output, numbers)
     for (domain, part), values in found.items():
-        wanted = encoder.encode(domain, prepared.frame(domain, part))
-        for name, array in wanted.items():
+        frame = prepared.frame(domain, part)
+        raw = raw_rows(frame, encoder.schema.domain(domain).inputs())
+        served = encoder.graph(domain)({name: tf.constant(column) for name, column in raw.items()})
+        for name, array in encoder.encode(domain, frame).items():
             assert values[name].shape[1:] == array.shape[1:], name
             close(values[name].numpy(), array, name)
+            close(served[name].numpy(), array, name)

@@ -158,7 +158,9 @@ class Catalogue:
 
 def of_items(log: Log) -> set[str]:
     """The columns of a log that belong to the item of a row."""
-    return ({f.column for f in log.domain.with_role("item")} | {log.domain.item}) & set(log.columns)
+    return ({f.column for f in log.domain.inputs() if f.role == "item"} | {log.domain.item}) & set(
+        log.columns
+    )
 
 
 def catalogues(log: Log, codes: np.ndarray) -> list[Catalogue]:

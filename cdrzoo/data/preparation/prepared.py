@@ -148,7 +148,7 @@ def check_arguments(
         if not fine:
             raise DataError(f"`{name}` must be {wanted}. Received: {shown(value)}.")
     for column in slices:
-        if any(f.column == column and f.kind in ("ids", "vector") for f in schema.target_domain.features):
+        if any(f.column == column and f.kind not in ("id", "number") for f in schema.target_domain.inputs()):
             raise DataError(f"`slices` are by columns of one value. Received: {shown(column)}, a sequence.")
 
 
@@ -303,7 +303,7 @@ class Prepared:
         """The values of a column at a domain's training rows."""
         log = self.logs[domain]
         known = {
-            f.column: log.columns[f.column] for f in log.domain.inputs() if f.kind not in ("ids", "vector")
+            f.column: log.columns[f.column] for f in log.domain.inputs() if f.kind in ("id", "number")
         } | log.extra
         known |= {log.domain.time: None if log.time is None else log.time.astype(np.float64)}
         known |= {log.domain.user: log.user, log.domain.item: log.item}

@@ -230,6 +230,7 @@ def log_of(plan: Plan, columns: Columns, sides: Sequence[Side], where: str, befo
         found, joined = side.at(columns[f"@on {side.key.column}"])
         columns.update(found)
         joins.append(joined)
+    readers.check_weights(columns, domain.features, where, before)
     for side in sides:
         columns.pop(f"@on {side.key.column}", None)
     raw = columns.pop("@label", None)

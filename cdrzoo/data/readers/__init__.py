@@ -5,7 +5,7 @@ wrong is said with file, column and row before any long work starts. Rows are co
 """
 
 from cdrzoo.data.readers.columns import Columns, Wanted, require
-from cdrzoo.data.readers.frame import columns_of, joined
+from cdrzoo.data.readers.frame import check_weights, columns_of, joined
 from cdrzoo.data.readers.paths import FORMATS, files
 from cdrzoo.data.readers.reading import (
     as_written,
@@ -24,6 +24,7 @@ __all__ = [
     "Wanted",
     "as_written",
     "cells",
+    "check_weights",
     "chunks",
     "column_names",
     "columns_of",

@@ -52,7 +52,7 @@ class Wanted:
     def of(cls, feature: Feature, reading: Reading = USUAL) -> Wanted:
         """What a feature reads."""
         dtype = "float" if feature.dtype == "float32" else feature.dtype
-        many, is_id = feature.kind in ("ids", "vector"), feature.kind in ("id", "ids")
+        many, is_id = feature.ragged or feature.kind == "vector", feature.kind in ("id", "ids")
         return cls(feature.column, dtype, many, is_id, reading, size=feature.size)
 
 

@@ -162,7 +162,7 @@ class Rows:
 def layout(domain: Domain) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]:
     """`DomainRows.ids` and `.numbers` of a domain."""
     ids, numbers = (
-        tuple((f.name, f.values or 1) for f in domain.features if f.is_id == of) for of in (True, False)
+        tuple((f.name, f.values or 1) for f in domain.tensors if f.is_id == of) for of in (True, False)
     )
     return ids, numbers
 

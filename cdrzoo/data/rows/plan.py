@@ -187,7 +187,7 @@ def _pieces(domain: str, number: int, file: pathlib.Path) -> list[Piece]:
 
 def _row_bytes(schema: Schema, plan: reading.Plan) -> float:
     """Bytes of a row of a domain in memory: raw columns, windows, encoded ids and the copy that is written."""
-    encoded = sum(4 * (f.values or 1) for f in plan.domain.features)
+    encoded = sum(4 * (f.values or 1) for f in plan.domain.tensors)
     return 24 * len(plan.own) + 32 * len(plan.domain.histories()) + 2 * encoded
 
 
