@@ -293,7 +293,12 @@ def read(blocks: Iterable[list[np.ndarray]], domain: Domain) -> Part:
 
 
 def store(
-    blocks: Iterable[list[np.ndarray]], rows: int, folder: pathlib.Path, name: str, domain: Domain
+    blocks: Iterable[list[np.ndarray]],
+    rows: int,
+    folder: pathlib.Path,
+    name: str,
+    domain: Domain,
+    workers: int,
 ) -> tuple[PartRows, bool]:
     """Writes `packed` rows in a random order to shards, as `cdrzoo.data.rows.format` says; in bounded memory.
 
@@ -305,6 +310,7 @@ def store(
         folder: of the rows.
         name: of the folder of the shards in it.
         domain: whose rows they are.
+        workers: who share the rows: the row groups of a shard, all alike, can be divided by their number.
 
     Returns:
         The part, and whether its rows have weights.
@@ -334,11 +340,12 @@ def store(
             parts = (spill.read(path, sizes, range(number, number + 1)) for path, sizes in pieces)
             table = pa.concat_tables(parts)
             table = table.take(pa.array(random.permutation(len(table))))
+            groups = workers * -(-len(table) // (GROUP_ROWS * workers))
             made.append((f"{name}/{number:05d}.parquet", len(table)))
             parquet.write_table(
                 table,
                 str(folder / made[-1][0]),
-                row_group_size=GROUP_ROWS,
+                row_group_size=max(-(-len(table) // max(groups, 1)), 1),
                 compression="zstd",
                 use_dictionary=[column for column in table.column_names if column == "user"],
             )

@@ -1,9 +1,9 @@
 """What Trainer and Tuner run: cdrzoo's own `fit` on transformed rows, and its own export.
 
-Rows that are not many are held in memory. Others are written to a folder once, which Tuner and Trainers read as
-`cdrzoo train` reads prepared rows. A model of two stages is two Trainer nodes. The first hands over `model.keras`; the
-second reads it as its `base_model`. A stopped training goes on where it was (`cdrzoo.training.callbacks.Resume`) when
-the pipeline is run again.
+Rows that are not many are held in memory. Others, and those that several workers share, are written to a folder once,
+which Tuner and Trainers read as `cdrzoo train` reads prepared rows. A model of two stages is two Trainer
+nodes. The first hands over `model.keras`; the second reads it as its `base_model`. A stopped training goes on where it
+was (`cdrzoo.training.callbacks.Resume`) when the pipeline is run again.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ class TransformedRows(stored.StoredRows):
         schema: the domains that are trained on.
         files: patterns of the files; each holds `Split-DOMAIN_PART` in its path.
         transform: what Transform put out.
-        folder: where rows are written that are more than is held in memory (`cdrzoo.data.rows.stored.HELD_BYTES`); what
-            is there already is taken.
+        folder: where rows are written that are more than is held in memory (`cdrzoo.data.rows.stored.HELD_BYTES`), or
+            that workers share; what is there already is taken.
+        workers: who train on them.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class TransformedRows(stored.StoredRows):
         files: Sequence[str],
         transform: tft.TFTransformOutput,
         folder: pathlib.Path,
+        workers: int = 1,
     ):
         spec = transform.transformed_feature_spec()
         found = {
@@ -71,7 +73,7 @@ class TransformedRows(stored.StoredRows):
         found = {name: {part: of for part, of in parts.items() if of} for name, parts in found.items()}
         numbers = rows.numbers(found[schema.target]["train"], spec[NUMBERS]) if NUMBERS in spec else None
         self.encoder = encoder(schema, transform, numbers)
-        self.folder = folder
+        self.folder, self.workers = folder, workers
 
         def blocks(name: str, part: str) -> Iterator[list[np.ndarray]]:
             domain = schema.domain(name)
@@ -81,7 +83,7 @@ class TransformedRows(stored.StoredRows):
         if not folder.exists():
             counted = {name: {p: rows.count(of) for p, of in parts.items()} for name, parts in found.items()}
             self.size = self._bytes(schema, counted)
-            if self.size > stored.HELD_BYTES:
+            if workers > 1 or self.size > stored.HELD_BYTES:
                 self._write(counted, blocks)
         self.held = not folder.exists()
         if self.held:
@@ -132,6 +134,7 @@ class TransformedRows(stored.StoredRows):
                         made,
                         f"parts/{name}/{part}",
                         self.encoder.schema.domain(name),
+                        self.workers,
                     )
                     for part, count in parts.items()
                 }
@@ -155,6 +158,15 @@ class TransformedRows(stored.StoredRows):
                 )
         return found
 
+    def train(self, batch_size: int | Mapping[str, int] = 256, **how: Any) -> Any:
+        """As `StoredRows.train`; of several workers each reads its part, where a batch can be divided."""
+        every = super().train
+        sizes = batch_size.values() if isinstance(batch_size, Mapping) else [batch_size]
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if self.workers == 1 or how.get("paired") or any(size % replicas for size in sizes):
+            return every(batch_size, **how)
+        return strategies.shared(lambda share: every(batch_size, share=share, **how))
+
 
 def _files(patterns: Sequence[str], split: str) -> list[str]:
     """The files of a split."""
@@ -165,7 +177,7 @@ def _files(patterns: Sequence[str], split: str) -> list[str]:
 def run_fn(fn_args: FnArgs) -> None:
     """Trains one stage. Of several workers each is a process of its own (see `work`), this one's machine too.
 
-    They read rows that this process writes before them, where these are many.
+    They share rows that this process writes before them.
     """
     given = {name: getattr(fn_args, name) for name in _GIVEN}
     if fn_args.custom_config["strategy"] != "multi_worker":
@@ -198,7 +210,7 @@ def worker(arguments: str) -> None:
 
 def _train(given: dict[str, Any]) -> None:
     settings = given["custom_config"]
-    strategy, index = strategies.strategy(settings["strategy"]), strategies.place(settings["strategy"])
+    strategy, (index, _) = strategies.strategy(settings["strategy"]), strategies.place(settings["strategy"])
     config, prepared = _read(given)
     print(prepared, flush=True)
     state = _state(given, index)
@@ -276,8 +288,10 @@ def _read(given: dict[str, Any]) -> tuple[RunConfig, TransformedRows]:
         config = config.with_changes(given["hyperparameters"]["values"])
     transform = tft.TFTransformOutput(given["transform_graph_path"])
     files = [*given["train_files"], *given["eval_files"]]
-    folder = pathlib.Path(settings["state"]).parent / "rows" / _digest([settings["schema"], files])
-    return config, TransformedRows(Schema.from_dict(json.loads(settings["schema"])), files, transform, folder)
+    _, workers = strategies.place(settings["strategy"])
+    folder = pathlib.Path(settings["state"]).parent / "rows" / _digest([settings["schema"], files, workers])
+    schema = Schema.from_dict(json.loads(settings["schema"]))
+    return config, TransformedRows(schema, files, transform, folder, workers)
 
 
 def _digest(key: Any) -> str:
@@ -314,6 +328,7 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
 
     given = {name: getattr(fn_args, name, None) for name in _GIVEN}
     config, prepared = _read(given)
+    prepared.workers = 1  # the search is this machine's
     print(prepared, flush=True)
     tuning = fn_args.custom_config["tuner"]
     monitor = fitting.monitor(config, prepared.schema)
