@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +35,10 @@ def attach(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], 
 
     def __getattr__(name: str) -> Any:
         if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            # With these Python asks: Did you mean ...?
+            raise AttributeError(
+                f"module {package!r} has no attribute {name!r}", name=name, obj=sys.modules[package]
+            )
         home, what = homes[name]
         if home == package:
             return importlib.import_module(f"{package}.{what}")

@@ -285,6 +285,18 @@ def test_what_is_unknown_on_each_pair(title, name, real_data, tmp_path):
     assert line in (PROJECT / "docs" / "results" / "clicks.md").read_text(encoding="utf-8")
 
 
+def test_the_guide_of_transfer_says_what_its_reports_say():
+    text = (PROJECT / "docs" / "transfer.md").read_text(encoding="utf-8")
+    nothing, poor = results.report("planted_0"), results.report("amazon_1_2")
+    lift = nothing["lift"]["auc"]
+    said = f"{lift['difference']:+.3f} (two seeds, interval {lift['low']:+.3f} to {lift['high']:+.3f})"
+    assert f"no difference: {said}" in re.sub(r"\s+", " ", text)
+    assert nothing["verdict"] == "no difference" and nothing["seeds"] == 2
+    users = {one["group"]: one["lift"]["auc"] for one in poor["groups"] if one["by"] == "user in a source"}
+    assert users["new to it"]["low"] > 0 and users["shared"]["low"] > 0  # both gain, about as much
+    assert abs(users["new to it"]["difference"] - users["shared"]["difference"]) < 0.01
+
+
 @pytest.mark.parametrize(
     ("page", "words"), [(page, words) for page, claims in CLAIMS.items() for words in claims]
 )

@@ -9,6 +9,7 @@ from typing import Any
 from cdrzoo import files
 from cdrzoo.cli.common import command, delimiter, path, start_tensorflow, whole
 from cdrzoo.errors import MAX_VERSION, InputError
+from cdrzoo.schema.reading import AS_TEXT
 
 
 def add(commands: Any) -> None:
@@ -197,5 +198,5 @@ def _predict(arguments: argparse.Namespace) -> None:
             )
         print(f"Wrote {len(scored)} scores to {arguments.output}")
     else:
-        score, *rows = reversed(scored.columns)
+        score, *rows = (name for name in reversed(scored.columns) if not name.startswith(AS_TEXT))
         print(scored[[score, *reversed(rows)]].head(20).to_string(index=False, max_colwidth=24))

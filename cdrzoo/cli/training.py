@@ -98,7 +98,13 @@ def _train(arguments: argparse.Namespace) -> None:
     _print_training(run.metrics)
     print(f"test rows of {run.config.schema.target}, epoch {run.metrics['best_epoch']}:\n")
     print(table(run, "test", run.metrics["test"], run.metrics["intervals"]))
-    print(f"\nRun: {run.folder}. Next: cdrzoo transfer, cdrzoo export.")
+    alone = len(run.schema.domains) < 2
+    print(f"\nRun: {run.folder}. Next:")
+    print(
+        "" if alone else f"  cdrzoo transfer {run.folder} --out REPORT          did the source help?\n",
+        end="",
+    )
+    print(f"  cdrzoo export {run.folder} --to saved_models/NAME    a SavedModel for serving")
 
 
 def _print_training(result: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ def measure(
     Returns:
         `verdict`, `metric` (the primary one), `rows`, for clicks `clicks`, `users`, `lift` (`{metric: Difference as a
         mapping}`), `groups` (a mapping a group: `by`, `group`, `rows`, `clicks`, `users`, `lift`, `p_holm` of the
-        primary metric), `lower` (how many groups are worse off) and `harmed` (how many of them beyond chance, after
+        primary metric), `lower` (how many groups are worse off) and `harmed` (how many of them significantly, after
         Holm).
     """
     users = rows["user"].to_numpy() if "user" in rows else None

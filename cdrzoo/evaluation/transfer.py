@@ -94,7 +94,7 @@ class Transfer:
     def __str__(self) -> str:
         groups = (
             f"Groups: {self.result['lower']} of {len(self.result['groups'])} are worse off, "
-            f"{self.result['harmed']} beyond chance (after Holm's correction)."
+            f"{self.result['harmed']} significantly (after Holm's correction)."
         )
         return "\n".join([sentence(self.result), scope(self.result), groups])
 

@@ -129,7 +129,7 @@ def group_tables(
             all rows (under cold start every user is cold), and metrics without groups.
         sizes: test rows of the groups, for the first row: a group of three rows has an AUC, too.
         against: label that the others are tested against in every group, by a paired t-test over seeds. What differs
-            beyond chance after Holm's correction for all tests of the table is marked by `MARK`.
+            significant after Holm's correction for all tests of the table is marked by `MARK`.
         clicks: clicks of the groups, for the second row.
     """
     counts = {"test rows": sizes, "clicks": clicks or {}}
@@ -141,7 +141,7 @@ def group_tables(
 
 
 MARK = " *"
-"""Behind a number of a group that differs from the other model's beyond chance."""
+"""Behind a number of a group that differs significantly from the other model's."""
 
 
 def about_groups(sizes: Mapping[str, int], against: str | None = None) -> str:
@@ -190,7 +190,7 @@ def _by_group(
 def _differing(
     values: Mapping[str, Mapping[str, Mapping[int, float]]], against: str | None
 ) -> set[tuple[str, str]]:
-    """Labels and groups whose difference from one label is beyond chance after Holm's correction for all of them."""
+    """Labels and groups whose difference from one label is significant after Holm's correction for all of them."""
     tested = {}
     for label, found in values.items() if against in values else ():
         for group, one in found.items() if label != against else ():

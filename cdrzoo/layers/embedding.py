@@ -112,7 +112,10 @@ class FeatureEmbedding(keras.layers.Layer):
         lookups: dict[str, list[tuple[str, str, tf.Tensor]]] = {}
         for name, features in x.items():
             if name not in self.domains:
-                raise SchemaError(f"No tables for domain {name!r}. There are for: {', '.join(self.domains)}.")
+                raise SchemaError(
+                    f"No tables for domain {name!r}. There are for: {', '.join(self.domains)}. A model takes "
+                    "{domain: {feature: tensor}}."
+                )
             domain = self.schema.domain(name)
             listed = [feature for feature in domain.features if feature.name in features]
             out[name] = dict.fromkeys(feature.name for feature in listed)

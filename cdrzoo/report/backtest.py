@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from cdrzoo.evaluation.lift import PRIMARY
+from cdrzoo.evaluation.statistics import holm, mark
 from cdrzoo.experiments.backtest import Backtest, measures
-from cdrzoo.experiments.tables import TITLES, p_text
+from cdrzoo.experiments.tables import SIGNS, TITLES, p_text
 from cdrzoo.metrics import better
 from cdrzoo.report import figures
-from cdrzoo.report.cells import Table, number, signed
+from cdrzoo.report.cells import Cell, Row, Table, number, signed
 from cdrzoo.report.rendering import render
 
 NAMES = {**TITLES, "calibration": "calibration"}
@@ -34,7 +36,7 @@ def page(folder: pathlib.Path) -> str:
     ]
     return render(
         "backtest.html",
-        title=f"Backtest of {result['target']}: {len(result['days'])} days",
+        title=f"Backtest of {result['target']}: {len(result['days'])} day{'s'[: len(result['days']) - 1]}",
         headline=headline(found.table, result),
         result=result,
         metric=NAMES[PRIMARY[result["task"]]],
@@ -79,19 +81,26 @@ def what_next(found: Backtest) -> list[tuple[str, Sequence[Any]]]:
 
 
 def arm_rows(table: pd.DataFrame, result: Mapping[str, Any]) -> Table:
-    """A line an arm: means over days, and what it costs."""
+    """A line an arm, the best first: means over days, a test against the first arm of all, and what it costs."""
     metric, first = PRIMARY[result["task"]], result["arms"][0]
-    rows = [
-        {
-            "arm": arm,
-            **{NAMES[name]: number(row[name]) for name in measures(result)},
-            f"{NAMES[metric]}, less {first}": "" if arm == first else signed(row["difference"]),
-            "p": "" if arm == first else p_text(row["p"]),
-            "seconds": f"{row['seconds']:.0f}",
-        }
-        for arm, row in table.to_dict("index").items()
-    ]
-    return Table("Means over days, and seconds of all trainings", rows)
+    others = table.index != first
+    p = pd.Series(holm(table["p"][others]), table.index[others])
+    rows: list[Row] = []
+    for arm, row in table.sort_values(metric, ascending=better(metric) == "min").to_dict("index").items():
+        kind = mark(metric, row["difference"], p.get(arm, math.nan))
+        sign = SIGNS["against" if arm == first else kind]
+        shown = Cell(number(row[metric]) + sign, kind if rows else f"{kind} best".strip())
+        rows.append(
+            {
+                "arm": arm,
+                **{NAMES[name]: number(row[name]) for name in measures(result)},
+                NAMES[metric]: shown,
+                "difference": "" if arm == first else signed(row["difference"]),
+                "p, Holm": "" if arm == first else p_text(p[arm]),
+                "seconds": f"{row['seconds']:.0f}",
+            }
+        )
+    return Table("Means over days, the best arm first, and seconds of all trainings", rows)
 
 
 def day_rows(days: pd.DataFrame, metric: str, arms: Sequence[str]) -> Table:

@@ -30,6 +30,7 @@ MADE: dict[str, Callable[..., str]] = {
     "family": results.family,
     "gauc": results.gauc,
     "chosen": results.chosen,
+    "gains": results.gains,
     "decision": choosing.decision,
     "by_rows": choosing.by_rows,
     "ratings": choosing.ratings,

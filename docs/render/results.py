@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import pathlib
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -32,7 +34,8 @@ COLD = {
     "amazon": {"1 to 2": "cold_amazon_1_2", "2 to 1": "cold_amazon_2_1"},
     "douban": {"book to music": "cold_douban_book_music", "music to book": "cold_douban_music_book"},
 }
-REFERENCE = "DNN, target alone"
+REFERENCE, ALL = "DNN, target alone", "DNN, all domains"
+REPORTS = FOLDER / "transfer_pairs"
 
 
 @functools.cache
@@ -187,6 +190,29 @@ def by_users() -> str:
         for label in SHOWN:
             rows.append(["", label, *(table[label][n] if sizes[n] > 3 else "" for n in names)])
     return markdown(["", "model", *names], rows)
+
+
+IN_A_SOURCE = {"shared": "a training row in the source", "new to it": "none in the source"}
+
+
+def report(name: str) -> dict[str, Any]:
+    """The transfer report of the DNN of all domains on a pair."""
+    return json.loads((REPORTS / name / ALL / "transfer.json").read_text(encoding="utf-8"))
+
+
+def gains() -> str:
+    """What the DNN of all domains gains on two pairs, by groups of users; too small ones have no interval, and none."""
+    found = {title: report(PAIRS[title].removeprefix("ctr_")) for title in ("Ciao 01 to 02", "Amazon 1 to 2")}
+    rows: dict[str, dict[str, str]] = {}
+    for title, one in found.items():
+        users = (group for group in one["groups"] if group["by"].startswith("user"))
+        for group in ({"group": "all rows", "lift": one["lift"]}, *users):
+            lift, name = group["lift"][one["metric"]], group["group"]
+            if math.isfinite(lift["low"]):
+                said = f"{lift['difference']:+.3f} ({lift['low']:+.3f} to {lift['high']:+.3f})"
+                rows.setdefault(IN_A_SOURCE.get(name, name), {})[title] = said
+    cells = [[name, *(row.get(title, "") for title in found)] for name, row in rows.items()]
+    return markdown(["lift in AUC and its interval", *found], cells)
 
 
 VARIANTS = {
