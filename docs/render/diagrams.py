@@ -1,9 +1,10 @@
-"""The pictures of the four papers' models: boxes on a grid, rows from top to bottom, and arrows between them."""
+"""The pictures of models and families: boxes on a grid, rows from top to bottom, and arrows between them."""
 
 from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
+from xml.sax.saxutils import escape
 
 COLUMN, ROW, HEIGHT, GAP = 150, 62, 36, 14
 
@@ -62,7 +63,9 @@ class Picture:
                 f'<text x="{x + wide / 2:g}" y="{y + HEIGHT / 2 + 4:g}" text-anchor="middle">{text}</text>'
             )
         for place, note in enumerate(notes):
-            lines.append(f'<text class="note" x="{GAP}" y="{rows * ROW + GAP + 15 * place:g}">{note}</text>')
+            lines.append(
+                f'<text class="note" x="{GAP}" y="{rows * ROW + GAP + 15 * place:g}">{escape(note)}</text>'
+            )
         return "\n".join([*lines, "</svg>"]) + "\n"
 
     def _place(self, name: str) -> tuple[float, float, float, str, str]:
@@ -196,5 +199,103 @@ PICTURES = {
             ("cross", "pred"),
         ),
         "One network for the rows of all domains. Served: without the classifiers.",
+    ),
+    "single_domain": Picture(
+        "Models of one domain: fields become vectors, which a linear part, products of pairs and an MLP read",
+        {
+            "row": (0, 0, 4.5, "target", "a row: user, item, context, histories"),
+            "tables": (1, 0, 3, "box", "embeddings of its fields"),
+            "pool": (1, 3, 1.5, "box", "pooled histories"),
+            "linear": (2, 0, 1, "box", "linear"),
+            "pairs": (2, 1, 2, "box", "products, crosses"),
+            "mlp": (2, 3, 1.5, "box", "MLP"),
+            "score": (3, 1, 2, "target", "z, sigmoid(z)"),
+        },
+        (
+            ("row", "tables"),
+            ("row", "pool"),
+            ("tables", "linear"),
+            ("tables", "pairs"),
+            ("tables", "mlp"),
+            ("pool", "mlp"),
+            ("linear", "score"),
+            ("pairs", "score"),
+            ("mlp", "score"),
+        ),
+        "Linear: LR. Linear and pairs: FM, AFM. MLP: DNN, YouTube DNN, and DIN, whose histories the candidate pools. "
+        "Linear and MLP: Wide & Deep. Products into an MLP: NFM, FiBiNET. Two or three beside each other: DeepFM, "
+        "xDeepFM, DCN.",
+    ),
+    "multi_domain": Picture(
+        "Models of several domains: rows of all domains pass a shared part and a part of their own domain",
+        {
+            "source": (0, 0, 1.75, "source", "rows of the source"),
+            "target": (0, 2, 1.75, "target", "rows of the target"),
+            "tables": (1, 0, 3.75, "box", "embeddings, by slot"),
+            "own_s": (2, 0, 1.1, "source", "own part"),
+            "shared": (2, 1.1, 1.55, "box", "shared part"),
+            "own_t": (2, 2.65, 1.1, "target", "own part"),
+            "tower_s": (3, 0, 1.75, "source", "tower, score"),
+            "tower_t": (3, 2, 1.75, "target", "tower, score"),
+        },
+        (
+            ("source", "tables"),
+            ("target", "tables"),
+            ("tables", "own_s"),
+            ("tables", "shared"),
+            ("tables", "own_t"),
+            ("own_s", "tower_s"),
+            ("shared", "tower_s"),
+            ("shared", "tower_t"),
+            ("own_t", "tower_t"),
+        ),
+        "Shared-Bottom: one shared network. MMoE: shared experts, own gates. PLE: own experts, too. STAR: the weights "
+        "of a layer are shared ones times own ones. Served: the target's path.",
+    ),
+    "cross_domain": Picture(
+        "Models that transfer: what the source taught reaches the target by weights, by layers or by what they share",
+        {
+            "source": (0, 0, 1.5, "source", "rows of the source"),
+            "target": (0, 2.5, 1.5, "target", "rows of the target"),
+            "source_net": (1, 0, 1.5, "source", "network"),
+            "target_net": (1, 2.5, 1.5, "target", "network"),
+            "source_score": (2, 0, 1.5, "loss", "loss"),
+            "target_score": (2, 2.5, 1.5, "target", "score"),
+        },
+        (
+            ("source", "source_net"),
+            ("target", "target_net"),
+            ("source_net", "target_net"),
+            ("source_net", "source_score"),
+            ("target_net", "target_score"),
+        ),
+        "The arrow between the networks: a start (Finetune), gated adapters (CTNet), one layer that no classifier "
+        "may read (DANN), the users' part (MV-DNN), their table alone (MLP++), connections of layers (CSN, CoNet). "
+        "MiNet shares tables, and reads the history of the source.",
+    ),
+    "ratings": Picture(
+        "Models of ratings: vectors of users and items in each domain, and a way from the source's users to the target",
+        {
+            "source": (0, 0, 1.5, "source", "ratings of the source"),
+            "target": (0, 2.5, 1.5, "target", "ratings of the target"),
+            "item_s": (1, 0, 0.75, "source", "items"),
+            "user_s": (1, 0.75, 0.75, "source", "users"),
+            "map": (1, 1.6, 0.8, "box", "mapping"),
+            "user_t": (1, 2.5, 0.75, "target", "users"),
+            "item_t": (1, 3.25, 0.75, "target", "items"),
+            "score": (2, 2.5, 1.5, "target", "rating"),
+        },
+        (
+            ("source", "item_s"),
+            ("source", "user_s"),
+            ("target", "user_t"),
+            ("target", "item_t"),
+            ("user_s", "map"),
+            ("map", "user_t"),
+            ("user_t", "score"),
+            ("item_t", "score"),
+        ),
+        "MF: no mapping. CMF: one vector in both domains. EMCDR: one function for all. PTUPCDR: a matrix of each user. "
+        "SSCDR: points near each other, and a function that also learns from items.",
     ),
 }
