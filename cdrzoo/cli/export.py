@@ -104,6 +104,11 @@ def _add_rows(commands: Any) -> None:
         "--time",
         help="The time of all rows: a number, or a date. Default: the column of users, else the logs' end.",
     )
+    rows.add_argument(
+        "--names",
+        action="store_true",
+        help="Call columns as a server does, by the features' names, and not as they are called in the logs.",
+    )
     rows.add_argument("--out", type=path, required=True, help="The file to write, .parquet or .csv.")
 
 
@@ -120,13 +125,16 @@ def _rows(arguments: argparse.Namespace) -> None:
     from cdrzoo.training.config import RunConfig
     from cdrzoo.training.requests import build_requests
 
+    config = RunConfig.load(arguments.folder / "config.yaml")
     found = build_requests(
-        RunConfig.load(arguments.folder / "config.yaml"),
+        config,
         users=arguments.users,
         candidates=arguments.candidates,
         logs=pairs(arguments.logs, "--logs"),
         time=arguments.time,
     )
+    if arguments.names:
+        found = found.rename(columns={f.column: f.name for f in config.schema.target_domain.features})
     with files.whole(arguments.out) as part:
         if arguments.out.suffix == ".parquet":
             found.to_parquet(part)

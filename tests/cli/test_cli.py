@@ -6,11 +6,13 @@ import dataclasses
 import gzip
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -743,3 +745,25 @@ def test_training_says_a_line_per_epoch_and_a_table_that_fit_a_screen(demo, tmp_
     assert epochs[best - 1].endswith("  best")
     assert max(len(line) for line in lines if not line.startswith("Run: ")) <= 100
     assert any(line.split()[:2] == ["all", "cold"] for line in lines)
+
+
+def test_rows_are_called_as_in_the_logs_or_as_a_server_does(tmp_path, monkeypatch):
+    """A server knows a feature by its name, and the log of the walk had it in another column."""
+    from cdrzoo.training import requests
+    from cdrzoo.training.config import RunConfig
+
+    run = pathlib.Path(__file__).parents[1] / "training" / "finished" / "dadin"
+    feature = types.SimpleNamespace(column="user_id", name="user")
+    schema = types.SimpleNamespace(target_domain=types.SimpleNamespace(features=[feature]))
+    monkeypatch.setattr(RunConfig, "load", lambda path: types.SimpleNamespace(schema=schema))
+    monkeypatch.setattr(
+        requests, "build_requests", lambda *a, **k: pd.DataFrame({"user_id": ["u1"], "city": ["x"]})
+    )
+    command = ["rows", str(run), "--users", "u.csv", "--candidates", "i.csv", "--out"]
+    assert (
+        cli.main([*command, str(tmp_path / "a.csv")])
+        == cli.main([*command, str(tmp_path / "b.csv"), "--names"])
+        == 0
+    )
+    assert (tmp_path / "a.csv").read_text() == "user_id,city\nu1,x\n"
+    assert (tmp_path / "b.csv").read_text() == "user,city\nu1,x\n"
