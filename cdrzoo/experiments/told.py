@@ -73,9 +73,9 @@ class Told:
         if self.fresh:
             left = self._each(self.last) * (self.total - self.done) - running
             return f"  {_minutes(max(0, left))} left"
-        part = news["step"] / news["steps"] if news["steps"] else 1
-        if news["first"] or (news["step"] and not news["steps"]):
+        if news["first"] or (news["step"] and news["epoch"] == 1):  # the first step takes long
             return ""
+        part = news["step"] / news["steps"] if news["steps"] else 1
         epochs = news["epochs"] * (self.total - self.done)
         return f"  at most {_minutes(running * (epochs / (news['epoch'] - 1 + part) - 1))} left"
 
