@@ -98,13 +98,10 @@ def _train(arguments: argparse.Namespace) -> None:
     _print_training(run.metrics)
     print(f"test rows of {run.config.schema.target}, epoch {run.metrics['best_epoch']}:\n")
     print(table(run, "test", run.metrics["test"], run.metrics["intervals"]))
-    alone = len(run.schema.domains) < 2
     print(f"\nRun: {run.folder}. Next:")
-    print(
-        "" if alone else f"  cdrzoo transfer {run.folder} --out REPORT          did the source help?\n",
-        end="",
-    )
-    print(f"  cdrzoo export {run.folder} --to saved_models/NAME    a SavedModel for serving")
+    if len(run.schema.domains) > 1:
+        print("  cdrzoo transfer RUN --out REPORT            did the source help?")
+    print("  cdrzoo export RUN --to saved_models/NAME    a SavedModel for serving")
 
 
 def _print_training(result: dict[str, Any]) -> None:
