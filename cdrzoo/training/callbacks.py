@@ -324,7 +324,8 @@ def optimizers_of(part: Any, seen: set[int] | None = None) -> Iterator[keras.opt
         return
     held: Sequence[Any] = ()
     if isinstance(part, keras.layers.Layer):
-        held = [value for _, value in sorted(vars(part).items())]
+        # `_self_` is TensorFlow's own book: it still has the optimizer that a first stage has dropped.
+        held = [value for name, value in sorted(vars(part).items()) if not name.startswith("_self_")]
     elif isinstance(part, Mapping):
         held = list(part.values())
     elif isinstance(part, (list, tuple)):

@@ -81,6 +81,7 @@ def test_tables_grow_and_no_score_moves(case):
         before.train_step(batch)
     if card(case.name).after:
         first = alike(before.pretrained, larger)
+        first.compile(optimizer=Adam(0.01))  # as one that was trained
         carry(before.pretrained, first, rows, functools.partial(alike, before.pretrained))
     after = made(case, larger, first)
     carry(before, after, rows, functools.partial(made, case))
