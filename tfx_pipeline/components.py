@@ -177,6 +177,7 @@ def InfraValidator(
         reason = f"{type(error).__name__}: {error}"
         print(f"The model cannot be served: {reason}", flush=True)
     blessing.set_string_custom_property("reason", reason[:1000])
+    blessing.set_int_custom_property("model", model.id)
     blessing.set_int_custom_property("blessed", int(not reason))
 
 
@@ -189,14 +190,16 @@ def Pusher(
     run: Parameter[str],
     code: Parameter[str],
     pushed_model: OutputArtifact[standard_artifacts.PushedModel],
+    drift_blessing: InputArtifact[standard_artifacts.InfraBlessing] = None,
 ) -> None:
     """Puts a blessed model into the folder as the next version, complete or not at all. Each run looks anew.
 
     TFX's own names versions by the clock and copies file by file into the folder that a server watches.
     """
     pushed_model.set_int_custom_property("pushed", 0)
-    for asked, judge in ((blessing, "Evaluator"), (infra_blessing, "InfraValidator")):
-        if asked.get_int_custom_property("blessed") != 1:
+    judges = {"Evaluator": blessing, "InfraValidator": infra_blessing, "Drift": drift_blessing}
+    for judge, asked in judges.items():
+        if asked is not None and asked.get_int_custom_property("blessed") != 1:
             print(f"Not pushed: {judge} has not blessed the model.", flush=True)
             return
     fileio.makedirs(folder)

@@ -18,6 +18,7 @@ from cdrzoo.schema import Label, Schema
 from cdrzoo.training.config import RunConfig
 from tfx_pipeline.rows import SLICE, USERS, slice_key
 
+WARM_STARTS = ("latest_blessed",)
 STRATEGIES = ("one_device", "mirrored", "multi_worker")
 METRICS = {"click": ("auc", "gauc", "log_loss", "ece"), "rating": ("mae", "rmse")}
 """What is measured, by task: the exact metrics of `cdrzoo.metrics`."""
@@ -61,6 +62,8 @@ class PipelineConfig:
         tuner: a search before the training. Default: none.
         infer: splits, such as `films_test`, whose rows the blessed model scores (BulkInferrer). Default: none.
         requests: rows of the target's test part that are sent to the model before it may be pushed.
+        warm_start: `latest_blessed`: a run goes on with the model that was blessed last, on the rows that came since,
+            and its vocabularies grow; the first run trains from the start. Default: every run does.
     """
 
     run: RunConfig
@@ -76,6 +79,7 @@ class PipelineConfig:
     tuner: Tuning | None = None
     infer: tuple[str, ...] = ()
     requests: int = 64
+    warm_start: str | None = None
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name.replace("_", "").replace("-", "").isalnum():
@@ -134,10 +138,23 @@ class PipelineConfig:
 
     def _check_run(self) -> None:
         """Raises for what `cdrzoo train` can do and a pipeline cannot."""
-        if self.run.finetune or self.run.warm_start_from or "since" in self.run.preparation:
+        if self.run.finetune:
+            raise InputError("A pipeline does not fine-tune. Leave `finetune` out; `cdrzoo train` knows it.")
+        if self.warm_start is not None:
+            check_choice("`warm_start`", self.warm_start, WARM_STARTS)
+        if self.warm_start and "://" in self.path(self.root):
             raise InputError(
-                "A pipeline trains from the start, on all rows. Leave `finetune`, `warm_start_from` and `since` out; "
-                "`cdrzoo train` knows them."
+                "`warm_start` looks for the model before, and counts ids, in a `root` on this machine. Received: "
+                f"{self.root}."
+            )
+        if self.run.drift and "://" in self.path(self.root):
+            raise InputError(f"`drift` reads runs in a `root` on this machine. Received: {self.root}.")
+        if "age" in self.run.drift and self.examples:
+            raise InputError("Examples have no times that `age` of `drift` could be told by. Leave it out.")
+        if self.run.forget_after is not None and not self.warm_start:
+            raise InputError(
+                "`forget_after` is of runs that go on with one another. Set `warm_start: latest_blessed` under "
+                "`pipeline`, or leave it out."
             )
         if self.run.training.group:
             raise InputError(
@@ -230,6 +247,11 @@ class PipelineConfig:
             check_known("`tuner`", tuner, [f.name for f in dataclasses.fields(Tuning)])
             section["tuner"] = Tuning(**tuner)
         run = RunConfig.from_dict(given, folder)
+        if run.warm_start_from or "since" in run.preparation:
+            raise InputError(
+                "A pipeline finds out by itself what it goes on with, and since when. Leave `warm_start_from` and "
+                "`since` out, and set `warm_start: latest_blessed` under `pipeline`."
+            )
         if isinstance(run.data, str):
             raise InputError(
                 f"A pipeline encodes its rows itself; `data` is a folder of prepared ones, {run.data}. Give the logs "

@@ -2,13 +2,15 @@
 
 One vocabulary a table, whatever features and domains look it up; 0 is padding, 1 unknown, known ids from 2. It is the
 very graph of an export (`cdrzoo.data.graph`), so training and serving cannot come apart. Of ids that are seen equally
-often Transform puts the last in alphabetical order first, `Encoder.adapt` the first; all else is as there.
+often Transform puts the last in alphabetical order first, `Encoder.adapt` the first; all else is as there. A pipeline
+with warm starts counts nothing here: its encoder is there before (`tfx_pipeline.continual`).
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -37,20 +39,25 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
         domain.name: {f.name: _dense(inputs[raw_name(schema, domain, f)], f) for f in domain.inputs()}
         for domain in schema.domains
     }
-    lookups = {
-        table.name: _Lookup(_vocabulary(schema, table.name, raw))
-        for table in schema.tables
-        if schema.has_vocabulary(table.name)
-    }
+    known = Encoder.load(custom_config["encoder"]) if custom_config["encoder"] else None
+    lookups = {}
+    for table in filter(schema.has_vocabulary, (table.name for table in schema.tables)):
+        if known is None:
+            lookups[table] = _Lookup(_vocabulary(schema, table, raw))
+        elif len(known.lookups[table]):  # else no id is known
+            lookups[table] = _Lookup(str(pathlib.Path(custom_config["encoder"], "vocab", f"{table}.txt")))
     outputs: dict[str, Any] = {}
     statistics: list[tf.Tensor] = []
     for domain in schema.domains:
-        numbers = {
-            f.name: _learnt(schema, f, raw[domain.name][f.name])
-            for f in domain.features
-            if f.kind == "number"
-        }
-        statistics += numbers.values()
+        if known is None:
+            numbers = {
+                f.name: _learnt(schema, f, raw[domain.name][f.name])
+                for f in domain.features
+                if f.kind == "number"
+            }
+            statistics += numbers.values()
+        else:
+            numbers = known.numbers[domain.name]
         encoded = EncoderGraph(schema, domain.name, lookups, numbers)(raw[domain.name])
         for feature in domain.tensors:
             values = encoded[feature.name]
@@ -107,7 +114,7 @@ def _size(schema: Schema, feature: Feature) -> int:
 
 
 class _Lookup:
-    """A vocabulary that is not known before all rows are counted, as a lookup table."""
+    """A vocabulary as a lookup table: one that is not known before all rows are counted, or a file."""
 
     def __init__(self, vocabulary: Any):
         self.vocabulary = vocabulary

@@ -17,6 +17,7 @@ into memory, or, where they are many, writes them to a folder as it lies that `c
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,6 +39,9 @@ LABEL, WEIGHT, USER, USERS = "row.label", "row.weight", "row.user", "row.users"
 SLICE = "row.slice."
 NUMBERS = "row.numbers"
 """In transformed examples: mean and deviation of every number, each a float64 in the bits of an int64."""
+
+ENCODER, SPLIT = "encoder", "split.json"
+"""In the folder of what a run with warm starts knows: the encoder, and what is recorded of the rows."""
 
 _TYPES = {"string": pa.large_binary(), "int64": pa.int64(), "float32": pa.float32()}
 _BATCH_ROWS = 4096
@@ -207,6 +211,18 @@ def first_examples(folder: str, count: int) -> np.ndarray:
         kind = "GZIP" if file.endswith(".gz") else ""
         found += tf.data.TFRecordDataset(file, kind).take(count - len(found)).as_numpy_iterator()
     return np.array(found, object)
+
+
+def raw(schema: Schema, domain: Domain, file: str) -> Iterator[dict[str, Any]]:
+    """Raw examples of a domain in chunks: by column what an encoder takes, and `row.label` and `row.weight`."""
+    from cdrzoo.data.readers import Wanted, tfrecord
+    from cdrzoo.data.readers.conversion import convert
+
+    wanted = {name: Wanted(name, "float") for name in (LABEL, WEIGHT)}
+    for f in domain.inputs():
+        wanted[f.column] = dataclasses.replace(Wanted.of(f), column=raw_name(schema, domain, f))
+    for chunk, row in tfrecord.read(pathlib.Path(file), wanted, None):
+        yield {column: convert(chunk[column], want, file, row) for column, want in wanted.items()}
 
 
 def count(files: Sequence[str]) -> int:

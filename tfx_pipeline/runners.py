@@ -16,8 +16,10 @@ from cdrzoo.data import quality
 from cdrzoo.data.rows.state import WORK
 from cdrzoo.errors import InputError
 from cdrzoo.training import observers
+from tfx_pipeline import continual
 from tfx_pipeline.code import code_hash
 from tfx_pipeline.config import PipelineConfig
+from tfx_pipeline.continual import Examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +70,19 @@ def write_examples(config: PipelineConfig, strict: bool = False) -> str:
     return str(folder)
 
 
+def begin(
+    config: PipelineConfig, strict: bool = False, echo: Any = print
+) -> tuple[PipelineConfig, Examples, str]:
+    """What a run starts from: its configuration, settled, its examples, and the folder of its vocabularies, or none."""
+    examples = continual.given(config) if config.examples else None
+    config = continual.going_on(config, examples and examples.record, echo)
+    if examples is None:
+        folder = write_examples(config, strict)
+        split = json.loads(pathlib.Path(folder, "split.json").read_text())
+        examples = Examples(folder, record={**split, "data": config.run.identity()["data"]})
+    return config, examples, continual.vocabularies(config, examples, echo)
+
+
 def _prepare(config: PipelineConfig, folder: pathlib.Path) -> None:
     """Writes the examples of a run's data, by partitions of users, in Beam as the configuration says."""
     from cdrzoo.data.rows import executors
@@ -99,11 +114,11 @@ def run(config: PipelineConfig, echo: Any = print, strict: bool = False) -> Resu
         observers.check(stage.training.callbacks)
     root = pathlib.Path(config.path(config.root))
     with files.lock(root):
-        examples = write_examples(config, strict)
+        config, examples, known = begin(config, strict, echo)
         from tfx_pipeline._tfx import LocalDagRunner
         from tfx_pipeline.pipeline import make
 
-        pipeline = make(config, examples)
+        pipeline = make(config, examples, known)
         echo(f"{config.name}: {' -> '.join(node.id for node in pipeline.components)}")
         LocalDagRunner().run(pipeline)
         return result(config)
@@ -191,6 +206,11 @@ def compile(config: PipelineConfig, image: str, to: pathlib.Path) -> None:
             "A compiled pipeline starts from examples that the cluster can read. Write them with `examples`, copy the "
             "folder there, and set `pipeline.examples` (then without `data`)."
         )
+    if config.warm_start or "{" in config.examples:
+        raise InputError(
+            "The newest span, and what a run goes on with, are looked for by `run`. A compiled pipeline has no "
+            "`warm_start`, and its `examples` are one folder."
+        )
     from tfx_pipeline import _tfx
 
     try:
@@ -206,4 +226,4 @@ def compile(config: PipelineConfig, image: str, to: pathlib.Path) -> None:
         output_filename=to.name,
         output_dir=str(to.parent),
     )
-    runner.run(make(config, config.path(config.examples)))
+    runner.run(make(config, Examples(config.path(config.examples))))

@@ -26,14 +26,16 @@ import tensorflow as tf
 
 import cdrzoo.export
 from cdrzoo import metrics, models
+from cdrzoo.data import Encoder
 from cdrzoo.data.batches import shapes_of
 from cdrzoo.data.rows import stored
 from cdrzoo.data.rows.format import PartRows
 from cdrzoo.data.rows.reading import StoredPart
+from cdrzoo.documents import dump_yaml
 from cdrzoo.errors import InputError
-from cdrzoo.files import writing
+from cdrzoo.files import write, writing
 from cdrzoo.schema import Feature, Schema
-from cdrzoo.training import fitting, folders, measuring, scoring
+from cdrzoo.training import fitting, folders, measuring, profiles, scoring
 from cdrzoo.training.config import RunConfig
 from tfx_pipeline import rows, strategies
 from tfx_pipeline._tfx import FnArgs, TunerFnResult, io_utils, tft
@@ -56,6 +58,7 @@ class TransformedRows(stored.StoredRows):
         folder: where rows are written that are more than is held in memory (`cdrzoo.data.rows.stored.HELD_BYTES`), or
             that workers share; what is there already is taken.
         workers: who train on them.
+        known: the folder of the encoder that Transform was given; empty: it is what Transform counted.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class TransformedRows(stored.StoredRows):
         transform: tft.TFTransformOutput,
         folder: pathlib.Path,
         workers: int = 1,
+        known: str = "",
     ):
         spec = transform.transformed_feature_spec()
         found = {
@@ -72,7 +76,7 @@ class TransformedRows(stored.StoredRows):
         }
         found = {name: {part: of for part, of in parts.items() if of} for name, parts in found.items()}
         numbers = rows.numbers(found[schema.target]["train"], spec[NUMBERS]) if NUMBERS in spec else None
-        self.encoder = encoder(schema, transform, numbers)
+        self.encoder = Encoder.load(known) if known else encoder(schema, transform, numbers)
         self.folder, self.workers = folder, workers
 
         def blocks(name: str, part: str) -> Iterator[list[np.ndarray]]:
@@ -100,10 +104,13 @@ class TransformedRows(stored.StoredRows):
             weight, labels = parts["train"].weight, parts["train"].labels
             labels = {name: parts["train"].y[:, 0], **{f"{name}.{key}": y for key, y in labels.items()}}
             for key, y in labels.items():
-                if (known := ~np.isnan(y)).any():
-                    of = None if weight is None else weight[known]
-                    means[key] = float(np.average(y[known].astype(np.float64), weights=of))
-        self.schema = self.encoder.schema = self.encoder.schema.with_means(means)
+                if (there := ~np.isnan(y)).any():
+                    of = None if weight is None else weight[there]
+                    means[key] = float(np.average(y[there].astype(np.float64), weights=of))
+        lacking = {
+            key: mean for key, mean in means.items() if self.encoder.schema.output(key)[1].mean is None
+        }
+        self.schema = self.encoder.schema = self.encoder.schema.with_means(lacking)
 
     def __str__(self) -> str:
         where = "held in memory" if self.held else f"read from {self.folder}"
@@ -237,18 +244,11 @@ def _train(given: dict[str, Any]) -> None:
         kept.mkdir()
         prepared.encoder.save(kept / "encoder")
         folders.keep(fitted, result, kept)
+        profiles.write(prepared, kept)
+        split = {"split": described["split"], "preparation": described["preparation"]}
+        if settings["known"]:
+            split |= _continue(config, settings["known"], state, kept)
         if settings["served"]:
-            card = {
-                "model": models.card(config.model).title,
-                "paper": models.card(config.model).paper,
-                "data": described["data"],
-                "split": {"split": described["split"], "preparation": described["preparation"]},
-                "metrics": {"validation": result["validation"]},
-                "training": {
-                    name: result[name] for name in ("arguments", "width", "training", "seed", "best_epoch")
-                },
-                "trained_with": result["versions"],
-            }
             examples = raw_frame(
                 f"{settings['examples']}/{prepared.schema.target}_test",
                 prepared.schema,
@@ -259,7 +259,7 @@ def _train(given: dict[str, Any]) -> None:
                 prepared.encoder,
                 pathlib.Path(folder, settings["name"]),
                 examples=examples,
-                card=card,
+                card=_card(config, result, described["data"], split),
                 reading=config.reading,
             )
         else:
@@ -268,6 +268,33 @@ def _train(given: dict[str, Any]) -> None:
         io_utils.copy_dir(str(kept), given["model_run_dir"])
         io_utils.copy_dir(str(state / "logs"), os.path.join(given["model_run_dir"], "logs"))
     shutil.rmtree(state)
+
+
+def _card(
+    config: RunConfig, result: dict[str, Any], data: dict[str, Any], split: dict[str, Any]
+) -> dict[str, Any]:
+    """What the export says of its training."""
+    return {
+        "model": models.card(config.model).title,
+        "paper": models.card(config.model).paper,
+        "data": data,
+        "split": split,
+        "metrics": {"validation": result["validation"]},
+        "training": {name: result[name] for name in ("arguments", "width", "training", "seed", "best_epoch")},
+        "trained_with": result["versions"],
+    }
+
+
+def _continue(
+    config: RunConfig, known: str, state: pathlib.Path, kept: pathlib.Path
+) -> dict[str, list[dict[str, str]]]:
+    """Adds to what is kept of a run what the next one goes on with; gives the runs that this one descends from."""
+    record = json.loads(pathlib.Path(known, rows.SPLIT).read_text())
+    write(kept / rows.SPLIT, json.dumps(record, indent=2) + "\n")
+    write(kept / "config.yaml", dump_yaml(config.to_dict()))
+    if (state / "first").exists():
+        shutil.copytree(state / "first", kept / "first")
+    return {"descent": record["descent"]} if record["descent"] else {}
 
 
 def _measured(model: Any, prepared: TransformedRows) -> dict[str, float]:
@@ -291,7 +318,8 @@ def _read(given: dict[str, Any]) -> tuple[RunConfig, TransformedRows]:
     _, workers = strategies.place(settings["strategy"])
     folder = pathlib.Path(settings["state"]).parent / "rows" / _digest([settings["schema"], files, workers])
     schema = Schema.from_dict(json.loads(settings["schema"]))
-    return config, TransformedRows(schema, files, transform, folder, workers)
+    known = str(pathlib.Path(settings["known"], rows.ENCODER)) if settings["known"] else ""
+    return config, TransformedRows(schema, files, transform, folder, workers, known)
 
 
 def _digest(key: Any) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.ledger import Ledger, Waiting
-from cdrzoo.data.statistics import Counts
+from cdrzoo.data.statistics import Counts, Statistics
 from cdrzoo.schema import FIRST_KNOWN
 
 
@@ -35,10 +35,17 @@ def grown(encoder: Encoder, rows: Mapping[str, Any], forget_after: int | None = 
     Returns:
         The new encoder; `growth` says what became of each table.
     """
+    statistics = {d.name: encoder.statistics(d.name, rows[d.name]) for d in encoder.schema.domains}
+    return grown_by(encoder, statistics, forget_after)
+
+
+def grown_by(
+    encoder: Encoder, statistics: Mapping[str, Statistics], forget_after: int | None = None
+) -> Encoder:
+    """`grown`, given what the new training rows of every domain add up to (`Encoder.statistics`)."""
     found = copy.copy(encoder)
     found.day, found.ledgers, found.growth = encoder.day + 1, {}, {}
     vocabularies = {}
-    statistics = {d.name: encoder.statistics(d.name, rows[d.name]) for d in encoder.schema.domains}
     for table, counts in encoder.table_counts(statistics).items():
         vocabularies[table], found.ledgers[table], found.growth[table] = _grow(
             encoder, table, counts, found.day, forget_after

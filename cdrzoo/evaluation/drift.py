@@ -11,6 +11,7 @@ import numpy as np
 
 from cdrzoo import files, metrics
 from cdrzoo.data import Encoder, evaluation_batches
+from cdrzoo.data.statistics import Counts
 from cdrzoo.errors import InputError
 from cdrzoo.evaluation.lift import PRIMARY
 from cdrzoo.schema import Domain
@@ -94,7 +95,8 @@ def drift(folder: str | pathlib.Path, config: RunConfig | Mapping[str, Any] | st
         rows, logged, times = _newer(prepared, domain.name, since.get(domain.name))
         with files.reading(done.folder / PROFILE, "Train the run anew.", whole=True):
             now = profile(domain, prepared.encoded(domain.name, "train", rows), before[domain.name])
-            domains[domain.name] = _compared(before[domain.name], now, _new_ids(done.encoder, domain, logged))
+            new = new_ids(done.encoder, domain, done.encoder.statistics(domain.name, logged).counts)
+            domains[domain.name] = compared(before[domain.name], now, new)
         ages += [float(times.max()) - since[domain.name]] if times is not None and len(times) else []
         if domain == target:  # scored as it is served
             newer = prepared.encoded(target.name, "test", rows)
@@ -110,7 +112,7 @@ def drift(folder: str | pathlib.Path, config: RunConfig | Mapping[str, Any] | st
         "domains": domains,
         "scores": {name: [then.get(name), value] for name, value in measured.items()},
     }
-    return Drift({**found, "over": list(_over(found, config.drift))})
+    return Drift({**found, "over": list(over(found, config.drift))})
 
 
 def _newer(prepared: Any, domain: str, since: float | None) -> tuple[np.ndarray, Any, np.ndarray | None]:
@@ -123,9 +125,8 @@ def _newer(prepared: Any, domain: str, since: float | None) -> tuple[np.ndarray,
     return rows, log.take(rows), None if log.time is None else log.time[rows]
 
 
-def _new_ids(encoder: Encoder, domain: Domain, rows: Any) -> dict[str, int]:
-    """How many different ids of each feature have no row."""
-    counts = encoder.statistics(domain.name, rows).counts
+def new_ids(encoder: Encoder, domain: Domain, counts: Mapping[str, Counts]) -> dict[str, int]:
+    """How many different ids of each feature have no row, of those that were counted (`Encoder.statistics`)."""
     tables = {f.name: f.table or "" for f in domain.features}
     return {
         name: int((encoder.places(tables[name], encoder.typed(tables[name], of.merged()[0])) < 0).sum())
@@ -133,8 +134,8 @@ def _new_ids(encoder: Encoder, domain: Domain, rows: Any) -> dict[str, int]:
     }
 
 
-def _compared(then: Mapping[str, Any], now: Mapping[str, Any], new: Mapping[str, int]) -> dict[str, Any]:
-    """What was and what is, of a domain."""
+def compared(then: Mapping[str, Any], now: Mapping[str, Any], new: Mapping[str, int]) -> dict[str, Any]:
+    """What was and what is, of a domain: both profiles, and by feature how many ids are new."""
     features = {}
     for name, one in then["features"].items():
         two = now["features"][name]
@@ -144,7 +145,7 @@ def _compared(then: Mapping[str, Any], now: Mapping[str, Any], new: Mapping[str,
     return {"rows": now["rows"], "label": [then["label"], now["label"]], "features": features}
 
 
-def _over(found: Mapping[str, Any], thresholds: Mapping[str, float]) -> Iterator[dict[str, Any]]:
+def over(found: Mapping[str, Any], thresholds: Mapping[str, float]) -> Iterator[dict[str, Any]]:
     """What lies beyond its threshold."""
     values: list[tuple[str, str, float | None]] = [("age", "age", found["age"])]
     for domain, of in found["domains"].items():

@@ -106,12 +106,14 @@ def _tables(one: Sequence[Any], two: Sequence[Any], schema: Schema) -> list[str 
 
 def _assign(old: Any, new: Any, rows: Any, like_unknown: bool) -> None:
     """What a variable held, in the first rows of one that may be longer; `rows` start like the unknown one, or anew."""
-    value = new.value
+    held = tf.convert_to_tensor(old.value)
     if not len(rows):
-        return value.assign(tf.convert_to_tensor(old.value))
+        return new.value.assign(held)
     rows = tf.constant(rows, tf.int64)
-    start = tf.gather(value, rows)
-    value[: old.shape[0]].assign(tf.convert_to_tensor(old.value))
-    if like_unknown:
-        start = tf.gather(value, tf.fill(tf.shape(rows), tf.constant(UNKNOWN, tf.int64)))
-    value.scatter_update(tf.IndexedSlices(start, rows))
+    # Parts of a variable are assigned by replica: each has its own.
+    for value in tf.distribute.get_strategy().experimental_local_results(new.value):
+        start = tf.gather(value, rows)
+        value[: old.shape[0]].assign(held)
+        if like_unknown:
+            start = tf.gather(value, tf.fill(tf.shape(rows), tf.constant(UNKNOWN, tf.int64)))
+        value.scatter_update(tf.IndexedSlices(start, rows))

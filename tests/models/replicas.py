@@ -105,10 +105,35 @@ def with_callbacks() -> list[str]:
     return compared(train, logged={"val_auc", "val_log_loss", "books_loss"})
 
 
+def gone_on() -> list[str]:
+    """What differs of a model whose tables have grown, and that goes on with what another one has learnt."""
+    import numpy as np
+
+    from cdrzoo.training.warm import carry
+    from tests.models import conformance
+    from tests.models.cases import CASES
+    from tests.training.test_warm import made
+
+    case = next(case for case in CASES if case.name == "dnn")
+    schema = case.schema()
+    larger = schema.with_rows({t.name: t.rows + 3 for t in schema.tables}).with_first_rows(schema)
+    rows = {t.name: np.arange(t.rows - 1, t.rows + 3) for t in schema.tables}
+
+    def train(one_device: bool, seen):
+        before, after = made(case, schema), made(case, larger)
+        before.fit(conformance.data(before, 2), verbose=0)
+        carry(before, after, rows, functools.partial(made, case))
+        after.fit(conformance.data(after, 2), verbose=0, callbacks=[seen])
+        return after.variables
+
+    return compared(train)
+
+
 FURTHER: dict[str, Callable[[], list[str]]] = {
     "callbacks": with_callbacks,
     # Draws are those of one device where replicas have as many rows.
     "uneven": lambda: of_model("mem", {"books": 23, "films": 9}, dropout=0.0),
+    "gone on": gone_on,
     # CCTL's towers become one, and its selector learns from the rewards of all replicas.
     "windows": lambda: of_model("cctl", sync_every=2, selector_learning_rate=1.0),
 }

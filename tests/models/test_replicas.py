@@ -28,6 +28,6 @@ def test_a_model_trains_and_logs_on_two_replicas_as_on_one_device(case, ask):
 
 @pytest.mark.once
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("what", ["callbacks", "uneven", "windows"])
-def test_two_replicas_validate_share_odd_rows_and_end_windows_as_one_device_does(what, ask):
+@pytest.mark.parametrize("what", ["callbacks", "uneven", "windows", "gone on"])
+def test_two_replicas_validate_share_odd_rows_end_windows_and_go_on_as_one_device_does(what, ask):
     assert ask(what)["differences"] == []

@@ -70,7 +70,7 @@ def test_two_labels_are_trained_measured_and_pushed(tmp_path, monkeypatch):
     domain = PipelineConfig.load(tmp_path / "pipeline.yaml").schema.target_domain
     files = tf.io.gfile.glob(f"{folder}/Split-films_train/*")
     held = rows.read(rows.packed(files, spec, domain), domain)
-    part, _ = rows.store(rows.packed(files, spec, domain), len(held), tmp_path, "shards", domain)
+    part, _ = rows.store(rows.packed(files, spec, domain), len(held), tmp_path, "shards", domain, 1)
     read = StoredPart(tmp_path, part, shapes_of(domain), further=["conversion"])
     one, two = (np.sort(np.ravel(part.labels["conversion"])) for part in (held, read))
     np.testing.assert_array_equal(one, two)

@@ -79,6 +79,8 @@ def test_the_built_in_configuration_is_one(tmp_path):
         ({"tuner": {"trials": 2}}, "must be {search"),
         ({"statistics": "none.pbtxt"}, "names no file: .*none.pbtxt"),
         ({"name": "a/b"}, "of letters, digits"),
+        ({"warm_start": "latest"}, "must be one of latest_blessed"),
+        ({"warm_start": "latest_blessed", "root": "gs://bucket/root"}, "a `root` on this machine"),
     ],
 )
 def test_mistakes_are_named_before_any_work(given, message):
@@ -90,6 +92,8 @@ def test_mistakes_are_named_before_any_work(given, message):
     ("given", "message"),
     [
         ({"preparation": {"since": {"films": 1}}}, "and `since` out"),
+        ({"warm_start_from": "runs/day1"}, "set `warm_start: latest_blessed`"),
+        ({"forget_after": 3}, "`forget_after` is of runs that go on"),
         ({"training": {"group": {"books": "user"}}}, "no `group`"),
     ],
 )

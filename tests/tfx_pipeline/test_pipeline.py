@@ -26,16 +26,17 @@ import keras
 import tensorflow as tf
 import yaml
 
+import cdrzoo.export
 from cdrzoo import data, intervals, metrics
 from cdrzoo.data import synthetic
 from cdrzoo.data.rows import stored
-from cdrzoo.errors import DataError
+from cdrzoo.errors import DataError, InputError
 from cdrzoo.export import verify
 from cdrzoo.layers import CrossNet
 from cdrzoo.schema import Feature, Table
 from cdrzoo.training import callbacks
 from tests.tfx_pipeline.test_workers import two_places
-from tfx_pipeline import components, rows, runners, trainer
+from tfx_pipeline import components, drift, rows, runners, trainer
 from tfx_pipeline._tfx import path_utils, standard_artifacts, tft
 from tfx_pipeline.config import PipelineConfig
 from tfx_pipeline.preprocessing import NUMBERS
@@ -335,6 +336,7 @@ def test_two_workers_train_and_the_chief_writes(runs, tmp_path, monkeypatch):
         "served": True,
         "strategy": "multi_worker",
         "examples": runners.write_examples(config),
+        "known": "",
         "state": str(state),
         "code": "",
     }
@@ -465,7 +467,47 @@ def test_a_model_that_a_server_cannot_load_is_not_blessed(runs, tmp_path, capsys
     assert "cannot be served" in capsys.readouterr().out
 
 
-def push(folder, tmp_path, blessed=1, infra=1, model="model"):
+def ask_drift(runs, folder, thresholds, run="good"):
+    """Whether the test rows lie within the thresholds, and what was found."""
+    good = runs["good"]
+    examples = artifact(standard_artifacts.Examples, good.artifacts["ExampleGen"]["examples"])
+    examples.split_names = json.dumps(list(runs["config"].splits))
+    blessing = artifact(standard_artifacts.InfraBlessing, folder)
+    drift.Drift.test_call(
+        examples=examples,
+        model=artifact(standard_artifacts.Model, folder),
+        model_run=artifact(standard_artifacts.ModelRun, runs[run].artifacts["Trainer.mkt"]["model_run"]),
+        evaluation=artifact(standard_artifacts.ModelEvaluation, good.artifacts["Evaluator"]["evaluation"]),
+        schema=json.dumps(runs["config"].schema.to_dict()),
+        settings=json.dumps({"thresholds": thresholds, "age": 5}),
+        code="",
+        blessing=blessing,
+    )
+    return blessing.get_int_custom_property("blessed"), json.loads((folder / "drift.json").read_text())
+
+
+def test_test_rows_beyond_a_threshold_hold_the_push_back(runs, trained, test_rows, tmp_path, capsys):
+    blessed, found = ask_drift(runs, tmp_path, {"unknown": 1, "divergence": 1, "age": 6, "worse_by": 1})
+    overall, films = runs["good"].metrics["overall"], found["domains"]["films"]
+    assert blessed == 1 and films["rows"] == overall["example_count"]
+    assert films["label"][1] == pytest.approx(test_rows[1][rows.LABEL].mean())
+    assert found["scores"]["auc"][1] == overall["auc"] != found["scores"]["auc"][0] > 0
+    assert found["scores"]["calibration"][1] == overall["calibration"]
+    target = trained[1].schema.target_domain
+    raw = cdrzoo.export.parse_examples(test_rows[0], [target.feature("item")])
+    items = np.array([item.decode() for item in raw["item"].numpy()], object)
+    unknown = trained[1].encode("films", {"item": items}, ["item"])["item"] == 1
+    assert films["features"]["item"]["unknown"][1] == pytest.approx(unknown.mean())
+    assert films["features"]["item"]["new"] == len(set(items[unknown]))
+    capsys.readouterr()
+    blessed, found = ask_drift(runs, tmp_path, {"divergence": 1e-9, "age": 4})
+    assert blessed == 0 and "OVER age: 5.0000 > 4" in (said := capsys.readouterr().out)
+    assert "OVER divergence of films.minutes" in said
+    with pytest.raises(InputError, match="not held in memory"):
+        ask_drift(runs, tmp_path, {"age": 4}, "bad")
+
+
+def push(folder, tmp_path, blessed=1, infra=1, model="model", drift=1):
     (tmp_path / model / "Format-Serving").mkdir(parents=True, exist_ok=True)
     (tmp_path / model / "Format-Serving" / "saved_model.pb").write_text(model)
     pushed = artifact(standard_artifacts.PushedModel, tmp_path / f"pushed-{len(list(tmp_path.iterdir()))}")
@@ -473,6 +515,7 @@ def push(folder, tmp_path, blessed=1, infra=1, model="model"):
         model=artifact(standard_artifacts.Model, tmp_path / model),
         blessing=artifact(standard_artifacts.ModelBlessing, tmp_path, blessed=blessed),
         infra_blessing=artifact(standard_artifacts.InfraBlessing, tmp_path, blessed=infra),
+        drift_blessing=artifact(standard_artifacts.InfraBlessing, tmp_path, blessed=drift),
         folder=str(folder),
         run="",
         code="",
@@ -483,7 +526,8 @@ def push(folder, tmp_path, blessed=1, infra=1, model="model"):
 
 def test_the_pusher_pushes_whole_versions_of_blessed_models_once(tmp_path, capsys):
     folder = tmp_path / "served"
-    assert push(folder, tmp_path, blessed=0) == [] and push(folder, tmp_path, infra=0) == []
+    for judge in ("blessed", "infra", "drift"):
+        assert push(folder, tmp_path, **{judge: 0}) == []
     assert push(folder, tmp_path) == ["1"]
     assert push(folder, tmp_path) == ["1"], "the same model twice"
     (folder / ".push-left").mkdir()

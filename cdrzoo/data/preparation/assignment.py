@@ -320,7 +320,7 @@ _FUNCTIONS: dict[str, Any] = {
 
 
 def trained_since(
-    schema: Schema, logs: Mapping[str, Log], codes: Mapping[str, np.ndarray], since: Mapping[str, float]
+    logs: Mapping[str, Log], codes: Mapping[str, np.ndarray], since: Mapping[str, float]
 ) -> dict[str, np.ndarray]:
     """The codes without the training rows up to the times in `since`, by domain; a log without times keeps all."""
     found = dict(codes)
@@ -330,13 +330,16 @@ def trained_since(
             found[domain] = np.where((codes[domain] == 0) & (times <= time), UNUSED, codes[domain]).astype(
                 np.int8
             )
-            if domain == schema.target and not (found[domain] == 0).any():
-                raise DataError(
-                    f"No training row of {domain!r} comes after {time:.10g}, up to where the model has been trained: "
-                    f"the times are {logs[domain].times()}. Give newer rows, or a split whose training rows reach "
-                    "further."
-                )
     return found
+
+
+def check_since_rows(schema: Schema, since: Mapping[str, float], rows: int, times: str) -> None:
+    """Raises where no training row of the target is left after `since`; `times` are those of its rows."""
+    if not rows and schema.target in since:
+        raise DataError(
+            f"No training row of {schema.target!r} comes after {since[schema.target]:.10g}, up to where the model has "
+            f"been trained: the times are {times}. Give newer rows, or a split whose training rows reach further."
+        )
 
 
 def only_training(

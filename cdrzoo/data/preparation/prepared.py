@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from cdrzoo.data.batches import Part, evaluation_batches, training_batches
 from cdrzoo.data.encoder import Encoder
-from cdrzoo.data.preparation.assignment import assign, only_training, trained_since
+from cdrzoo.data.preparation.assignment import assign, check_since_rows, only_training, trained_since
 from cdrzoo.data.preparation.cells import cells
 from cdrzoo.data.preparation.examples import arrow, as_frame, raw_columns
 from cdrzoo.data.preparation.logs import Log, add_histories
@@ -112,7 +112,9 @@ def _split(
 ) -> Split:
     """The split of the rows, without those that a model has been trained on."""
     if since:
-        codes, arguments = trained_since(schema, rows, codes, since), arguments | {"since": dict(since)}
+        codes, arguments = trained_since(rows, codes, since), arguments | {"since": dict(since)}
+        trained = int((codes[schema.target] == 0).sum())
+        check_since_rows(schema, since, trained, rows[schema.target].times())
     made = Split.of(name, arguments, rows, codes)
     for domain, log in rows.items():
         made.check_weights(domain, schema.target, log.source, log.where)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cdrzoo.data.encoder import Encoder
-from cdrzoo.data.preparation.assignment import UNLISTED, Facts, check_parts, name_of
+from cdrzoo.data.preparation.assignment import UNLISTED, Facts, check_parts, check_since_rows, name_of
 from cdrzoo.data.preparation.extension import extend
 from cdrzoo.data.preparation.negatives import Catalogue, of_one_value, record
 from cdrzoo.data.preparation.reading import Times, check_units
@@ -162,9 +162,12 @@ def split_of(state: State, stage: str) -> Split:
     for number in range(len(state.known.partitions)):
         for name, of_parts in state.result(stage, number).tallies.items():
             tallied[name] = [a + b for a, b in zip(tallied[name], of_parts)] if name in tallied else of_parts
-    check_parts(state.schema, state.by, [tally.rows for tally in tallied[state.schema.target]])
+    target, since = tallied[state.schema.target], state.work.settings.since
+    latest = max(tally.last or 0 for tally in target)
+    check_since_rows(state.schema, since, target[0].rows, f"up to {latest:.10g}")
+    check_parts(state.schema, state.by, [tally.rows for tally in target])
     drawn = record({name: plan.source for name, plan in state.work.plans.items()}, state.work.settings.seed)
-    arguments = {"by": state.by, **state.arguments, **drawn}
+    arguments = {"by": state.by, **state.arguments, **drawn, **({"since": dict(since)} if since else {})}
     split = Split.named(name_of(state.by, state.arguments), arguments, {}, tallied)
     for name, plan in state.work.plans.items():
         split.check_weights(name, state.schema.target, plan.source, place(plan.domain, plan.source))

@@ -125,6 +125,7 @@ def _plan(
         settings.history,
         settings.seed,
         settings.slices,
+        settings.since,
     )
     plan = work(settings, memory, jobs, partitions, extends)
     timed = {name: "@time" in each.own for name, each in plan.plans.items()}

@@ -42,6 +42,7 @@ class Settings:
     seed: int = 0
     slices: tuple[str, ...] = ()
     folder: str = "."
+    since: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def part_column(self) -> str | None:
@@ -208,6 +209,7 @@ def _made_of(
         "history": settings.history,
         "seed": settings.seed,
         "slices": list(settings.slices),
+        **({"since": dict(settings.since)} if settings.since else {}),
         "format": FORMAT,
     }
 

@@ -21,7 +21,15 @@ import pyarrow as pa
 from cdrzoo.data import readers
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.looked import Looked
-from cdrzoo.data.preparation.assignment import Facts, name_of, only_training, ordered, parts_of, ranked
+from cdrzoo.data.preparation.assignment import (
+    Facts,
+    name_of,
+    only_training,
+    ordered,
+    parts_of,
+    ranked,
+    trained_since,
+)
 from cdrzoo.data.preparation.examples import array, arrow, fixed, raw_columns
 from cdrzoo.data.preparation.joins import Joined
 from cdrzoo.data.preparation.keys import counted, drawn
@@ -240,7 +248,7 @@ def built(state: State, number: int) -> tuple[dict[str, Log], dict[str, np.ndarr
             )
             codes[name] = codes[name][logs[name].event]
     add_histories(state.schema, logs, codes, settings.include_ties, settings.history, known.only_training)
-    return logs, codes
+    return logs, trained_since(logs, codes, settings.since)
 
 
 @dataclasses.dataclass
