@@ -102,7 +102,7 @@ class Contract:
             schema = card["schema"]
             groups: dict[tuple[str, str], list[str]] = {}
             features = schema["domains"][schema["target"]]["features"]
-            sizes = {each["name"]: each["size"] for each in features if each["kind"] == "vector"}
+            sizes = {each["name"]: each["size"] for each in features if each.get("size")}
             for each in features:
                 if each["role"] == "history" and each["name"] in dtypes:
                     groups.setdefault((each["of"], str(each.get("where"))), []).append(each["name"])
