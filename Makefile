@@ -53,8 +53,10 @@ test-all: .venv/ready .venv-tfx/ready .venv-scale/ready
 	else \
 	    echo "NOT RUN: rows prepared on Dask and Spark: their libraries need Python 3.11 or newer."; \
 	fi
-	$(call beside_tfx,The pipeline on several processes,exhaustive,--dist loadfile tests/tfx_pipeline/)
-	$(call beside_tfx,The quick tests with the oldest supported libraries,not once and not slow and not exhaustive,$(OLDEST))
+	$(call beside_tfx,The pipeline day after day; and the quick tests with the oldest supported libraries,$(LAST),--dist loadfile --no-loadscope-reorder tests/tfx_pipeline/ $(OLDEST))
+
+# In one session, file by file: a chain of days keeps one test process busy, and the quick tests the other.
+LAST := pipeline and exhaustive or not (pipeline or once or slow or exhaustive)
 
 # What the libraries' versions can break: of the models' tests those that all models share.
 OLDEST := $(wildcard tests/test_*.py) $(filter-out tests/models/ tests/tfx_pipeline/,$(wildcard tests/*/)) \

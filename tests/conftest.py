@@ -45,6 +45,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "real_data" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.real_data)
+        if "tfx_pipeline" in item.path.parts:
+            item.add_marker(pytest.mark.pipeline)
     # One long chain: first, so that a test process beside it can take what comes behind.
     items.sort(key=lambda item: item.path.name != "test_pipeline.py")
     if name := config.getoption("model"):
