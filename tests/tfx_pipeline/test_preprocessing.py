@@ -46,7 +46,7 @@ def transformed(tmp_path_factory):
         spec |= {rows.raw_name(schema(), domain, f): kinds[f.dtype] for f in domain.inputs()}
     feature_spec = {name: tf.io.VarLenFeature(kind) for name, kind in spec.items()}
     metadata = dataset_metadata.DatasetMetadata.from_feature_spec(feature_spec)
-    config = {"schema": json.dumps(schema().to_dict())}
+    config = {"schema": json.dumps(schema().to_dict()), "encoder": ""}  # a first run: Transform learns it
 
     def run(inputs):
         return preprocessing.preprocessing_fn(inputs, config)
