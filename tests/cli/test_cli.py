@@ -223,8 +223,13 @@ def test_a_run_of_two_stages_reports_both_and_is_served(two_stages, tmp_path, ca
 
 
 @pytest.mark.once
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("stage", [pytest.param("first", id="stage one"), pytest.param(".", id="stage two")])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param("first", id="stage one", marks=pytest.mark.slow),
+        pytest.param(".", id="stage two", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_run_stopped_in_either_stage_resumes_to_the_same_result(
     demo, two_stages, tmp_path, monkeypatch, stage
 ):

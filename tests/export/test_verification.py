@@ -67,7 +67,7 @@ def test_the_scores_of_another_model_fail(cctl, encoder, frame):
     assert "serving_default, the Keras model" in failed(error)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_a_recorded_score_that_is_not_reached_fails(cctl, tmp_path):
     copy = shutil.copytree(cctl[1], tmp_path / "1")
     record = copy / "assets.extra" / "replay.jsonl"
@@ -81,7 +81,7 @@ def test_a_recorded_score_that_is_not_reached_fails(cctl, tmp_path):
     assert verify(copy, tolerance=1e-5).ok
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_variables_beyond_the_target_path_fail(encoder, frame, tmp_path, monkeypatch):
     model = make_model(encoder, CCTL)
     archive = type(keras.export.ExportArchive())
@@ -155,7 +155,7 @@ def test_served_scores_that_are_not_the_models_fail(encoder, frame, tmp_path):
     assert "rows alone" not in failed(error)
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_a_wrong_ranking_fails(encoder, frame, tmp_path, monkeypatch):
     top_k, repeated = tf.math.top_k, graph.repeated
 
@@ -195,7 +195,7 @@ def test_an_input_of_another_domain_fails(cctl, tmp_path):
     assert wrong <= set(failed(error))
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_ratings_are_compared_relative_to_their_size(frame, tmp_path):
     encoder = make_encoder("rating")
     model = make_model(encoder)
@@ -215,7 +215,7 @@ def test_models_without_sequences(encoder, frame, tmp_path):
     assert report.ok and not [check for check in report.checks if "sequences" in check.name]
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_what_is_missing_is_said(cctl, encoder, frame, tmp_path):
     model, path = cctl
     with pytest.raises(InputError, match="holds no SavedModel"):

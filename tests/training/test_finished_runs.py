@@ -45,6 +45,6 @@ def test_its_optimizer_goes_on_with_the_moments_of_each_variable(finished):
     assert len(moved) > len(variables) / 2
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_it_is_exported_and_verified(finished, tmp_path):
     finished.verify(finished.export(tmp_path / "served"))
