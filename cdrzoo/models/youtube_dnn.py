@@ -80,7 +80,8 @@ class YouTubeDNN(CrossDomainModel):
         columns = []
         for name in self.numbers:
             if name in features:
-                number = ops.reshape(ops.cast(features[name], row.dtype), (ops.shape(row)[0], -1))[:, :1]
+                number = ops.cast(features[name], row.dtype)
+                number = number[:, :1] if len(number.shape) == 2 else ops.expand_dims(number, -1)
                 q = 0.5 * (1.0 + ops.erf(number / 2**0.5))
             else:
                 q = ops.zeros_like(row[:, :1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from cdrzoo.data.preparation.logs import Log
 from cdrzoo.data.ragged import Ragged
-from cdrzoo.data.raw import factorize
-from cdrzoo.schema import Domain
+from cdrzoo.data.raw import MISSING, factorize
+from cdrzoo.schema import Domain, Feature
+from cdrzoo.schema.features import with_weights
 
 Raw = Mapping[str, tuple[Any, "int | None"]]
 """Column to its values, and of a sequence the length it is cut to."""
@@ -27,10 +28,11 @@ def raw_columns(domain: Domain, log: Log, at: np.ndarray) -> dict[str, tuple[Any
         at: int64 [n].
     """
     columns: dict[str, tuple[Any, int | None]] = {}
+    sequences = {k: v for group in _in_step(domain.inputs()) for k, v in _sequences(group, log, at).items()}
     for feature in domain.inputs():
         values = log.columns[feature.column]
-        if isinstance(values, Ragged):
-            columns[feature.column] = values.take(at), feature.length
+        if feature.column in sequences:
+            columns[feature.column] = sequences[feature.column]
         elif feature.kind == "number" and feature.dtype == "int64" and (values[at] == -1).any():
             # No -1, which read again would be refused: nothing stands where nothing stood.
             columns[feature.column] = pd.arrays.IntegerArray(values[at], values[at] == -1), None
@@ -43,6 +45,27 @@ def raw_columns(domain: Domain, log: Log, at: np.ndarray) -> dict[str, tuple[Any
         if column is not None and values is not None:
             columns.setdefault(column, (values[at], None))
     return columns
+
+
+def _in_step(features: Iterable[Feature]) -> list[list[Feature]]:
+    """The sequences among the features, those whose steps are one event together, and weights with their ids."""
+    groups: dict[Any, list[Feature]] = {}
+    for f in features:
+        if f.kind == "ids":
+            groups.setdefault(f.events if f.role == "history" else f.name, []).extend(with_weights([f]))
+    return list(groups.values())
+
+
+def _sequences(group: list[Feature], log: Log, at: np.ndarray) -> dict[str, tuple[Ragged, int | None]]:
+    """Sequences at these rows without the steps that hold no id, as an encoder counts them before it cuts."""
+    found = [log.columns[f.column].take(at) for f in group]
+    first = found[0]
+    if all(len(one.values) == len(first.values) and (one.starts == first.starts).all() for one in found):
+        ids = [one.values != MISSING[f.dtype] for f, one in zip(group, found, strict=True) if f.is_id]
+        present = np.logical_or.reduce(ids)
+        if not present.all():
+            found = [one.compress(present) for one in found]
+    return {f.column: (one, f.length) for f, one in zip(group, found, strict=True)}
 
 
 def as_frame(columns: Raw) -> pd.DataFrame:
