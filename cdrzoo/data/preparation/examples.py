@@ -28,11 +28,12 @@ def raw_columns(domain: Domain, log: Log, at: np.ndarray) -> dict[str, tuple[Any
         at: int64 [n].
     """
     columns: dict[str, tuple[Any, int | None]] = {}
-    sequences = {k: v for group in _in_step(domain.inputs()) for k, v in _sequences(group, log, at).items()}
+    taken = {c: values.take(at) for c, values in log.columns.items() if isinstance(values, Ragged)}
+    listed = sequences(domain.inputs(), taken)
     for feature in domain.inputs():
         values = log.columns[feature.column]
-        if feature.column in sequences:
-            columns[feature.column] = sequences[feature.column]
+        if feature.column in listed:
+            columns[feature.column] = listed[feature.column]
         elif feature.kind == "number" and feature.dtype == "int64" and (values[at] == -1).any():
             # No -1, which read again would be refused: nothing stands where nothing stood.
             columns[feature.column] = pd.arrays.IntegerArray(values[at], values[at] == -1), None
@@ -47,25 +48,30 @@ def raw_columns(domain: Domain, log: Log, at: np.ndarray) -> dict[str, tuple[Any
     return columns
 
 
-def _in_step(features: Iterable[Feature]) -> list[list[Feature]]:
-    """The sequences among the features, those whose steps are one event together, and weights with their ids."""
+def sequences(
+    features: Iterable[Feature], columns: Mapping[str, Ragged]
+) -> dict[str, tuple[Ragged, int | None]]:
+    """Sequences without the steps that hold no id, as an encoder leaves them out before it cuts; and their lengths.
+
+    Args:
+        features: others than sequences are passed over. Histories of the same events, and weights and their ids, run in
+            step: a step is there if it has one of the ids.
+        columns: the values of all steps.
+    """
     groups: dict[Any, list[Feature]] = {}
     for f in features:
         if f.kind == "ids":
             groups.setdefault(f.events if f.role == "history" else f.name, []).extend(with_weights([f]))
-    return list(groups.values())
-
-
-def _sequences(group: list[Feature], log: Log, at: np.ndarray) -> dict[str, tuple[Ragged, int | None]]:
-    """Sequences at these rows without the steps that hold no id, as an encoder counts them before it cuts."""
-    found = [log.columns[f.column].take(at) for f in group]
-    first = found[0]
-    if all(len(one.values) == len(first.values) and (one.starts == first.starts).all() for one in found):
-        ids = [one.values != MISSING[f.dtype] for f, one in zip(group, found, strict=True) if f.is_id]
-        present = np.logical_or.reduce(ids)
-        if not present.all():
-            found = [one.compress(present) for one in found]
-    return {f.column: (one, f.length) for f, one in zip(group, found, strict=True)}
+    found: dict[str, tuple[Ragged, int | None]] = {}
+    for group in groups.values():
+        every = [columns[f.column] for f in group]
+        first = every[0]
+        if all(len(one.values) == len(first.values) and (one.starts == first.starts).all() for one in every):
+            ids = [one.values != MISSING[f.dtype] for f, one in zip(group, every, strict=True) if f.is_id]
+            present = np.logical_or.reduce(ids)
+            every = every if present.all() else [one.compress(present) for one in every]
+        found |= {f.column: (one, f.length) for f, one in zip(group, every, strict=True)}
+    return found
 
 
 def as_frame(columns: Raw) -> pd.DataFrame:

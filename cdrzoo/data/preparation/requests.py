@@ -12,7 +12,7 @@ import pandas as pd
 
 from cdrzoo.data import readers
 from cdrzoo.data.preparation.derived import calendar
-from cdrzoo.data.preparation.examples import as_frame
+from cdrzoo.data.preparation.examples import as_frame, sequences
 from cdrzoo.data.preparation.joins import Side
 from cdrzoo.data.preparation.logs import Log, made_of_events, user_codes, windows_of
 from cdrzoo.data.preparation.reading import plans, read_logs
@@ -65,14 +65,15 @@ def request_rows(
     asked = _asked(logs[target.name], rows, time)
     every = {**logs, asked.domain.name: asked}
     users, codes = user_codes(every), {name: np.zeros(len(log), np.int8) for name, log in logs.items()}
-    columns: dict[str, tuple[Any, int | None]] = {}
+    events: dict[str, Ragged] = {}
     made: dict[object, Any] = {}
     for feature in target.histories():
         of = logs[str(feature.of)]
         if feature.events not in made:
             made[feature.events] = windows_of(feature, asked, of, users, codes, include_ties, history, False)
         order, starts, stops, _ = made[feature.events]
-        columns[feature.column] = Ragged(of.columns[feature.field][order], starts, stops), feature.length
+        events[feature.column] = Ragged(of.columns[feature.field][order], starts, stops)
+    columns: dict[str, tuple[Any, int | None]] = dict(sequences(target.histories(), events))
     for feature in (f for f in made_of if f.derive):
         _check_time(feature, asked)
         if feature.of_events:
