@@ -72,7 +72,7 @@ def config(folder, day, logs, first=0, **section) -> PipelineConfig:
         "split": {"by": "days", "valid": 1, "test": 1, "day": DAY},
         "forget_after": 2,
         "drift": {"unknown": 0.7},
-        "training": {"epochs": 1, "batch_size": 64},
+        "training": {"epochs": 1, "batch_size": 16},
         **section.pop("run", {"model": "dnn", "arguments": {"units": [8]}}),
         "pipeline": {"name": "films", "warm_start": "latest_blessed", "thresholds": {"auc": {"min": 0.01}}},
     }
