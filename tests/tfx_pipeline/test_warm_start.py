@@ -31,7 +31,7 @@ from tfx_pipeline.continual import latest_run
 
 pytestmark = pytest.mark.exhaustive
 
-DAY = 15 * 86_400
+DAY = 14 * 86_400
 BEGIN = 1_600_000_000
 ROWS, DAYS = 8, 7
 
