@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-import resource
 import tempfile
-import time
 
 import numpy as np
 
+from benchmarks.steps import steps
 from cdrzoo import models, optimizers
 from cdrzoo.data import Encoder
 from cdrzoo.data.growth import fresh_rows, grown
@@ -40,14 +39,7 @@ def make(schema: Schema) -> models.DNN:
 
 def measure(rows: int, new: int) -> None:
     """Prints a line a step."""
-    begin = time.perf_counter()
-
-    def done(step: str) -> None:
-        nonlocal begin
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(f"| {step} | {time.perf_counter() - begin:.1f} | {peak:.2f} |", flush=True)
-        begin = time.perf_counter()
-
+    done = steps()
     known = np.arange(rows, dtype=np.int64)
     encoder = Encoder(SCHEMA).adapt({"films": {"user": known, "age": np.ones(rows)}})
     done("day 1: vocabulary")
@@ -76,7 +68,6 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000_000, help="ids that are known")
     parser.add_argument("--new", type=int, default=100_000, help="ids that are new")
     given = parser.parse_args()
-    print("| step | seconds | largest memory so far, GiB |\n| --- | --- | --- |")
     measure(given.rows, given.new)
 
 

@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 
 import numpy as np
 
+from benchmarks.steps import steps
 from cdrzoo import models
 from cdrzoo.data import Encoder
 from cdrzoo.data.statistics import Counts, Statistics
@@ -48,22 +47,9 @@ def names(low: int, high: int) -> np.ndarray:
     return np.array([f"user_{number:08d}" for number in range(low, high)], object)
 
 
-def held() -> float:
-    """GiB of this process."""
-    pages = pathlib.Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-    return int(pages) * resource.getpagesize() / 2**30
-
-
 def measure(ids: int) -> None:
     """Prints a line a step."""
-    begin = time.perf_counter()
-
-    def done(step: str) -> None:
-        nonlocal begin
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(f"| {step} | {time.perf_counter() - begin:.1f} | {held():.2f} | {peak:.2f} |", flush=True)
-        begin = time.perf_counter()
-
+    done = steps()
     done("before")
     counts = Counts()
     for low in range(0, ids, CHUNK):
@@ -73,7 +59,7 @@ def measure(ids: int) -> None:
     del counts
     done("vocabulary made")
     some = names(max(ids - CHUNK, 0), ids)
-    begin = time.perf_counter()
+    done(f"{len(some):,} ids made to look up")
     encoder.lookups["user"].find(some[:1])
     done("its hashes sorted, at the first look")
     encoder.lookups["user"].find(some)
@@ -102,7 +88,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--ids", type=int, default=50_000_000, help="distinct ids")
-    print("| step | seconds | memory, GiB | largest so far, GiB |\n| --- | --- | --- | --- |")
     measure(parser.parse_args().ids)
 
 

@@ -107,9 +107,8 @@ def newest_span(path: str, splits: Sequence[str]) -> tuple[str, int, str]:
         ValueError: there is none, or a split lacks it.
     """
     base, found = split_patterns(path, splits)
-    fingerprint, span, _ = calculate_splits_fingerprint_span_and_version(
-        base, found
-    )  # it fills the patterns in
+    # It fills the patterns in.
+    fingerprint, span, _ = calculate_splits_fingerprint_span_and_version(base, found)
     return f"{base}/{found[0].pattern}".removesuffix(f"/{splits[0]}/*"), span, fingerprint
 
 

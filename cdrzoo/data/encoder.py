@@ -21,7 +21,7 @@ from cdrzoo.data.vocabulary import Vocabulary
 from cdrzoo.errors import DataError
 from cdrzoo.files import home, read_json, reading
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature, Schema
-from cdrzoo.schema.features import with_weights
+from cdrzoo.schema.features import together, with_weights
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -209,23 +209,20 @@ class Encoder:
         given = self.schema.domain(domain).inputs(f for f in wanted if f.name not in fixed)
         columns = columns_of(frame, given, f"Domain {domain!r}")
         encoded: dict[str, np.ndarray] = {}
+        for group in together(wanted):
+            encoded |= self._sequences(group, columns)
         for feature in wanted:
             if feature.name in encoded:
                 continue
-            group = [feature]
-            if feature.role == "history":
-                group = [f for f in wanted if f.role == "history" and f.events == feature.events]
             if feature.cross is not None:
                 encoded[feature.name] = self._cross(domain, feature, columns)
-            elif feature.kind == "ids":
-                encoded |= self._sequences(group, columns)
             elif feature.name in fixed:
                 encoded[feature.name] = self.served(domain, feature, len(next(iter(columns.values()))))
             else:
                 encoded[feature.name] = self._encode(domain, feature, columns[feature.column])
         return {f.name: encoded[f.name] for f in with_weights(wanted)}
 
-    def _sequences(self, features: list[Feature], columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def _sequences(self, features: Iterable[Feature], columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Sequences that run in step; of weights those whose ids are present."""
         every = with_weights(features)
         found = in_step(

@@ -12,7 +12,7 @@ import tensorflow as tf
 from cdrzoo.data import scaling
 from cdrzoo.data.raw import CROSS, as_numbers
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature, Schema
-from cdrzoo.schema.features import with_weights
+from cdrzoo.schema.features import together, with_weights
 
 
 class EncoderGraph(tf.Module):
@@ -42,12 +42,8 @@ class EncoderGraph(tf.Module):
         # In a plain tuple below: tf.Module would wrap lists and dictionaries of its own and track what need not be.
         self._features = tuple(f for f in schema.domain(domain).features if names is None or f.name in names)
         self._inputs = schema.domain(domain).inputs(self._features)
-        groups: dict[str, list[str]] = {}
-        for f in self._features:
-            if f.kind == "ids":  # the histories of the same events run in step, any other sequence by itself
-                groups.setdefault(f"of {f.events}" if f.role == "history" else f.name, []).append(f.name)
         self._weights = {f.name: f.weighing.name for f in self._features if f.weighing}
-        self._sequences = tuple(map(tuple, groups.values()))
+        self._sequences = tuple(tuple(f.name for f in group) for group in together(self._features))
         self._lengths = {f.name: f.length for f in self._features if f.kind == "ids"}
         self._numbers = {f.name: numbers[f.name] for f in self._features if f.kind == "number"}
         self._buckets = {table.name: table.hash_buckets for table in schema.tables}

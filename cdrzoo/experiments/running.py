@@ -32,9 +32,8 @@ def pool(config: RunConfig, firsts: pathlib.Path, jobs: int) -> Iterator[concurr
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     context = multiprocessing.get_context("spawn")
-    _worker["news"] = news = context.Queue(
-        100
-    )  # a process does not wait for room: what finds none is not told
+    # A process does not wait for room: what finds none is not told.
+    _worker["news"] = news = context.Queue(100)
     with concurrent.futures.ProcessPoolExecutor(
         jobs, context, initializer=_start_aside, initargs=(config, firsts, news)
     ) as processes:

@@ -397,6 +397,15 @@ def with_weights(features: Iterable[Feature]) -> tuple[Feature, ...]:
     return tuple(each for f in features for each in (f, f.weighing) if each is not None)
 
 
+def together(features: Iterable[Feature]) -> tuple[tuple[Feature, ...], ...]:
+    """The sequences that run in step: histories of the same events, any other sequence by itself."""
+    groups: dict[Any, list[Feature]] = {}
+    for f in features:
+        if f.kind == "ids":
+            groups.setdefault(f.events if f.role == "history" else f.name, []).append(f)
+    return tuple(map(tuple, groups.values()))
+
+
 def _conditions(here: str, given: Any) -> tuple[tuple[str, str | int], ...] | None:
     """`where` in a form that can be a key, by the names of its columns."""
     found = dict(given) if isinstance(given, (Mapping, tuple)) else given

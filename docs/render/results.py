@@ -259,7 +259,7 @@ def ablations() -> str:
 
 
 def mechanisms() -> str:
-    """What a part of a model does where it has something to do; in bold what is beyond chance."""
+    """What a part of a model does where it has something to do; in bold what is significant."""
     parts = experiments()["mechanisms"].parts
     rows = bench.rows(parts, {name: load(f"mechanisms/{name}") for name in parts})
     for row in rows:

@@ -13,7 +13,7 @@ from cdrzoo.data.preparation.logs import Log
 from cdrzoo.data.ragged import Ragged
 from cdrzoo.data.raw import MISSING, factorize
 from cdrzoo.schema import Domain, Feature
-from cdrzoo.schema.features import with_weights
+from cdrzoo.schema.features import together, with_weights
 
 Raw = Mapping[str, tuple[Any, "int | None"]]
 """Column to its values, and of a sequence the length it is cut to."""
@@ -58,12 +58,8 @@ def sequences(
             step: a step is there if it has one of the ids.
         columns: the values of all steps.
     """
-    groups: dict[Any, list[Feature]] = {}
-    for f in features:
-        if f.kind == "ids":
-            groups.setdefault(f.events if f.role == "history" else f.name, []).extend(with_weights([f]))
     found: dict[str, tuple[Ragged, int | None]] = {}
-    for group in groups.values():
+    for group in map(with_weights, together(features)):
         every = [columns[f.column] for f in group]
         first = every[0]
         if all(len(one.values) == len(first.values) and (one.starts == first.starts).all() for one in every):
