@@ -5,20 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from cdrzoo import replicas
 
 
-def fused(function: Callable[..., Any], *tensors: Any, training: bool, elements: int | None) -> Any:
-    """`function(*tensors)`, compiled by XLA where that pays; its gradient is compiled too.
+def fused(
+    function: Callable[..., Any],
+    *tensors: Any,
+    layer: keras.layers.Layer,
+    training: bool,
+    elements: int | None,
+) -> Any:
+    """`function(*tensors)`, a part of `layer`, compiled by XLA where that pays; its gradient is compiled too.
 
     A step with embedding tables cannot be compiled as a whole (see `FeatureEmbedding`); its dense part can,
     and XLA then fuses the element-wise work between the matrix products. It pays for large tensors of fixed
     shape: while training, from a million `elements` on (of the widest intermediate tensor; None: not known).
     Compiled code stays out of exported graphs, out of eager runs, out of distribution strategies, whose
     merges XLA does not know, and out of runs with TensorFlow's op determinism, which excludes XLA.
+
+    Compilation takes seconds. So layers of one configuration share what is compiled within a step: it takes the values
+    of a layer's variables and gives those that it changes.
     """
     pays = (
         training
@@ -28,4 +38,24 @@ def fused(function: Callable[..., Any], *tensors: Any, training: bool, elements:
         and replicas.count() == 1
         and not is_op_determinism_enabled()
     )
-    return tf.function(function, jit_compile=True)(*tensors) if pays else function(*tensors)
+    if not pays:
+        return function(*tensors)
+    changed = layer.non_trainable_variables
+
+    def pure(values, *tensors):
+        with keras.StatelessScope(zip(layer.variables, values)) as scope:
+            out = function(*tensors)
+        return out, [scope.get_current_value(v) for v in changed]
+
+    held = tf.compat.v1.get_default_graph().get_collection_ref("cdrzoo_compiled")  # goes with the graph
+    if not held:
+        held.append({})
+    (compiled,) = held
+    config = {name: value for name, value in layer.get_config().items() if name != "name"}
+    key = (type(layer), repr(config), *((tuple(t.shape), t.dtype) for t in tensors))
+    if key not in compiled:
+        compiled[key] = tf.function(pure, jit_compile=True, autograph=False)
+    out, after = compiled[key]([tf.convert_to_tensor(v.value) for v in layer.variables], *tensors)
+    for variable, value in zip(changed, after):
+        variable.assign(value)
+    return out

@@ -195,7 +195,7 @@ class ItemAttention(keras.layers.Layer):
             weights = masked_softmax(scores, mask)
             return weighted_sum(ops.cast(weights, keys.dtype), keys), weights
 
-        return fused(attend, query, profile, keys, mask, training=training, elements=size)
+        return fused(attend, query, profile, keys, mask, layer=self, training=training, elements=size)
 
     def compute_output_shape(self, query_shape, profile_shape, keys_shape):
         return (keys_shape[0], keys_shape[2]), keys_shape[:2]

@@ -141,7 +141,7 @@ class TargetAttention(keras.layers.Layer):
             weights = self._weights(query, keys, mask, training)
             return weighted_sum(weights, keys), weights
 
-        out, weights = fused(attend, query, keys, mask, training=training, elements=size)
+        out, weights = fused(attend, query, keys, mask, layer=self, training=training, elements=size)
         return (out, weights) if return_weights else out
 
     def _weights(self, query, keys, mask, training):

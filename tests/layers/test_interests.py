@@ -198,7 +198,7 @@ def test_item_attention_compiled_by_xla_is_the_plain_one(monkeypatch):
         weights = [v.value for v in layer.trainable_variables]
         return out, beta, *tape.gradient(loss, [q, p, r, *weights])
 
-    def plain(function, *tensors, training, elements):
+    def plain(function, *tensors, layer, training, elements):
         compiled.append(training and elements >= 1_000_000)
         return function(*tensors)
 

@@ -151,6 +151,35 @@ def test_compiled_training_equals_plain_training():
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
+def test_layers_of_one_configuration_are_compiled_once_and_keep_their_own_weights():
+    query = tf.constant(RNG.normal(size=(512, 8)), tf.float32)
+    keys = tf.constant(RNG.normal(size=(512, 40, 8)), tf.float32)
+    mask = tf.ones((512, 40), tf.bool)
+    layers = [TargetAttention((64, 16)) for _ in range(2)]
+    before = []
+    for layer in layers:
+        layer.build(query.shape, keys.shape)
+        before.append([np.asarray(v) for v in layer.variables])
+
+    def step():
+        with tf.GradientTape() as tape:
+            outs = [layer(query, keys, mask=mask, training=True) for layer in layers]
+            loss = tf.add_n([tf.reduce_mean(tf.square(out)) for out in outs])
+        return outs, tape.gradient(loss, [v.value for layer in layers for v in layer.trainable_variables])
+
+    traced = tf.function(step)
+    nodes = traced.get_concrete_function().graph.as_graph_def().node
+    called = [n.attr["f"].func.name for n in nodes if n.attr["_XlaMustCompile"].b]
+    assert len(called) == 4 and len(set(called)) == 2  # forward and backward, of each layer
+    got = traced(), [[np.asarray(v) for v in layer.non_trainable_variables] for layer in layers]
+    for layer, values in zip(layers, before):
+        layer.set_weights(values)
+    plain = step(), [[np.asarray(v) for v in layer.non_trainable_variables] for layer in layers]
+    for one, other in zip(tf.nest.flatten(got), tf.nest.flatten(plain), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
 def test_narrow_keys_are_refused():
     with pytest.raises(InputError, match="as wide as the query"):
         TargetAttention()(np.zeros((2, 4), "float32"), np.zeros((2, 3, 3), "float32"))
