@@ -6,7 +6,7 @@ No `from __future__ import annotations` here: `@component` reads the annotations
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -42,19 +42,19 @@ def measured(
         scores: what Evaluator has measured on them; it is held against the validation rows.
         age: from the last training row to the last of these.
     """
-    target, encoder = schema.target_domain, Encoder.load(run / "encoder")
-    mend = "Its rows were not held in memory: leave `drift` out, or train on fewer."
+    target, encoder, counted = schema.target_domain, Encoder.load(run / "encoder"), Statistics()
+    mend = "An earlier version trained it. Train it anew."
     before = files.read_json(run / PROFILE, mend, ("domains",))["domains"][target.name]
-    counted, parts = Statistics(), []
-    for file in sorted(pathlib.Path(examples).glob("*")):
-        for columns in rows.raw(schema, target, str(file)):
-            counted.merge(encoder.statistics(target.name, columns))
-            weight = np.nan_to_num(columns[rows.WEIGHT], nan=1.0)
-            x = encoder.encode(target.name, columns)
-            parts.append(Part(x, columns[rows.LABEL].reshape(-1, 1), weight))
-    x = {name: np.concatenate([part.x[name] for part in parts]) for name in parts[0].x}
-    y, weight = (np.concatenate([getattr(part, name) for part in parts]) for name in ("y", "weight"))
-    now = profile(target, Part(x, y, weight), before)
+
+    def blocks() -> Iterator[Part]:  # counted on the way, for the rows may be many
+        for file in sorted(pathlib.Path(examples).glob("*")):
+            for columns in rows.raw(schema, target, str(file)):
+                counted.merge(encoder.statistics(target.name, columns))
+                weight = np.nan_to_num(columns[rows.WEIGHT], nan=1.0)
+                x = encoder.encode(target.name, columns)
+                yield Part(x, columns[rows.LABEL].reshape(-1, 1), weight)
+
+    now = profile(target, blocks(), before)
     new = drift.new_ids(encoder, target, counted.counts)
     then = json.loads((run / "metrics.json").read_text())["validation"]
     calibration = scores.get(

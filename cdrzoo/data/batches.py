@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +64,10 @@ class Part:
         """All ids of a row side by side, int32 `[n, W]`, and all its numbers, float32 `[n, M]`, in the order of `x`."""
         ids = [name for name, values in self.x.items() if values.dtype == np.int32]
         return self._pack(ids, np.int32), self._pack([n for n in self.x if n not in ids], np.float32)
+
+    def blocks(self) -> Iterator[Part]:
+        """Its rows in pieces: one, for they are held."""
+        yield self
 
     def first(self, count: int) -> dict[str, np.ndarray]:
         """Its first rows, as a model takes them."""

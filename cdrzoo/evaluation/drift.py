@@ -84,8 +84,7 @@ def drift(folder: str | pathlib.Path, config: RunConfig | Mapping[str, Any] | st
         raise InputError(f"`data` is a folder of prepared rows, {config.data}. Give the newer logs.")
     if not (done.folder / PROFILE).exists():
         raise InputError(
-            f"{folder} keeps no profile of its training rows: an earlier version made it, or the rows did not fit in "
-            "memory. Train it anew."
+            f"{folder} keeps no profile of its training rows: an earlier version made it. Train it anew."
         )
     before = files.read_json(done.folder / PROFILE, "Train the run anew.", ("domains",))["domains"]
     descent.check_schema(done.folder, done.config, config)
@@ -94,7 +93,8 @@ def drift(folder: str | pathlib.Path, config: RunConfig | Mapping[str, Any] | st
     for domain in prepared.schema.domains:
         rows, logged, times = _newer(prepared, domain.name, since.get(domain.name))
         with files.reading(done.folder / PROFILE, "Train the run anew.", whole=True):
-            now = profile(domain, prepared.encoded(domain.name, "train", rows), before[domain.name])
+            encoded = prepared.encoded(domain.name, "train", rows)
+            now = profile(domain, encoded.blocks(), before[domain.name])
             new = new_ids(done.encoder, domain, done.encoder.statistics(domain.name, logged).counts)
             domains[domain.name] = compared(before[domain.name], now, new)
         ages += [float(times.max()) - since[domain.name]] if times is not None and len(times) else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -31,17 +32,42 @@ def part(items, seen, prices, y):
 
 def test_a_profile_by_hand():
     rows = part([2, 2, 3, 1, 0], [[2, 3], [0, 2], [0, 0], [1, 1], [0, 0]], [0, 1, 2, 3, 4], [1, 0, 0, 1, 1])
-    found = profile(DOMAIN, rows)
+    found = profile(DOMAIN, [rows])
     assert found["rows"] == 5 and found["label"] == pytest.approx(0.6)
     item, seen = found["features"]["item"], found["features"]["seen"]
     assert (item["missing"], item["unknown"]) == (0.2, 0.25)
     assert item["ids"] == [1, 2, 3] and item["shares"] == [0.25, 0.5, 0.25, 0.0]
     assert (seen["missing"], seen["unknown"]) == (0.4, 0.4)
     assert found["features"]["price"]["mean"] == 2 and sum(found["features"]["price"]["shares"]) == 1
-    later = profile(DOMAIN, part([9, 9], [[2, 2], [2, 2]], [50, 60], [1, 1]), found)
+    later = profile(DOMAIN, [part([9, 9], [[2, 2], [2, 2]], [50, 60], [1, 1])], found)
     assert later["features"]["item"]["shares"] == [0, 0, 0, 1]
     assert later["features"]["price"]["shares"][-1] == 1
     assert divergence(item["shares"], later["features"]["item"]["shares"]) == 1
+
+
+def test_a_profile_of_pieces_is_that_of_the_whole():
+    random = np.random.default_rng(0)
+    items, seen = random.integers(0, 3000, 5000), random.integers(0, 40, (5000, 2))
+    prices = random.normal(size=5000).round(2) * 10.0 ** random.integers(-3, 4, 5000)
+    y, weight = random.integers(0, 2, 5000), random.random(5000).astype(np.float32)
+    rows = part(items, seen, prices, y)
+    whole = profile(DOMAIN, [dataclasses.replace(rows, weight=weight)])
+    parts = [
+        part(items[at], seen[at], prices[at], y[at]) for at in np.array_split(np.arange(5000), [0, 7, 900])
+    ]
+    weights = np.split(weight, [0, 7, 900])
+    pieces = [dataclasses.replace(each, weight=of) for each, of in zip(parts, weights, strict=True)]
+    found = profile(DOMAIN, pieces)
+    assert whole["label"] == pytest.approx(np.average(y, weights=weight)) == found.pop("label")
+    price = found["features"].pop("price")
+    assert price.pop("mean") == pytest.approx(prices.mean(), rel=1e-4)
+    assert price["edges"] == pytest.approx(np.quantile(prices, np.arange(1, 10) / 10), rel=1e-2, abs=1e-3)
+    np.testing.assert_allclose(price["shares"], 0.1, atol=0.01)
+    assert all(whole["features"]["price"][name] == values for name, values in price.items())
+    assert {name: whole["features"][name] for name in ("item", "seen")} == found["features"]
+    same = profile(DOMAIN, pieces[::-1], whole)["features"]
+    for name, of in whole["features"].items():
+        assert divergence(of["shares"], same[name]["shares"]) == 0, "no number is counted in another bin"
 
 
 def test_the_divergence_is_that_of_its_definition():

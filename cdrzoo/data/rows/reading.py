@@ -163,6 +163,11 @@ class StoredPart:
         blocks = _read_ahead(self, _pieces(self, 0, len(self)))
         return np.concatenate([ids[:, at] for ids, _, _ in blocks] or [np.zeros(0, np.int32)])
 
+    def blocks(self) -> Iterator[Part]:
+        """Its rows in pieces, in order, with the first label alone and without users."""
+        for ids, numbers, labels in _read_ahead(self, _pieces(self, 0, len(self))):
+            yield Part.of(self.shapes, ids, numbers, labels[:, 0], labels[:, -1] if self.weighted else None)
+
     @property
     def y(self) -> np.ndarray:
         """float32 [n, 1]."""
