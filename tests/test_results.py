@@ -8,7 +8,7 @@ import re
 import pytest
 
 from cdrzoo.evaluation.statistics import holm, paired
-from docs.render import results
+from docs.render import backtests, results
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 DNN, ALL, FACTORS = results.REFERENCE, "DNN, all domains", ("CMF", "EMCDR", "PTUPCDR")
@@ -117,7 +117,44 @@ def beaten_floor():
     }
 
 
+def arms(name):
+    """Of a backtest the mean AUC, the seconds, and the p after Holm's correction, of each arm."""
+    table = backtests.load(name).table
+    others = table.index != table.index[0]
+    table.loc[others, "p"] = holm(table["p"][others])
+    return table.to_dict("index")
+
+
+def on_ciao():
+    return arms("ciao_10_05")
+
+
+def drifting(measure):
+    """What going on costs the model of both domains where tastes move, as a share."""
+    found = arms("drifting")
+    return found["transfer, warm"][measure] / found["transfer, cold"][measure] - 1
+
+
 CLAIMS = {
+    "continual.md": {
+        "On Ciao they do not differ, and warm takes half of the time": lambda: all(
+            abs(on_ciao()[f"{role}, warm"]["auc"] - on_ciao()[f"{role}, cold"]["auc"]) < 0.003
+            and 0.3 < on_ciao()[f"{role}, warm"]["seconds"] / on_ciao()[f"{role}, cold"]["seconds"] < 0.5
+            for role in ("transfer", "target alone")
+        ),
+        "the model of both domains is significantly worse when it goes on": lambda: (
+            arms("drifting")["transfer, cold"]["p"] < 0.05 and drifting("auc") < 0
+        ),
+        "Its log loss suffers more than its AUC": lambda: drifting("log_loss") > -drifting("auc"),
+        "On the built-in logs, yes: its model is the best": lambda: (
+            max(arms("drifting").items(), key=lambda each: each[1]["auc"])[0] == "transfer, cold"
+        ),
+        "each arm with the source is below both arms without it": lambda: (
+            max(of["auc"] for arm, of in on_ciao().items() if not arm.startswith("target"))
+            < min(of["auc"] for arm, of in on_ciao().items() if arm.startswith("target"))
+            and min(of["p"] for arm, of in on_ciao().items() if arm.startswith("target")) > 0.05
+        ),
+    },
     "results/index.md": {
         "82 % of the test rows are of users without a training row": lambda: (
             round(100 * cold_rows(pair("Amazon 1 to 2"))) == 82

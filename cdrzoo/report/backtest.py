@@ -55,8 +55,10 @@ def headline(table: pd.DataFrame, result: Mapping[str, Any]) -> str:
     costs = f"Cheapest: {cheap}, {table['seconds'][cheap]:.0f} seconds"
     if best is None:
         return f"{NAMES[metric]} is not defined on any day. {costs}."
-    value, first = number(table[metric][cheap]) or "not defined", number(table[metric][best])
-    return f"Best over all days: {best}, mean {NAMES[metric]} {first}. {costs}, {NAMES[metric]} {value}."
+    said = f"Best over all days: {best}, mean {NAMES[metric]} {number(table[metric][best])}."
+    if best == cheap:
+        return f"{said} It is the cheapest, too: {table['seconds'][cheap]:.0f} seconds."
+    return f"{said} {costs}, {NAMES[metric]} {number(table[metric][cheap]) or 'not defined'}."
 
 
 def best_arm(table: pd.DataFrame, metric: str) -> str | None:
@@ -111,4 +113,5 @@ def day_rows(days: pd.DataFrame, metric: str, arms: Sequence[str]) -> Table:
         rows, label = by["rows"].iloc[0], by["mean label"].iloc[0]
         line = {"day": str(at), "rows": f"{rows:,}", "mean label": f"{label:.4f}"}
         lines.append(line | {arm: number(by[metric][arm]) for arm in arms})
-    return Table(f"{NAMES[metric]} of every day", lines)
+    name = NAMES[metric]
+    return Table(f"{name[:1].upper()}{name[1:]} of every day", lines)

@@ -140,7 +140,9 @@ def by_day(values: Mapping[str, Sequence[float]], title: str, best: float | None
         _whole(axes)
         return said
 
-    return figure(draw, 2.4, f"{title} of every day, before it is trained on", list(values))
+    return figure(
+        draw, 2.4, f"{title[:1].upper()}{title[1:]} of every day, before it is trained on", list(values)
+    )
 
 
 # Of runs ----------------------------------------------------------------------------------------------------------

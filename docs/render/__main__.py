@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from docs.render import chart, choosing, diagrams, reference, results
+from docs.render import backtests, chart, choosing, diagrams, reference, results
 
 DOCS = pathlib.Path(__file__).resolve().parents[1]
 PART = re.compile(r"^<!-- made: (\w+)(?: ([^>\n]+))? -->\n.*?^<!-- /made -->$", re.S | re.M)
@@ -31,6 +31,9 @@ MADE: dict[str, Callable[..., str]] = {
     "gauc": results.gauc,
     "chosen": results.chosen,
     "gains": results.gains,
+    "transfers": results.transfers,
+    "backtest": backtests.arms,
+    "periods": backtests.periods,
     "decision": choosing.decision,
     "by_rows": choosing.by_rows,
     "ratings": choosing.ratings,

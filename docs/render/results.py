@@ -18,6 +18,7 @@ from cdrzoo.experiments import mechanisms as bench
 from cdrzoo.experiments.catalogue import experiments
 from cdrzoo.experiments.comparison import Comparison, mean_ranks
 from cdrzoo.experiments.tables import SIGNS, group_tables, spread
+from cdrzoo.metrics import better
 from cdrzoo.models import card
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "results"
@@ -213,6 +214,44 @@ def gains() -> str:
                 rows.setdefault(IN_A_SOURCE.get(name, name), {})[title] = said
     cells = [[name, *(row.get(title, "") for title in found)] for name, row in rows.items()]
     return markdown(["lift in AUC and its interval", *found], cells)
+
+
+def transfers(name: str) -> str:
+    """The transfer reports of a pair, the best model first, and what they are of."""
+    found = {
+        each.name: json.loads((each / "transfer.json").read_text("utf-8"))
+        for each in (REPORTS / name).iterdir()
+    }
+    one = next(iter(found.values()))
+    metric, rows = one["metric"], []
+    twin, sign = one["lift"][metric]["second"], -1 if better(metric) == "max" else 1
+    for label in sorted(found, key=lambda label: sign * found[label]["lift"][metric]["first"]):
+        report, lift = found[label], found[label]["lift"][metric]
+        verdict, value = report["verdict"], f"{lift['first']:.4f}"
+        rows.append(
+            [
+                label,
+                value if rows else f"**{value}**",
+                f"{lift['difference']:+.4f}",
+                f"{lift['low']:+.4f} to {lift['high']:+.4f}",
+                f"{lift['rows_error']:.4f}",
+                f"{lift['seeds_error']:.4f}",
+                f"{report['lower']} of {len(report['groups'])}, {report['harmed']}",
+                verdict if verdict == "no difference" else f"**{verdict}**",
+            ]
+        )
+    columns = [
+        "lift",
+        "95 % interval",
+        "error over rows",
+        "over seeds",
+        "groups worse off, significantly",
+        "verdict",
+    ]
+    of = (
+        f"{one['rows']:,} test rows of {one['users']:,} users, {one['seeds']} seeds. The twin has {twin:.4f}."
+    )
+    return f"{of}\n\n{markdown(['model', metric.upper(), *columns], rows)}"
 
 
 VARIANTS = {

@@ -62,7 +62,7 @@ def test_every_day_is_predicted_before_it_is_trained_on(home, capsys):
     warm, cold = (second["arms"][f"transfer, {refit}"]["trained"] for refit in ("warm", "cold"))
     assert warm < cold / 2
     page = (home / "out/report.html").read_text()
-    assert "calibration of every day" in page and "target alone, cold" in page
+    assert "Calibration of every day" in page and "target alone, cold" in page
     assert all(found.last(arm).name == "day-002" and found.last(arm).is_dir() for arm in found.table.index)
     assert any(f"export {found.last(arm)} " in page for arm in found.table.index)  # what next
 
