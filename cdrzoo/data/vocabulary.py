@@ -5,6 +5,7 @@ An index of pandas finds an id in half the time, and takes some 100 bytes for ea
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -114,6 +115,20 @@ class Vocabulary:
         ids = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(text))
         ids.validate(full=True)
         return cls(ids.cast(pa.int64()).to_numpy() if numbers else ids)
+
+
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    """A column of keys as numbers: `codes`, whole numbers [n], say where each stands among the `distinct` ones."""
+
+    codes: np.ndarray
+    distinct: Vocabulary
+
+    def places(self, keys: np.ndarray) -> np.ndarray:
+        """int32 [n]: where other keys, text or int64, stand among the distinct ones; -1 of one that does not."""
+        if self.distinct.is_text != (keys.dtype.kind not in "iu"):
+            return np.full(len(keys), -1, np.int32)
+        return self.distinct.find(keys)
 
 
 def _objects(array: Any) -> np.ndarray:

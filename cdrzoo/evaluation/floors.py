@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from cdrzoo import metrics, traffic
 from cdrzoo.data import Prepared
-from cdrzoo.schema import Domain
+from cdrzoo.data.vocabulary import Keys
 
 STRENGTH = 5.0
 """A mean over n rows is drawn to its prior as if it had been seen in so many rows more."""
@@ -31,62 +32,83 @@ def floors(prepared: Prepared, groups: Mapping[str, np.ndarray] | None = None) -
         groups: booleans of test rows by name, for metrics by group as well (see `metrics.evaluate`).
     """
     target = prepared.schema.target_domain
-    part, test = prepared.parts[target.name]["test"], prepared.keys(target.name, "test")
-    labels = part.y[:, 0]
-    clip = (0.0, 1.0) if target.task == "click" else (None, None)
+    part = prepared.parts[target.name]["test"]
+    labels, users = part.y[:, 0], part.user
+    clip = (0.0, 1.0) if target.task == "click" else (-np.inf, np.inf)
     kept = target.negatives_kept or 1
     weights = traffic.row_weights(labels, None, target.negatives_kept)
     found = {
-        name: traffic.prior_correction(score.clip(*clip).to_numpy(), kept)
-        for name, score in _scores(prepared, test).items()
+        name: traffic.prior_correction(np.clip(score, *clip), kept)
+        for name, score in _scores(prepared).items()
     }
     return {
-        name: metrics.evaluate(labels, score, target.task, part.user, groups, weights)
+        name: metrics.evaluate(labels, score, target.task, users, groups, weights)
         for name, score in found.items()
     }
 
 
-def _scores(prepared: Prepared, test: pd.DataFrame) -> dict[str, pd.Series]:
+def _scores(prepared: Prepared) -> dict[str, np.ndarray]:
     """What each predictor says of the test rows."""
     target = prepared.schema.target_domain
-    train, labels = prepared.keys(target.name, "train"), prepared.parts[target.name]["train"].y[:, 0]
+    test = prepared.keys(target.name, "test")
     scores = {}
     if target.task == "rating":
-        scores["target mean"] = pd.Series(float(np.mean(labels)), index=test.index)
+        labels = prepared.parts[target.name]["train"].y[:, 0]
+        scores["target mean"] = np.full(len(test), float(np.mean(labels)))
     if target.item is None:
         return scores
-    base, items = _item_means(train["item"], labels)
-    of_items = scores["item mean"] = test["item"].map(items).fillna(base)
-    if target.user is None:
+    learnt = _Means.of(prepared, target.name)
+    of_items = scores["item mean"] = learnt.items.at(test["item"], learnt.mean)[0]
+    if learnt.users is None:
         return scores
-    offsets = _offsets(train["user"], labels - train["item"].map(items))
-    own = test["user"].map(offsets).fillna(0.0)
+    own, _ = learnt.users.at(test["user"], 0.0)
     scores["item + user mean"] = of_items + own
-    sources = [source for source in prepared.schema.sources if source.user and source.item]
+    sums, counts, sources = np.zeros(len(test)), np.zeros(len(test)), 0
+    for source in prepared.schema.sources:
+        if source.item and (users := _Means.of(prepared, source.name).users) is not None:
+            offsets, known = users.at(test["user"], 0.0)
+            sums, counts, sources = sums + offsets, counts + known, sources + 1
     if sources:
-        from_source = _from_sources(prepared, sources, test["user"])
+        from_source = sums / np.maximum(counts, 1)
         scores["item + source user mean"] = of_items + from_source
         scores["item + user + source user mean"] = of_items + own + from_source
     return scores
 
 
-def _from_sources(prepared: Prepared, sources: Sequence[Domain], users: pd.Series) -> pd.Series:
-    """The users' offsets in the sources that know them, the mean over these; else 0."""
-    sums, counts = 0.0, 0.0
-    for source in sources:
-        rows, labels = prepared.keys(source.name, "train"), prepared.parts[source.name]["train"].y[:, 0]
-        _, means = _item_means(rows["item"], labels)
-        known = users.map(_offsets(rows["user"], labels - rows["item"].map(means)))
-        sums, counts = sums + known.fillna(0.0), counts + known.notna()
-    return sums / np.maximum(counts, 1)
+@dataclasses.dataclass
+class _ByKey:
+    """Means by key, each drawn to a prior."""
+
+    keys: Keys
+    means: np.ndarray
+
+    @classmethod
+    def of(cls, keys: Keys, values: np.ndarray, prior: float) -> _ByKey:
+        """Of rows with these keys and values."""
+        sums, counts = (np.bincount(keys.codes, each, len(keys.distinct)) for each in (values, None))
+        return cls(keys, (sums + STRENGTH * prior) / (counts + STRENGTH))
+
+    def at(self, keys: pd.Series, otherwise: float) -> tuple[np.ndarray, np.ndarray]:
+        """The mean of each key, `otherwise` of one without, and which have one."""
+        places = self.keys.places(keys.to_numpy())
+        return np.where(places < 0, otherwise, self.means[places]), places >= 0
 
 
-def _item_means(items: pd.Series, labels: np.ndarray) -> tuple[float, pd.Series]:
-    mean = float(np.mean(labels))
-    sums = pd.Series(np.asarray(labels), index=items.to_numpy()).groupby(level=0).agg(["sum", "count"])
-    return mean, (sums["sum"] + STRENGTH * mean) / (sums["count"] + STRENGTH)
+@dataclasses.dataclass
+class _Means:
+    """The mean of a domain's training rows, those of items, and how far users are from these."""
 
+    mean: float
+    items: _ByKey
+    users: _ByKey | None
 
-def _offsets(users: pd.Series, residuals: pd.Series) -> pd.Series:
-    sums = pd.Series(np.asarray(residuals), index=users.to_numpy()).groupby(level=0).agg(["sum", "count"])
-    return sums["sum"] / (sums["count"] + STRENGTH)
+    @classmethod
+    def of(cls, prepared: Prepared, domain: str) -> _Means:
+        """Of a domain that has items."""
+        labels = prepared.parts[domain]["train"].y[:, 0]
+        mean = float(np.mean(labels))
+        items = _ByKey.of(prepared.key(domain, "train", "item"), labels, mean)
+        if prepared.schema.domain(domain).user is None:
+            return cls(mean, items, None)
+        residuals = labels - items.means[items.keys.codes]
+        return cls(mean, items, _ByKey.of(prepared.key(domain, "train", "user"), residuals, 0.0))

@@ -74,7 +74,7 @@ def _numbers_or_text(values: np.ndarray) -> pd.Series:
 
 def of_users(prepared: data.Prepared, part: str = "test") -> dict[str, np.ndarray]:
     """Which of the target's rows of a part are of which group of users: booleans [n] by name; none without users."""
-    if prepared.parts[prepared.schema.target][part].user is None:
+    if prepared.schema.target_domain.user is None:
         return {}
     return by_rows(prepared.groups(part)["target_rows"].to_numpy())
 

@@ -117,6 +117,6 @@ def texts(column: pa.ChunkedArray) -> np.ndarray:
     """A column of text, object [n]; equal texts share one object."""
     if not len(column):
         return np.zeros(0, object)
-    coded = column.dictionary_encode().unify_dictionaries()
+    coded = column.dictionary_encode()  # of text: all chunks share one dictionary
     distinct = np.asarray(coded.chunk(0).dictionary.to_numpy(zero_copy_only=False), object)
     return distinct[np.concatenate([chunk.indices.to_numpy() for chunk in coded.chunks])]

@@ -28,6 +28,7 @@ from cdrzoo.data.preparation.negatives import (
 from cdrzoo.data.preparation.reading import read_logs
 from cdrzoo.data.preparation.splits import PARTS, Split, part_column, settle
 from cdrzoo.data.raw import factorize, missing, occurrences
+from cdrzoo.data.vocabulary import Keys, Vocabulary
 from cdrzoo.errors import DataError, check_choice, is_number, is_whole, shown
 from cdrzoo.metrics import auc_error
 from cdrzoo.schema import Schema
@@ -344,6 +345,11 @@ class Prepared:
         keys = {"user": log.user, "item": log.item}
         found = {name: values[rows] for name, values in keys.items() if values is not None}
         return pd.DataFrame(found, index=range(len(rows)))
+
+    def key(self, domain: str, part: str, name: str) -> Keys:
+        """The keys of the rows of a part, of `user` or `item`, as numbers."""
+        codes, distinct = factorize(self.keys(domain, part)[name].to_numpy())
+        return Keys(codes, Vocabulary(distinct))
 
     def groups(self, part: str) -> pd.DataFrame:
         """For each of the target's rows: `user`, and how many training rows they have in the target and in the sources.

@@ -159,11 +159,12 @@ def _begun(out: pathlib.Path, plan: Work, say: Callable[[str], None]) -> pathlib
     """The folder of the work: that of an attempt before, or a new one."""
     folder = out / WORK
     if (folder / "plan.pkl").exists():
-        before: Work = load(folder / "plan.pkl")
-        if before.key == plan.key:
+        before = _planned(folder)
+        if before is not None and before.key == plan.key:
             say("Goes on where it was broken off.")
             return folder
-        say(f"Starts anew: {difference(before.made_of, plan.made_of)} has changed since it was broken off.")
+        changed = "cdrzoo" if before is None else difference(before.made_of, plan.made_of)
+        say(f"Starts anew: {changed} has changed since it was broken off.")
     others = [path.name for path in out.iterdir() if path.name not in (WORK, files.LOCK)]
     if others and not folder.exists():
         raise DataError(
@@ -175,6 +176,14 @@ def _begun(out: pathlib.Path, plan: Work, say: Callable[[str], None]) -> pathlib
     folder.mkdir()
     save(folder / "plan.pkl", plan)
     return folder
+
+
+def _planned(folder: pathlib.Path) -> Work | None:
+    """The plan of an attempt before; `None` where another version of cdrzoo made it."""
+    try:
+        return load(folder / "plan.pkl")
+    except (AttributeError, ImportError, TypeError):
+        return None
 
 
 class Stages:

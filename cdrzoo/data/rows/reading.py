@@ -20,7 +20,9 @@ import pyarrow as pa
 
 from cdrzoo.data.batches import Order, Part, Shapes, aligned, epochs, unpack
 from cdrzoo.data.preparation.examples import texts
+from cdrzoo.data.raw import factorize
 from cdrzoo.data.rows.format import LABEL, MEND, PartRows
+from cdrzoo.data.vocabulary import Keys, Vocabulary
 from cdrzoo.files import home, reading, seekable
 
 if TYPE_CHECKING:
@@ -142,17 +144,35 @@ class StoredPart:
 
     def column(self, name: str) -> np.ndarray:
         """A column of all rows, `[n]`; equal texts share one object."""
-        from pyarrow import parquet
-
-        pieces = []
-        for file, _ in self.rows.shards:
-            with reading(self.folder / file, MEND, whole=True):
-                pieces.append(parquet.read_table(seekable(self.folder / file), columns=[name])[name])
+        pieces = list(self._columns(name))
         kind = pieces[0].type if pieces else pa.float32()
         whole = pa.chunked_array([chunk for piece in pieces for chunk in piece.chunks], kind)
         return (
             texts(whole) if pa.types.is_string(kind) or pa.types.is_large_string(kind) else whole.to_numpy()
         )
+
+    def coded(self, name: str) -> Keys:
+        """A column of keys as numbers, file by file: no more than the distinct ones are held as text."""
+        pieces = []
+        for piece in self._columns(name):
+            if pa.types.is_integer(piece.type):
+                codes, distinct = factorize(self.column(name))
+                return Keys(codes, Vocabulary(distinct))
+            pieces.append(pa.concat_arrays(piece.cast(pa.large_string()).chunks).dictionary_encode())
+        if not pieces:
+            return Keys(np.zeros(0, np.int64), Vocabulary(np.zeros(0, object)))
+        whole = pa.chunked_array(pieces).unify_dictionaries()
+        codes = np.concatenate([chunk.indices.to_numpy() for chunk in whole.chunks])
+        return Keys(codes, Vocabulary(whole.chunk(0).dictionary))
+
+    def _columns(self, name: str) -> Iterator[pa.ChunkedArray]:
+        """A column, file by file."""
+        from pyarrow import parquet
+
+        for file, _ in self.rows.shards:
+            with reading(self.folder / file, MEND, whole=True):
+                found = parquet.read_table(seekable(self.folder / file), columns=[name])[name]
+            yield found
 
     def ids_of(self, feature: str) -> np.ndarray:
         """int32 [n]: the rows of its table that a feature of one id has in all rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 import tempfile
@@ -18,6 +19,7 @@ from cdrzoo.data.preparation.splits import PARTS, Split
 from cdrzoo.data.raw import factorize
 from cdrzoo.data.rows.format import SLICE, Rows, ids_of_target, layout
 from cdrzoo.data.rows.reading import StoredPart, stored_batches, stored_rows
+from cdrzoo.data.vocabulary import Keys
 from cdrzoo.errors import DataError, check_choice
 from cdrzoo.files import home, seekable
 
@@ -290,6 +292,11 @@ class StoredRows(Prepared):
         found = {name: self._column(domain, part, name) for name in names}
         return pd.DataFrame(found, index=range(len(self.stored[domain][part])))
 
+    def key(self, domain: str, part: str, name: str) -> Keys:
+        """As `Prepared.key`, without a Python text a row."""
+        found = self.stored[domain][part].coded(name)
+        return dataclasses.replace(found, codes=found.codes[self._order(domain, part)])
+
     def groups(self, part: str) -> pd.DataFrame:
         """As `Prepared.groups`."""
         target = self.schema.target_domain
@@ -317,11 +324,13 @@ class StoredRows(Prepared):
 
     def _column(self, domain: str, part: str, name: str) -> np.ndarray:
         """A column in the order of the rows as they are given."""
-        stored = self.stored[domain][part]
-        found = stored.column(name)
+        return self.stored[domain][part].column(name)[self._order(domain, part)]
+
+    def _order(self, domain: str, part: str) -> Any:
+        """Which rows of a part's files stand where they are given."""
         if part == "train" and self.held:
-            found = found[np.argsort(stored.column("row"), kind="stable")]
-        return found
+            return np.argsort(self.stored[domain][part].column("row"), kind="stable")
+        return slice(None)
 
     def tables(self, domain: str, part: str) -> Any:
         """Not of rows in a folder."""

@@ -11,7 +11,7 @@ import shutil
 import time
 import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -325,12 +325,8 @@ def encode(state: State, number: int, scratch: pathlib.Path) -> tuple[Encoded, i
     found = Encoded({})
     for at, (name, log) in enumerate(logs.items()):
         groups = _groups(state, logs, codes) if name == state.schema.target else {}
-        for code, part in enumerate(PARTS):
-            rows = np.flatnonzero(codes[name] == code)
-            keys = keys_of(name, part, log.row[rows])
-            order = np.argsort(keys)
-            rows, keys = rows[order], keys[order]
-            table = _encoded(state, log, rows, part).append_column("key", pa.array(keys))
+        for part, rows, keys, x in _parts(state, log, codes[name]):
+            table = _encoded(log, rows, x).append_column("key", pa.array(keys))
             for column, values in groups.items():
                 table = table.append_column(column, array(values[rows]))
             ends = np.append(np.searchsorted(keys, state.known.bounds[name, part]), len(keys))
@@ -346,9 +342,32 @@ def encode(state: State, number: int, scratch: pathlib.Path) -> tuple[Encoded, i
     return found, sum(map(len, logs.values()))
 
 
-def _encoded(state: State, log: Log, rows: np.ndarray, part: str) -> pa.Table:
-    """The columns of a shard at these rows."""
-    x = state.encoder.encode(log.domain.name, log.take(rows), serving=part != "train")
+def _parts(
+    state: State, log: Log, codes: np.ndarray
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, dict[str, np.ndarray]]]:
+    """Each part of a log: its rows in their order, by what they are ordered, and their features.
+
+    All are encoded at once: each part's histories lie in the events of all, which would be looked up for each.
+    """
+    name, placed = log.domain.name, {}
+    for code, part in enumerate(PARTS):
+        rows = np.flatnonzero(codes == code)
+        keys = keys_of(name, part, log.row[rows])
+        order = np.argsort(keys)
+        placed[part] = rows[order], keys[order]
+    x = state.encoder.encode(name, log.take(np.concatenate([rows for rows, _ in placed.values()])))
+    start = 0
+    for part, (rows, keys) in placed.items():
+        own = {feature: values[start : start + len(rows)] for feature, values in x.items()}
+        for f in log.domain.features if part != "train" else ():
+            if f.serving_value is not None:
+                own[f.name] = state.encoder.served(name, f, len(rows))
+        start += len(rows)
+        yield part, rows, keys, own
+
+
+def _encoded(log: Log, rows: np.ndarray, x: dict[str, np.ndarray]) -> pa.Table:
+    """The columns of a shard at these rows, with these features."""
     ids, numbers = ([x[name].reshape(len(rows), width) for name, width in of] for of in layout(log.domain))
     columns: dict[str, pa.Array] = {}
     if ids:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import sys
 
 import numpy as np
@@ -15,6 +16,7 @@ from cdrzoo.data.readers import Wanted
 from cdrzoo.data.rows import elsewhere, tasks
 from cdrzoo.data.rows.making import prepare_to
 from cdrzoo.errors import DataError, InputError
+from cdrzoo.schema import UNKNOWN
 from cdrzoo.training.config import RunConfig
 from tests.data.rows.test_preparing import case, files_of, small  # noqa: F401
 
@@ -92,6 +94,52 @@ def test_a_kill_while_copying_and_a_change_there(there, tmp_path, monkeypatch):
         elsewhere.move(tmp_path / "rows", files.home(there(tmp_path / "mine")), said.append)
     with pytest.raises(DataError, match="made by processes of this machine"):
         prepare_to(there(tmp_path / "new"), settings, executor=object())
+
+
+def test_a_store_that_is_no_disk_and_a_stop_in_each_stage(tmp_path, monkeypatch):
+    """`memory://`: folders of two files, a join, ids below `min_count`; each stage is stopped in its second task."""
+    pytest.importorskip("upath")
+    store = pytest.importorskip("fsspec").filesystem("memory")
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(elsewhere.tempfile, "gettempdir", lambda: str(tmp_path / "scratch"))
+    settings, out = case("Parquet, users", tmp_path), "memory://rows/of/films"
+    log = tmp_path / "films" / "0.parquet"
+    frame = pd.read_parquet(log)
+    nobody = frame["user"] == ""  # in no history, so that their items are seen once
+    frame.loc[nobody, "item"] = range(900, 900 + nobody.sum())
+    frame.to_parquet(log, row_group_size=50)
+    prepare_to(tmp_path / "here", settings, partitions=3)
+    for log in [*(tmp_path / "books").iterdir(), *(tmp_path / "films").iterdir(), tmp_path / "brands.csv"]:
+        store.pipe(f"/logs/{log.relative_to(tmp_path)}", log.read_bytes())
+    far = moved(settings, lambda path: f"memory://logs/{pathlib.Path(path).relative_to(tmp_path)}")
+    try:
+        for stage in ("read", "users", "count", "encode", "write"):
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setitem(tasks.STAGES, stage, stopped(tasks.STAGES[stage]))
+                prepare_to(out, far, partitions=3)
+            assert not store.exists("/rows")
+        said: list[str] = []
+        prepare_to(out, far, partitions=3, say=said.append)
+        assert said[0] == "Goes on where it was broken off." and "Copies" in said[-1]
+        here, rows = files_of(tmp_path / "here"), store.find("/rows/of/films")
+        found = {path.removeprefix("/rows/of/films/"): store.cat(path) for path in rows}
+        assert here.keys() - found.keys() == {".lock"}
+        assert [file for file in found if here[file] != found[file]] == ["prepared.json"]
+        ids = load_rows(out, held=False).stored["films"]["train"].ids_of("item")
+        assert far.schema.table("item").min_count == 2 and UNKNOWN in ids
+    finally:
+        store.store.clear()
+
+
+def stopped(work):
+    """The work of a stage, which is stopped in its second task."""
+
+    def does(state, number, scratch):
+        if number == 1:
+            raise KeyboardInterrupt
+        return work(state, number, scratch)
+
+    return does
 
 
 def test_a_run_names_them(there, tmp_path):

@@ -43,7 +43,7 @@ def rich() -> Schema:
         )
         own = (
             Feature("price", "number", "item"),
-            Feature("minutes", "number", "context", "int64"),
+            Feature("minutes", "number", "context", "int64", serving_value=7),
             Feature("tags", "ids", "item", table="tag", length=2),
             Feature("brand", "id", "item", table="brand"),
         )
@@ -427,6 +427,10 @@ def test_what_was_begun_of_other_data_starts_anew(tmp_path):
     said: list[str] = []
     prepare_to(tmp_path / "rows", settings, say=said.append)
     assert "Starts anew" in said[0] and str(log) in said[0]
+    (tmp_path / "later" / "work").mkdir(parents=True)
+    (tmp_path / "later" / "work" / "plan.pkl").write_bytes(b"ccdrzoo.data\nOfAnOlderVersion\n.")
+    prepare_to(tmp_path / "later", settings, say=said.append)
+    assert "Starts anew: cdrzoo has changed since it was broken off." in said
     prepare_to(tmp_path / "other", settings)
     assert files_of(tmp_path / "other") == files_of(tmp_path / "rows")
 

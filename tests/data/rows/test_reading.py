@@ -6,15 +6,18 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from cdrzoo.data import Part, load_rows, prepare, synthetic
 from cdrzoo.data.preparation import prepared as prepared_module
+from cdrzoo.data.preparation.examples import texts
 from cdrzoo.data.raw import factorize
 from cdrzoo.data.rows import combine, reading, stored, tasks
 from cdrzoo.data.rows.making import prepare_to
 from cdrzoo.data.rows.plan import Settings
 from cdrzoo.errors import DataError, InputError
+from cdrzoo.evaluation.floors import floors
 
 MADE = synthetic.synthesize(
     0.5, users=120, source_rows=1500, target_rows=600, source_items=40, target_items=30
@@ -208,6 +211,39 @@ def test_mistakes_are_said(folder, tmp_path):
     with pytest.raises(DataError, match="another format"):
         load_rows(tmp_path / "rows")
     assert isinstance(stored.parts["films"]["train"], Part)
+
+
+def test_text_of_many_row_groups_takes_memory_once():
+    """A dictionary of all texts for each of the groups, as Arrow's `unify_dictionaries` makes them, is 160 MB here."""
+    groups, rows, pool = 200, 1000, pa.proxy_memory_pool(pa.default_memory_pool())
+    column = pa.chunked_array(
+        [[f"u{n}" for n in range(at, at + rows)] for at in range(0, groups * rows, rows)]
+    )
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        found = texts(column)
+    finally:
+        pa.set_memory_pool(before)
+    assert found.tolist() == column.to_pylist()
+    assert pool.max_memory() < 20e6
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_the_floors_are_those_of_memory_and_no_training_row_is_text(prepared, folder, held, monkeypatch):
+    rows, column = load_rows(folder, held), reading.StoredPart.column
+    assert rows.parts  # of rows that are held the users are read
+
+    def few(part, name):
+        assert name not in ("user", "item") or part.rows is not rows.stored["films"]["train"].rows
+        assert part.rows is not rows.stored["books"]["train"].rows or name in ("label", "row")
+        return column(part, name)
+
+    monkeypatch.setattr(reading.StoredPart, "column", few)
+    want, found = floors(prepared), floors(rows)
+    assert want.keys() == found.keys() and len(want) == 4
+    for name in want:
+        assert found[name] == pytest.approx(want[name], nan_ok=True), name
 
 
 @pytest.mark.parametrize("column", ["user", "time", "genre"])
