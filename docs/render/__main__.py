@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from docs.render import backtests, chart, choosing, diagrams, reference, results
+from docs.render import backtests, chart, choosing, diagrams, reference, results, sentences
 
 DOCS = pathlib.Path(__file__).resolve().parents[1]
 PART = re.compile(r"^<!-- made: (\w+)(?: ([^>\n]+))? -->\n.*?^<!-- /made -->$", re.S | re.M)
@@ -30,6 +30,8 @@ MADE: dict[str, Callable[..., str]] = {
     "family": results.family,
     "gauc": results.gauc,
     "chosen": results.chosen,
+    "sentences": sentences.sentences,
+    "moonshot": sentences.moonshot,
     "gains": results.gains,
     "transfers": results.transfers,
     "backtest": backtests.arms,
