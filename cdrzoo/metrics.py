@@ -53,6 +53,16 @@ def better(name: str) -> str:
     return "max" if HIGHER_IS_BETTER[metric] else "min"
 
 
+def merit(name: str, value: float) -> float:
+    """A value of the metric `name` as a number of which more is better: itself, or its negative."""
+    return value if better(name) == "max" else -value
+
+
+def best_first(values: Mapping[str, float], name: str) -> dict[str, float]:
+    """Values of the metric `name`, the best first and NaN last."""
+    return dict(sorted(values.items(), key=lambda item: (math.isnan(item[1]), -merit(name, item[1]))))
+
+
 def auc(labels: Any, scores: Any, weights: Any = None) -> float:
     """Area under the ROC curve: the chance that a positive row scores above a negative one.
 

@@ -161,8 +161,7 @@ def over(found: Mapping[str, Any], thresholds: Mapping[str, float]) -> Iterator[
     )
     metric = next(name for name in PRIMARY.values() if name in found["scores"])
     then, now = found["scores"][metric]
-    worse = then - now if metrics.better(metric) == "max" else now - then
-    values.append(("worse_by", f"{metric}, worse than at the test", worse))
+    values.append(("worse_by", f"{metric}, worse than at the test", metrics.merit(metric, then - now)))
     for key, what, value in values:
         if key in thresholds and value is not None and not value <= thresholds[key]:
             yield {"what": what, "value": value, "threshold": thresholds[key]}

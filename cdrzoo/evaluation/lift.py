@@ -64,8 +64,7 @@ def measure(
         }
         for ((title, name), mask), p in zip(masks.items(), corrected)
     ]
-    sign = 1 if metrics.better(metric) == "max" else -1
-    worse = [group for group in groups if sign * group["lift"][metric]["difference"] < 0]
+    worse = [g for g in groups if metrics.merit(metric, g["lift"][metric]["difference"]) < 0]
     return {
         "verdict": verdict(found[metric], metric),
         "metric": metric,

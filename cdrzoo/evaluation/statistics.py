@@ -114,7 +114,7 @@ def mark(metric: str, difference: float, p: float) -> str:
     """
     if not p < LEVEL:
         return ""
-    return "better" if (difference > 0) == (metrics.better(metric) == "max") else "worse"
+    return "better" if metrics.merit(metric, difference) > 0 else "worse"
 
 
 def wilcoxon(first: Sequence[float], second: Sequence[float]) -> float:

@@ -16,7 +16,7 @@ from cdrzoo import files
 from cdrzoo.errors import InputError
 from cdrzoo.evaluation.statistics import Paired, mark
 from cdrzoo.experiments import results, tables
-from cdrzoo.metrics import better
+from cdrzoo.metrics import best_first, merit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,9 +115,7 @@ class Comparison:
     def ranked(self, metric: str | None = None) -> dict[str, float]:
         """The mean of a metric over seeds, best model first, one without a number last; default: that of the tests."""
         name = metric or next(iter(self.columns))
-        sign = -1 if better(name) == "max" else 1
-        means = {label: float(np.mean(self.scores(label, name))) for label in self.labels}
-        return dict(sorted(means.items(), key=lambda item: (math.isnan(item[1]), sign * item[1])))
+        return best_first({label: float(np.mean(self.scores(label, name))) for label in self.labels}, name)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -189,11 +187,12 @@ def mean_ranks(found: Sequence[Comparison]) -> dict[str, float]:
     """The place of each model by the first metric, the mean over comparisons of the same models; best first."""
     places: dict[str, list[int]] = {}
     for one in found:
-        sign = 1 if better(next(iter(one.columns))) == "max" else -1
+        metric = next(iter(one.columns))
         merits = {
-            label: -math.inf if math.isnan(mean) else sign * mean for label, mean in one.ranked().items()
+            label: -math.inf if math.isnan(mean) else merit(metric, mean)
+            for label, mean in one.ranked().items()
         }
-        for label, merit in merits.items():
-            places.setdefault(label, []).append(1 + sum(other > merit for other in merits.values()))
+        for label, own in merits.items():
+            places.setdefault(label, []).append(1 + sum(other > own for other in merits.values()))
     means = {label: float(np.mean(each)) for label, each in sorted(places.items())}
     return dict(sorted(means.items(), key=lambda item: item[1]))

@@ -169,8 +169,7 @@ def count(number: int | None) -> str:
 def with_best(rows: Sequence[Row], column: str, metric: str) -> list[Row]:
     """The rows, the best number of a column of a metric set apart; there is no best of one, and no simple one is."""
     values = [_value(row.get(column, "")) if _of_a_model(row) else math.nan for row in rows]
-    sign = 1 if metrics.better(metric) == "max" else -1
-    merits = [-math.inf if math.isnan(value) else sign * value for value in values]
+    merits = [-math.inf if math.isnan(value) else metrics.merit(metric, value) for value in values]
     if sum(map(math.isfinite, merits)) < 2:
         return list(rows)
     best = merits.index(max(merits))

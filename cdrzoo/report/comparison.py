@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from cdrzoo.experiments import tables
 from cdrzoo.experiments.comparison import Comparison
-from cdrzoo.metrics import better
+from cdrzoo.metrics import best_first
 from cdrzoo.models import card
 from cdrzoo.report.cells import (
     Axis,
@@ -93,7 +93,7 @@ def ranking(found: Comparison) -> Table:
     every, difference = f"{title}, every seed", f"difference to {found.against}, {direction(metric)}"
     rows: list[Row] = []
     cells = {row["model"]: row for row in found.rows()}
-    for label, mean in in_order({**means, **floors}, metric).items():
+    for label, mean in best_first({**means, **floors}, metric).items():
         kind = found.marks.get(label, "simple")
         row: dict[str, str | Cell | Plot] = {
             "model": Cell(label, kind if kind in ("against", "simple") else "")
@@ -113,12 +113,6 @@ def ranking(found: Comparison) -> Table:
         rows.append(row)
     caption = f"{title} on test rows, best first"
     return Table(caption, with_best(rows, title, metric), {every: axis, difference: lifts})
-
-
-def in_order(values: Mapping[str, float], metric: str) -> dict[str, float]:
-    """By value, best first; what has none last."""
-    sign = 1 if better(metric) == "max" else -1
-    return dict(sorted(values.items(), key=lambda item: (math.isnan(item[1]), -sign * item[1])))
 
 
 def _seeds(found: Comparison, label: str, axis: Axis) -> Plot:

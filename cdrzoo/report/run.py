@@ -13,7 +13,7 @@ from cdrzoo import files, models
 from cdrzoo.evaluation import lift
 from cdrzoo.evaluation.floors import floors
 from cdrzoo.experiments.tables import TITLES, title_of
-from cdrzoo.metrics import better
+from cdrzoo.metrics import best_first, merit
 from cdrzoo.report import figures
 from cdrzoo.report.cells import Axis, Cell, Mark, Plot, Row, Table, count, direction, number
 from cdrzoo.report.figures import Figure
@@ -71,7 +71,7 @@ def headline(test: Mapping[str, float], simple: Mapping[str, Mapping[str, float]
     name, floor = _best(simple, metric)
     if not np.isfinite([test[metric], floor]).all():
         return text
-    difference = (test[metric] - floor) * (1 if better(metric) == "max" else -1)
+    difference = merit(metric, test[metric] - floor)
     worth = f"{abs(difference):.4f} {'better' if difference > 0 else 'worse'} than"
     return f"{text} That is {worth} the best of the simple means, {name} ({floor:.4f})."
 
@@ -83,10 +83,8 @@ def primary(test: Mapping[str, float]) -> str:
 
 def _best(simple: Mapping[str, Mapping[str, float]], metric: str) -> tuple[str, float]:
     """The name and the metric of the best of the simple means; NaN if none has a number."""
-    sign = 1 if better(metric) == "max" else -1
     found = {name: each[metric] for name, each in simple.items() if np.isfinite(each.get(metric, np.nan))}
-    best = max(found, key=lambda name: sign * found[name], default="")
-    return best, found.get(best, np.nan)
+    return next(iter(best_first(found, metric).items()), ("", np.nan))
 
 
 def test_rows(

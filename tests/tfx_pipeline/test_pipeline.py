@@ -8,14 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
 import shutil
-import subprocess
-import sys
-import threading
-import time
-import types
 
 import numpy as np
 import pytest
@@ -35,7 +29,6 @@ from cdrzoo.export import verify
 from cdrzoo.layers import CrossNet
 from cdrzoo.schema import Feature, Table
 from cdrzoo.training import callbacks
-from tests.tfx_pipeline.test_workers import two_places
 from tfx_pipeline import components, drift, rows, runners, trainer
 from tfx_pipeline._tfx import path_utils, standard_artifacts, tft
 from tfx_pipeline.config import PipelineConfig
@@ -323,53 +316,6 @@ def test_rows_in_a_folder_are_those_in_memory(runs, trained, tmp_path, monkeypat
     before = (tmp_path / "rows" / "rows.json").stat().st_mtime_ns
     assert str(trainer.TransformedRows(*given, tmp_path / "rows")) == str(folder)
     assert (tmp_path / "rows" / "rows.json").stat().st_mtime_ns == before, "written a second time"
-
-
-@pytest.mark.exhaustive
-def test_two_workers_train_and_the_chief_writes(runs, tmp_path, monkeypatch):
-    config, state = runs["config"], tmp_path / "training" / "films-mmoe"
-    run = config.run.with_changes({"model": "mmoe", "epochs": 2, "learning_rate": 0.01})
-    settings = {
-        "run": run.to_dict(),
-        "schema": json.dumps(config.schema.to_dict()),
-        "name": "films",
-        "served": True,
-        "strategy": "multi_worker",
-        "examples": runners.write_examples(config),
-        "known": "",
-        "state": str(state),
-        "code": "",
-    }
-    files = transformed(runs)
-    given = {
-        "serving_model_dir": str(tmp_path / "serving"),
-        "model_run_dir": str(tmp_path / "run"),
-        "transform_graph_path": runs["good"].artifacts["Transform"]["transform_graph"],
-        "base_model": None,
-        "train_files": files[:2],
-        "eval_files": files[2:],
-        "hyperparameters": None,
-        "custom_config": settings,
-    }
-    chief, other = two_places()
-    ended = []
-
-    def work():
-        while not (state / "arguments.json").exists():
-            time.sleep(0.2)
-        command = [sys.executable, "-m", "tfx_pipeline", "work", str(state / "arguments.json")]
-        ended.append(subprocess.run(command, env={**os.environ, "TF_CONFIG": other}).returncode)
-
-    monkeypatch.setenv("TF_CONFIG", chief)
-    beside = threading.Thread(target=work)
-    beside.start()
-    trainer.run_fn(types.SimpleNamespace(**given))
-    beside.join()
-    assert ended == [0]
-    result = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert result["epochs"] == 2 and result["validation"]["auc"] > 0.5
-    assert len(list((tmp_path / "training" / "rows").iterdir())) == 1
-    assert verify(str(tmp_path / "serving"))
 
 
 def test_the_pushed_graph_is_the_target_s_alone(runs, trained):

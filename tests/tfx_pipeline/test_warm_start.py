@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
+import subprocess
+import sys
 import threading
 import time
 import types
@@ -21,11 +23,13 @@ import yaml
 
 from cdrzoo import cli
 from cdrzoo.data import synthetic
+from cdrzoo.export import verify
 from cdrzoo.serving import Client
 from cdrzoo.serving.server import Server
 from cdrzoo.training import fitting
 from cdrzoo.training.folders import read_config, read_encoder, read_json, read_model
-from tfx_pipeline import runners
+from tests.tfx_pipeline.test_workers import two_places
+from tfx_pipeline import runners, trainer
 from tfx_pipeline.config import PipelineConfig
 from tfx_pipeline.continual import latest_run
 
@@ -49,13 +53,12 @@ def small_schema():
     return dataclasses.replace(schema, domains=domains, tables=tuple(tables.values()))
 
 
-@pytest.fixture
-def logs(tmp_path):
+@pytest.fixture(scope="module")
+def logs():
     """Logs of many days in which every third row is of an item of its own day."""
     made = synthetic.synthesize(
         users=60, source_rows=900, target_rows=900, source_items=30, target_items=24, seed=1
     )
-    small_schema().save(tmp_path / "schema.yaml")
     for log in made.frames.values():
         own = log["item"] + "-" + ((log["time"] - BEGIN) // DAY).astype(str)
         log["item"] = log["item"].where(log.index % 3 > 0, own)
@@ -64,6 +67,7 @@ def logs(tmp_path):
 
 def config(folder, day, logs, first=0, **section) -> PipelineConfig:
     """What a run sees on a day: the logs so far, or those since a `first` day, whose last day is the test."""
+    small_schema().save(folder / "schema.yaml")
     for name, log in logs.items():
         seen = log[(log["time"] >= BEGIN + first * DAY) & (log["time"] < BEGIN + (7 + day) * DAY)]
         seen.to_csv(folder / f"{name}.csv", index=False)
@@ -81,6 +85,16 @@ def config(folder, day, logs, first=0, **section) -> PipelineConfig:
         given["data"] = {name: f"{name}.csv" for name in logs}
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(given))
     return PipelineConfig.load(folder / "pipeline.yaml")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory, logs):
+    """The run of the first day, with where it is, its configuration and examples, and what it said."""
+    folder, said = tmp_path_factory.mktemp("days"), []
+    given = config(folder, 0, logs, strategy="mirrored")
+    examples = runners.write_examples(given)
+    done = runners.run(given, echo=said.append)
+    return types.SimpleNamespace(folder=folder, config=given, examples=examples, said=said, done=done)
 
 
 class Asking(threading.Thread):
@@ -131,8 +145,8 @@ def goes_on(before, now, log):
         assert np.ptp(scores[0]) > 0
 
 
-def test_seven_days_are_trained_pushed_and_served_without_a_lost_request(tmp_path, logs):
-    schema, log = small_schema(), logs["films"]
+def test_seven_days_are_trained_pushed_and_served_without_a_lost_request(first, logs):
+    schema, log, folder, said = small_schema(), logs["films"], first.folder, first.said
     rows = pd.DataFrame(
         {
             f.name: log[f.column].head(ROWS) if f.column in log else [[]] * ROWS
@@ -142,26 +156,25 @@ def test_seven_days_are_trained_pushed_and_served_without_a_lost_request(tmp_pat
     raw = log.assign(
         **{f.column: [[]] * len(log) for f in schema.target_domain.features if f.column not in log}
     )
-    before, asking, said = None, None, []
-    with contextlib.ExitStack() as stack:
+    assert "trained from the start" in said[0]
+    with Server(folder / "saved_models", port=0, rest_port=0) as server:
+        asking = Asking(server.address, rows)
+        asking.start()
+        before = None
         for day in range(DAYS):
-            given = config(tmp_path, day, logs, strategy="mirrored")
-            done = runners.run(given, echo=said.append)
+            given = config(folder, day, logs, strategy="mirrored")
+            done = runners.run(given, echo=said.append) if day else first.done
             assert done.blessed and done.pushed.endswith(f"films/{day + 1}")
-            if before is None:
-                assert "trained from the start" in said[0]
-                server = stack.enter_context(Server(tmp_path / "saved_models", port=0, rest_port=0))
-                asking = Asking(server.address, rows)
-                asking.start()
-            else:
+            if before is not None:
                 goes_on(before, run_of(done, "dnn"), raw)
             before = run_of(done, "dnn")
             assert cli.main(["verify", done.pushed]) == 0
         again = runners.run(given, echo=said.append)
         served = latest_run(given)
-        newest = logs["films"]["time"] >= BEGIN + (6 + DAYS) * DAY
-        logs["films"].loc[newest, "item"] = "broken-" + logs["films"]["item"]
-        broken = runners.run(config(tmp_path, DAYS, logs, strategy="mirrored"), echo=said.append)
+        newest = log["time"] >= BEGIN + (6 + DAYS) * DAY
+        drifted = log.assign(item=log["item"].where(~newest, "broken-" + log["item"]))
+        drifting = config(folder, DAYS, {**logs, "films": drifted}, strategy="mirrored")
+        broken = runners.run(drifting, echo=said.append)
         asking.over = True
         asking.join(60)
     assert not asking.failed and np.isfinite(asking.answers).all()
@@ -170,6 +183,53 @@ def test_seven_days_are_trained_pushed_and_served_without_a_lost_request(tmp_pat
     assert run_of(again, "dnn") == before, "a run that is repeated goes on with what it went on with"
     assert broken.blessed and broken.pushed is None, "the newest rows have drifted away"
     assert latest_run(given) == served == str(before), "what is not served is not gone on with"
+
+
+def test_two_workers_train_and_the_chief_writes(first, tmp_path, monkeypatch):
+    state, transform = tmp_path / "training" / "films-mmoe", first.done.artifacts["Transform"]
+    run = first.config.run.with_changes({"model": "mmoe", "epochs": 2, "learning_rate": 0.01})
+    settings = {
+        "run": run.to_dict(),
+        "schema": json.dumps(first.config.schema.to_dict()),
+        "name": "films",
+        "served": True,
+        "strategy": "multi_worker",
+        "examples": first.examples,
+        "known": "",
+        "state": str(state),
+        "code": "",
+    }
+    parts = ("books_train", "films_train", "films_valid")
+    files = [f"{transform['transformed_examples']}/Split-{part}/*" for part in parts]
+    given = {
+        "serving_model_dir": str(tmp_path / "serving"),
+        "model_run_dir": str(tmp_path / "run"),
+        "transform_graph_path": transform["transform_graph"],
+        "base_model": None,
+        "train_files": files[:2],
+        "eval_files": files[2:],
+        "hyperparameters": None,
+        "custom_config": settings,
+    }
+    chief, other = two_places()
+    ended = []
+
+    def work():
+        while not (state / "arguments.json").exists():
+            time.sleep(0.2)
+        command = [sys.executable, "-m", "tfx_pipeline", "work", str(state / "arguments.json")]
+        ended.append(subprocess.run(command, env={**os.environ, "TF_CONFIG": other}).returncode)
+
+    monkeypatch.setenv("TF_CONFIG", chief)
+    beside = threading.Thread(target=work)
+    beside.start()
+    trainer.run_fn(types.SimpleNamespace(**given))
+    beside.join()
+    assert ended == [0]
+    result = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert result["epochs"] == 2 and result["validation"]["auc"] > 0.5
+    assert len(list((tmp_path / "training" / "rows").iterdir())) == 1
+    assert verify(str(tmp_path / "serving"))
 
 
 def test_spans_of_examples_go_on_in_two_stages(tmp_path, logs):
