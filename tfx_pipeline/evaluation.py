@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -111,8 +112,8 @@ def _thresholds(name: str, given: dict[str, float]) -> list[tfma_config.PerSlice
 class Exact(metric_types.Metric):
     """One of the metrics of `cdrzoo.metrics`, computed as it is there, from the ranked scores themselves.
 
-    Beam merges the scores, labels, weights and (for GAUC) users of a slice into one list: some 30 bytes a row, where
-    TFMA's own metrics need a few numbers.
+    Beam merges the scores, labels, weights and users of a slice into one list, for all of these metrics once: some 30
+    bytes a row, where TFMA's own metrics need a few numbers.
 
     Args:
         name: `auc`, `gauc`, `log_loss`, `ece`, `mae` or `rmse`; each with `_error` its standard error (see
@@ -133,35 +134,30 @@ def _computations(
     example_weighted: bool = False,
     **_: Any,
 ) -> metric_types.MetricComputations:
-    key = metric_types.MetricKey(
-        name=name, model_name=model_name, output_name=output_name, example_weighted=example_weighted
+    of: dict[str, Any] = {
+        "model_name": model_name,
+        "output_name": output_name,
+        "example_weighted": example_weighted,
+    }
+    key = metric_types.MetricKey(name=name, **of)
+    columns = metric_types.MetricKey(name="_columns", **of)  # TFMA writes no name with a line before it
+    inputs = metric_types.StandardMetricInputsPreprocessor(
+        include_filter={"features": {USER: {}}},
+        model_names=[model_name] if model_name else None,
+        output_names=[output_name] if output_name else None,
     )
-    wanted: Any = {"features": {USER: {}}} if _by_user(name) else None
     return [
-        metric_types.MetricComputation(
-            keys=[key],
-            preprocessors=[
-                metric_types.StandardMetricInputsPreprocessor(
-                    include_filter=wanted,
-                    model_names=[model_name] if model_name else None,
-                    output_names=[output_name] if output_name else None,
-                )
-            ],
-            combiner=_Combiner(key, eval_config),
-        )
+        # Equal for all names, so that TFMA makes it once.
+        metric_types.MetricComputation([columns], [inputs], _Columns(columns, eval_config)),
+        metric_types.DerivedMetricComputation([key], functools.partial(_derived, key, columns)),
     ]
 
 
 metric_types.register_metric(Exact)
 
 
-def _by_user(name: str) -> bool:
-    """Whether a metric wants to know the users."""
-    return name == "gauc" or name.endswith(ERROR)
-
-
-class _Combiner(beam.CombineFn):
-    """Labels, scores, weights and users of a slice; the metric of them at the end."""
+class _Columns(beam.CombineFn):
+    """Labels, scores, weights and users of the rows of a slice."""
 
     def __init__(self, key: metric_types.MetricKey, eval_config: Any):
         self.key, self.eval_config = key, eval_config
@@ -180,9 +176,8 @@ class _Combiner(beam.CombineFn):
         for triple in values:
             for column, value in zip(accumulator, triple):
                 column.append(float(np.asarray(value).ravel()[0]))
-        if _by_user(self.key.name):
-            user = (element.features or {}).get(USER)  # of a log without users there is no such column
-            accumulator[3].append(b"" if user is None or not np.size(user) else np.ravel(user)[0])
+        user = (element.features or {}).get(USER)  # of a log without users there is no such column
+        accumulator[3].append(b"" if user is None or not np.size(user) else np.ravel(user)[0])
         return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[list[list[Any]]]) -> list[list[Any]]:
@@ -192,19 +187,28 @@ class _Combiner(beam.CombineFn):
                 into.extend(column)
         return merged
 
-    def extract_output(self, accumulator: list[list[Any]]) -> dict[metric_types.MetricKey, float]:
-        labels, scores, weights, users = accumulator
-        if self.key.name == "clicks":
-            return {self.key: float(sum(labels))}
-        if self.key.name.endswith(ERROR):
-            task = "rating" if self.key.name.startswith(("mae", "rmse")) else "click"
-            # Of a log without users every row stands for itself.
-            of = np.array(users, object) if any(users) else None
-            found = intervals.evaluate(labels, scores, task, of, weights=weights)
-            return {self.key: found.get(self.key.name.removesuffix(ERROR), {}).get("error", float("nan"))}
-        if self.key.name == "gauc":
-            return {self.key: metrics.gauc(labels, scores, np.array(users, object), weights)}
-        return {self.key: getattr(metrics, self.key.name)(labels, scores, weights)}
+    def extract_output(self, accumulator: list[list[Any]]) -> dict[metric_types.MetricKey, list[list[Any]]]:
+        return {self.key: accumulator}
+
+
+def _derived(
+    key: metric_types.MetricKey,
+    columns: metric_types.MetricKey,
+    found: Mapping[metric_types.MetricKey, list[list[Any]]],
+) -> dict[metric_types.MetricKey, float]:
+    """The metric that a key names, of the columns."""
+    labels, scores, weights, users = found[columns]
+    if key.name == "clicks":
+        return {key: float(sum(labels))}
+    if key.name.endswith(ERROR):
+        task = "rating" if key.name.startswith(("mae", "rmse")) else "click"
+        # Of a log without users every row stands for itself.
+        of = np.array(users, object) if any(users) else None
+        errors = intervals.evaluate(labels, scores, task, of, weights=weights)
+        return {key: errors.get(key.name.removesuffix(ERROR), {}).get("error", float("nan"))}
+    if key.name == "gauc":
+        return {key: metrics.gauc(labels, scores, np.array(users, object), weights)}
+    return {key: getattr(metrics, key.name)(labels, scores, weights)}
 
 
 def report(path: str) -> dict[str, dict[str, float]]:

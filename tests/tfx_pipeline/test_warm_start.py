@@ -89,12 +89,15 @@ def config(folder, day, logs, first=0, **section) -> PipelineConfig:
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory, logs):
-    """The run of the first day, with where it is, its configuration and examples, and what it said."""
+    """The run of the first day, with where it is, its configuration, examples and vocabularies, and what it said."""
     folder, said = tmp_path_factory.mktemp("days"), []
     given = config(folder, 0, logs, strategy="mirrored")
     examples = runners.write_examples(given)
     done = runners.run(given, echo=said.append)
-    return types.SimpleNamespace(folder=folder, config=given, examples=examples, said=said, done=done)
+    (known,) = pathlib.Path(given.path(given.root), "vocabularies").iterdir()
+    return types.SimpleNamespace(
+        folder=folder, config=given, examples=examples, known=str(known), said=said, done=done
+    )
 
 
 class Asking(threading.Thread):
@@ -195,7 +198,7 @@ def test_two_workers_train_and_the_chief_writes(first, tmp_path, monkeypatch):
         "served": True,
         "strategy": "multi_worker",
         "examples": first.examples,
-        "known": "",
+        "known": first.known,
         "state": str(state),
         "code": "",
     }
@@ -221,7 +224,7 @@ def test_two_workers_train_and_the_chief_writes(first, tmp_path, monkeypatch):
         ended.append(subprocess.run(command, env={**os.environ, "TF_CONFIG": other}).returncode)
 
     monkeypatch.setenv("TF_CONFIG", chief)
-    beside = threading.Thread(target=work)
+    beside = threading.Thread(target=work, daemon=True)
     beside.start()
     trainer.run_fn(types.SimpleNamespace(**given))
     beside.join()
