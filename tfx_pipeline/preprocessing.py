@@ -139,9 +139,10 @@ def _vocabulary(schema: Schema, table: str, raw: dict[str, dict[str, tf.Tensor]]
                     kept = tf.strings.as_string(kept)
                 tokens.append(kept)
     threshold = schema.table(table).min_count
-    return tft.vocabulary(
-        tf.concat(tokens, 0), frequency_threshold=threshold, vocab_filename=table, name=table
-    )
+    keys = tf.concat(tokens, 0)
+    # TensorFlow keeps a lookup by its name for as long as the process lives, and a later pipeline's keys may differ.
+    scope = f"{table}_{keys.dtype.name}"
+    return tft.vocabulary(keys, frequency_threshold=threshold, vocab_filename=table, name=scope)
 
 
 def _learnt(schema: Schema, feature: Feature, raw: tf.Tensor) -> tf.Tensor:
