@@ -127,7 +127,7 @@ class CGC(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
 class PLE(keras.layers.Layer):
-    """Progressive layered extraction: levels of `CGC`, for rows that belong to one task each.
+    """Progressive layered extraction: levels of `CGC`, for rows that belong to one task, or to several.
 
     The first level reads the row; a further one reads what the gates of the level below gave. A row of task k runs
     through experts of other tasks only where the shared gate of a level below the last mixes them: with one level
@@ -142,11 +142,13 @@ class PLE(keras.layers.Layer):
         final_activation: of an expert's last layer; default that of the others, ReLU.
 
     Call arguments:
-        x: rows of one task, `[batch, width]`.
-        task: its name.
+        x: rows of one task, `[batch, width]`; or `{task: [batch, width]}`, the same rows for several tasks, which then
+            run through the experts once.
+        task: the name of the one.
 
     Returns:
-        Two things, `[batch, units[-1]]` each: the output, and the last level's shared experts alone (see `CGC`).
+        Two things, `[batch, units[-1]]` each: the output, and the last level's shared experts alone (see `CGC`). For
+        several tasks, `{task: [batch, units[-1]]}` each.
 
     Reference: Tang et al., Progressive Layered Extraction (RecSys 2020), section 4.2.
     """
@@ -179,21 +181,25 @@ class PLE(keras.layers.Layer):
         ]
 
     def build(self, x_shape):
+        x_shape = _any(x_shape)
         for extractor in self.extractors:
             extractor.build(dict.fromkeys(self.tasks, x_shape), x_shape)
             x_shape = (*x_shape[:-1], self.units[-1])
 
-    def call(self, x, task: str, training=False):
+    def call(self, x, task: str | None = None, training=False):
+        tasks = tuple(x) if task is None else (task,)
+        x = _any(x)
         of_tasks, of_all = dict.fromkeys(self.tasks, x), x
         for level, extractor in enumerate(self.extractors[:-1], 1):
-            # The last level reads the shared output and that of the row's own task alone.
-            wanted = (task,) if level == self.levels - 1 else self.tasks
+            # The last level reads the shared output and those of the row's own tasks alone.
+            wanted = tasks if level == self.levels - 1 else self.tasks
             of_tasks, of_all, _ = extractor(of_tasks, of_all, wanted=wanted, training=training)
-        out, _, alone = self.extractors[-1]({task: of_tasks[task]}, of_all, training=training)
-        return out[task], alone and alone[task]
+        out, _, alone = self.extractors[-1]({k: of_tasks[k] for k in tasks}, of_all, training=training)
+        return (out, alone) if task is None else (out[task], alone and alone[task])
 
     def compute_output_shape(self, x_shape):
-        out = (*x_shape[:-1], self.units[-1])
+        out = (*_any(x_shape)[:-1], self.units[-1])
+        out = dict.fromkeys(x_shape, out) if isinstance(x_shape, dict) else out
         return out, out if self.shared else ()  # (): None
 
     def get_config(self):
@@ -213,6 +219,11 @@ def mixture(weights: Any, experts: Sequence[Any]) -> Any:
     """Sum of the experts' outputs `[batch, width]` by their weights `[batch, number of experts]`."""
     weights = ops.cast(weights, experts[0].dtype)
     return sum(weights[:, i : i + 1] * expert for i, expert in enumerate(experts))
+
+
+def _any(rows: Any) -> Any:
+    """The rows, or their shape, of any of several tasks."""
+    return next(iter(rows.values())) if isinstance(rows, dict) else rows
 
 
 def _softmax(logits: Any) -> Any:

@@ -89,7 +89,8 @@ class PLE(CrossDomainModel):
         rows = self.rows(x, training=training)
         logits = {}
         for name, row in rows.items():
-            for key in self.schema.domain(name).outputs:
-                h, _ = self.extraction(row, task=key, training=training)
+            of_tasks = dict.fromkeys(self.schema.domain(name).outputs, row)
+            extracted, _ = self.extraction(of_tasks, training=training)
+            for key, h in extracted.items():
                 logits[key] = self.heads[key](self.towers[key](h, training=training))
         return self.scores(logits)

@@ -125,6 +125,18 @@ def test_with_two_levels_the_shared_gate_reaches_the_others_below():
     assert not any(id(v) in moved for v in ple.extractors[1].specific_experts[1].trainable_variables)
 
 
+def test_rows_of_several_tasks_run_through_the_experts_once():
+    ple = randomised(PLE(TASKS, (5, 4), levels=2), task="a")
+    outs, alone = ple({"a": X, "b": X})
+    for task in ("a", "b"):
+        out, shared = ple(X, task=task)
+        np.testing.assert_allclose(outs[task], out, rtol=1e-6)
+        np.testing.assert_allclose(alone[task], shared, rtol=1e-6)
+    graph = tf.function(lambda x: ple({"a": x, "b": x})).get_concrete_function(X).graph
+    products = sum(op.type == "MatMul" for op in graph.get_operations())
+    assert products == (4 * 2 + 3) + (3 * 2 + 2)  # experts of two layers, and gates, of each level
+
+
 def test_linear_experts_keep_their_sign():
     ple = randomised(PLE(TASKS, (5, 4), final_activation="linear"), task="a")
     assert float(tf.reduce_min(ple(X, task="a")[0])) < 0
