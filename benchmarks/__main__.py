@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from benchmarks.speed import main
+from benchmarks.peers import main
 
 main()

@@ -3,28 +3,58 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
 import tensorflow as tf
+from deepctr import models
 from deepctr.feature_column import SparseFeat, VarLenSparseFeat
-from deepctr.models import DIN, PNN
 
 from benchmarks import workload
 
+# Its L2 on whole tables (on by default) is off: the others have none, and it reads every table.
+NONE = {"l2_reg_embedding": 0, "l2_reg_linear": 0}
+DEEP: dict[str, Any] = {**NONE, "dnn_hidden_units": workload.TOWER}
+TASKS: dict[str, Any] = {"tower_dnn_hidden_units": workload.TASK, "l2_reg_embedding": 0}
 
-def columns(rows: int, prefix: str) -> list:
-    def sparse(name, size, shared=None):
-        return SparseFeat(name, size, embedding_dim=workload.WIDTH, embedding_name=shared or name)
 
-    def history(name, size, shared):
-        return VarLenSparseFeat(sparse(name, size, shared), maxlen=workload.LENGTH, combiner="mean")
+def columns(shape: str, rows: int) -> list:
+    tables = workload.tables(shape, rows)
 
-    return [
-        sparse("user", rows),
-        sparse("item", rows),
-        sparse("cat", workload.CATEGORIES),
-        history(prefix + "item", rows, "item"),
-        history(prefix + "cat", workload.CATEGORIES, "cat"),
-    ]
+    def sparse(name, table):
+        return SparseFeat(name, tables[table], embedding_dim=workload.WIDTH, embedding_name=table)
+
+    def history(table):
+        return VarLenSparseFeat(sparse(f"hist_{table}", table), maxlen=workload.LENGTH, combiner="mean")
+
+    found: list = [sparse(name, name) for name in tables]
+    return found + [history("item"), history("cat")] if shape == "histories" else found
+
+
+def built(model: str, c: list):
+    """The model. PNN without its products is an embedding and an MLP: it has no plain DNN. AFM without attention is
+    a factorization machine."""
+    if model == "din":
+        sizes: dict[str, Any] = {"dnn_hidden_units": workload.TOWER, "att_hidden_size": workload.ATTENTION}
+        return models.DIN(c, ["item", "cat"], **sizes, att_activation="dice", l2_reg_embedding=0)
+    if model == "dnn":
+        plain = {"use_inner": False, "use_outter": False, "l2_reg_embedding": 0}
+        return models.PNN(c, dnn_hidden_units=workload.TOWER, **plain)
+    makers = {
+        "fm": lambda: models.AFM(c, c, use_attention=False, **NONE),
+        "wide_deep": lambda: models.WDL(c, c, **DEEP),
+        "deepfm": lambda: models.DeepFM(c, c, **DEEP),
+        "nfm": lambda: models.NFM(c, c, **DEEP),
+        "afm": lambda: models.AFM(c, c, attention_factor=16, l2_reg_att=0, **NONE),
+        "xdeepfm": lambda: models.xDeepFM(
+            c, c, cin_layer_size=workload.CROSS, cin_split_half=False, cin_activation="linear", **DEEP
+        ),
+        "fibinet": lambda: models.FiBiNET(c, c, **DEEP),
+        "dcn": lambda: models.DCN(c, c, l2_reg_cross=0, cross_parameterization="matrix", **DEEP),
+        "shared_bottom": lambda: models.SharedBottom(c, workload.EXPERTS, **TASKS),
+        "mmoe": lambda: models.MMOE(c, 3, workload.EXPERTS, **TASKS),
+        "ple": lambda: models.PLE(c, expert_dnn_hidden_units=workload.EXPERTS, **TASKS),
+    }
+    return makers[model]()
 
 
 class Timing(tf.keras.callbacks.Callback):
@@ -42,41 +72,23 @@ class Timing(tf.keras.callbacks.Callback):
         self.clock.stop()
 
 
-def main() -> None:
-    args = workload.arguments()
-    prefix = "hist_"
-    # Its L2 on whole tables (on by default) is off unless asked for: the others have none, and it reads every table.
-    l2 = {} if args.l2 else {"l2_reg_embedding": 0}
-    if args.model == "din":
-        model = DIN(
-            columns(args.rows, prefix),
-            ["item", "cat"],
-            dnn_hidden_units=workload.TOWER,
-            att_hidden_size=workload.ATTENTION,
-            att_activation="dice",
-            **l2,
-        )
-    else:  # PNN without its products is an embedding and an MLP; it has no plain DNN
-        model = PNN(
-            columns(args.rows, prefix),
-            dnn_hidden_units=workload.TOWER,
-            **l2,
-            use_inner=False,
-            use_outter=False,
-        )
-    model.compile(optimizer=tf.keras.optimizers.Adam(), loss="binary_crossentropy")
-    x, y = workload.batches(args.rows, args.steps, args.history)
-    x[prefix + "item"], x[prefix + "cat"] = x.pop("items"), x.pop("cats")
+def make(model: str, shape: str, rows: int):
+    tf.keras.backend.clear_session()
+    made = built(model, columns(shape, rows))
+    made.compile(optimizer=tf.keras.optimizers.Adam(), loss="binary_crossentropy")
+    x, y = workload.batches(shape, rows)
+    if shape == "histories":
+        x["hist_item"], x["hist_cat"] = x.pop("items"), x.pop("cats")
+    labels = (y[..., :1], y[..., 1:]) if model in workload.TASKS else y[..., :1]
     options = tf.data.Options()
     options.autotune.enabled = False
-    batches = tf.data.Dataset.from_tensor_slices((x, y)).with_options(options)
-    model.fit(batches.take(3), verbose=0)
-    clock = workload.Clock()
-    model.fit(batches, epochs=args.windows, callbacks=[Timing(clock)], verbose=0)
-    workload.report(
-        clock, versions={name: version(name) for name in ("deepctr", "tensorflow", "tf-keras")}, xla="off"
-    )
+    data = tf.data.Dataset.from_tensor_slices((x, labels)).repeat().with_options(options)
+
+    def run(clock, steps):
+        made.fit(data, steps_per_epoch=steps + 1, callbacks=[Timing(clock)], verbose=0)
+
+    return {}, run
 
 
 if __name__ == "__main__":
-    main()
+    workload.answer(make, **{name: version(name) for name in ("deepctr", "tensorflow", "tf-keras")})

@@ -1,16 +1,20 @@
-"""torch-rechub's DIN, and an MLP made of its layers, through its trainer."""
+"""torch-rechub's models, and an MLP made of its layers, through its trainer."""
 
 from __future__ import annotations
 
+import itertools
 from importlib.metadata import version
 
 import torch
 from torch_rechub.basic.features import SequenceFeature, SparseFeature
 from torch_rechub.basic.layers import MLP, EmbeddingLayer
-from torch_rechub.models.ranking import DIN
-from torch_rechub.trainers import CTRTrainer
+from torch_rechub.models import multi_task, ranking
+from torch_rechub.models.ranking.dcn_v2 import DCNv2
+from torch_rechub.trainers import CTRTrainer, MTLTrainer
 
 from benchmarks import workload
+
+KINDS = ["classification"] * 2
 
 
 class DNN(torch.nn.Module):
@@ -26,55 +30,59 @@ class DNN(torch.nn.Module):
         return torch.sigmoid(self.mlp(self.embedding(x, self.features, squeeze_dim=True)).squeeze(1))
 
 
-def main() -> None:
-    args = workload.arguments()
-
-    def sparse(name, size):
-        return SparseFeature(name, vocab_size=size, embed_dim=workload.WIDTH, padding_idx=0)
-
-    def history(name, size, shared, pooling):
-        return SequenceFeature(
-            name,
-            vocab_size=size,
-            embed_dim=workload.WIDTH,
-            pooling=pooling,
-            shared_with=shared,
-            padding_idx=0,
-        )
-
-    user = [sparse("user", args.rows)]
-    candidate = [sparse("item", args.rows), sparse("cat", workload.CATEGORIES)]
-    pooling = "concat" if args.model == "din" else "mean"
-    histories = [
-        history("items", args.rows, "item", pooling),
-        history("cats", workload.CATEGORIES, "cat", pooling),
+def built(model: str, shape: str, rows: int):
+    """The model. What is linear in its models reads the vectors of the ids and no weights of their own."""
+    tables = workload.tables(shape, rows)
+    ids = [
+        SparseFeature(name, vocab_size=n, embed_dim=workload.WIDTH, padding_idx=0)
+        for name, n in tables.items()
     ]
-    if args.model == "din":
-        model = DIN(
-            user,
-            histories,
-            candidate,
-            mlp_params={"dims": list(workload.TOWER)},
-            attention_mlp_params={"dims": list(workload.ATTENTION), "activation": "dice"},
-        )
-    else:
-        model = DNN(user + candidate + histories)
-    trainer = CTRTrainer(model, optimizer_params={"lr": 1e-3})
-    x, y = workload.batches(args.rows, args.steps, args.history)
+    tower = {"dims": list(workload.TOWER)}
+    if shape == "histories":
+
+        def history(name, table):
+            pooling = "concat" if model == "din" else "mean"
+            shared = {"pooling": pooling, "shared_with": table, "padding_idx": 0}
+            return SequenceFeature(name, vocab_size=tables[table], embed_dim=workload.WIDTH, **shared)
+
+        histories = [history("items", "item"), history("cats", "cat")]
+        if model == "dnn":
+            return DNN(ids + histories)
+        attention = {"dims": list(workload.ATTENTION), "activation": "dice"}
+        return ranking.DIN(ids[:1], histories, ids[1:], mlp_params=tower, attention_mlp_params=attention)
+    experts, tasks = {"dims": list(workload.EXPERTS)}, [{"dims": list(workload.TASK)}] * 2
+    makers = {
+        "wide_deep": lambda: ranking.WideDeep(ids, ids, tower),
+        "deepfm": lambda: ranking.DeepFM(ids, ids, tower),
+        "fibinet": lambda: ranking.FiBiNet(ids, tower),
+        "dcn": lambda: DCNv2(ids, 2, tower, use_low_rank_mixture=False),
+        "dnn": lambda: DNN(ids),
+        "shared_bottom": lambda: multi_task.SharedBottom(ids, KINDS, experts, tasks),
+        "mmoe": lambda: multi_task.MMOE(ids, KINDS, 3, experts, tasks),
+        "ple": lambda: multi_task.PLE(ids, KINDS, 2, 1, 1, experts, tasks),
+    }
+    return makers[model]()
+
+
+def make(model: str, shape: str, rows: int):
+    made, adam = built(model, shape, rows), {"optimizer_params": {"lr": 1e-3}}
+    several = model in workload.TASKS
+    trainer = MTLTrainer(made, KINDS, **adam) if several else CTRTrainer(made, **adam)
+    x, y = workload.batches(shape, rows)
     ready = [
         (
-            {name: torch.from_numpy(values[i]).long() for name, values in x.items()},
-            torch.from_numpy(y[i, :, 0]),
+            {name: torch.from_numpy(v[i]).long() for name, v in x.items()},
+            torch.from_numpy(y[i] if several else y[i, :, 0]),
         )
-        for i in range(args.steps)
+        for i in range(len(y))
     ]
-    trainer.train_one_epoch(ready[:3])
-    clock = workload.Clock()
-    for _ in range(args.windows):
+
+    def run(clock, steps):
         clock.start()
-        trainer.train_one_epoch(_timed(ready, clock))
+        trainer.train_one_epoch(_timed(itertools.islice(itertools.cycle(ready), steps + 1), clock))
         clock.stop()
-    workload.report(clock, versions={name: version(name) for name in ("torch-rechub", "torch")}, xla="")
+
+    return {}, run
 
 
 def _timed(batches, clock: workload.Clock):
@@ -84,4 +92,4 @@ def _timed(batches, clock: workload.Clock):
 
 
 if __name__ == "__main__":
-    main()
+    workload.answer(make, **{name: version(name) for name in ("torch-rechub", "torch")})

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from docs.render import backtests, chart, choosing, diagrams, reference, results, sentences
+from docs.render import backtests, chart, choosing, diagrams, reference, results, sentences, speed
 
 DOCS = pathlib.Path(__file__).resolve().parents[1]
 PART = re.compile(r"^<!-- made: (\w+)(?: ([^>\n]+))? -->\n.*?^<!-- /made -->$", re.S | re.M)
@@ -42,8 +42,14 @@ MADE: dict[str, Callable[..., str]] = {
     "models": reference.models,
     "entries": reference.table,
     "api": reference.api,
+    "speed": speed.table,
+    "speed_processor": speed.processor,
+    "speed_memory": speed.memory,
+    "speed_goals": speed.goals,
+    "speed_growth": speed.growth,
+    "speed_environment": speed.environment,
 }
-FIGURES = {DOCS / "results" / "ranking.svg": chart.ranking} | {
+FIGURES = {DOCS / "results" / "ranking.svg": chart.ranking, DOCS / "results" / "speed.svg": speed.chart} | {
     DOCS / "models" / f"{name}.svg": picture.svg for name, picture in diagrams.PICTURES.items()
 }
 
