@@ -198,8 +198,8 @@ class PLE(keras.layers.Layer):
         return (out, alone) if task is None else (out[task], alone and alone[task])
 
     def compute_output_shape(self, x_shape):
-        out = (*_any(x_shape)[:-1], self.units[-1])
-        out = dict.fromkeys(x_shape, out) if isinstance(x_shape, dict) else out
+        one = (*_any(x_shape)[:-1], self.units[-1])
+        out = dict.fromkeys(x_shape, one) if isinstance(x_shape, dict) else one
         return out, out if self.shared else ()  # (): None
 
     def get_config(self):
