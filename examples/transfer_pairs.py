@@ -4,7 +4,7 @@
 
 NAME is one of `ciao_10_05`, `douban_music_book` (thirteen models, five seeds), `ciao_01_02`, `amazon_1_2` (the DNN of
 all domains, three seeds) and `planted_0` (two seeds). What is trained already is not trained again. `transfer.json` of
-every report is kept in `FOLDER/NAME/MODEL`; `python -m docs.render` makes the table of docs/transfer.md from those.
+every report is kept in `FOLDER/NAME/MODEL`; `python -m docs.render` makes the pages' tables from those in docs/results.
 """
 
 from __future__ import annotations

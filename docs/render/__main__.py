@@ -32,6 +32,7 @@ MADE: dict[str, Callable[..., str]] = {
     "chosen": results.chosen,
     "sentences": sentences.sentences,
     "moonshot": sentences.moonshot,
+    "cost": results.cost,
     "gains": results.gains,
     "transfers": results.transfers,
     "backtest": backtests.arms,

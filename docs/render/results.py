@@ -18,7 +18,7 @@ from cdrzoo.experiments import mechanisms as bench
 from cdrzoo.experiments.catalogue import experiments
 from cdrzoo.experiments.comparison import Comparison, mean_ranks
 from cdrzoo.experiments.tables import SIGNS, group_tables, spread
-from cdrzoo.metrics import better
+from cdrzoo.metrics import best_first
 from cdrzoo.models import card
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "results"
@@ -198,7 +198,7 @@ IN_A_SOURCE = {"shared": "a training row in the source", "new to it": "none in t
 
 def report(name: str) -> dict[str, Any]:
     """The transfer report of the DNN of all domains on a pair."""
-    return json.loads((REPORTS / name / ALL / "transfer.json").read_text(encoding="utf-8"))
+    return reports(name)[ALL]
 
 
 def gains() -> str:
@@ -216,16 +216,20 @@ def gains() -> str:
     return markdown(["lift in AUC and its interval", *found], cells)
 
 
+@functools.cache
+def reports(name: str) -> dict[str, dict[str, Any]]:
+    """The transfer reports of a pair, by model."""
+    folders = sorted((REPORTS / name).iterdir())
+    return {each.name: json.loads((each / "transfer.json").read_text(encoding="utf-8")) for each in folders}
+
+
 def transfers(name: str) -> str:
     """The transfer reports of a pair, the best model first, and what they are of."""
-    found = {
-        each.name: json.loads((each / "transfer.json").read_text("utf-8"))
-        for each in (REPORTS / name).iterdir()
-    }
+    found = reports(name)
     one = next(iter(found.values()))
     metric, rows = one["metric"], []
-    twin, sign = one["lift"][metric]["second"], -1 if better(metric) == "max" else 1
-    for label in sorted(found, key=lambda label: sign * found[label]["lift"][metric]["first"]):
+    twin = one["lift"][metric]["second"]
+    for label in best_first({label: of["lift"][metric]["first"] for label, of in found.items()}, metric):
         report, lift = found[label], found[label]["lift"][metric]
         verdict, value = report["verdict"], f"{lift['first']:.4f}"
         rows.append(
@@ -387,6 +391,18 @@ def gauc() -> str:
     return markdown(
         ["GAUC", "item means", REFERENCE, "the highest model", "models above the item means"], rows
     )
+
+
+def cost(of: str) -> str:
+    """What the runs of a page took: of `clicks`, or of `cold`, which has three columns a pair."""
+    factors = {f"{data.title()} {way}": name for data, ways in COLD.items() for way, name in ways.items()}
+    rows = []
+    for title, name in {"clicks": PAIRS, "cold": factors}[of].items():
+        files = (FOLDER / name).rglob("results.jsonl")
+        runs = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+        hours = sum(run["result"]["seconds"] for run in runs) / 3600
+        rows.append([title, f"[results]({name}/README.md)", str(len(runs)), f"{hours:.1f}"])
+    return markdown(["pair", "page", "runs", "training, hours"], rows)
 
 
 def chosen() -> str:
