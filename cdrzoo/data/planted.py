@@ -33,6 +33,7 @@ import numpy as np
 import pandas as pd
 
 from cdrzoo.errors import check_choice
+from cdrzoo.metrics import auc
 from cdrzoo.schema import Domain, Feature, Schema, Table
 
 NUMBERS = 6
@@ -55,7 +56,7 @@ ROWS = {
 TURN = math.radians(35)
 """By how much `shift` turns two pairs of numbers of books. (Their means and deviations are undone by the encoder.)"""
 
-SPLIT = {"by": "time", "fractions": [0.34, 0.16, 0.5]}
+SPLIT: dict[str, Any] = {"by": "time", "fractions": [0.34, 0.16, 0.5]}
 """Most rows are for the test: what is measured is a mechanism, not the size of a log."""
 
 
@@ -108,6 +109,15 @@ def pair(folder: str | pathlib.Path, plant: str, oracle: bool = False) -> dict[s
         frame.to_csv(home / f"{domain}.csv", index=False)
     sources = {domain: {"path": str(home / f"{domain}.csv")} for domain in made.frames}
     return {"schema": made.schema, "sources": sources, "split": SPLIT}
+
+
+def bayes(plant: str) -> float:
+    """The AUC of the true click probabilities on the test rows of `pair(..., plant)`: no model is surely above it."""
+    made = make(plant)
+    films = made.frames["films"]
+    first = len(films) - round(SPLIT["fractions"][-1] * len(films))  # rows are in order of time
+    clicks = films["click"].to_numpy("float64")[first:]
+    return auc(clicks, made.probabilities["films"][first:])
 
 
 def _frame(

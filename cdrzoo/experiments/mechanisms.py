@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cdrzoo.data import planted
 from cdrzoo.experiments import tables
 from cdrzoo.experiments.catalogue import Part
 from cdrzoo.experiments.comparison import Comparison
@@ -22,9 +23,9 @@ def rows(parts: Mapping[str, Part], made: Mapping[str, Comparison]) -> list[dict
         made: what their runs found, as far as they are done.
 
     Returns:
-        Of each row the plant, what is left out of the full model, the first metric of the oracle's model, the full
-        model, the one without and the DNN of the target, the difference that leaving it out makes, and its p after
-        Holm's correction for all rows.
+        Of each row the plant, what is left out of the full model, the AUC of the true probabilities, the first metric
+        of the oracle's model, the full model, the one without and the DNN of the target, the difference that leaving
+        it out makes, and its p after Holm's correction for all rows.
     """
     plants = [name for name in made if name + ORACLE in parts and parts[name].against]
     left_out = {
@@ -41,7 +42,8 @@ def rows(parts: Mapping[str, Part], made: Mapping[str, Comparison]) -> list[dict
             {
                 "plant": name,
                 "without": without.partition(WITHOUT)[2] or without,
-                "oracle": _cell(oracle, next(iter(parts[name + ORACLE].models))),
+                "bound": f"{planted.bayes(str(parts[name].pair['plant'])):.4f}",
+                "done by hand": _cell(oracle, next(iter(parts[name + ORACLE].models))),
                 "full model": f"{_cell(one, full)}, {full}",
                 "without it": _cell(one, without),
                 "target alone": _cell(one, alone),

@@ -21,6 +21,15 @@ def test_the_oracle_has_the_same_target_and_rows_can_be_prepared(name, tmp_path)
     assert prepare(given["schema"], given["sources"], split=given["split"]).schema.target == "films"
 
 
+def test_the_bound_is_of_the_rows_that_are_the_test(tmp_path):
+    given = planted.pair(tmp_path, "poison")
+    rows = prepare(given["schema"], given["sources"], split=given["split"])
+    test = rows.split.parts["films"]["test"]
+    made = planted.make("poison")
+    clicks = made.frames["films"]["click"].to_numpy("float64")[test]
+    assert planted.bayes("poison") == auc(clicks, made.probabilities["films"][test])
+
+
 def test_books_of_the_poison_follow_the_films_where_they_are_useful():
     made = planted.make("poison")
     books, law = made.frames["books"], made.probabilities["books"]

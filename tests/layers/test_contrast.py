@@ -86,6 +86,17 @@ def test_the_loss_by_hand():
     assert float(loss) == pytest.approx(ids - sequences, abs=1e-6)
 
 
+def test_the_loss_is_least_where_no_item_differs_from_another():
+    ren, source, target = small()
+    for embedding, name in ((source, "book"), (target, "film")):
+        embedding.table(name).assign([[0.0, 0.0], *[[3.0, 4.0]] * 4])
+    target.table("user").assign(-source.table("user"))
+    x = batch({"books": [2, 4], "films": [2, 4]}, books=[[2, 3], [4, 0]], films=[[2, 0], [3, 4]])
+    ones = {"books": tf.ones(2), "films": tf.ones(2)}
+    ren.observe(x, ones)
+    assert float(ren(x, ones, {"books": source}, target)) == pytest.approx(-2.0, abs=1e-6)
+
+
 def test_an_id_counts_once_both_domains_have_trained_it():
     ren, source, target = small()
     x = batch({"books": [3], "films": [3]}, books=[[0, 0]])
