@@ -102,7 +102,8 @@ def _add_rows(commands: Any) -> None:
     rows.add_argument("--candidates", type=path, required=True, help="A file with the columns of items.")
     rows.add_argument(
         "--time",
-        help="The time of all rows: a number, or a date. Default: the column of users, else the logs' end.",
+        help="The time of all rows: a number, or a date. Default: the column of users, else the logs' end. Hours and "
+        "weekdays of requests want one.",
     )
     rows.add_argument(
         "--names",

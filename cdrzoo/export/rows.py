@@ -270,7 +270,7 @@ def _checked(value: Any, dtype: str) -> Any:
         if int(value) not in range(-(2**63), 2**63):
             raise ValueError(f"{shown(value)}, which int64 does not hold")
         return int(value)
-    if abs(value) >= _TOO_LARGE:
+    if abs(value.item() if isinstance(value, np.generic) else value) >= _TOO_LARGE:  # in 64 bits
         raise ValueError(f"{shown(value)}, no finite number of float32")
     return value
 

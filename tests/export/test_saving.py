@@ -9,6 +9,7 @@ import re
 import resource
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -600,3 +601,11 @@ def test_a_variable_that_is_read_is_found_by_its_handle(dnn, encoder):
     function = tf.function(lambda raw: dnn.serve(lookups(raw)), autograph=False)
     traced = function.get_concrete_function(exported_rows.signature(dnn.serving_features))
     assert [v.path for v in graph.read_variables(traced, dnn)] == [v.path for v in dnn.trainable_variables]
+
+
+def test_numbers_of_32_bits_are_read_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert exported_rows._checked(np.float32(1.5), "float32") == 1.5
+        with pytest.raises(ValueError, match="no finite number of float32"):
+            exported_rows._checked(np.float32("inf"), "float32")
