@@ -285,6 +285,15 @@ class Encoder:
         rows[missing] = PADDING
         return rows
 
+    def same(self, other: Encoder) -> bool:
+        """Whether the other one encodes alike: vocabularies, means and cuts."""
+        numbers = (json.dumps(each.numbers, sort_keys=True) for each in (self, other))
+        return (
+            len({*numbers}) == 1
+            and self.lookups.keys() == other.lookups.keys()
+            and all(ids.same(other.lookups[name]) for name, ids in self.lookups.items())
+        )
+
     def typed(self, table: str, ids: np.ndarray) -> np.ndarray:
         """Ids of a table in its vocabulary's type."""
         return ids.astype(np.int64) if as_numbers(self.schema, table) else ids

@@ -50,6 +50,12 @@ class Vocabulary:
         """All ids: an array of objects, or of int64."""
         return _objects(self.ids) if self.is_text else self.ids
 
+    def same(self, other: Vocabulary) -> bool:
+        """Whether the other one has the same ids at the same places."""
+        if len(self) != len(other) or self.is_text != other.is_text:
+            return False
+        return all(np.array_equal(one, two) for one, two in zip(self.chunks(), other.chunks(), strict=True))
+
     def find(self, keys: np.ndarray) -> np.ndarray:
         """int32 [n]: the place of each of `keys`, text or int64; -1 of one that is not here."""
         if len(self) <= INDEXED:

@@ -107,7 +107,7 @@ class KeepBest(keras.callbacks.Callback):
         if self.better(value, self.best):
             self.best = value
             kept: dict[str, Any] = {
-                str(i): _array(variable) for i, variable in enumerate(_trained(self.model))
+                str(i): _Late(variable) for i, variable in enumerate(_trained(self.model))
             }
             with files.whole(self.path) as part, open(part, "wb") as file:
                 np.savez(file, **kept)
@@ -120,11 +120,8 @@ class KeepBest(keras.callbacks.Callback):
             path, "Remove it and the folder `state` beside it, and resume: the training begins anew."
         ):
             with np.load(path) as kept:
-                values = [kept[str(i)] for i in range(len(kept.files))]
-            if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
-                raise ValueError("it holds other weights than the model's")
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
+                if not _assigned(variables, kept, len(kept.files), ""):
+                    raise ValueError("it holds other weights than the model's")
 
 
 class Resume(keras.callbacks.Callback):
@@ -181,7 +178,7 @@ class Resume(keras.callbacks.Callback):
             return
         state = self._read(latest)
         with self._reading(), np.load(latest / "arrays.npz") as arrays:
-            self._assign([arrays[f"variable_{i}"] for i in range(state["variables"])])
+            self._assign(arrays, state["variables"])
             if len(state["callbacks"]) != len(self.callbacks):
                 raise InputError(
                     f"The state in {self.folder} was written with {len(state['callbacks'])} callbacks. Received: "
@@ -232,20 +229,18 @@ class Resume(keras.callbacks.Callback):
                     "kept. Call its `build(variables)` in the model's `compile`."
                 )
 
-    def _assign(self, values: Sequence[np.ndarray]) -> None:
+    def _assign(self, arrays: Mapping[str, np.ndarray], count: int) -> None:
         variables = _trained(self.model)
-        if [tuple(v.shape) for v in variables] != [value.shape for value in values]:
+        if not _assigned(variables, arrays, count, "variable_"):
             raise InputError(
-                f"The state in {self.folder} is not this model's: it holds {len(values)} variables, the model "
+                f"The state in {self.folder} is not this model's: it holds {count} variables, the model "
                 f"{len(variables)}, or they differ in shape. Resume with the arguments of the interrupted run, or "
                 "remove the folder."
             )
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
 
     def _write(self, epoch: int) -> None:
         variables = _trained(self.model)
-        arrays: dict[str, Any] = {f"variable_{i}": _array(variable) for i, variable in enumerate(variables)}
+        arrays: dict[str, Any] = {f"variable_{i}": _Late(variable) for i, variable in enumerate(variables)}
         remembered = []
         for i, callback in enumerate(self.callbacks):
             values, counts = {}, {}
@@ -338,6 +333,28 @@ def _array(value: Any) -> np.ndarray:
     """As NumPy can store it: bfloat16, which it cannot, exactly as float32."""
     array = value.numpy() if hasattr(value, "numpy") else value
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+class _Late:
+    """A variable that NumPy reads when it writes it: all at once would take the memory of the model again."""
+
+    def __init__(self, variable: Any):
+        self.variable = variable
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(_array(self.variable))  # else of a scalar it is none
+
+
+def _assigned(variables: Sequence[Any], arrays: Mapping[str, np.ndarray], count: int, name: str) -> bool:
+    """Gives variables, one by one, the arrays of this name and their number; whether these are so many, and fit."""
+    if count != len(variables):
+        return False
+    for i, variable in enumerate(variables):
+        value = arrays[f"{name}{i}"]
+        if value.shape != tuple(variable.shape):
+            return False
+        variable.assign(value)
+    return True
 
 
 def _plain(callback: keras.callbacks.Callback, name: str, value: Any) -> Any:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def load(folder: pathlib.Path, schema: Schema, slices: Sequence[str], encoder: Any = None) -> StoredRows:
-    """The rows, which must be of this schema; of an `encoder` of fewer domains the target's alone."""
+    """The rows, which must be of this schema and encoded as by `encoder`; by one of fewer domains the target's."""
     from cdrzoo.data import load_rows
 
     found = load_rows(folder, slices=slices)
@@ -25,8 +25,15 @@ def load(folder: pathlib.Path, schema: Schema, slices: Sequence[str], encoder: A
         raise InputError(
             f"The schema is not that of the prepared rows in {folder}. Leave `schema` out, or prepare the rows again."
         )
-    alone = encoder is not None and len(encoder.schema.domains) < len(schema.domains)
-    return found.only(schema.target) if alone else found
+    if encoder is None:
+        return found
+    rows = found.only(schema.target) if len(encoder.schema.domains) < len(schema.domains) else found
+    if not rows.encoder.same(encoder):
+        raise InputError(
+            f"The prepared rows in {folder} have other vocabularies than the trained model, so its tables would be "
+            "looked up at wrong rows. Prepare them by the configuration that is trained, with its `finetune`."
+        )
+    return rows
 
 
 def _bare(schema: Schema) -> dict[str, Any]:

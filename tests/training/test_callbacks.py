@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import weakref
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from cdrzoo import metrics
 from cdrzoo.errors import InputError
 from cdrzoo.models import CCTL, DNN
 from cdrzoo.schema import Domain, Feature, Schema, Table
+from cdrzoo.training import callbacks
 from cdrzoo.training.callbacks import (
     Evaluate,
     KeepBest,
@@ -312,6 +314,26 @@ def test_an_optimizer_that_is_not_built_is_named(tmp_path):
     model.second = keras.optimizers.SGD(name="second")
     with pytest.raises(InputError, match="'second'.*not built"):
         model.fit(batches("films"), epochs=1, verbose=0, callbacks=[Resume(tmp_path, [])])
+
+
+def test_no_more_than_one_variable_is_held_twice(tmp_path, monkeypatch):
+    """Those of a large model are gigabytes: what is kept is written and read one by one."""
+    held, most, array = [], [], callbacks._array
+
+    class Counted(np.ndarray):
+        """An array that can be looked at."""
+
+    def counted(value):
+        found = np.asarray(array(value)).view(Counted)
+        held.append(found.shape)
+        weakref.finalize(found, held.pop)
+        most.append(len(held))
+        return found
+
+    monkeypatch.setattr(callbacks, "_array", counted)
+    model, best = dnn(), KeepBest(tmp_path / "best.npz", "loss", "min")
+    model.fit(batches("films"), epochs=1, callbacks=[best, Resume(tmp_path / "state", [best])], verbose=0)
+    assert len(most) > 20 and max(most) <= 2
 
 
 def test_the_state_holds_plain_numbers(tmp_path):

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import cdrzoo
-from cdrzoo.data import synthetic
+from cdrzoo.data import Encoder, load_rows, synthetic
 from cdrzoo.data.rows import stored
 from cdrzoo.data.rows.making import prepare_to
 from cdrzoo.data.rows.plan import Settings
 from cdrzoo.errors import InputError
 from cdrzoo.schema import Schema
-from cdrzoo.training.stored import identity
+from cdrzoo.training.stored import identity, load
 
 TRAINING = {"batch_size": 32, "epochs": 3, "patience": 3}
 
@@ -95,6 +95,17 @@ def test_a_stopped_run_on_rows_that_are_read_ends_as_if_it_had_not_been_stopped(
         np.testing.assert_array_equal(here, there)
     np.testing.assert_equal(resumed.metrics["test"], whole.metrics["test"])
     assert "gauc" in whole.metrics["test"] and any("device=" in name for name in whole.metrics["test"])
+
+
+def test_rows_of_other_vocabularies_than_a_trained_model_has_are_refused(home):
+    """As those that were prepared without the `finetune` of the run: the same ids stood at other rows of its tables."""
+    rows = load_rows(home / "rows")
+    for own in (rows, rows.only("films")):
+        assert load(home / "rows", rows.schema, (), own.encoder).encoder.same(own.encoder)
+    other = Encoder.load(home / "rows" / "encoder")
+    other.set_vocabularies({**other.lookups, "user": other.lookups["user"].array()[::-1]})
+    with pytest.raises(InputError, match="other vocabularies than the trained model, .* with its `finetune`"):
+        load(home / "rows", rows.schema, (), other)
 
 
 def test_mistakes_are_said(home, tmp_path):
