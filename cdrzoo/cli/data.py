@@ -102,7 +102,7 @@ def _schema_check(arguments: argparse.Namespace) -> None:
         raise InputError(
             "--delimiter and --separator say how the files of --data are read: give --data, too."
         )
-    if "schema" not in given:
+    if not {"schema", "data"} & given.keys():  # a run on prepared rows has the schema of these
         rows = {name: {"path": path, **how} for name, path in sources.items()}
         text, found = quality.examine(Schema.from_dict(given), rows or None)
     elif sources:

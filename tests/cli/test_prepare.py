@@ -37,3 +37,6 @@ def test_rows_of_a_run_are_prepared_once_and_what_is_wrong_is_said(tmp_path, cap
     ):
         assert main([*command, "--memory", memory]) == 2
         assert words in capsys.readouterr().err
+    (tmp_path / "stored.yaml").write_text(dump_yaml({"data": "rows", "model": "dnn"}))
+    assert main(["schema", "check", str(tmp_path / "stored.yaml")]) == 0
+    assert "films" in (said := capsys.readouterr().out) and "test" in said

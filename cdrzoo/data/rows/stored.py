@@ -54,7 +54,13 @@ def load_rows(
     Raises:
         InputError: the folder holds no prepared rows, damaged ones, or ones without one of the `slices`.
     """
-    found = StoredRows(home(folder), Rows.load(folder), held)
+    there, record = home(folder), Rows.load(folder)
+    if not (there / "encoder").is_dir():
+        raise DataError(
+            f"{folder} says no more than what rows were made of, as an unpacked run does. Copy what `cdrzoo prepare` "
+            "wrote to that place."
+        )
+    found = StoredRows(there, record, held)
     for column in slices or ():
         found.check_slice(column)
     found.slices = found.slices if slices is None else tuple(slices)

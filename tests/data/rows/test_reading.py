@@ -197,6 +197,11 @@ def test_batches_spread_as_in_a_perfect_shuffle():
 def test_mistakes_are_said(folder, tmp_path):
     with pytest.raises(InputError, match="prepared.json is missing"):
         load_rows(tmp_path)
+    shutil.copy(folder / "prepared.json", tmp_path)
+    with pytest.raises(
+        DataError, match="as an unpacked run does. Copy what `cdrzoo prepare` wrote to that place"
+    ):
+        load_rows(tmp_path)
     stored = load_rows(folder)
     with pytest.raises(DataError, match="slices by: device. Received: 'hour'"):
         stored.values("hour", "test")
