@@ -97,7 +97,8 @@ def _columns(config: RunConfig) -> dict[str, Any]:
     schema = config.schema.with_width(config.width) if config.width else config.schema
     plain = json.loads(json.dumps(dataclasses.asdict(schema)))
     for domain in plain["domains"]:
-        del domain["mean"]
+        for counted in (domain, *domain["labels"]):
+            del counted["mean"]
     for table in plain["tables"]:
         del table["rows"], table["first_rows"]
     return plain

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from cdrzoo.experiments.backtest import Backtest, measures
-from cdrzoo.report.backtest import arm_rows
+from cdrzoo.report.backtest import NAMES, arm_rows
 from cdrzoo.report.cells import Cell
 from docs.render.results import FOLDER, markdown
 
@@ -46,11 +46,19 @@ def _text(cell: Any) -> str:
 
 
 def periods(name: str) -> str:
-    """A row a period, a column an arm: all that is measured."""
+    """A table a measure: a row a period, a column an arm."""
     one = load(name)
-    names, rows = measures(one.result), []
-    for at, day in enumerate(one.result["days"], 1):
-        first = next(iter(day["arms"].values()))
-        each = [" / ".join(f"{arm[name]:.3f}" for name in names) for arm in day["arms"].values()]
-        rows.append([str(at), f"{first['rows']:,.0f}", f"{first['mean label']:.3f}", *each])
-    return markdown(["period", "rows", "mean label", *one.result["arms"]], rows)
+    days = [day["arms"] for day in one.result["days"]]
+    tables = []
+    for metric in measures(one.result):
+        rows = [
+            [
+                str(at),
+                f"{next(iter(day.values()))['rows']:,.0f}",
+                *(f"{of[metric]:.3f}" for of in day.values()),
+            ]
+            for at, day in enumerate(days, 1)
+        ]
+        title = NAMES[metric]
+        tables += [f"{title[0].upper()}{title[1:]}:", markdown(["period", "rows", *one.result["arms"]], rows)]
+    return "\n\n".join(tables)

@@ -13,7 +13,10 @@ import yaml
 from cdrzoo import cli
 from cdrzoo.data import Part, synthetic
 from cdrzoo.schema import Domain, Feature
+from cdrzoo.training import descent
+from cdrzoo.training.config import RunConfig
 from cdrzoo.training.profiles import divergence, profile
+from tests import labelled
 
 DOMAIN = Domain(
     "films",
@@ -74,6 +77,14 @@ def test_the_divergence_is_that_of_its_definition():
     assert divergence([0.5, 0.5], [0.5, 0.5]) == 0
     # p = (1, 0), q = (1/2, 1/2), middle (3/4, 1/4): (log2(4/3) + (log2(2/3) + log2(2)) / 2) / 2
     assert divergence([1, 0], [0.5, 0.5]) == pytest.approx((np.log2(4 / 3) + (np.log2(2 / 3) + 1) / 2) / 2)
+
+
+def test_the_mean_of_a_label_is_none_of_the_schema_s_columns(tmp_path):
+    given = {"schema": labelled.schema().to_dict(), "data": {n: f"{n}.csv" for n in ("books", "films")}}
+    config = RunConfig.from_dict({**given, "model": "mmoe"})
+    counted = config.schema.with_means({"films": 0.3, "films.conversion": 0.2})
+    assert counted != config.schema
+    descent.check_schema(tmp_path, dataclasses.replace(config, schema=counted), config)
 
 
 @pytest.mark.slow
