@@ -128,7 +128,7 @@ def backtest(
     refits = _refits(refit)
     check_whole("`days`", days, 1, MOST_DAYS)
     check_number("`day`", day, above=0)
-    edges = _edges(config, days, day)
+    edges = _edges(config, days, day, warm=set(refits) != {"cold"})
     if out.exists() and any(
         each.name not in ("runs", "backtest.json", "report.html") for each in out.iterdir()
     ):
@@ -205,8 +205,11 @@ def _arms(config: RunConfig, refits: Sequence[str]) -> dict[str, Arm]:
     return arms
 
 
-def _edges(config: RunConfig, days: int, day: float) -> list[float]:
-    """The begins of the last days of the target's log, and the end of the last."""
+def _edges(config: RunConfig, days: int, day: float, warm: bool) -> list[float]:
+    """The begins of the last days of the target's log, and the end of the last.
+
+    `warm`: whether a training reads the rows of one day alone.
+    """
     target = config.schema.target_domain
     if isinstance(config.data, str) or config.warm_start_from or config.finetune:
         raise InputError(
@@ -219,8 +222,8 @@ def _edges(config: RunConfig, days: int, day: float) -> list[float]:
             "`target` or a number of steps."
         )
     alone = config.schema.only(target.name)
-    times = read_logs(alone, {target.name: config.data[target.name]}, config.folder)[target.name].time
-    if times is None:
+    log = read_logs(alone, {target.name: config.data[target.name]}, config.folder)[target.name]
+    if (times := log.time) is None:
         raise InputError(
             f"A backtest needs times, but domain {target.name!r} has none. Set `time: COLUMN` in the schema."
         )
@@ -233,6 +236,12 @@ def _edges(config: RunConfig, days: int, day: float) -> list[float]:
         raise InputError(
             f"{target.name!r} has no rows {what}; the first of them chooses an epoch. Its times are "
             f"{times.min():.10g} to {times.max():.10g}, a day is {day:g}. Give fewer days, or a longer `day`."
+        )
+    fewest, wanted = per_day[1:-2].min(initial=per_day[0]), config.training.batch_size
+    if warm and log.source.negatives is None and fewest < wanted:
+        raise InputError(
+            f"A warm training reads the rows of one day. The smallest has {fewest:,} rows of {target.name!r}, "
+            f"less than a batch of {wanted:,}. Lower `batch_size`, or give a longer `day`."
         )
     return edges
 

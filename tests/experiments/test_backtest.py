@@ -78,6 +78,8 @@ def test_what_no_backtest_can_be_made_of_is_said(home, tmp_path):
         backtest.backtest(home / "run.yaml", tmp_path, days=30, day=DAY)
     with pytest.raises(InputError, match="`refit` must be one of warm, cold, ctnet. Received: 'hot'"):
         backtest.backtest(home / "run.yaml", tmp_path, refit="hot")
+    with pytest.raises(InputError, match="smallest has .* rows of 'films', less than a batch of 500"):
+        backtest.backtest(home / "run.yaml", tmp_path, days=2, day=DAY, settings={"batch_size": 500})
     (tmp_path / "other").touch()
     with pytest.raises(InputError, match="no backtest"):
         backtest.backtest(home / "run.yaml", tmp_path, days=2, day=DAY)
