@@ -47,8 +47,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.real_data)
         if "tfx_pipeline" in item.path.parts:
             item.add_marker(pytest.mark.pipeline)
-    # One long chain: first, so that a test process beside it can take what comes behind.
-    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+    # What is long comes first, so that a test process beside it can take what comes behind.
+    items.sort(key=lambda item: item.path.name not in ("test_pipeline.py", "test_notebooks.py"))
     if name := config.getoption("model"):
         files = _files(name)
         kept, left = [], []

@@ -146,9 +146,10 @@ def test_transfer_and_the_pages(run, tmp_path, capsys):
     assert {"site_category", "hour", "age"} <= {group["by"] for group in result["groups"]}
     assert result["users"] is None and set(result["lift"]) == {"auc", "log_loss", "ece"}
     assert "resamples of the test's rows" in capsys.readouterr().out
-    assert "site_category: news" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text().replace("<wbr>", "")  # where a line may be broken
+    assert "site_category: news" in page
     assert cli.main(["report", str(run), "--out", str(tmp_path / "run.html")]) == 0
-    page = (tmp_path / "run.html").read_text()
+    page = (tmp_path / "run.html").read_text().replace("<wbr>", "")
     assert ">site_category=news</th>" in page and "Cold" not in page and "GAUC" not in page
 
 
