@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -91,7 +92,9 @@ class _ByKey:
     def at(self, keys: pd.Series, otherwise: float) -> tuple[np.ndarray, np.ndarray]:
         """The mean of each key, `otherwise` of one without, and which have one."""
         places = self.keys.places(keys.to_numpy())
-        return np.where(places < 0, otherwise, self.means[places]), places >= 0
+        known, found = places >= 0, np.full(len(places), otherwise)
+        found[known] = self.means[places[known]]
+        return found, known
 
 
 @dataclasses.dataclass
@@ -106,7 +109,7 @@ class _Means:
     def of(cls, prepared: Prepared, domain: str) -> _Means:
         """Of a domain that has items."""
         labels = prepared.parts[domain]["train"].y[:, 0]
-        mean = float(np.mean(labels))
+        mean = float(np.mean(labels)) if len(labels) else math.nan  # a source may have no row yet
         items = _ByKey.of(prepared.key(domain, "train", "item"), labels, mean)
         if prepared.schema.domain(domain).user is None:
             return cls(mean, items, None)

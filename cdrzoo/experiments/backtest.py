@@ -240,8 +240,8 @@ def _edges(config: RunConfig, days: int, day: float, warm: bool) -> list[float]:
     fewest, wanted = per_day[1:-2].min(initial=per_day[0]), config.training.batch_size
     if warm and log.source.negatives is None and fewest < wanted:
         raise InputError(
-            f"A warm training reads the rows of one day. The smallest has {fewest:,} rows of {target.name!r}, "
-            f"less than a batch of {wanted:,}. Lower `batch_size`, or give a longer `day`."
+            f"A warm training reads the rows of one day, the first one all before. The smallest has {fewest:,} rows of "
+            f"{target.name!r}, less than a batch of {wanted:,}. Lower `batch_size`, or give a longer `day`."
         )
     return edges
 

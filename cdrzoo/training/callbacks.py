@@ -229,7 +229,7 @@ class Resume(keras.callbacks.Callback):
                     "kept. Call its `build(variables)` in the model's `compile`."
                 )
 
-    def _assign(self, arrays: Mapping[str, np.ndarray], count: int) -> None:
+    def _assign(self, arrays: np.lib.npyio.NpzFile, count: int) -> None:
         variables = _trained(self.model)
         if not _assigned(variables, arrays, count, "variable_"):
             raise InputError(
@@ -345,16 +345,23 @@ class _Late:
         return np.asarray(_array(self.variable))  # else of a scalar it is none
 
 
-def _assigned(variables: Sequence[Any], arrays: Mapping[str, np.ndarray], count: int, name: str) -> bool:
-    """Gives variables, one by one, the arrays of this name and their number; whether these are so many, and fit."""
-    if count != len(variables):
+def _assigned(variables: Sequence[Any], arrays: np.lib.npyio.NpzFile, count: int, name: str) -> bool:
+    """Gives variables, one by one, the arrays of this name and their number, if these are so many, and all fit."""
+    if [_shape(arrays, f"{name}{i}") for i in range(count)] != [tuple(v.shape) for v in variables]:
         return False
     for i, variable in enumerate(variables):
-        value = arrays[f"{name}{i}"]
-        if value.shape != tuple(variable.shape):
-            return False
-        variable.assign(value)
+        variable.assign(arrays[f"{name}{i}"])
     return True
+
+
+def _shape(arrays: np.lib.npyio.NpzFile, name: str) -> tuple[int, ...]:
+    """The shape of an array that is not read."""
+    with arrays.zip.open(f"{name}.npy") as file:
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[np.lib.format.read_magic(file)]
+        return read(file)[0]
 
 
 def _plain(callback: keras.callbacks.Callback, name: str, value: Any) -> Any:

@@ -336,7 +336,8 @@ def train(
         if not resume:
             begin(folder, config, described, prepared, descent.line(config))
         prepared.examples(EXAMPLE_ROWS).to_parquet(folder / "examples.parquet")
-        profiles.write(prepared, folder)
+        if not (folder / profiles.PROFILE).exists():  # rows that are not held are read for it
+            profiles.write(prepared, folder)
         fitted = fit(config, prepared, folder, verbose, own=made)
         keep(fitted, measuring.summary(config, prepared, fitted), folder)
     return _read(folder, prepared)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import math
-import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cdrzoo import models
 from docs.render.chart import STYLE
+from docs.render.results import FOLDER, markdown
 
-FILE = pathlib.Path(__file__).parents[1] / "results" / "speed.jsonl"
+FILE = FOLDER / "speed.jsonl"
 LIBRARIES = ("cdrzoo", "deepctr", "torch-rechub", "FuxiCTR")
 SHAPES = {"fields": "", "histories": ", histories"}
 PRODUCTS = ("afm", "xdeepfm", "fibinet", "dcn", "din")
@@ -57,46 +58,47 @@ def number(value: float) -> str:
 
 def table(rows: str) -> str:
     """Milliseconds on the clock with tables of so many rows."""
-    lines = [f"| model | {' | '.join(LIBRARIES)} | ahead | of the product |", "|---" * 7 + "|"]
-    for cell in compared(int(rows)):
-        of = cell["libraries"]
-        steps = [
-            f"{number(of[name]['ms'])} [{number(of[name]['from'])} to {number(of[name]['to'])}]"
-            if name in of
-            else ""
-            for name in LIBRARIES
-        ]
-        share = cell["gflop"] / (of["cdrzoo"]["ms"] / 1e3) / cell["gflops"]
-        lines.append(f"| {title(cell)} | {' | '.join(steps)} | {ahead(cell):.1f} | {share:.0%} |")
-    return "\n".join(lines)
+
+    def share(cell: dict[str, Any]) -> str:
+        return f"{cell['gflop'] / (cell['libraries']['cdrzoo']['ms'] / 1e3) / cell['gflops']:.0%}"
+
+    return _table(
+        rows,
+        lambda of: f"{number(of['ms'])} [{number(of['from'])} to {number(of['to'])}]",
+        {"ahead": lambda cell: f"{ahead(cell):.1f}", "of the product": share},
+    )
 
 
 def processor(rows: str) -> str:
-    """Milliseconds of processor time, and the memory, with tables of so many rows."""
-    lines = [f"| model | {' | '.join(LIBRARIES)} | ahead |", "|---" * 6 + "|"]
-    for cell in compared(int(rows)):
-        of = cell["libraries"]
-        steps = [f"{number(of[name]['cpu'])}" if name in of else "" for name in LIBRARIES]
-        lines.append(f"| {title(cell)} | {' | '.join(steps)} | {ahead(cell, 'cpu'):.1f} |")
-    return "\n".join(lines)
+    """Milliseconds of processor time with tables of so many rows."""
+    return _table(rows, lambda of: number(of["cpu"]), {"ahead": lambda cell: f"{ahead(cell, 'cpu'):.1f}"})
 
 
 def memory(rows: str) -> str:
     """The peak of memory that training took, in MB."""
-    lines = [f"| model | {' | '.join(LIBRARIES)} |", "|---" * 5 + "|"]
-    for cell in compared(int(rows)):
-        of = cell["libraries"]
-        peaks = [f"{of[name]['mb']:,}" if name in of else "" for name in LIBRARIES]
-        lines.append(f"| {title(cell)} | {' | '.join(peaks)} |")
-    return "\n".join(lines)
+    return _table(rows, lambda of: f"{of['mb']:,}", {})
+
+
+def _table(
+    rows: str,
+    shown: Callable[[dict[str, Any]], str],
+    further: Mapping[str, Callable[[dict[str, Any]], str]],
+) -> str:
+    """A row a model that a peer has: what is shown of each library, and further columns of the cell."""
+    found = [
+        [
+            title(cell),
+            *(shown(cell["libraries"][name]) if name in cell["libraries"] else "" for name in LIBRARIES),
+            *(column(cell) for column in further.values()),
+        ]
+        for cell in compared(int(rows))
+    ]
+    return markdown(["model", *LIBRARIES, *further], found)
 
 
 def goals() -> str:
     """What was to be reached, and which models reach it."""
-    lines = [
-        "| rows of a table | goal | reach it on the clock | in processor time | miss it in processor time |",
-        "|---|---|---|---|---|",
-    ]
+    lines = []
     for rows, goal in GOALS.items():
         asked: dict[float, list] = {}
         for cell in compared(rows):
@@ -106,40 +108,42 @@ def goals() -> str:
             ratios = [(title(cell), ahead(cell), ahead(cell, "cpu")) for cell in of]
             reached = [f"{sum(one[at] >= least for one in ratios)} of {len(of)}" for at in (1, 2)]
             missed = [f"{name} {cpu:.2f}" for name, _, cpu in ratios if cpu < least]
-            lines.append(
-                f"| {rows_of(rows)} | {least:g} | {' | '.join(reached)} | {', '.join(missed) or 'none'} |"
-            )
-    return "\n".join(lines)
+            lines.append([rows_of(rows), f"{least:g}", *reached, ", ".join(missed) or "none"])
+    heading = [
+        "rows of a table",
+        "goal",
+        "reach it on the clock",
+        "in processor time",
+        "miss it in processor time",
+    ]
+    return markdown(heading, lines)
 
 
 def growth() -> str:
     """cdrzoo's step beside the rows of the tables, for the models that were measured with ten million."""
     largest = [cell for cell in cells() if cell["rows"] == 10_000_000]
     sizes = sorted({cell["rows"] for cell in cells()})
-    lines = [
-        f"| model | {' | '.join(map(rows_of, sizes))} | 10 million in steps of 10 thousand |",
-        "|---" * (len(sizes) + 2) + "|",
-    ]
+    lines = []
     for last in largest:
         of = {
             one["rows"]: one["libraries"]["cdrzoo"]["cpu"]
             for one in cells()
             if (one["model"], one["shape"]) == (last["model"], last["shape"])
         }
-        steps = " | ".join(number(of[rows]) if rows in of else "" for rows in sizes)
-        lines.append(f"| {title(last)} | {steps} | {of[10_000_000] / of[10_000]:.2f} |")
-    return "\n".join(lines)
+        steps = [number(of[rows]) if rows in of else "" for rows in sizes]
+        lines.append([title(last), *steps, f"{of[10_000_000] / of[10_000]:.2f}"])
+    return markdown(["model", *map(rows_of, sizes), "10 million in steps of 10 thousand"], lines)
 
 
 def environment() -> str:
     """The machine and the versions of the last cell."""
     last = json.loads(FILE.read_text(encoding="utf-8").splitlines()[-1])
-    versions = "\n".join(f"| {name} | {version} |" for name, version in sorted(last["versions"].items()))
+    versions = markdown(["library", "version"], sorted(map(list, last["versions"].items())))
     products = sorted(cell["gflops"] for cell in cells())
     machine = last["machine"].rpartition(", load")[0]
     return (
         f"Machine: {machine}. Its product of matrices: {products[0]:.0f} to {products[-1]:.0f} GFLOP a second.\n\n"
-        f"| library | version |\n| --- | --- |\n{versions}"
+        f"{versions}"
     )
 
 

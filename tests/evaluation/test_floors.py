@@ -16,7 +16,7 @@ FILMS = [(*row, "train") for row in FILMS] + [("u1", "a", 1, "valid"), ("u1", "a
 BOOKS = [("u1", "x", 1, "train"), ("u3", "x", 0, "train"), ("u3", "y", 0, "train")]
 
 
-def found_of(books: str, films: str, task: str = "click"):
+def found_of(books: str, films: str, task: str = "click", source=BOOKS):
     """The floors where the two domains list these of `user`, `item` and `age`, separated by blanks."""
     known = {
         "user": lambda domain: Feature("user", "id", "user", table="user"),
@@ -31,7 +31,7 @@ def found_of(books: str, films: str, task: str = "click"):
     tables = {feature.table for domain in domains for feature in domain.features if feature.table}
     frames = {
         "films": pd.DataFrame(FILMS, columns=COLUMNS).assign(age=1.0),
-        "books": pd.DataFrame(BOOKS, columns=COLUMNS).assign(age=1.0),
+        "books": pd.DataFrame(source, columns=COLUMNS).assign(age=1.0),
     }
     schema = Schema(domains, "films", tuple(Table(name) for name in sorted(tables)))
     rows = {domain.name: frames[domain.name] for domain in domains}
@@ -54,6 +54,13 @@ def test_smoothed_means_by_hand():
     assert found.keys() == expected.keys()
     for name, score in expected.items():
         assert found[name]["log_loss"] == pytest.approx(-np.log(score)), name
+
+
+def test_a_source_without_a_training_row_says_nothing():
+    found = found_of("user item", "user item", source=[(*row[:3], "test") for row in BOOKS])
+    loss = {name: metrics["log_loss"] for name, metrics in found.items()}
+    assert loss["item + source user mean"] == loss["item mean"] == pytest.approx(-np.log(5.75 / 7))
+    assert loss["item + user + source user mean"] == loss["item + user mean"] != loss["item mean"]
 
 
 @pytest.mark.parametrize(
