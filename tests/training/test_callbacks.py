@@ -301,7 +301,7 @@ def test_a_write_that_is_cut_off_leaves_the_state_before(tmp_path, monkeypatch):
 def test_the_state_of_another_model_is_refused(tmp_path):
     data = batches("films")
     dnn().fit(data, epochs=1, verbose=0, callbacks=[Resume(tmp_path, [])])
-    other = DNN(SCHEMA.only("films"), units=(9,))
+    other = DNN(SCHEMA.only("films"), units=(9,), dropout=0.3)
     other.compile("adam")
     other.build()
     before = other.get_weights()
