@@ -8,7 +8,7 @@ import json
 import logging
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,6 +19,7 @@ from tensorflow.core.framework import summary_pb2
 from cdrzoo import files, metrics
 from cdrzoo.errors import InputError
 from cdrzoo.training.scoring import Outcome, by_label, finite, target_outputs
+from cdrzoo.training.variables import Late, as_array, assigned, optimizers_of, trained
 
 __all__ = ["Evaluate", "KeepBest", "Resume", "Scalars", "WeightHistogram", "target_scores"]
 
@@ -106,21 +107,19 @@ class KeepBest(keras.callbacks.Callback):
         value = float((logs or {})[self.monitor])
         if self.better(value, self.best):
             self.best = value
-            kept: dict[str, Any] = {
-                str(i): _Late(variable) for i, variable in enumerate(_trained(self.model))
-            }
+            kept: dict[str, Any] = {str(i): Late(variable) for i, variable in enumerate(trained(self.model))}
             with files.whole(self.path) as part, open(part, "wb") as file:
                 np.savez(file, **kept)
 
     @staticmethod
     def load(model: Any, path: str | pathlib.Path) -> None:
         """Gives a model, compiled and built, what was kept."""
-        variables = _trained(model)
+        variables = trained(model)
         with files.reading(
             path, "Remove it and the folder `state` beside it, and resume: the training begins anew."
         ):
             with np.load(path) as kept:
-                if not _assigned(variables, kept, len(kept.files), ""):
+                if not assigned(variables, kept, len(kept.files), ""):
                     raise ValueError("it holds other weights than the model's")
 
 
@@ -230,8 +229,8 @@ class Resume(keras.callbacks.Callback):
                 )
 
     def _assign(self, arrays: np.lib.npyio.NpzFile, count: int) -> None:
-        variables = _trained(self.model)
-        if not _assigned(variables, arrays, count, "variable_"):
+        variables = trained(self.model)
+        if not assigned(variables, arrays, count, "variable_"):
             raise InputError(
                 f"The state in {self.folder} is not this model's: it holds {count} variables, the model "
                 f"{len(variables)}, or they differ in shape. Resume with the arguments of the interrupted run, or "
@@ -239,15 +238,15 @@ class Resume(keras.callbacks.Callback):
             )
 
     def _write(self, epoch: int) -> None:
-        variables = _trained(self.model)
-        arrays: dict[str, Any] = {f"variable_{i}": _Late(variable) for i, variable in enumerate(variables)}
+        variables = trained(self.model)
+        arrays: dict[str, Any] = {f"variable_{i}": Late(variable) for i, variable in enumerate(variables)}
         remembered = []
         for i, callback in enumerate(self.callbacks):
             values, counts = {}, {}
             for name, value in _get_state(callback).items():
                 if isinstance(value, list) and value and all(isinstance(v, np.ndarray) for v in value):
                     counts[name] = len(value)
-                    arrays |= {f"callback_{i}_{name}_{j}": _array(v) for j, v in enumerate(value)}
+                    arrays |= {f"callback_{i}_{name}_{j}": as_array(v) for j, v in enumerate(value)}
                 else:
                     values[name] = _plain(callback, name, value)
             remembered.append({"values": values, "arrays": counts})
@@ -298,70 +297,6 @@ class Resume(keras.callbacks.Callback):
 
     def _reading(self) -> contextlib.AbstractContextManager[None]:
         return files.reading(self.folder, "Remove that folder, and resume: the training then begins anew.")
-
-
-def _trained(model: Any) -> list[Any]:
-    """Everything that training changes: weights, seeds and optimizers, but no running metric; each once."""
-    held = [v for optimizer in optimizers_of(model) for v in optimizer.variables]
-    counted = {id(variable) for variable in model.metrics_variables}
-    unique = {id(variable): variable for variable in [*model.variables, *held]}
-    return [variable for key, variable in unique.items() if key not in counted]
-
-
-def optimizers_of(part: Any, seen: set[int] | None = None) -> Iterator[keras.optimizers.Optimizer]:
-    """The optimizers that a model and its layers hold, in a fixed order."""
-    seen = set() if seen is None else seen
-    if id(part) in seen:
-        return
-    seen.add(id(part))
-    if isinstance(part, keras.optimizers.Optimizer):
-        yield part
-        return
-    held: Sequence[Any] = ()
-    if isinstance(part, keras.layers.Layer):
-        # `_self_` is TensorFlow's own book: it still has the optimizer that a first stage has dropped.
-        held = [value for name, value in sorted(vars(part).items()) if not name.startswith("_self_")]
-    elif isinstance(part, Mapping):
-        held = list(part.values())
-    elif isinstance(part, (list, tuple)):
-        held = part
-    for one in held:
-        yield from optimizers_of(one, seen)
-
-
-def _array(value: Any) -> np.ndarray:
-    """As NumPy can store it: bfloat16, which it cannot, exactly as float32."""
-    array = value.numpy() if hasattr(value, "numpy") else value
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
-
-
-class _Late:
-    """A variable that NumPy reads when it writes it: all at once would take the memory of the model again."""
-
-    def __init__(self, variable: Any):
-        self.variable = variable
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(_array(self.variable))  # else of a scalar it is none
-
-
-def _assigned(variables: Sequence[Any], arrays: np.lib.npyio.NpzFile, count: int, name: str) -> bool:
-    """Gives variables, one by one, the arrays of this name and their number, if these are so many, and all fit."""
-    if [_shape(arrays, f"{name}{i}") for i in range(count)] != [tuple(v.shape) for v in variables]:
-        return False
-    for i, variable in enumerate(variables):
-        variable.assign(arrays[f"{name}{i}"])
-    return True
-
-
-def _shape(arrays: np.lib.npyio.NpzFile, name: str) -> tuple[int, ...]:
-    """The shape of an array that is not read."""
-    with arrays.zip.open(f"{name}.npy") as file:
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[np.lib.format.read_magic(file)]
-        return read(file)[0]
 
 
 def _plain(callback: keras.callbacks.Callback, name: str, value: Any) -> Any:

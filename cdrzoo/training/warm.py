@@ -18,9 +18,9 @@ from cdrzoo.data.growth import fresh_rows
 from cdrzoo.models.base import CrossDomainModel
 from cdrzoo.schema import FIRST_KNOWN, Schema
 from cdrzoo.training import descent
-from cdrzoo.training.callbacks import optimizers_of
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.folders import read_encoder, read_model
+from cdrzoo.training.variables import optimizers_of
 
 UNKNOWN = 1
 """The row of an id that has none."""

@@ -14,7 +14,7 @@ from cdrzoo import metrics
 from cdrzoo.errors import InputError
 from cdrzoo.models import CCTL, DNN
 from cdrzoo.schema import Domain, Feature, Schema, Table
-from cdrzoo.training import callbacks
+from cdrzoo.training import variables
 from cdrzoo.training.callbacks import (
     Evaluate,
     KeepBest,
@@ -321,7 +321,7 @@ def test_an_optimizer_that_is_not_built_is_named(tmp_path):
 
 def test_no_more_than_one_variable_is_held_twice(tmp_path, monkeypatch):
     """Those of a large model are gigabytes: what is kept is written and read one by one."""
-    held, most, array = [], [], callbacks._array
+    held, most, array = [], [], variables.as_array
 
     class Counted(np.ndarray):
         """An array that can be looked at."""
@@ -333,7 +333,7 @@ def test_no_more_than_one_variable_is_held_twice(tmp_path, monkeypatch):
         most.append(len(held))
         return found
 
-    monkeypatch.setattr(callbacks, "_array", counted)
+    monkeypatch.setattr(variables, "as_array", counted)
     model, best = dnn(), KeepBest(tmp_path / "best.npz", "loss", "min")
     model.fit(batches("films"), epochs=1, callbacks=[best, Resume(tmp_path / "state", [best])], verbose=0)
     assert len(most) > 20 and max(most) <= 2
@@ -348,7 +348,7 @@ def test_the_state_holds_plain_numbers(tmp_path):
 def test_a_line_says_best_of_the_epoch_that_is_kept_alone(tmp_path, monkeypatch, capsys):
     keep = KeepBest(tmp_path / "best.npz", "val_auc", "max")
     lines = EpochLines(3, keep)
-    monkeypatch.setattr("cdrzoo.training.callbacks._trained", lambda model: [])
+    monkeypatch.setattr("cdrzoo.training.callbacks.trained", lambda model: [])
     for epoch, auc in enumerate((0.7, 0.7, 0.8)):
         lines.on_epoch_begin(epoch)
         for each in (keep, lines):

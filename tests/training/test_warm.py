@@ -9,7 +9,7 @@ import pytest
 
 from cdrzoo.models import card
 from cdrzoo.optimizers import Adam, slots
-from cdrzoo.training.callbacks import optimizers_of
+from cdrzoo.training.variables import optimizers_of
 from cdrzoo.training.warm import carry
 from tests.models.cases import CASES
 from tests.models.conformance import both, data
