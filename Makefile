@@ -85,7 +85,7 @@ format: .venv/ready
 docs: .venv/ready .venv-docs/ready
 	$(BIN)/python -m docs.render
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
-	@echo "The site is site/index.html; with search: python3 -m http.server --directory site"
+	@echo "The site is site/index.html. It needs no server."
 
 parity: .venv-parity/ready
 	TF_USE_LEGACY_KERAS=1 .venv-parity/bin/python $(PYTEST) tests/parity
