@@ -19,6 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.stats import ttest_rel
 from sklearn.datasets import make_moons
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -188,4 +189,10 @@ if __name__ == "__main__":
         for key in results[0][what]:
             values = [result[what][key] for result in results]
             print(f"{what}, {key}: {np.mean(values):.3f} ± {np.std(values):.3f}")
+    for what, key in (("accuracy", "{}"), ("domain", "{} h_da, new classifier")):
+        plain, dadin = (np.array([r[what][key.format(name)] for r in results]) for name in ("plain", "DADIN"))
+        better = int(np.sum(dadin > plain if what == "accuracy" else dadin < plain))
+        print(
+            f"{what}: DADIN is better in {better} of {len(results)}, p = {ttest_rel(plain, dadin).pvalue:.4f}"
+        )
     draw(results[0], given.out)

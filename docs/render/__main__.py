@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from docs.render import backtests, chart, choosing, diagrams, reference, results, sentences, speed
+from docs.render import backtests, chart, choosing, diagrams, measured, reference, results, sentences, speed
 
 DOCS = pathlib.Path(__file__).resolve().parents[1]
 PART = re.compile(r"^<!-- made: (\w+)(?: ([^>\n]+))? -->\n.*?^<!-- /made -->$", re.S | re.M)
@@ -26,6 +26,8 @@ MADE: dict[str, Callable[..., str]] = {
     "ablations": results.ablations,
     "cold": results.cold,
     "of_model": results.of_model,
+    "trials": results.trials,
+    "planted_of": results.planted_of,
     "verdict": results.verdict,
     "family": results.family,
     "gauc": results.gauc,
@@ -40,7 +42,10 @@ MADE: dict[str, Callable[..., str]] = {
     "decision": choosing.decision,
     "by_rows": choosing.by_rows,
     "ratings": choosing.ratings,
+    "measured": measured.table,
+    "seeds": measured.seeds,
     "models": reference.models,
+    "cost_of": reference.cost_of,
     "entries": reference.table,
     "api": reference.api,
     "speed": speed.table,

@@ -116,6 +116,15 @@ def _sentences(text: str) -> str:
     return ". ".join(part[:1].upper() + part[1:] for part in parts)
 
 
+def cost_of(name: str) -> str:
+    """What a model costs beside the DNN of the target."""
+    cost = costs()[name]
+    return (
+        f"`{name}` has {cost['parameters']:.2g} times the parameters of `dnn`, and a training step takes "
+        f"{cost['step']:.2g} times as long\n([all models](index.md))."
+    )
+
+
 def models() -> str:
     """Every model with its page, needs, costs and paper."""
     rows = []

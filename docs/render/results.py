@@ -346,6 +346,33 @@ def of_model(label: str) -> str:
     return f"{table}\n\nBy mean rank {label} is number {place} of {len(order())} ([all models](../results/index.md))."
 
 
+def trials(label: str) -> str:
+    """The validation AUC of a model's trials, one seed: the best with Adam, and Adagrad at 0.1."""
+    rows = []
+    for title, name in PAIRS.items():
+        lines = (FOLDER / name / "results.jsonl").read_text(encoding="utf-8").splitlines()
+        found = [
+            line for line in map(json.loads, lines) if (line["stage"], line["label"]) == ("search", label)
+        ]
+        best = {"adam": 0.0, "adagrad": 0.0}
+        for line in found:
+            optimizer = line["result"]["training"]["optimizer"]
+            best[optimizer] = max(best[optimizer], line["result"]["validation"]["auc"])
+        rows.append([title, str(len(found)), *(f"{value:.4f}" for value in best.values())])
+    return markdown(["validation AUC of a search", "trials", "best with Adam", "Adagrad at 0.1"], rows)
+
+
+def planted_of(label: str) -> str:
+    """The AUC of one model on logs with planted transfer, of users who are new to the target and of the others."""
+    rows = []
+    for group, users in {"": "all", "@cold": "new to the target", "@warm": "known to it"}.items():
+        for title, name in PLANTED.items():
+            one = load(name)
+            scores = (cell(one, each, f"auc{group}") for each in (label, REFERENCE, ALL))
+            rows.append([users, title.removeprefix("transfer "), *scores])
+    return markdown(["users", "transfer", label, REFERENCE, ALL], rows)
+
+
 def verdict(label: str) -> str:
     """What a model is against the best of the target alone on every pair, and where there is nothing to transfer."""
     marks = {title: load(name).marks[label] for title, name in PAIRS.items()}

@@ -10,6 +10,7 @@ from scipy import stats as scipy_stats
 from cdrzoo import metrics
 from cdrzoo.errors import InputError
 from cdrzoo.evaluation import statistics as stats
+from tests.evaluation.alarms import alarms, scored
 
 
 def test_by_hand():
@@ -93,17 +94,6 @@ def test_wilcoxon_equals_scipys_exact_test(seeds):
 
 
 # DeLong -----------------------------------------------------------------------------------------------------------
-
-
-def scored(seed, rows=300, noise=1.0, users=None, user_effect=0.0):
-    """Labels, users and two scorers that are equally good: the same signal, noise of their own."""
-    rng = np.random.default_rng(seed)
-    user = np.arange(rows) if users is None else rng.integers(users, size=rows)
-    tendency = 0.4 if users is None else rng.beta(1.0, 1.5, rows)[user]
-    labels = (rng.random(rows) < tendency).astype(int)
-    effects = user_effect * rng.normal(size=(2, rows))[:, user]
-    one, two = labels + noise * rng.normal(size=(2, rows)) + effects
-    return labels, user, 1 / (1 + np.exp(-one)), 1 / (1 + np.exp(-two))
 
 
 def plain_delong(labels, one, two):
@@ -248,16 +238,6 @@ def test_where_there_is_nothing_to_say():
     assert math.isnan(alone.low) and math.isnan(alone.p) and np.isfinite(alone.difference)
     with pytest.raises(InputError, match="each of the 300 rows"):
         stats.bootstrap(labels, one, two[:5])
-
-
-def alarms(repeats, **arguments):
-    """How often two equally good scorers are said to differ, of `repeats` logs: (by user, by row)."""
-    by = {"user": 0, "row": 0}
-    for seed in range(repeats):
-        labels, users, one, two = scored(1000 + seed, **arguments)
-        by["user"] += stats.bootstrap(labels, one, two, users=users, resamples=150)["auc"].p < 0.05
-        by["row"] += stats.bootstrap(labels, one, two, resamples=150)["auc"].p < 0.05
-    return by["user"], by["row"]
 
 
 @pytest.mark.exhaustive
