@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,17 @@ from cdrzoo.experiments import tables
 from cdrzoo.experiments.catalogue import experiments
 from cdrzoo.experiments.comparison import Comparison, mean_ranks
 from cdrzoo.report import comparison
-from cdrzoo.report.cells import Cell, Plot, Row, Table, number, with_best
+from cdrzoo.report.cells import (
+    Cell,
+    Plot,
+    Row,
+    Table,
+    axis_of_intervals,
+    direction,
+    number,
+    plot_interval,
+    with_best,
+)
 from cdrzoo.report.rendering import render
 
 
@@ -32,11 +43,45 @@ def page(folder: pathlib.Path) -> str:
         "collection.html",
         title="Comparisons",
         runs=sum(len(one.results) for one in found.values()),
+        comparisons=len(found),
         waiting=waiting,
         overviews=[overview(alike) for alike in comparable(found)],
-        found=[(title(name), comparison.content(one)) for name, one in found.items()],
+        experiments=by_experiment(found),
         commands=[("Write the page of one of them.", ["report", folder / next(iter(found))])],
     )
+
+
+def by_experiment(found: Mapping[str, Comparison]) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """The comparisons in full, those of an experiment together: `{its title: [(its part, or "", what is shown)]}`."""
+    return {
+        title(name): [(key.partition("/")[2], comparison.content(found[key])) for key in keys]
+        for name, keys in itertools.groupby(found, lambda key: key.partition("/")[0])
+    }
+
+
+def differences(found: Mapping[str, Comparison]) -> Table | None:
+    """Small multiples: a column a comparison, a row a model, its difference to what it is tested against."""
+    if not all(one.tests for one in found.values()):
+        return None
+    first, axis = (
+        next(iter(found.values())),
+        axis_of_intervals(vars(test) for one in found.values() for test in one.tests.values()),
+    )
+    rows: list[Row] = [
+        {
+            "model": label,
+            **{
+                title(name): plot_interval(axis, vars(one.tests[label]), one.marks[label])
+                if label in one.tests
+                else Plot(axis, [])
+                for name, one in found.items()
+            },
+        }
+        for label in mean_ranks(list(found.values()))
+    ]
+    metric, what = next(iter(first.columns.items()))
+    caption = f"{what}: difference to the model that is tested against, {direction(metric)}"
+    return Table(caption, rows, dict.fromkeys(map(title, found), axis))
 
 
 def comparable(found: Mapping[str, Comparison]) -> list[dict[str, Comparison]]:
@@ -75,11 +120,13 @@ def overview(found: Mapping[str, Comparison]) -> dict[str, Any]:
     for column in titles.values():
         rows = with_best(rows, column, metric)
     first, rank = next(iter(ranks.items()))
+    few = ", ".join(next(iter(found.values())).labels) if len(ranks) <= 5 else ""
     return {
-        "title": f"{what} of {len(ranks)} models in {len(found)} comparisons",
+        "title": f"{what} of {few or f'{len(ranks)} models'} in {len(found)} comparisons",
         "headline": f"{first} has the best mean rank by {what}: {rank:.1f} of {len(ranks)} models, over {len(found)} "
         "comparisons.",
         "against": {titles[name]: one.against for name, one in found.items() if one.tests},
+        "differences": differences(found),
         "table": Table(f"{what} on test rows, best mean rank first", [*rows, *simple]),
     }
 

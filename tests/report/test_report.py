@@ -162,8 +162,20 @@ def test_several_comparisons_are_one_page(comparison, tmp_path_factory):
     for name in ("alone_a", "alone_b"):  # of one model: behind those of two
         (folder / name).mkdir()
         (folder / name / "results.jsonl").write_text("".join(text.splitlines(keepends=True)[:3]))
-    page = alone(report.report(folder).read_text())
-    assert page.titles[:2] == ["AUC of 2 models in 2 comparisons", "AUC of 1 models in 2 comparisons"]
+    text = report.report(folder).read_text()
+    page = alone(text)
+    assert page.titles[:2] == [
+        "AUC of dnn, cctl:pooling=mean in 2 comparisons",
+        "AUC of dnn in 2 comparisons",
+    ]
+    assert page.titles[2:] == ["alone_a", "alone_b", "pair_a", "pair_b", "What next"]
+    assert text.count('<details class="fold">') == 4  # each in full, when it is opened
+    places = re.findall(r' id="([^"]*)"', text)
+    assert len(set(places)) == len(places)
+    multiples = text.partition('<div class="small">')[2].partition("</div>")[
+        0
+    ]  # of two only, the others test nothing
+    assert re.findall(r'<circle class="(dot[^"]*)"', multiples) == ["dot ", "dot better"]
     assert "cctl:pooling=mean has the best mean rank by AUC: 1.0 of 2 models" in page.text
     assert "4 comparisons, 12 runs" in page.text
     overview = folder.joinpath("report.html").read_text().partition('id="alone_a"')[0]
