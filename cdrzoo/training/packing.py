@@ -21,6 +21,7 @@ from cdrzoo import files
 from cdrzoo.documents import dump_yaml, load_mapping
 from cdrzoo.errors import InputError, check_whole, shown
 from cdrzoo.training.config import RunConfig
+from cdrzoo.training.contents import placed
 from cdrzoo.training.finished import ARCHIVE, check_finished
 
 MANIFEST = "packed.json"
@@ -146,6 +147,8 @@ def _made(config: RunConfig) -> tuple[dict[str, bytes], list[str]]:
         record = files.read_json(logs[0] / "prepared.json", "Bring the prepared rows back.", ("made_of",))
         for source in record["made_of"]["data"].values():
             source["files"] = [[pathlib.PurePath(file).name, size] for file, size, *_ in source["files"]]
+        bare_logs = record.get("logs", {}).items()
+        record["logs"] = {name: placed(source, ".", lambda path: path.name) for name, source in bare_logs}
         record["warnings"] = []  # they name files
         made[f"{places[logs[0]]}/prepared.json"] = (json.dumps(record, indent=2) + "\n").encode()
     return made, [places[path] for path in dict.fromkeys(logs)]

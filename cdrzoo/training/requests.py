@@ -6,7 +6,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from cdrzoo import files
 from cdrzoo.errors import InputError
+from cdrzoo.training import stored
 from cdrzoo.training.config import RunConfig
 
 if TYPE_CHECKING:
@@ -26,20 +28,18 @@ def build_requests(
     from cdrzoo.data.preparation.requests import crossed, request_rows
 
     if isinstance(config.data, str):
-        raise InputError(
-            f"The run reads prepared rows, {config.data}, which do not keep the logs. Build rows with "
-            "`cdrzoo.data.request_rows`, which takes the logs."
-        )
+        sources, preparation = stored.logs(files.home(config.data, config.folder))
+    else:
+        sources, preparation = dict(config.data), config.preparation
     if (requests is None) == (users is None or candidates is None):
         raise InputError("Give `requests`, or `users` and `candidates`.")
     if requests is None:
         requests = crossed(users, candidates, config.schema.target_domain)
-    sources = dict(config.data)
     for name, rows in (logs or {}).items():
         config.schema.domain(name)
         own = sources[name] if isinstance(sources[name], Mapping) else {}
         kept = {key: value for key, value in own.items() if key not in ("path", "data")}
         absolute = pathlib.Path(rows).resolve() if isinstance(rows, (str, pathlib.Path)) else rows
         sources[name] = {**kept, ("data" if hasattr(rows, "columns") else "path"): absolute}
-    how = {name: value for name, value in config.preparation.items() if name in ("include_ties", "history")}
+    how = {name: value for name, value in preparation.items() if name in ("include_ties", "history")}
     return request_rows(config.schema, sources, requests, time=time, folder=config.folder, **how)

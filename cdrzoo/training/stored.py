@@ -56,6 +56,18 @@ def reading(folder: pathlib.Path, domain: str) -> Reading:
     return Reading(separator=source["separator"], delimiter=source["delimiter"])
 
 
+def logs(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Where the logs of the rows lay and how histories were built of them: `data` and `preparation`."""
+    from cdrzoo.data.rows.format import MEND, Rows
+
+    record = Rows.load(folder)
+    if not record.logs:
+        raise InputError(
+            f"The rows in {folder} were prepared by an older version, which did not keep where their logs lay. {MEND}"
+        )
+    return dict(record.logs), {name: record.made_of[name] for name in ("include_ties", "history")}
+
+
 def identity(folder: pathlib.Path) -> list[tuple[str, str]]:
     """Name and hash of what the rows were made of, wherever that lay."""
     from cdrzoo.data.rows.format import FILE, MEND

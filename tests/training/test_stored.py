@@ -11,6 +11,7 @@ import pytest
 import cdrzoo
 from cdrzoo.data import Encoder, load_rows, synthetic
 from cdrzoo.data.rows import stored
+from cdrzoo.data.rows.format import Rows
 from cdrzoo.data.rows.making import prepare_to
 from cdrzoo.data.rows.plan import Settings
 from cdrzoo.errors import InputError
@@ -69,6 +70,8 @@ def test_a_run_on_rows_that_fit_is_the_run_on_their_logs(home, tmp_path, domains
     assert cdrzoo.pack(tmp_path / "rows", tmp_path / "rows.tar.zst") == ["data/rows"]
     elsewhere = cdrzoo.load_run(cdrzoo.unpack(tmp_path / "rows.tar.zst", tmp_path / "elsewhere"))
     assert elsewhere.reading == one.reading
+    of_rows = Rows.load(elsewhere.folder / "data" / "rows")
+    assert str(home) not in str(of_rows) and of_rows.logs["films"]["path"] == "films.parquet"
     shutil.copytree(home / "rows", elsewhere.folder / "data" / "rows", dirs_exist_ok=True)
     np.testing.assert_equal(elsewhere.evaluate(), one.metrics["test"])
 

@@ -47,7 +47,7 @@ import numpy as np
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.raw import as_numbers
 from cdrzoo.errors import DataError
-from cdrzoo.files import home, read_json, write
+from cdrzoo.files import home, read_json, reading, write
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Domain, Schema
 
 FORMAT = 1
@@ -118,6 +118,7 @@ class Rows:
         slices: columns of the target by whose values metrics are given, too.
         domains: by name.
         warnings: what is doubtful about the data.
+        logs: where they lay, as `prepare` takes it. Older versions did not keep it.
     """
 
     key: str
@@ -126,6 +127,7 @@ class Rows:
     slices: tuple[str, ...]
     domains: Mapping[str, DomainRows]
     warnings: tuple[str, ...] = ()
+    logs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def save(self, folder: str | pathlib.Path) -> None:
         """Writes `prepared.json`, whole or not at all."""
@@ -146,17 +148,20 @@ class Rows:
         found = read_json(home(folder) / FILE, MEND, ("format", "key", "domains"))
         if found.pop("format") != FORMAT:
             raise DataError(f"{folder} has another format than {FORMAT}, which this version reads. {MEND}")
-        domains = {
-            name: DomainRows(
-                tuple((feature, width) for feature, width in domain["ids"]),
-                tuple((one, 1) if isinstance(one, str) else (one[0], one[1]) for one in domain["numbers"]),
-                domain["weighted"],
-                {part: PartRows.of(rows) for part, rows in domain["parts"].items()},
-            )
-            for name, domain in found.pop("domains").items()
-        }
-        found |= {"slices": tuple(found["slices"]), "warnings": tuple(found["warnings"])}
-        return cls(domains=domains, **found)
+        with reading(home(folder) / FILE, MEND):
+            domains = {
+                name: DomainRows(
+                    tuple((feature, width) for feature, width in domain["ids"]),
+                    tuple(
+                        (one, 1) if isinstance(one, str) else (one[0], one[1]) for one in domain["numbers"]
+                    ),
+                    domain["weighted"],
+                    {part: PartRows.of(rows) for part, rows in domain["parts"].items()},
+                )
+                for name, domain in found.pop("domains").items()
+            }
+            found |= {"slices": tuple(found["slices"]), "warnings": tuple(found["warnings"])}
+            return cls(domains=domains, **found)
 
 
 def layout(domain: Domain) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]:

@@ -261,8 +261,9 @@ def _rows(state: State, split: Split, items: dict[tuple[str, str], int]) -> Rows
         }
         ids, numbers = layout(plan.domain)
         domains[name] = DomainRows(ids, numbers, plan.source.weight is not None, parts)
-    made_of, slices = state.work.made_of, tuple(state.work.settings.slices)
-    return Rows(state.work.key, made_of, split.to_dict(), slices, domains, _warnings(state, split, "count"))
+    work, slices = state.work, tuple(state.work.settings.slices)
+    doubts = _warnings(state, split, "count")
+    return Rows(work.key, work.made_of, split.to_dict(), slices, domains, doubts, work.logs())
 
 
 def _warnings(state: State, split: Split, stage: str) -> tuple[str, ...]:

@@ -12,10 +12,11 @@ from typing import Any
 from cdrzoo.data import readers
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation import reading
+from cdrzoo.data.preparation.sources import Source
 from cdrzoo.data.preparation.splits import part_column, settle
 from cdrzoo.data.rows.format import FORMAT
 from cdrzoo.errors import DataError
-from cdrzoo.files import is_path, stamp
+from cdrzoo.files import is_path, is_remote, stamp
 from cdrzoo.schema import Schema
 
 PIECE_ROWS = 1 << 20
@@ -97,6 +98,14 @@ class Work:
     def key(self) -> str:
         """Hash of what is prepared."""
         return hashlib.sha256(json.dumps(self.made_of, sort_keys=True).encode()).hexdigest()
+
+    def logs(self) -> dict[str, Any]:
+        """Where they lie, as `prepare` takes it, from whatever folder."""
+        found = {}
+        for name, plan in self.plans.items():
+            joins = [{**join, "path": _absolute(join["path"])} for join in plan.source.join]
+            found[name] = {**_entries(plan.source), "path": _absolute(plan.source.path), "join": joins}
+        return found
 
 
 def work(
@@ -192,15 +201,24 @@ def _row_bytes(schema: Schema, plan: reading.Plan) -> float:
     return 24 * len(plan.own) + 32 * len(plan.domain.histories()) + 2 * encoded
 
 
+def _absolute(path: Any) -> Any:
+    if isinstance(path, (list, tuple)):
+        return [_absolute(one) for one in path]
+    return str(path) if is_remote(path) else str(pathlib.Path(path).absolute())
+
+
+def _entries(source: Source) -> dict[str, Any]:
+    return {f.name: getattr(source, f.name) for f in dataclasses.fields(source)}
+
+
 def _made_of(
     settings: Settings, plans: Mapping[str, reading.Plan], files: Mapping[str, Sequence[list[Any]]]
 ) -> dict[str, Any]:
     by, arguments = settle(settings.split, settings.seed)
     data = {}
     for name, plan in plans.items():
-        source = {f.name: getattr(plan.source, f.name) for f in dataclasses.fields(plan.source)}
         joins = [{"on": join.key.column, "delimiter": join.delimiter} for join in plan.joins]
-        data[name] = {**source, "path": None, "join": joins, "files": files[name]}
+        data[name] = {**_entries(plan.source), "path": None, "join": joins, "files": files[name]}
     return {
         "schema": settings.schema.to_dict(),
         "data": data,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from cdrzoo.data import prepare, request_rows
 from cdrzoo.data.preparation.requests import crossed
-from cdrzoo.errors import DataError
+from cdrzoo.errors import DataError, InputError
 from cdrzoo.schema import Domain, Feature, Schema, Table
+from cdrzoo.training.config import RunConfig
+from cdrzoo.training.requests import build_requests
 from tests.data.preparation.test_protocols import frames, schema
 
 HISTORIES = ("books_items", "books_ratings", "films_items", "films_ratings")
@@ -94,8 +98,38 @@ def test_users_and_candidates_are_crossed_and_joined(tmp_path):
         crossed(users.assign(item="a"), tmp_path / "items.csv", one.target_domain)
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_run_on_prepared_rows_builds_the_rows_that_a_run_on_logs_builds(kept, tmp_path, monkeypatch):
+    data = frames()
+    for name, frame in data.items():
+        frame.drop(columns="price").to_csv(tmp_path / f"{name}.csv", index=False)
+    items = pd.concat([frame[["item", "price"]] for frame in data.values()]).drop_duplicates("item")
+    items.to_csv(tmp_path / "items.csv", index=False)
+    join = [{"path": "items.csv", "on": "item"}]
+    logs = {name: {"path": f"{name}.csv", "join": join, "history_min_label": 1} for name in data}
+    run = {"schema": schema().to_dict(), "data": logs, "model": "dnn", "preparation": {"include_ties": True}}
+    config = RunConfig.from_dict(run, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    RunConfig.from_dict(run).prepare_to("rows")
+    stored = RunConfig.from_dict({"data": str(tmp_path / "rows"), "model": "dnn"}, tmp_path / "elsewhere")
+    if not kept:
+        record = json.loads((tmp_path / "rows" / "prepared.json").read_text())
+        del record["logs"]
+        (tmp_path / "rows" / "prepared.json").write_text(json.dumps(record))
+        with pytest.raises(
+            InputError, match="older version, which did not keep where their logs lay. Prepare"
+        ):
+            build_requests(stored, users=[3], candidates=items[["item"]])
+        return
+    new = data["films"].drop(columns="price").assign(time=data["films"]["time"] + 1_000)
+    for more in ({}, {"logs": {"films": new}}, {"time": 900}):
+        how = {"users": [3, 77], "candidates": items[["item"]], **more}
+        want, found = build_requests(config, **how), build_requests(stored, **how)
+        pd.testing.assert_frame_equal(found, want)
+        assert want["price"].notna().all() and want["books_items"].map(len).any()
+
+
 def test_the_command_builds_rows_of_new_logs_without_tensorflow(tmp_path, capsys):
-    import json
     import subprocess
     import sys
 

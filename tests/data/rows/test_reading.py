@@ -212,9 +212,18 @@ def test_mistakes_are_said(folder, tmp_path):
     with pytest.raises(InputError, match=r"00000.parquet is damaged .* Prepare the rows again"):
         load_rows(tmp_path / "rows", held=False).train(8)
     record = json.loads((tmp_path / "rows" / "prepared.json").read_text())
-    (tmp_path / "rows" / "prepared.json").write_text(json.dumps({**record, "format": 99}))
-    with pytest.raises(DataError, match="another format"):
-        load_rows(tmp_path / "rows")
+    older = {name: value for name, value in record.items() if name != "slices"}
+    for changed, words in (
+        ({**record, "format": 99}, "another format"),
+        (
+            {**record, "of_a_newer_version": 1},
+            "prepared.json is damaged .*of_a_newer_version.* Prepare the rows",
+        ),
+        (older, "prepared.json is damaged .*slices.* Prepare the rows again"),
+    ):
+        (tmp_path / "rows" / "prepared.json").write_text(json.dumps(changed))
+        with pytest.raises(InputError, match=words):
+            load_rows(tmp_path / "rows")
     assert isinstance(stored.parts["films"]["train"], Part)
 
 
