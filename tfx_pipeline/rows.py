@@ -277,12 +277,11 @@ def served(
     """The same rows as they will be served: what has a `serving_value` has it; Transform knows no parts."""
     from cdrzoo.data.batches import Part, shapes_of
 
-    fixed = [feature for feature in domain.features if feature.serving_value is not None]
     for ids, numbers, *others in blocks:
         ids, numbers = ids.copy(), numbers.copy()
         part = Part.of(shapes_of(domain), ids, numbers, others[0])
-        for feature in fixed:
-            part.x[feature.name][...] = encoder.served(domain.name, feature, len(ids))
+        for name, values in encoder.served(domain.name, len(ids)).items():
+            part.x[name][...] = values
         yield [ids, numbers, *others]
 
 

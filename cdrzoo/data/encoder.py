@@ -208,7 +208,7 @@ class Encoder:
         fixed = {f.name for f in wanted if serving and f.serving_value is not None}
         given = self.schema.domain(domain).inputs(f for f in wanted if f.name not in fixed)
         columns = columns_of(frame, given, f"Domain {domain!r}")
-        encoded: dict[str, np.ndarray] = {}
+        encoded = self.served(domain, len(next(iter(columns.values())))) if fixed else {}
         for group in together(wanted):
             encoded |= self._sequences(group, columns)
         for feature in wanted:
@@ -216,8 +216,6 @@ class Encoder:
                 continue
             if feature.cross is not None:
                 encoded[feature.name] = self._cross(domain, feature, columns)
-            elif feature.name in fixed:
-                encoded[feature.name] = self.served(domain, feature, len(next(iter(columns.values()))))
             else:
                 encoded[feature.name] = self._encode(domain, feature, columns[feature.column])
         return {f.name: encoded[f.name] for f in with_weights(wanted)}
@@ -270,10 +268,14 @@ class Encoder:
         rows = _hash(spelled, self.schema.table(feature.table).hash_buckets)[codes]
         return np.where(missing, PADDING, rows).astype(np.int32)
 
-    def served(self, domain: str, feature: Feature, rows: int) -> np.ndarray:
-        """The encoded `serving_value` of a feature, in so many rows."""
-        dtype = object if feature.dtype == "string" else feature.dtype
-        return self._encode(domain, feature, np.array([feature.serving_value], dtype)).repeat(rows, 0)
+    def served(self, domain: str, rows: int) -> dict[str, np.ndarray]:
+        """The features that have a `serving_value`, encoded, in so many rows."""
+        found = {}
+        for f in self.schema.domain(domain).features:
+            if f.serving_value is not None:
+                value = np.array([f.serving_value], object if f.dtype == "string" else f.dtype)
+                found[f.name] = self._encode(domain, f, value).repeat(rows, 0)
+        return found
 
     def _rows(self, values: np.ndarray, feature: Feature) -> np.ndarray:
         missing = values == MISSING[feature.dtype]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import pathlib
 import re
 import warnings
@@ -13,11 +12,14 @@ import numpy as np
 
 from cdrzoo import metrics
 from cdrzoo.data.looked import Column, Looked
+from cdrzoo.data.preparation.assignment import Facts
 from cdrzoo.data.preparation.logs import Log, add_histories
 from cdrzoo.data.preparation.reading import read_logs
-from cdrzoo.data.preparation.splits import Split
+from cdrzoo.data.preparation.selection import Ordered
+from cdrzoo.data.preparation.splits import PARTS, Split
 from cdrzoo.data.ragged import Ragged
-from cdrzoo.data.raw import MISSING, factorize, missing
+from cdrzoo.data.raw import MISSING, factorize
+from cdrzoo.data.sharing import distinct_ids, in_vain
 from cdrzoo.errors import DataError, DataWarning, shown
 from cdrzoo.schema import Domain, Feature, Schema, Table
 from cdrzoo.schema.overview import as_text
@@ -199,8 +201,12 @@ def warnings_of(schema: Schema, logs: Mapping[str, Log], split: Split | None = N
         split: how they were split; `None`: not yet.
     """
     seen = {name: Looked.of(schema, log) for name, log in logs.items()}
-    found = [*values_of(seen), *_in_vain(schema, logs), *apart(schema, seen)]
-    return found if split is None else [*found, *_missed(schema, logs, split), *small(schema, split)]
+    found = [*values_of(seen), *in_vain(schema, [logs]), *apart(schema, seen)]
+    if split is None:
+        return found
+    log = logs[schema.target]
+    times = [] if log.time is None else [np.sort(log.time[log.happened(np.arange(len(log)))])]
+    return [*found, *missed(schema, split, times), *small(schema, split)]
 
 
 def values_of(seen: Mapping[str, Looked]) -> list[str]:
@@ -306,72 +312,6 @@ def _few(log: Looked, column: str) -> int:
     return len(distinct) if distinct is not None and log.rows >= MANY_ROWS * len(distinct) else 0
 
 
-def distinct_ids(schema: Schema, table: str, logs: Mapping[str, Log]) -> dict[str, np.ndarray]:
-    """The ids of a table, each once, in every domain that has some; what a history lists is of the listed domain."""
-    found: dict[str, list[np.ndarray]] = {domain.name: [] for domain in schema.domains}
-    for domain in schema.domains:
-        for feature in (
-            f for f in domain.features if f.table == table and f.kind in ("id", "ids") and not f.cross
-        ):
-            owner, column, log = domain.name, feature.column, logs[domain.name]
-            if feature.role == "history":
-                owner = feature.of
-                if log.source.kind != "examples":
-                    column, log = feature.field, logs[owner]
-            ids = factorize(_flat(log.columns[column]))[1]
-            found[owner].append(ids[ids != MISSING[feature.dtype]].astype(object))
-    joined = {name: factorize(np.concatenate(ids))[1] for name, ids in found.items() if ids}
-    return {name: ids for name, ids in joined.items() if len(ids)}
-
-
-def _flat(values: Any) -> np.ndarray:
-    return values.values if isinstance(values, Ragged) else values
-
-
-def _in_vain(schema: Schema, logs: Mapping[str, Log]) -> Iterator[str]:
-    """Tables and keys that domains share although they have nothing in common."""
-    said = set()
-    for table in schema.tables:
-        found = distinct_ids(schema, table.name, logs)
-        for one, two in itertools.combinations(found, 2):
-            if not _common(found[one], found[two]):
-                said |= {(one, two)} if table.name in _tables_of_keys(schema) else set()
-                yield (
-                    f"table {table.name!r}: {one} and {two} share it, and no id. {one} has {found[one][0]!r}, {two} "
-                    f"{found[two][0]!r}: check that both are written alike, or give each its own table."
-                )
-    for domain in schema.domains:
-        for history in domain.histories() if logs[domain.name].source.kind == "examples" else ():
-            listed = factorize(logs[domain.name].columns[history.column].values)[1]
-            there = factorize(_flat(logs[history.of].columns.get(history.field, np.array([], object))))[1]
-            if len(listed) and len(there) and not _common(listed, there):
-                yield (
-                    f"{domain.name}, column {history.column!r}: no id stands in {history.field!r} of {history.of}. "
-                    f"The history has {listed[0]!r}, {history.of} {there[0]!r}: check that both are written alike."
-                )
-    listing = {(h.of, d.name) for d in schema.domains for h in d.histories() if h.of != d.name}
-    for one, two in itertools.combinations(logs, 2):
-        keys = [logs[name].user for name in (one, two)]
-        if (one, two) in said or any(key is None for key in keys) or not listing & {(one, two), (two, one)}:
-            continue
-        present = [factorize(key[~missing(key)])[1] for key in keys]
-        if all(map(len, present)) and not _common(*present):
-            yield (
-                f"{one} and {two} have no user in common, so histories across them are empty. {one} has "
-                f"{present[0][0]!r}, {two} {present[1][0]!r}: check that both are written alike."
-            )
-
-
-def _common(one: np.ndarray, two: np.ndarray) -> bool:
-    if {type(one[0]), type(two[0])} == {str, int}:
-        one, two = (each.astype(str).astype(object) for each in (one, two))
-    return not set(one.tolist()).isdisjoint(two.tolist())
-
-
-def _tables_of_keys(schema: Schema) -> set[str | None]:
-    return {f.table for d in schema.domains for f in d.features if f.column == d.user}
-
-
 def apart(schema: Schema, seen: Mapping[str, Looked]) -> Iterator[str]:
     """Sources whose times and the target's do not overlap."""
     target = seen[schema.target].times
@@ -390,19 +330,23 @@ def apart(schema: Schema, seen: Mapping[str, Looked]) -> Iterator[str]:
             )
 
 
-def _missed(schema: Schema, logs: Mapping[str, Log], split: Split) -> Iterator[str]:
-    """Fractions of a split by time that ties kept it from."""
+def missed(schema: Schema, split: Split, times: Sequence[np.ndarray]) -> Iterator[str]:
+    """Fractions of a split by time that ties kept it from; `times` are those of the target's events, sorted."""
     if split.arguments["by"] != "time" or "fractions" not in split.arguments:
         return
-    log = logs[schema.target]
-    events = {name: len(log.happened(rows)) for name, rows in split.parts[schema.target].items()}
-    size = sum(events.values())
-    for (part, number), asked in zip(events.items(), split.arguments["fractions"]):
+    orders, size = [Ordered(each, each) for each in times], sum(map(len, times))
+    cuts = Facts.of("time", split.arguments, orders).bounds
+    before, upto = (
+        [sum(int(np.searchsorted(each, cut, side)) for each in times) for cut in cuts]
+        for side in ("left", "right")
+    )
+    events = np.diff([0, *before, size]).tolist()
+    together = max(after - start for start, after in zip(before, upto))
+    for part, number, asked in zip(PARTS, events, split.arguments["fractions"]):
         if abs(number - asked * size) > max(1, MISSED * size):
-            together = int(np.unique(log.time[:size], return_counts=True)[1].max())
             yield (
                 f"{schema.target}: {part} was to have {asked:.0%} of the rows and has {number / size:.1%}. Rows of one "
-                f"time stay together, and up to {together:,} share one: give finer times, or `cuts`."
+                f"time stay together, and up to {together:,} have that of a cut: give finer times, or `cuts`."
             )
 
 

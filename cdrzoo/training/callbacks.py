@@ -79,7 +79,8 @@ class Evaluate(keras.callbacks.Callback):
         fine = finite(outcomes.values())
         if not fine:
             outcomes = {key: (y, np.zeros(len(y)), w) for key, (y, _, w) in outcomes.items()}
-        (found,) = by_label(self.model, outcomes, metrics.evaluate, users=self.users, groups=self.groups)
+        how = {"users": self.users, "groups": self.groups}
+        (found,) = by_label(self.model.schema, outcomes, metrics.evaluate, **how)
         if logs is not None:
             logs.update(
                 {f"{self.prefix}{name}": value if fine else float("nan") for name, value in found.items()}

@@ -18,7 +18,7 @@ from cdrzoo.data.growth import grown
 from cdrzoo.errors import Diverged, InputError, shown
 from cdrzoo.models.arguments import check_tables
 from cdrzoo.schema import Schema
-from cdrzoo.training import callbacks, descent, observers, warm
+from cdrzoo.training import callbacks, descent, observers, scoring, warm
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.folders import (
     BEST,
@@ -178,21 +178,13 @@ def check_rows(config: RunConfig, prepared: data.Prepared) -> None:
             f"The split leaves {schema.target!r} no validation rows, and they choose the epoch. Give them a share, "
             "for example split: {by: time, fractions: [0.7, 0.1, 0.2]}, and of a small file a larger one."
         )
-    task, users = schema.target_domain.task, valid.user
-    nothing = np.zeros(len(valid))
-    found = {
-        f"val_{name}": value
-        for name, value in metrics.evaluate(valid.y, nothing, task, users, weights=valid.weight).items()
-    }
-    for label in schema.target_domain.labels[1:]:
-        known = ~np.isnan(valid.labels[label.name])
-        some = (
-            valid.labels[label.name][known],
-            nothing[known],
-            label.task,
-            None if users is None else users[known],
-        )
-        found |= {f"val_{label.name}.{name}": value for name, value in metrics.evaluate(*some).items()}
+    outcomes: dict[str, scoring.Outcome] = {}
+    for key, label in schema.target_domain.outputs.items():
+        y = valid.y[:, 0] if key == schema.target else valid.labels[label.name]
+        weights = ~np.isnan(y) * (np.ones(len(y)) if valid.weight is None else valid.weight)
+        outcomes[key] = np.nan_to_num(y), np.zeros(len(y)), weights
+    (measured,) = scoring.by_label(schema, outcomes, metrics.evaluate, users=valid.user)
+    found = {f"val_{name}": value for name, value in measured.items()}
     if watched not in found:
         raise InputError(
             f"`monitor` must be what is measured of {schema.target!r}: {', '.join(found)}. Received: {shown(watched)}."

@@ -73,7 +73,7 @@ def _by_label(
     model: Any, prepared: data.Prepared, part: str, outcomes: dict[str, scoring.Outcome], *measures: Any
 ) -> Any:
     how = {"users": prepared.parts[model.schema.target][part].user, "groups": groups.of_rows(prepared, part)}
-    return scoring.by_label(model, outcomes, *measures, **how)
+    return scoring.by_label(model.schema, outcomes, *measures, **how)
 
 
 def calibration(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cdrzoo import traffic
 from cdrzoo.errors import InputError
+from cdrzoo.schema import Schema
 
 Outcome = tuple[np.ndarray, np.ndarray, "np.ndarray | None"]
 """Labels, scores and sample weights (None if there are none), each `[n]`."""
@@ -41,20 +42,20 @@ def target_outputs(model: Any, data: Any) -> dict[str, Outcome]:
 
 
 def by_label(
-    model: Any, outcomes: dict[str, Outcome], *measures: Callable[..., dict[str, Any]], **how: Any
+    schema: Schema, outcomes: dict[str, Outcome], *measures: Callable[..., dict[str, Any]], **how: Any
 ) -> Any:
     """What each measure says of every output, in one mapping a measure: `auc`, and `LABEL.auc` of a further label.
 
     Args:
-        model: the model.
+        schema: whose target is measured.
         outcomes: of `target_outputs`.
         measures: such as `cdrzoo.metrics.evaluate`.
         how: their `users` and `groups`.
     """
     made: list[dict[str, Any]] = [{} for _ in measures]
-    for key, label in model.schema.target_domain.outputs.items():
+    for key, label in schema.target_domain.outputs.items():
         labels, scores, weights = outcomes[key]
-        prefix = "" if key == model.schema.target else f"{label.name}."
+        prefix = "" if key == schema.target else f"{label.name}."
         for found, measure in zip(made, measures):
             values = measure(labels, scores, label.task, weights=weights, **how)
             found.update({f"{prefix}{name}": value for name, value in values.items()})

@@ -110,7 +110,7 @@ DOUBTFUL: dict[str, tuple[Change, tuple[str, ...]]] = {
     "a log of earlier": (every(time=lambda r: r["time"] - 10**6), ("books", "after")),
     "one time for all": (
         every(time=lambda r: r["time"] // 800 * 800),
-        ("films", ("share one", "validation rows")),
+        ("films", ("that of a cut", "validation rows")),
     ),
     "few clicks": (every(click=lambda r: (r.index % 60 == 0) * 1), ("films", "too few")),
     "few rows": (lambda rows, drawn: rows.sample(60, random_state=0), ("films", "too few")),

@@ -226,7 +226,7 @@ def test_a_split_that_ties_kept_from_its_fractions(tmp_path):
     text = "\n".join(found(tmp_path, rows))
     assert "films: valid was to have 10% of the rows and has 0.0%" in text
     assert "films: test was to have 20% of the rows and has 30.0%" in text and "train" not in text
-    assert "up to 700 share one" in text and "`cuts`" in text
+    assert "up to 600 have that of a cut" in text and "`cuts`" in text
     assert found(tmp_path, rows, split="random") == []
 
 

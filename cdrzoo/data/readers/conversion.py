@@ -30,7 +30,8 @@ def convert(array: Any, want: Wanted, where: str, row: int) -> Any:
     if isinstance(array, pa.ChunkedArray) and array.num_chunks > 1 and array.nbytes > _TEXT_BYTES:
         rows = np.cumsum([row] + [len(chunk) for chunk in array.chunks])
         pieces = zip(array.chunks, rows.tolist(), strict=False)
-        return concatenate([convert(chunk, want, where, before) for chunk, before in pieces])
+        found = [convert(chunk, want, where, before) for chunk, before in pieces]
+        return concatenate(found, f"{where}, column {want.column!r}")
     if want.size is not None:
         return vectors(array, want, where, row)
     if isinstance(array, Values) and not want.many:
@@ -81,8 +82,8 @@ def vectors(array: Any, want: Wanted, where: str, row: int) -> np.ndarray:
     return out
 
 
-def concatenate(parts: list[Any]) -> Any:
-    """Converted pieces of a column, one behind the other."""
+def concatenate(parts: list[Any], where: str = "A column") -> Any:
+    """Converted pieces of a column, one behind the other; `where` is what they are called in messages."""
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], Ragged):
@@ -93,7 +94,7 @@ def concatenate(parts: list[Any]) -> Any:
             np.concatenate([part.stops + offset for part, offset in zip(parts, offsets, strict=True)]),
         )
     if len({part.dtype for part in parts}) > 1:  # of times alone
-        check_times([time_kind(part) for part in parts])
+        check_times([time_kind(part) for part in parts], where)
     return np.concatenate(parts)
 
 
@@ -104,11 +105,11 @@ def time_kind(values: np.ndarray) -> str:
     return "large" if len(values) and max(values.max(), -values.min()) >= EXACT else "whole"
 
 
-def check_times(kinds: Collection[str]) -> None:
+def check_times(kinds: Collection[str], where: str) -> None:
     """Raises where pieces of one column are of kinds that float64 does not hold together."""
     if {"large", "fractions"} <= set(kinds):
         raise DataError(
-            "A column of times holds whole numbers of 2**53 and more, and, in another file or further down, some with "
+            f"{where}: some times are whole numbers of 2**53 and more, and, in another file or further down, some have "
             "fractions: together they would lose digits. Write all as whole numbers, or in a larger unit."
         )
 

@@ -53,7 +53,11 @@ def read(
             raise DataError(f"{where} has no rows. At least one is needed.")
         return {key: from_pandas(source[want.column], want, where) for key, want in wanted.items()}
     parts = list(chunks(source, wanted, None, delimiter))
-    return {key: concatenate([part[key] for part in parts]) for key in wanted}
+    named = str(source) if is_path(source) else ", ".join(map(str, source))
+    return {
+        key: concatenate([part[key] for part in parts], f"{named}, column {want.column!r}")
+        for key, want in wanted.items()
+    }
 
 
 def chunks(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from cdrzoo.data import quality, sharing
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation.assignment import UNLISTED, Facts, check_parts, check_since_rows, name_of
 from cdrzoo.data.preparation.extension import extend
@@ -23,7 +24,7 @@ from cdrzoo.data.raw import missing
 from cdrzoo.data.readers.conversion import check_times
 from cdrzoo.data.rows.format import EXAMPLES, SHARD_ROWS
 from cdrzoo.data.rows.state import Chunk, State
-from cdrzoo.data.rows.tasks import Counted, Items, Read, Users
+from cdrzoo.data.rows.tasks import Items, Learnt, Read, Tallied, Users
 from cdrzoo.data.statistics import Counts, Statistics
 
 
@@ -32,7 +33,6 @@ def after_read(state: State) -> None:
     known, pieces = state.known, state.work.pieces
     found: list[Read] = [state.result("read", number) for number in range(len(pieces))]
     orders: list[Ordered] = []
-    times: dict[str, list[np.ndarray]] = {}
     for name in state.work.plans:
         own = [number for number, piece in enumerate(pieces) if piece.domain == name]
         of_files = np.zeros(1 + max(pieces[number].file for number in own), np.int64)
@@ -55,18 +55,25 @@ def after_read(state: State) -> None:
                     names = (f"values-{run}.npy", f"rows-{run}.npy")
                     values, rows = (np.load(folder / name, mmap_mode="r") for name in names)
                     orders.append(Ordered(values, rows, first))
-                if (folder / f"times-{run}.npy").exists():
-                    times.setdefault(name, []).append(np.load(folder / f"times-{run}.npy", mmap_mode="r"))
         kinds = set().union(*(found[number].times for number in own))
-        check_times(kinds)
+        plan = state.work.plans[name]
+        check_times(kinds, f"{place(plan.domain, plan.source)}, column {plan.domain.time!r}")
         known.fractions[name] = "fractions" in kinds
-    check_units({name: _times(_alike(arrays)) for name, arrays in times.items()})
+    times = {name: _runs(state, name, "times") for name in state.work.plans}
+    check_units({name: _times(_alike(arrays)) for name, arrays in times.items() if arrays})
     for order, values in zip(orders, _alike([order.values for order in orders])):
         order.values = values
     known.partitions = _partitions(state, np.sum([rows for read in found for rows in read.slots], axis=0))
     bounds = Facts.of(state.by, state.arguments, orders).bounds
     known.facts = [Facts(bounds)] * len(known.partitions)
     known.only_training = state.by in UNLISTED
+
+
+def _runs(state: State, domain: str, what: str) -> list[np.ndarray]:
+    """Sorted `times` of a domain's rows, or the `values` by which a split orders them, not in memory."""
+    own = [number for number, piece in enumerate(state.work.pieces) if piece.domain == domain]
+    files = [path for number in own for path in state.place("read", number).glob(f"{what}-*.npy")]
+    return [np.load(path, mmap_mode="r") for path in files]
 
 
 def _alike(arrays: list[np.ndarray]) -> list[np.ndarray]:
@@ -132,7 +139,7 @@ def after_count(
     first: dict[tuple[str, str], np.ndarray] = {}
     events = Counts()
     for number in range(len(known.partitions)):
-        found: Counted = state.result("count", number)
+        found: Learnt = state.result("count", number)
         for name, learnt in found.statistics.items():
             statistics[name].merge(learnt)
         for key, rows in found.first.items():
@@ -172,6 +179,25 @@ def split_of(state: State, stage: str) -> Split:
     for name, plan in state.work.plans.items():
         split.check_weights(name, state.schema.target, plan.source, place(plan.domain, plan.source))
     return split
+
+
+def warnings_of(state: State, split: Split, stage: str) -> list[str]:
+    """What is doubtful about the rows, as `quality.warnings_of` says it of all of them."""
+    partitions = range(len(state.known.partitions))
+    found: list[Tallied] = [state.result(stage, number) for number in partitions]
+    seen = {
+        name: functools.reduce(operator.add, (each.looked[name] for each in found))
+        for name in state.work.plans
+    }
+    vain = sharing.in_vain(state.schema, (state.logs(number) for number in partitions))
+    times = _alike(_runs(state, state.schema.target, "values")) if state.by == "time" else []
+    return [
+        *quality.values_of(seen),
+        *vain,
+        *quality.apart(state.schema, seen),
+        *quality.missed(state.schema, split, times),
+        *quality.small(state.schema, split),
+    ]
 
 
 def _encoders(

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import operator
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from cdrzoo import files
-from cdrzoo.data import quality
 from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.preparation.assignment import need_times
 from cdrzoo.data.preparation.prepared import check_arguments
@@ -23,7 +22,7 @@ from cdrzoo.data.rows.executors import Executor, Run, processes
 from cdrzoo.data.rows.format import FILE, DomainRows, PartRows, Rows, layout
 from cdrzoo.data.rows.plan import Settings, Work, difference, work
 from cdrzoo.data.rows.progress import Progress
-from cdrzoo.data.rows.state import KNOWN, WORK, Known, State, load, save
+from cdrzoo.data.rows.state import BEGUN, KNOWN, WORK, Known, State, code, save
 from cdrzoo.errors import DataError
 
 MEMORY = 4 << 30
@@ -111,7 +110,7 @@ def write_raw(
         stage = Stages(folder, run, say, ["read", "users", "items", "raw"])
         stage.do("raw", stage.assign(), functools.partial(tasks.raw, write))
         split = combine.split_of(stage.state, "raw")
-        return split, list(_warnings(stage.state, split, "raw"))
+        return split, combine.warnings_of(stage.state, split, "raw")
 
 
 def _plan(
@@ -158,12 +157,16 @@ def _there(out: pathlib.Path, plan: Work, say: Callable[[str], None]) -> Rows:
 def _begun(out: pathlib.Path, plan: Work, say: Callable[[str], None]) -> pathlib.Path:
     """The folder of the work: that of an attempt before, or a new one."""
     folder = out / WORK
+    now = {"code": code(), "made_of": plan.made_of}
     if (folder / "plan.pkl").exists():
-        before = _planned(folder)
-        if before is not None and before.key == plan.key:
+        before = _before(folder)
+        if before == now:
             say("Goes on where it was broken off.")
+            for left in folder.glob("*/*.*"):  # of tasks that were killed
+                shutil.rmtree(left)
             return folder
-        changed = "cdrzoo" if before is None else difference(before.made_of, plan.made_of)
+        same = before.get("code") == now["code"]
+        changed = difference(before["made_of"], plan.made_of) if same else "cdrzoo"
         say(f"Starts anew: {changed} has changed since it was broken off.")
     others = [path.name for path in out.iterdir() if path.name not in (WORK, files.LOCK)]
     if others and not folder.exists():
@@ -175,15 +178,13 @@ def _begun(out: pathlib.Path, plan: Work, say: Callable[[str], None]) -> pathlib
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     folder.mkdir()
     save(folder / "plan.pkl", plan)
+    files.write(folder / BEGUN, json.dumps(now))
     return folder
 
 
-def _planned(folder: pathlib.Path) -> Work | None:
-    """The plan of an attempt before; `None` where another version of cdrzoo made it."""
-    try:
-        return load(folder / "plan.pkl")
-    except (AttributeError, ImportError, TypeError):
-        return None
+def _before(folder: pathlib.Path) -> dict[str, Any]:
+    """What an attempt before was of; nothing where an older version does not say it."""
+    return json.loads((folder / BEGUN).read_text(encoding="utf-8")) if (folder / BEGUN).exists() else {}
 
 
 class Stages:
@@ -200,14 +201,14 @@ class Stages:
         self.state, self.run, self.progress = State(folder), run, Progress(say, names)
         self.state.known = Known()
 
-    def do(self, name: str, count: int, does: tasks.Work | None = None) -> None:
+    def do(self, name: str, count: int, does: tasks.Does | None = None) -> None:
         """Does the tasks of a stage that have not been done; `does`: in the place of what `tasks.STAGES` says."""
         folder = self.state.folder
         save(folder / KNOWN, self.state.known)
         left = (number for number in range(count) if not self.state.place(name, number).exists())
         todo = [(str(folder), name, number) for number in left]
         self.progress.begin(name, count, len(todo))
-        one = functools.partial(tasks.run, work=does) if does else tasks.run
+        one = functools.partial(tasks.run, does=does) if does else tasks.run
         for done in self.run(one, todo) if todo else ():
             self.progress.done(done)
 
@@ -262,18 +263,8 @@ def _rows(state: State, split: Split, items: dict[tuple[str, str], int]) -> Rows
         ids, numbers = layout(plan.domain)
         domains[name] = DomainRows(ids, numbers, plan.source.weight is not None, parts)
     work, slices = state.work, tuple(state.work.settings.slices)
-    doubts = _warnings(state, split, "count")
+    doubts = tuple(combine.warnings_of(state, split, "count"))
     return Rows(work.key, work.made_of, split.to_dict(), slices, domains, doubts, work.logs())
-
-
-def _warnings(state: State, split: Split, stage: str) -> tuple[str, ...]:
-    """What is doubtful about the rows."""
-    found = [state.result(stage, number).warnings for number in range(len(state.known.partitions))]
-    if len(found) == 1:
-        return tuple(found[0])
-    seen = {name: functools.reduce(operator.add, (each[name] for each in found)) for name in found[0]}
-    alone = [*quality.values_of(seen), *quality.apart(state.schema, seen)]
-    return (*alone, *quality.small(state.schema, split))
 
 
 def _examples(out: pathlib.Path, state: State) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
+import json
 import pathlib
 import pickle
+import platform
 from typing import Any
 
 import numpy as np
@@ -20,10 +23,13 @@ from cdrzoo.data.preparation.sources import place
 from cdrzoo.data.preparation.splits import settle
 from cdrzoo.data.rows import spill
 from cdrzoo.data.rows.plan import Work
+from cdrzoo.errors import DataError
 from cdrzoo.files import whole
 
 WORK = "work"
 """The folder, in that of the rows, that is there while they are prepared."""
+BEGUN = "begun.json"
+"""The file in it that says what is prepared, and by which code."""
 KNOWN = "known.pkl"
 """The file in it that every stage begins with."""
 
@@ -90,14 +96,32 @@ def load(path: pathlib.Path) -> Any:
         return pickle.load(file)
 
 
+@functools.cache
+def code() -> str:
+    """A hash of the code that prepares rows: what one version has begun no other goes on with."""
+    digest = hashlib.sha256()
+    for package in ("data", "schema"):
+        for file in sorted(pathlib.Path(__file__).parents[2].joinpath(package).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 class State:
     """What a task works with.
 
     Args:
         folder: of the work.
+
+    Raises:
+        DataError: another version of cdrzoo has begun it.
     """
 
     def __init__(self, folder: pathlib.Path):
+        if json.loads((folder / BEGUN).read_text(encoding="utf-8"))["code"] != code():
+            raise DataError(
+                f"{folder} was begun by another version of cdrzoo than that of {platform.node()}. Install the same "
+                "one on every machine."
+            )
         self.folder = folder
         self.work: Work = load(folder / "plan.pkl")
         self.known: Known = load(folder / KNOWN) if (folder / KNOWN).exists() else Known()

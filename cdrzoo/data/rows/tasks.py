@@ -23,7 +23,6 @@ from cdrzoo.data.encoder import Encoder
 from cdrzoo.data.looked import Looked
 from cdrzoo.data.preparation.assignment import (
     Facts,
-    name_of,
     only_training,
     ordered,
     parts_of,
@@ -42,7 +41,7 @@ from cdrzoo.data.preparation.negatives import (
     values_of_items,
 )
 from cdrzoo.data.preparation.reading import log_of
-from cdrzoo.data.preparation.splits import PARTS, Split, codes_of
+from cdrzoo.data.preparation.splits import PARTS, codes_of
 from cdrzoo.data.preparation.tallies import Tally, tallies
 from cdrzoo.data.raw import factorize, missing, occurrences
 from cdrzoo.data.readers.conversion import time_kind
@@ -72,16 +71,16 @@ class Done:
     memory: int
 
 
-Work = Callable[[State, int, pathlib.Path], tuple[Any, int]]
+Does = Callable[[State, int, pathlib.Path], tuple[Any, int]]
 """Does the task of a number with a folder for its files; gives what it found, and the rows that it read."""
 
 
-def run(task: tuple[str, str, int], work: Work | None = None) -> Done:
+def run(task: tuple[str, str, int], does: Does | None = None) -> Done:
     """Does a task, once: a folder of its own, with `result.pkl` in it, says that it is done.
 
     Args:
         task: the folder of the work, the stage and the number of the task.
-        work: what is done. Default: that of `STAGES`.
+        does: what is done. Default: that of `STAGES`.
     """
     folder, stage, number = task
     start = time.process_time()
@@ -90,16 +89,16 @@ def run(task: tuple[str, str, int], work: Work | None = None) -> Done:
     if not place.exists():
         scratch = place.with_name(f"{place.name}.{uuid.uuid4().hex}")
         scratch.mkdir(parents=True)
-        result, rows = (work or STAGES[stage])(state, number, scratch)
-        save(scratch / "result.pkl", result)
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        save(scratch / "done.pkl", Done(rows, time.process_time() - start, memory))
         try:
+            result, rows = (does or STAGES[stage])(state, number, scratch)
+            save(scratch / "result.pkl", result)
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            save(scratch / "done.pkl", Done(rows, time.process_time() - start, memory))
             os.replace(scratch, place)
-        except OSError:  # another attempt was faster
-            if not place.exists():
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            if not place.exists():  # else another attempt was faster
                 raise
-            shutil.rmtree(scratch)
     return load(place / "done.pkl")
 
 
@@ -252,24 +251,41 @@ def built(state: State, number: int) -> tuple[dict[str, Log], dict[str, np.ndarr
 
 
 @dataclasses.dataclass
-class Counted:
+class Tallied:
     """What the rows of a partition add up to.
 
     Args:
         tallies: of each domain's parts.
+        looked: by domain what is looked at to say what is doubtful.
+    """
+
+    tallies: dict[str, list[Tally]]
+    looked: dict[str, Looked]
+
+
+def _tallied(state: State, logs: dict[str, Log], codes: dict[str, np.ndarray]) -> dict[str, Any]:
+    whole = {name: dataclasses.replace(log, joins=state.known.joins[name]) for name, log in logs.items()}
+    return {
+        "tallies": {name: tallies(log, codes[name], len(PARTS)) for name, log in logs.items()},
+        "looked": {name: Looked.of(state.schema, log) for name, log in whole.items()},
+    }
+
+
+@dataclasses.dataclass
+class Learnt(Tallied):
+    """With what encoder and shards are made of.
+
+    Args:
         statistics: of each domain's training rows.
         items: by domain and part the items of the rows.
         events: the items of the target's training events.
         first: by domain and part the numbers of the first rows.
-        warnings: what is doubtful, or of one partition of several what is looked at to say so.
     """
 
-    tallies: dict[str, list[Tally]]
-    statistics: dict[str, Statistics]
-    items: dict[tuple[str, str], np.ndarray]
-    events: Counts
-    first: dict[tuple[str, str], np.ndarray]
-    warnings: list[str] | dict[str, Looked]
+    statistics: dict[str, Statistics] = dataclasses.field(default_factory=dict)
+    items: dict[tuple[str, str], np.ndarray] = dataclasses.field(default_factory=dict)
+    events: Counts = dataclasses.field(default_factory=Counts)
+    first: dict[tuple[str, str], np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def keys_of(domain: str, part: str, rows: np.ndarray) -> np.ndarray:
@@ -277,15 +293,11 @@ def keys_of(domain: str, part: str, rows: np.ndarray) -> np.ndarray:
     return counted([zlib.crc32(domain.encode())], rows) if part == "train" else rows.astype(np.uint64)
 
 
-def count(state: State, number: int, scratch: pathlib.Path) -> tuple[Counted, int]:
+def count(state: State, number: int, scratch: pathlib.Path) -> tuple[Learnt, int]:
     """What split, encoder and shards are made of."""
     logs, codes = built(state, number)
-    learning, found = (
-        Encoder(state.schema),
-        Counted({}, {}, {}, Counts(), {}, _doubts(state, logs, codes)),
-    )
+    learning, found = Encoder(state.schema), Learnt(**_tallied(state, logs, codes))
     for at, (name, log) in enumerate(logs.items()):
-        found.tallies[name] = tallies(log, codes[name], len(PARTS))
         trained = np.flatnonzero(codes[name] == 0)
         found.statistics[name] = learning.statistics(name, log.take(trained))
         for code, part in enumerate(PARTS):
@@ -297,19 +309,6 @@ def count(state: State, number: int, scratch: pathlib.Path) -> tuple[Counted, in
         if name == state.schema.target and log.item is not None:
             found.events.add(log.item[log.happened(trained)])
     return found, sum(map(len, logs.values()))
-
-
-def _doubts(
-    state: State, logs: dict[str, Log], codes: dict[str, np.ndarray]
-) -> list[str] | dict[str, Looked]:
-    """All warnings, where one partition holds all rows; else what is looked at for some of them."""
-    from cdrzoo.data import quality  # not in every process
-
-    whole = {name: dataclasses.replace(log, joins=state.known.joins[name]) for name, log in logs.items()}
-    if len(state.known.partitions) > 1:
-        return {name: Looked.of(state.schema, log) for name, log in whole.items()}
-    split = Split.of(name_of(state.by, state.arguments), {"by": state.by, **state.arguments}, logs, codes)
-    return quality.warnings_of(state.schema, whole, split)
 
 
 @dataclasses.dataclass
@@ -359,9 +358,8 @@ def _parts(
     start = 0
     for part, (rows, keys) in placed.items():
         own = {feature: values[start : start + len(rows)] for feature, values in x.items()}
-        for f in log.domain.features if part != "train" else ():
-            if f.serving_value is not None:
-                own[f.name] = state.encoder.served(name, f, len(rows))
+        if part != "train":
+            own |= state.encoder.served(name, len(rows))
         start += len(rows)
         yield part, rows, keys, own
 
@@ -411,20 +409,7 @@ Write = Callable[[dict[str, Log], dict[str, np.ndarray], pathlib.Path, str], Non
 """Writes the rows of a partition, by domain with the numbers of their parts, to a folder; the last is its name."""
 
 
-@dataclasses.dataclass
-class Written:
-    """What the rows of a partition add up to.
-
-    Args:
-        tallies: of each domain's parts.
-        warnings: what is doubtful, or of one partition of several what is looked at to say so.
-    """
-
-    tallies: dict[str, list[Tally]]
-    warnings: list[str] | dict[str, Looked]
-
-
-def raw(write: Write, state: State, number: int, scratch: pathlib.Path) -> tuple[Written, int]:
+def raw(write: Write, state: State, number: int, scratch: pathlib.Path) -> tuple[Tallied, int]:
     """Has the rows of a partition written, and puts what was written into the folder of all, file by file."""
     logs, codes = built(state, number)
     made = scratch / "made"
@@ -437,8 +422,7 @@ def raw(write: Write, state: State, number: int, scratch: pathlib.Path) -> tuple
         else:
             os.replace(path, to)
     shutil.rmtree(made)
-    tallied = {name: tallies(log, codes[name], len(PARTS)) for name, log in logs.items()}
-    return Written(tallied, _doubts(state, logs, codes)), sum(map(len, logs.values()))
+    return Tallied(**_tallied(state, logs, codes)), sum(map(len, logs.values()))
 
 
 # Shards ---------------------------------------------------------------------------------------------------------
@@ -487,7 +471,7 @@ def _rows_of(state: State, partition: int) -> Encoded:
     return state.result("encode", partition)
 
 
-STAGES: dict[str, Work] = {
+STAGES: dict[str, Does] = {
     "read": read,
     "users": users,
     "items": items,

@@ -17,7 +17,7 @@ from cdrzoo.data import Encoder, load_rows, prepare
 from cdrzoo.data.preparation.examples import as_frame, raw_columns
 from cdrzoo.data.quality import warnings_of
 from cdrzoo.data.readers import csv
-from cdrzoo.data.rows import format, making, plan, tasks
+from cdrzoo.data.rows import format, making, plan, state, tasks
 from cdrzoo.data.rows.format import Rows, ids_of_target
 from cdrzoo.data.rows.making import prepare_to, write_raw
 from cdrzoo.data.rows.plan import Settings
@@ -278,6 +278,25 @@ def test_what_is_doubtful_is_said(partitions, tmp_path):
     assert list(found) == warnings_of(made.schema, made.logs, made.split)
 
 
+@pytest.mark.parametrize("meet", [False, True])
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_domains_that_do_not_meet_and_ties_at_a_cut_are_said(partitions, meet, tmp_path):
+    """One common user, in the last row of each log, and nothing is said of them."""
+    settings = case("Parquet, time", tmp_path)
+    for name in ("books", "films"):
+        for path in sorted((tmp_path / name).iterdir()):
+            frame = pd.read_parquet(path)
+            frame["user"], frame["time"] = name + frame["user"], frame["time"] // 20
+            if meet and path.stem == "1":
+                frame.loc[len(frame) - 1, "user"] = "both"
+            frame.to_parquet(path)
+    made = in_memory(settings)
+    found = prepare_to(tmp_path / "rows", settings, partitions=partitions).warnings
+    assert any("table 'user': books and films share it" in text for text in found) != meet
+    assert any("have that of a cut" in text for text in found)
+    assert list(found) == warnings_of(made.schema, made.logs, made.split)
+
+
 def in_memory(settings: Settings):
     arguments = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
     return prepare(arguments.pop("schema"), arguments.pop("data"), **arguments)
@@ -413,7 +432,7 @@ def test_what_is_there_is_kept_and_what_has_changed_is_said(tmp_path):
         prepare_to(tmp_path / "new", dataclasses.replace(settings, data=frames))
 
 
-def test_what_was_begun_of_other_data_starts_anew(tmp_path):
+def test_what_was_begun_of_other_data_or_by_other_code_starts_anew(tmp_path, monkeypatch):
     settings = case("CSV, time", tmp_path)
 
     def killed(function, todo):
@@ -431,7 +450,16 @@ def test_what_was_begun_of_other_data_starts_anew(tmp_path):
     (tmp_path / "later" / "work" / "plan.pkl").write_bytes(b"ccdrzoo.data\nOfAnOlderVersion\n.")
     prepare_to(tmp_path / "later", settings, say=said.append)
     assert "Starts anew: cdrzoo has changed since it was broken off." in said
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+        patch.setattr(making, "code", lambda: "that of another version")
+        patch.setattr(state, "code", lambda: "that of another version")
+        prepare_to(tmp_path / "newer", settings, executor=contextlib.nullcontext(killed))
+    with pytest.raises(DataError, match="begun by another version of cdrzoo than that of"):
+        state.State(tmp_path / "newer" / "work")
+    prepare_to(tmp_path / "newer", settings, say=said.append)
+    assert said.count("Starts anew: cdrzoo has changed since it was broken off.") == 2
     prepare_to(tmp_path / "other", settings)
+    assert files_of(tmp_path / "other") == files_of(tmp_path / "newer")
     assert files_of(tmp_path / "other") == files_of(tmp_path / "rows")
 
 
