@@ -9,6 +9,7 @@ import pytest
 
 from cdrzoo.data import planted as planted_logs
 from cdrzoo.evaluation.statistics import holm, paired
+from cdrzoo.experiments.tables import by_label
 from docs.render import backtests, results, sentences
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
@@ -116,6 +117,12 @@ def parts_of_papers():
         for title, name in results.ABLATIONS.items()
         for part in results.VARIANTS
     ]
+
+
+def lost(one, label):
+    """AUC from validation to test rows."""
+    runs = by_label(one.results)[label].values()
+    return sum(run["validation"]["auc"] - run["test"]["auc"] for run in runs) / len(runs)
 
 
 def worths():
@@ -269,9 +276,9 @@ CLAIMS = {
         ),
     },
     "results/clicks.md": {
-        "DeepFM had 0.588 and xDeepFM 0.572. Here they have 0.580 and 0.603": lambda: (
-            [f"{mean(pair('Ciao 10 to 05'), label):.3f}" for label in ("DeepFM", "xDeepFM")]
-            == ["0.580", "0.603"]
+        "the DNN of all domains and DeepFM lose 0.06 from validation to test, LR 0.03": lambda: (
+            [f"{lost(pair('Ciao 10 to 05'), label):.2f}" for label in (ALL, "DeepFM", "LR")]
+            == ["0.06", "0.06", "0.03"]
         ),
         "On three of the four pairs of ratings no model is above the item means": lambda: (
             [above_item_means(title) for title in results.PAIRS] == [0, 3, 0, 0, 30]
@@ -284,7 +291,9 @@ CLAIMS = {
             == {"DACDR"}
         ),
         "there 30 of the 31 models are above": lambda: above_item_means("Food to kitchen") == 30,
-        "on test rows 0.589 against 0.620": lambda: f"{mean(pair('Ciao 10 to 05'), ALL):.3f}" == "0.589",
+        "for the DNN of all domains, and its test AUC is 0.589": lambda: (
+            f"{mean(pair('Ciao 10 to 05'), ALL):.3f}" == "0.589"
+        ),
     },
     "results/planted.md": {
         "MKT, the DNN of all domains, DADIN and CCTL are significantly better. DACDR is not": lambda: (
@@ -365,9 +374,6 @@ CLAIMS = {
         "On Douban some factorisation beats *item + source user mean* in every column": lambda: (
             beaten_floor()
             == {c for c in cold() if "douban" in c} | {"cold_amazon_1_2/20", "cold_amazon_1_2/50"}
-        ),
-        "The item means have 0.845": lambda: (
-            f"{rmse('cold_douban_music_book/20')['item mean']:.3f}" in ("0.844", "0.845")
         ),
     },
     "results/ablations.md": {

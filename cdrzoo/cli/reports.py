@@ -16,6 +16,7 @@ from cdrzoo.cli.common import (
     check_config,
     command,
     count,
+    new_folder,
     number,
     path,
     start_tensorflow,
@@ -144,24 +145,35 @@ def _add_drift(commands: Any) -> None:
         "Show how far newer rows have moved from a run's training rows, and whether its model still fits them.\n\n"
         "It ends with 1 where something lies beyond a threshold of the configuration's `drift`, so that nothing is\n"
         "pushed:\n\n"
-        "  cdrzoo drift runs/day1 day2.yaml && cdrzoo export runs/day1 --to saved_models/films",
+        "  cdrzoo drift runs/day1 day2.yaml && cdrzoo export runs/day1 --to saved_models/films\n"
+        "  cdrzoo drift runs/day1 day2.yaml --out drift/day2                and a page of it",
     )
     drift.add_argument("folder", type=path, help="The run folder.")
     drift.add_argument("config", type=path, help="The run configuration (YAML) that names the newer rows.")
+    drift.add_argument("--out", type=path, help="The folder for a page and its numbers. Default: print only.")
     add_settings(drift)
     add_json(drift)
 
 
 def _drift(arguments: argparse.Namespace) -> int:
+    from cdrzoo.report import pages as report
     from cdrzoo.training.finished import check_finished
 
     check_finished(arguments.folder)
+    if arguments.out:
+        report.check_matplotlib()
+        new_folder(arguments.out)
     config = check_config(arguments.config, changes(arguments))
     start_tensorflow()
     from cdrzoo.evaluation.drift import drift
 
     found = drift(arguments.folder, config)
     print(json.dumps({"ok": found.ok, **found.result}) if arguments.json else found)
+    if arguments.out:
+        found.save(arguments.out)
+        page = report.report(arguments.out)
+        if not arguments.json:
+            print(f"Report: {page}")
     return int(not found.ok)
 
 
@@ -170,7 +182,7 @@ def _add_report(commands: Any) -> None:
         commands,
         "report",
         _report,
-        "Write one HTML page of a run, a search, a transfer report, a backtest, a comparison, or of several.\n\n"
+        "Write one HTML page of a run, a search, a transfer report, a backtest, a drift, or of comparisons.\n\n"
         "  cdrzoo report runs/cctl\n"
         "  cdrzoo report results                      all that `cdrzoo reproduce` left there\n\n"
         "It shows curves, tables, calibration, and what the model attends to. Figures are inline, so it is read\n"
@@ -179,13 +191,13 @@ def _add_report(commands: Any) -> None:
     report.add_argument(
         "folder",
         type=path,
-        help="The folder of cdrzoo train, compare, tune, transfer, backtest or reproduce.",
+        help="The folder of cdrzoo train, compare, tune, transfer, backtest, drift or reproduce.",
     )
     report.add_argument("--out", type=path, help="The file to write. Default: report.html in the folder.")
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    of_numbers = ("results.jsonl", "backtest.json")
+    of_numbers = ("results.jsonl", "backtest.json", "drift.json")
     if not any(
         (arguments.folder / name).exists() for name in of_numbers
     ):  # a comparison's figures are of numbers alone

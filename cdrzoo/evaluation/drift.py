@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,14 +19,16 @@ from cdrzoo.schema import Domain
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.profiles import PROFILE, divergence, profile
 
+RESULT = "drift.json"
+
 
 @dataclasses.dataclass(frozen=True)
 class Drift:
     """What `drift` found. `print` it for the words.
 
     Args:
-        result: `domains` (by domain, `rows`, `label` and by feature what was and is), `scores` (of the target, then and
-            now), `age`, and `over`: what lies beyond its threshold.
+        result: the `run` and the `thresholds`, `domains` (by domain, `rows`, `label` and by feature what was and is),
+            `scores` (of the target, then and now), `age`, and `over`: what lies beyond its threshold.
     """
 
     result: dict[str, Any]
@@ -34,6 +37,10 @@ class Drift:
     def ok(self) -> bool:
         """Whether everything lies within its threshold."""
         return not self.result["over"]
+
+    def save(self, folder: str | pathlib.Path) -> None:
+        """Writes the result to a folder, for `cdrzoo report`."""
+        files.write(pathlib.Path(folder) / RESULT, json.dumps(self.result, indent=2) + "\n")
 
     def __str__(self) -> str:
         lines = []
@@ -108,6 +115,8 @@ def drift(folder: str | pathlib.Path, config: RunConfig | Mapping[str, Any] | st
     measured: dict[str, Any] = metrics.evaluate(labels, scores, target.task, newer.user, weights=weights)
     measured["calibration"] = measuring.calibration(labels, scores, weights)
     found = {
+        "run": str(folder),
+        "thresholds": dict(config.drift),
         "age": max(ages) if since else None,
         "domains": domains,
         "scores": {name: [then.get(name), value] for name, value in measured.items()},

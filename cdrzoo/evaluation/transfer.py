@@ -320,10 +320,8 @@ def _score(folder: pathlib.Path, prepared: Any) -> np.ndarray:
 
 
 def label(described: Mapping[str, Any]) -> str:
-    """What a model of a report is called: its class, and its domains where that alone does not say."""
-    card = models.card(described["model"])
-    where = {"target": ", target alone", "all": "" if card.domains == "all" else ", all domains"}
-    return card.cls + where[described["domains"]]
+    """What a model of a report is called, with its domains where that alone does not say."""
+    return models.card(described["model"]).called(described["domains"])
 
 
 def sentence(result: Mapping[str, Any]) -> str:

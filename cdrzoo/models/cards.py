@@ -27,6 +27,7 @@ class ModelCard:
         after: of a second stage: the name of the first, whose trained model is its argument `pretrained`.
         twin: of a cross-domain model without an argument `pooling`: the model of the target alone that it is most
             like, `din` if it attends to histories, else `dnn`.
+        short: what tables and reports call it; default: its class.
     """
 
     name: str
@@ -38,11 +39,17 @@ class ModelCard:
     paired: bool = False
     after: str | None = None
     twin: str = "dnn"
+    short: str = ""
 
     @property
     def domains(self) -> str:
         """Which domains it trains on unless told otherwise: `target` or `all`."""
         return "target" if self.family == "single-domain" else "all"
+
+    def called(self, domains: str | None) -> str:
+        """What reports call a model that is trained on these domains (`target` or `all`): `DNN, all domains`."""
+        where = {"target": ", target alone", "all": "" if self.domains == "all" else ", all domains"}
+        return (self.short or self.cls) + where[domains or self.domains]
 
     def load(self) -> type:
         """The model's class (this imports TensorFlow)."""

@@ -6,11 +6,12 @@ import pathlib
 
 from cdrzoo import files
 from cdrzoo.errors import InputError
-from cdrzoo.report import backtest, collection, comparison, run, search, transfer
+from cdrzoo.report import backtest, collection, comparison, drift, run, search, transfer
 
 PAGES = {
     "transfer.json": transfer.page,
     "backtest.json": backtest.page,
+    "drift.json": drift.page,
     "results.jsonl": lambda folder: (search if search.is_search(folder) else comparison).page(folder),
     "metrics.json": run.page,
     "*/**/results.jsonl": collection.page,
@@ -19,11 +20,11 @@ PAGES = {
 
 
 def report(folder: str | pathlib.Path, out: str | pathlib.Path | None = None) -> pathlib.Path:
-    """Writes the page of a folder that `cdrzoo train`, `compare`, `tune`, `transfer`, `backtest` or `reproduce` made.
+    """Writes the page of a folder that `cdrzoo train`, `compare`, `transfer`, `drift` or another command made.
 
     Args:
-        folder: of the run, the comparison, the search, a transfer report or a backtest, or one that holds folders of
-            comparisons, as `cdrzoo reproduce` makes them.
+        folder: of the run, the comparison, the search, a transfer report, a backtest or a drift, or one that holds
+            folders of comparisons, as `cdrzoo reproduce` makes them.
         out: the file to write; default: `report.html` in the folder, in place of an earlier one.
 
     Returns:
@@ -46,7 +47,7 @@ def report(folder: str | pathlib.Path, out: str | pathlib.Path | None = None) ->
             return path
     raise InputError(
         f"{folder} holds nothing to report on. Give the folder of a finished `cdrzoo train`, `compare`, `tune`, "
-        "`transfer` or `backtest`."
+        "`transfer`, `backtest` or `drift`."
     )
 
 

@@ -35,7 +35,7 @@ def page(folder: pathlib.Path) -> str:
     simple, sizes = beside(prepared)
     return render(
         "run.html",
-        title=f"{models.card(config.model).title} on {config.schema.target}",
+        title=f"{models.card(config.model).called(config.domains)} on {config.schema.target}",
         headline=headline(result["test"], simple),
         config=config,
         result=result,
@@ -173,7 +173,9 @@ def calibration(config: RunConfig, model: Any, prepared: Any) -> Figure | None:
         return None
     labels, scores, weights = callbacks.target_scores(model, prepared.test(measuring.EVALUATION_ROWS))
     points = lift.calibration(labels, scores, np.ones(len(labels)) if weights is None else weights)
-    return figures.calibration({models.card(config.model).cls: points}, "Ten bins of equally many test rows")
+    return figures.calibration(
+        {models.card(config.model).called(config.domains): points}, "Ten bins of equally many test rows"
+    )
 
 
 def selector(folder: pathlib.Path) -> list[Figure]:

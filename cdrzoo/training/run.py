@@ -260,10 +260,8 @@ class Run:
         measured = ", ".join(
             f"{name} {value:.4f}" for name, value in self.metrics["test"].items() if "@" not in name
         )
-        return (
-            f"Run({str(self.folder)!r}): {models.card(self.config.model).title} on {self.config.schema.target}; test "
-            f"rows: {measured}"
-        )
+        model = models.card(self.config.model).called(self.config.domains)
+        return f"Run({str(self.folder)!r}): {model} on {self.config.schema.target}; test rows: {measured}"
 
     def _repr_html_(self) -> str:
         table = pd.DataFrame({part: self.metrics[part] for part in ("validation", "test")})

@@ -9,7 +9,7 @@ import csv
 
 from scipy import stats
 
-from docs.render.results import FOLDER, markdown
+from docs.render.results import FOLDER, cell, load, markdown
 
 
 def table(name: str) -> str:
@@ -23,3 +23,23 @@ def seeds() -> str:
     """Student's quantile for so many trainings."""
     rows = [[str(count), f"{stats.t.ppf(0.975, count - 1):.1f}"] for count in (2, 3, 5)]
     return markdown(["seeds", "standard errors of training in the interval"], rows)
+
+
+def ratings_listed() -> str:
+    """What histories without the user's own ratings change."""
+    listed, left_out = (load(f"checks/{name}") for name in ("ratings_listed", "ratings_left_out"))
+    floor = {metric: f"{listed.floors['item mean'][metric]:.4f}" for metric in ("auc", "gauc")}
+    rows = [["*item mean*", *(floor[metric] for metric in floor for _ in range(2))]]
+    rows += [
+        [label, *(cell(one, label, metric) for metric in floor for one in (listed, left_out))]
+        for label in listed.labels
+    ]
+    columns = [f"{metric.upper()}, ratings {how}" for metric in floor for how in ("listed", "left out")]
+    return markdown(["Ciao 01 to 02", *columns], rows)
+
+
+def rating_optimizers() -> str:
+    """How DACDR learns ratings of items that have few."""
+    one = load("checks/cold_amazon_1_2")
+    rows = [[label, cell(one, label, "mae"), cell(one, label, "rmse")] for label in one.labels]
+    return markdown(["DACDR, Amazon 1 to 2 at 0.8", "MAE", "RMSE"], rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -114,7 +115,16 @@ def test_rows_that_moved_hold_a_push_back(tmp_path, capsys):
 
     given["data"]["films"] = "moved.csv"
     (tmp_path / "moved.yaml").write_text(yaml.safe_dump(given))
-    assert cli.main(["drift", str(tmp_path / "run"), str(tmp_path / "moved.yaml")]) == 1
+    words = ["drift", str(tmp_path / "run"), str(tmp_path / "moved.yaml"), "--out", str(tmp_path / "drift")]
+    assert cli.main(words) == 1
     said = capsys.readouterr().out
     assert "OVER divergence of films.price" in said and "OVER more unknown ids of films.item" in said
     assert "20 new ids" in said
+    text = (tmp_path / "drift/report.html").read_text()
+    assert re.search("Beyond its threshold: .*, and [1-9] more", text)
+    item = re.search(r'<th scope="row">item</th>.*?</tr>', text.partition("films: ")[2])[0]
+    assert '<span class="worse">1.0000</span>' in item and "<td>20</td></tr>" in item
+    assert f"cdrzoo train NEWER.yaml --from {tmp_path / 'run'} --out RUN" in text
+    assert cli.main([*words]) == 2 and "is not empty" in capsys.readouterr().err  # nothing is overwritten
+    assert cli.main(["report", str(tmp_path / "drift"), "--out", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").read_text() == text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cdrzoo import cli
+from cdrzoo import cli, models
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import catalogue, search
 from cdrzoo.experiments.entries import check_names
@@ -127,3 +127,11 @@ def test_rows_of_a_run_configuration_in_place_of_a_public_dataset(tmp_path, caps
 def test_what_a_search_tries_is_data():
     assert {"learning_rate", "dropout", "width", "weight_decay", "source_ratio"} == set(search.space())
     assert all(isinstance(values, list) and len(values) == 3 for values in search.space().values())
+
+
+def test_reports_call_a_model_as_the_tables_do():
+    for label, settings in catalogue.experiments()["ctr_ciao_01_02"].parts[""].models.items():
+        called = models.card(settings["model"]).called(settings.get("domains"))
+        assert called.partition(", ")[0] == label.partition(", ")[0].partition(" w/o ")[0]
+    assert models.card("dnn").called("all") == "DNN, all domains"
+    assert models.card("mv_dnn").called("all") == "MV-DNN"
