@@ -99,9 +99,11 @@ def _train(arguments: argparse.Namespace) -> None:
     print(f"test rows of {run.config.schema.target}, epoch {run.metrics['best_epoch']}:\n")
     print(table(run, "test", run.metrics["test"], run.metrics["intervals"]))
     print(f"\nRun: {run.folder}. Next:")
+    steps = {f"export {run.folder} --to saved_models/{run.config.schema.target}": "a SavedModel for serving"}
     if len(run.schema.domains) > 1:
-        print("  cdrzoo transfer RUN --out REPORT            did the source help?")
-    print("  cdrzoo export RUN --to saved_models/NAME    a SavedModel for serving")
+        steps = {f"transfer {run.folder} --out {run.folder}_transfer": "did the source help?", **steps}
+    for step, why in steps.items():
+        print(f"  cdrzoo {step:<{max(map(len, steps))}}    {why}")
 
 
 def _print_training(result: dict[str, Any]) -> None:

@@ -237,7 +237,7 @@ def fit(
         resume = callbacks.Resume(folder / "state", steps)
         rows = training_rows(config, prepared, model, resume.next_epoch)
         if verbose:
-            print(models.card(config.model).title)
+            print(models.card(config.model).called(config.domains))
         begin = time.perf_counter()
         said = [_epoch_lines(training.epochs, steps)] if verbose == "lines" else []
         history = model.fit(
