@@ -52,7 +52,9 @@ def test_a_models_tests_are_its_conformance_and_its_own():
     done = run(PROJECT, "--model", "lr", "--collect-only", "tests/models")
     found = [line for line in done.stdout.splitlines() if "::" in line]
     assert found and all("[lr]" in test or "/test_lr.py::" in test for test in found)
-    assert any("::test_an_export_holds" in test for test in found)  # `make test-all` leaves it to other models
+    assert any(
+        "::test_an_export_holds" in test for test in found
+    )  # `make test-all` leaves it to other models
     assert {test.split("::")[0].split("/")[-1] for test in found} >= {
         "test_arguments.py",
         "test_conformance.py",

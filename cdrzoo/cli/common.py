@@ -9,6 +9,7 @@ import itertools
 import os
 import pathlib
 import re
+import shlex
 import sys
 import tempfile
 import textwrap
@@ -240,6 +241,14 @@ def start_tensorflow() -> None:
 
         tf.config.list_physical_devices()
         tf.get_logger().setLevel("ERROR")
+
+
+def print_next(steps: Mapping[str, Sequence[Any]]) -> None:
+    """What can come next: `{why: the words of a command}`."""
+    typed = {why: shlex.join(["cdrzoo", *map(str, words)]) for why, words in steps.items()}
+    print("\nNext:")
+    for why, line in typed.items():
+        print(f"  {line:<{max(map(len, typed.values()))}}    {why}")
 
 
 def print_metrics(metrics: dict[str, float], title: str) -> None:

@@ -7,7 +7,7 @@ import pathlib
 from typing import Any
 
 from cdrzoo import files
-from cdrzoo.cli.common import command, delimiter, path, start_tensorflow, whole
+from cdrzoo.cli.common import command, delimiter, path, print_next, start_tensorflow, whole
 from cdrzoo.errors import MAX_VERSION, InputError
 from cdrzoo.schema.reading import AS_TEXT
 
@@ -44,7 +44,15 @@ def _export(arguments: argparse.Namespace) -> None:
     start_tensorflow()
     from cdrzoo.training.run import load_run
 
-    print(f"SavedModel: {load_run(arguments.folder).export(arguments.to, arguments.version)}")
+    version = load_run(arguments.folder).export(arguments.to, arguments.version)
+    print(f"SavedModel: {version}")
+    run = arguments.folder
+    print_next(
+        {
+            "does it score as the model does?": ["verify", version, "--run", run],
+            "scores of a few rows": ["predict", version, "--input", run / "examples.parquet"],
+        }
+    )
 
 
 def _add_verify(commands: Any) -> None:

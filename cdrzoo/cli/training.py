@@ -17,6 +17,7 @@ from cdrzoo.cli.common import (
     check_config,
     command,
     path,
+    print_next,
     start_tensorflow,
 )
 from cdrzoo.errors import InputError
@@ -98,12 +99,13 @@ def _train(arguments: argparse.Namespace) -> None:
     _print_training(run.metrics)
     print(f"test rows of {run.config.schema.target}, epoch {run.metrics['best_epoch']}:\n")
     print(table(run, "test", run.metrics["test"], run.metrics["intervals"]))
-    print(f"\nRun: {run.folder}. Next:")
-    steps = {f"export {run.folder} --to saved_models/{run.config.schema.target}": "a SavedModel for serving"}
+    print(f"\nRun: {run.folder}")
+    steps = {
+        "a SavedModel for serving": ["export", run.folder, "--to", f"saved_models/{run.config.schema.target}"]
+    }
     if len(run.schema.domains) > 1:
-        steps = {f"transfer {run.folder} --out {run.folder}_transfer": "did the source help?", **steps}
-    for step, why in steps.items():
-        print(f"  cdrzoo {step:<{max(map(len, steps))}}    {why}")
+        steps = {"did the source help?": ["transfer", run.folder, "--out", f"{run.folder}_transfer"], **steps}
+    print_next(steps)
 
 
 def _print_training(result: dict[str, Any]) -> None:

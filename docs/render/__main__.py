@@ -44,8 +44,6 @@ MADE: dict[str, Callable[..., str]] = {
     "ratings": choosing.ratings,
     "measured": measured.table,
     "seeds": measured.seeds,
-    "ratings_listed": measured.ratings_listed,
-    "rating_optimizers": measured.rating_optimizers,
     "models": reference.models,
     "cost_of": reference.cost_of,
     "entries": reference.table,

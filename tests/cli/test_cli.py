@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -91,8 +92,10 @@ def test_brackets_keep_the_values_of_an_entry_together():
 @pytest.mark.slow
 def test_export_verify_predict(run, demo, tmp_path, capsys):
     assert cli.main(["export", str(run), "--to", str(tmp_path / "films")]) == 0
-    assert cli.main(["verify", str(tmp_path / "films/1"), "--run", str(run)]) == 0
+    _, verify, predict = [line.split("    ")[0] for line in capsys.readouterr().out.splitlines()[-3:]]
+    assert cli.main(shlex.split(verify)[1:]) == 0  # as it says
     assert "verified" in capsys.readouterr().out
+    assert cli.main(shlex.split(predict)[1:]) == 0
     rows = pd.read_parquet(run / "examples.parquet")
     rows.to_parquet(tmp_path / "rows.parquet")
     scores = tmp_path / "scores.csv"
