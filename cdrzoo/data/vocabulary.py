@@ -81,6 +81,12 @@ class Vocabulary:
             at[open_] += 1
         return found[codes]
 
+    def find_any(self, keys: np.ndarray) -> np.ndarray:
+        """The same of keys that may be of the other type: there none is here."""
+        if self.is_text != (keys.dtype.kind not in "iu"):
+            return np.full(len(keys), -1, np.int32)
+        return self.find(keys)
+
     def _hashed(self) -> tuple[np.ndarray, np.ndarray, int]:
         """The hashes of all ids, sorted; the place of each; and how many have one hash at most."""
         if self._sorted is None:
@@ -129,12 +135,6 @@ class Keys:
 
     codes: np.ndarray
     distinct: Vocabulary
-
-    def places(self, keys: np.ndarray) -> np.ndarray:
-        """int32 [n]: where other keys, text or int64, stand among the distinct ones; -1 of one that does not."""
-        if self.distinct.is_text != (keys.dtype.kind not in "iu"):
-            return np.full(len(keys), -1, np.int32)
-        return self.distinct.find(keys)
 
 
 def _objects(array: Any) -> np.ndarray:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from cdrzoo import metrics, traffic
 from cdrzoo.data import Prepared
-from cdrzoo.data.vocabulary import Keys
+from cdrzoo.data.vocabulary import Keys, Vocabulary
 
 STRENGTH = 5.0
 """A mean over n rows is drawn to its prior as if it had been seen in so many rows more."""
+AT_ONCE = 1 << 20
+"""Rows that are summed up at once."""
 
 
 def floors(prepared: Prepared, groups: Mapping[str, np.ndarray] | None = None) -> dict[str, dict[str, float]]:
@@ -80,18 +82,22 @@ def _scores(prepared: Prepared) -> dict[str, np.ndarray]:
 class _ByKey:
     """Means by key, each drawn to a prior."""
 
-    keys: Keys
+    keys: Vocabulary
     means: np.ndarray
 
     @classmethod
-    def of(cls, keys: Keys, values: np.ndarray, prior: float) -> _ByKey:
-        """Of rows with these keys and values."""
-        sums, counts = (np.bincount(keys.codes, each, len(keys.distinct)) for each in (values, None))
-        return cls(keys, (sums + STRENGTH * prior) / (counts + STRENGTH))
+    def of(cls, keys: Keys, values: Callable[[slice], np.ndarray], prior: float) -> _ByKey:
+        """Of rows with these keys; `values` gives those of some rows, for an array of all is large."""
+        sums, counts = np.zeros(len(keys.distinct)), np.zeros(len(keys.distinct), np.int64)
+        for low in range(0, len(keys.codes), AT_ONCE):
+            rows = slice(low, low + AT_ONCE)
+            np.add.at(sums, keys.codes[rows], values(rows))
+            np.add.at(counts, keys.codes[rows], 1)
+        return cls(keys.distinct, (sums + STRENGTH * prior) / (counts + STRENGTH))
 
     def at(self, keys: pd.Series, otherwise: float) -> tuple[np.ndarray, np.ndarray]:
         """The mean of each key, `otherwise` of one without, and which have one."""
-        places = self.keys.places(keys.to_numpy())
+        places = self.keys.find_any(keys.to_numpy())
         known, found = places >= 0, np.full(len(places), otherwise)
         found[known] = self.means[places[known]]
         return found, known
@@ -110,8 +116,11 @@ class _Means:
         """Of a domain that has items."""
         labels = prepared.parts[domain]["train"].y[:, 0]
         mean = float(np.mean(labels)) if len(labels) else math.nan  # a source may have no row yet
-        items = _ByKey.of(prepared.key(domain, "train", "item"), labels, mean)
+        keys = prepared.key(domain, "train", "item")
+        items = _ByKey.of(keys, lambda rows: labels[rows], mean)
         if prepared.schema.domain(domain).user is None:
             return cls(mean, items, None)
-        residuals = labels - items.means[items.keys.codes]
-        return cls(mean, items, _ByKey.of(prepared.key(domain, "train", "user"), residuals, 0.0))
+        users = prepared.key(domain, "train", "user")
+        return cls(
+            mean, items, _ByKey.of(users, lambda rows: labels[rows] - items.means[keys.codes[rows]], 0.0)
+        )

@@ -32,6 +32,8 @@ POOL_ROWS = 131_072
 """Rows among which a batch is drawn: 16 row groups."""
 READERS = 2
 """Row groups of a domain that are decoded at once, each by a thread."""
+_TOGETHER = 16
+"""Files whose texts are held before they are told apart."""
 
 Block = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Packed rows: ids int32 `[n, W]`, numbers float32 `[n, M]`, labels `[n, 1]` or, with weights behind, `[n, 2]`.
@@ -152,18 +154,19 @@ class StoredPart:
         )
 
     def coded(self, name: str) -> Keys:
-        """A column of keys as numbers, file by file: no more than the distinct ones are held as text."""
-        pieces = []
+        """A column of keys as numbers: beside the distinct ones the texts of no more than some files are held."""
+        pieces: list[pa.DictionaryArray] = []
         for piece in self._columns(name):
             if pa.types.is_integer(piece.type):
                 codes, distinct = factorize(self.column(name))
                 return Keys(codes, Vocabulary(distinct))
             pieces.append(pa.concat_arrays(piece.cast(pa.large_string()).chunks).dictionary_encode())
+            if len(pieces) > _TOGETHER:
+                pieces = [_united(pieces)]
         if not pieces:
             return Keys(np.zeros(0, np.int64), Vocabulary(np.zeros(0, object)))
-        whole = pa.chunked_array(pieces).unify_dictionaries()
-        codes = np.concatenate([chunk.indices.to_numpy() for chunk in whole.chunks])
-        return Keys(codes, Vocabulary(whole.chunk(0).dictionary))
+        whole = _united(pieces)
+        return Keys(whole.indices.to_numpy(), Vocabulary(whole.dictionary))
 
     def _columns(self, name: str) -> Iterator[pa.ChunkedArray]:
         """A column, file by file."""
@@ -414,6 +417,13 @@ def stored_rows(part: StoredPart, domain: str, batch_size: int = 4096) -> tf.dat
     further = {domain: part.further}
     batches = packed.map(lambda *found: unpack({domain: part.shapes}, {domain: found}, further))
     return batches.apply(tf.data.experimental.assert_cardinality(-(-len(part) // batch_size))).prefetch(2)
+
+
+def _united(pieces: Sequence[pa.DictionaryArray]) -> pa.DictionaryArray:
+    """Pieces behind one another, each distinct text once."""
+    chunks = pa.chunked_array(pieces).unify_dictionaries().chunks
+    indices = pa.concat_arrays([chunk.indices for chunk in chunks])
+    return pa.DictionaryArray.from_arrays(indices, chunks[0].dictionary)
 
 
 def _weighed(rows: Sequence[np.ndarray], lacking: bool) -> tuple[np.ndarray, ...]:

@@ -254,6 +254,8 @@ def test_the_floors_are_those_of_memory_and_no_training_row_is_text(prepared, fo
         return column(part, name)
 
     monkeypatch.setattr(reading.StoredPart, "column", few)
+    monkeypatch.setattr(reading, "_TOGETHER", 2)
+    monkeypatch.setattr("cdrzoo.evaluation.floors.AT_ONCE", 100)
     want, found = floors(prepared), floors(rows)
     assert want.keys() == found.keys() and len(want) == 4
     for name in want:
