@@ -33,6 +33,18 @@ def test_what_is_made_is_as_it_would_be_made_now(monkeypatch):
     assert not old(), "call `python -m docs.render`"
 
 
+@names
+def test_measured_tables_are_made_of_kept_files(page, monkeypatch):
+    """A cell that is a number of two decimals and more is no cell that a person typed."""
+    monkeypatch.syspath_prepend(str(PROJECT))
+    from docs.render.__main__ import PART
+
+    text = re.sub(r"^```.*?^```$", "", PART.sub("", page.read_text(encoding="utf-8")), flags=re.S | re.M)
+    cells = [cell.strip() for line in text.splitlines() if line.startswith("|") for cell in line.split("|")]
+    measured = re.compile(r"\W*\d[\d,]*\.\d\d+( ± [\d.]+)?( [-+=%])?\W*")
+    assert page.name == "scale.md" or not [cell for cell in cells if measured.fullmatch(cell)]
+
+
 def test_a_page_of_the_results_says_what_the_docs_say(monkeypatch):
     """Numbers, marks, the best and the order: of `cdrzoo report` and of docs/results/clicks.md."""
     monkeypatch.syspath_prepend(str(PROJECT))
