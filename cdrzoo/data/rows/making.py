@@ -158,7 +158,8 @@ def _begun(out: pathlib.Path, plan: Work, say: Callable[[str], None]) -> pathlib
     """The folder of the work: that of an attempt before, or a new one."""
     folder = out / WORK
     now = {"code": code(), "made_of": plan.made_of}
-    if (folder / "plan.pkl").exists():
+    begun = (folder / "plan.pkl").exists()
+    if begun:
         before = _before(folder)
         if before == now:
             say("Goes on where it was broken off.")
@@ -168,8 +169,10 @@ def _begun(out: pathlib.Path, plan: Work, say: Callable[[str], None]) -> pathlib
         same = before.get("code") == now["code"]
         changed = difference(before["made_of"], plan.made_of) if same else "cdrzoo"
         say(f"Starts anew: {changed} has changed since it was broken off.")
-    others = [path.name for path in out.iterdir() if path.name not in (WORK, files.LOCK)]
-    if others and not folder.exists():
+    others = [path.name for path in out.iterdir() if path.name != files.LOCK]
+    if others == [WORK] and not any(folder.glob("[!.]*")):  # killed before the plan stood there
+        begun = True
+    if others and not begun:
         raise DataError(
             f"{out} holds {others[0]!r} and no prepared rows. Choose a new folder, or empty this one."
         )
@@ -216,6 +219,7 @@ class Stages:
         """Reads the logs, and finds what each partition must know of the others; gives how many there are."""
         state = self.state
         self.do("read", len(state.work.pieces))
+        state.work.check_files()
         combine.after_read(state)
         size = len(state.known.partitions)
         if state.by in ("users", "resample", "last", "given"):

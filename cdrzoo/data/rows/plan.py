@@ -99,6 +99,13 @@ class Work:
         """Hash of what is prepared."""
         return hashlib.sha256(json.dumps(self.made_of, sort_keys=True).encode()).hexdigest()
 
+    def check_files(self) -> None:
+        """Raises where a file, of rows or joined, is not as it was when the plan was made."""
+        for source in self.made_of["data"].values():
+            for path, *stamped in source["files"]:
+                if json.loads(json.dumps(stamp(path))) != stamped:
+                    raise DataError(f"{path} has changed since the preparation was begun. Start it anew.")
+
     def logs(self) -> dict[str, Any]:
         """Where they lie, as `prepare` takes it, from whatever folder."""
         found = {}
@@ -247,4 +254,4 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
             new = {path: stamps for path, *stamps in source["files"]}
             changed = [path for path in {**files, **new} if files.get(path) != new.get(path)]
             found += changed[:3] if changed else [f"`data` of {domain!r}"] if old != source else []
-    return ", ".join(found)
+    return ", ".join(dict.fromkeys(found))

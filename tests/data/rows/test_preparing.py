@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import pathlib
@@ -17,7 +16,7 @@ from cdrzoo.data import Encoder, load_rows, prepare
 from cdrzoo.data.preparation.examples import as_frame, raw_columns
 from cdrzoo.data.quality import warnings_of
 from cdrzoo.data.readers import csv
-from cdrzoo.data.rows import format, making, plan, state, tasks
+from cdrzoo.data.rows import format, making, plan, tasks
 from cdrzoo.data.rows.format import Rows, ids_of_target
 from cdrzoo.data.rows.making import prepare_to, write_raw
 from cdrzoo.data.rows.plan import Settings
@@ -371,96 +370,6 @@ def test_one_user_may_have_most_rows(tmp_path, monkeypatch):
     for part in ("train", "test"):
         for name, values in want.parts["films"][part].x.items():
             np.testing.assert_array_equal(found.parts["films"][part].x[name], values)
-
-
-@pytest.mark.slow
-def test_a_kill_in_any_stage_costs_one_task_and_changes_no_file(tmp_path):
-    settings = case("negatives, last", tmp_path)
-    prepare_to(tmp_path / "whole", settings, partitions=3)
-    done: list[str] = []
-
-    def killed_after(number):
-        def run(function, todo):
-            for task in todo:
-                if len(done) == number:
-                    raise KeyboardInterrupt
-                done.append(task[1])
-                yield function(task)
-
-        return contextlib.nullcontext(run)
-
-    number = 0
-    while True:
-        try:
-            prepare_to(tmp_path / "rows", settings, partitions=3, executor=killed_after(number := number + 1))
-            break
-        except KeyboardInterrupt:
-            assert not (tmp_path / "rows" / "prepared.json").exists()
-    assert {stage: done.count(stage) for stage in tasks.STAGES} == {
-        "read": 2 + 4 + 2 + 3,  # row groups of 50, of which the last of films is short
-        "users": 3,
-        "items": 3,
-        "count": 3,
-        "encode": 3,
-        "write": done.count("write"),
-    }
-    whole, broken = files_of(tmp_path / "whole"), files_of(tmp_path / "rows")
-    assert whole == broken and not (tmp_path / "rows" / "work").exists()
-
-
-def test_what_is_there_is_kept_and_what_has_changed_is_said(tmp_path):
-    settings = case("CSV, time", tmp_path)
-    said: list[str] = []
-    first = prepare_to(tmp_path / "rows", settings)
-    assert prepare_to(tmp_path / "rows", settings, say=said.append) == first and "already" in said[-1]
-    with pytest.raises(DataError, match="`split` differs. Choose a new folder"):
-        prepare_to(tmp_path / "rows", dataclasses.replace(settings, split="random"))
-    log = tmp_path / "films" / "0.csv"
-    log.write_text(log.read_text().rsplit("\n", 2)[0] + "\n")
-    with pytest.raises(DataError, match=r"films.0.csv differs"):
-        prepare_to(tmp_path / "rows", settings)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(DataError, match=r"holds 'thesis.txt' and no prepared rows"):
-        prepare_to(tmp_path / "mine", settings)
-    frames = {name: frame.assign(brand="x") for name, frame in logs().items()}
-    with pytest.raises(
-        DataError, match=r"brands.csv is joined to the rows of 'books', and every process holds it"
-    ):
-        prepare_to(tmp_path / "new", settings, memory=1000)
-    with pytest.raises(DataError, match="is a DataFrame"):
-        prepare_to(tmp_path / "new", dataclasses.replace(settings, data=frames))
-
-
-def test_what_was_begun_of_other_data_or_by_other_code_starts_anew(tmp_path, monkeypatch):
-    settings = case("CSV, time", tmp_path)
-
-    def killed(function, todo):
-        yield function(todo[0])
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        prepare_to(tmp_path / "rows", settings, executor=contextlib.nullcontext(killed))
-    log = tmp_path / "films" / "0.csv"
-    log.write_text(log.read_text().rsplit("\n", 2)[0] + "\n")
-    said: list[str] = []
-    prepare_to(tmp_path / "rows", settings, say=said.append)
-    assert "Starts anew" in said[0] and str(log) in said[0]
-    (tmp_path / "later" / "work").mkdir(parents=True)
-    (tmp_path / "later" / "work" / "plan.pkl").write_bytes(b"ccdrzoo.data\nOfAnOlderVersion\n.")
-    prepare_to(tmp_path / "later", settings, say=said.append)
-    assert "Starts anew: cdrzoo has changed since it was broken off." in said
-    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
-        patch.setattr(making, "code", lambda: "that of another version")
-        patch.setattr(state, "code", lambda: "that of another version")
-        prepare_to(tmp_path / "newer", settings, executor=contextlib.nullcontext(killed))
-    with pytest.raises(DataError, match="begun by another version of cdrzoo than that of"):
-        state.State(tmp_path / "newer" / "work")
-    prepare_to(tmp_path / "newer", settings, say=said.append)
-    assert said.count("Starts anew: cdrzoo has changed since it was broken off.") == 2
-    prepare_to(tmp_path / "other", settings)
-    assert files_of(tmp_path / "other") == files_of(tmp_path / "newer")
-    assert files_of(tmp_path / "other") == files_of(tmp_path / "rows")
 
 
 @pytest.mark.parametrize(
