@@ -90,10 +90,22 @@ def _remote(path: Any) -> pathlib.Path:
         import upath
 
         found: Any = upath.UPath(path, use_listings_cache=False)  # else a file that has changed is not seen
+        host = path.partition("://")[2].partition("/")[0]
+        if host not in str(found):  # its files would be looked for on another one
+            raise InputError(
+                f"{path} names the host {host}, which paths of {protocol}:// do not keep. Write {found}, and name the "
+                "host where that file system's client looks for it (of hdfs:// fs.defaultFS in core-site.xml)."
+            )
         found.fs  # noqa: B018
         return found
     except ImportError as error:
         raise InputError(f"{protocol}:// wants a package: pip install 'cdrzoo[{extra}]'. ({error})") from None
+    except OSError as error:
+        what = str(error).partition("\n")[0]
+        raise InputError(
+            f"The file system of {path} cannot be reached: {what}. Check that it is there; hdfs:// wants Java and "
+            "Hadoop's libhdfs on this machine (JAVA_HOME, HADOOP_HOME, CLASSPATH)."
+        ) from None
     except ValueError as error:
         raise InputError(
             f"{path} is in no file system that fsspec knows: {error}. Known are s3, gs, hdfs and others."

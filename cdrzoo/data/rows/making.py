@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import pathlib
@@ -150,6 +151,9 @@ def _there(out: pathlib.Path, plan: Work, say: Callable[[str], None]) -> Rows:
             f"{out} holds rows that were prepared of something else: {difference(found.made_of, plan.made_of)} "
             "differs. Choose a new folder, or remove this one."
         )
+    if not found.logs and not files.is_remote(out):  # of an older version
+        found = dataclasses.replace(found, logs=plan.logs())
+        found.save(out)
     say(f"{out} holds these rows already.")
     return found
 

@@ -120,7 +120,7 @@ def test_a_run_on_prepared_rows_builds_the_rows_that_a_run_on_logs_builds(kept, 
             InputError, match="older version, which did not keep where their logs lay. Prepare"
         ):
             build_requests(stored, users=[3], candidates=items[["item"]])
-        return
+        RunConfig.from_dict(run).prepare_to("rows")
     new = data["films"].drop(columns="price").assign(time=data["films"]["time"] + 1_000)
     for more in ({}, {"logs": {"films": new}}, {"time": 900}):
         how = {"users": [3, 77], "candidates": items[["item"]], **more}

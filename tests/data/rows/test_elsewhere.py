@@ -183,6 +183,26 @@ def test_a_missing_package_is_named(url, extra, monkeypatch):
         readers.read(url, USER)
 
 
+@pytest.mark.parametrize("url", ["hdfs://name:8020/logs/a.csv", "abfs://c@one.dfs.core.windows.net/a.csv"])
+def test_a_host_that_would_be_lost_is_said(url):
+    pytest.importorskip("upath")
+    with pytest.raises(
+        InputError, match=r"names the host .* do not keep. Write (hdfs:///logs|abfs://c)/a.csv"
+    ):
+        readers.read(url, USER)
+
+
+def test_a_file_system_that_cannot_be_reached_is_said(monkeypatch):
+    pytest.importorskip("upath")
+
+    def unable(*args, **how):
+        raise OSError("Unable to load libjvm\nand more")
+
+    monkeypatch.setattr("pyarrow.fs.HadoopFileSystem", unable)
+    with pytest.raises(InputError, match="cannot be reached: Unable to load libjvm. Check .* libhdfs"):
+        readers.read("hdfs:///logs/a.csv", USER)
+
+
 @pytest.mark.slow  # imports TensorFlow
 def test_records_there(there, tmp_path):
     from tests.data.test_readers import ROWS, WANTED, write
