@@ -65,30 +65,30 @@ class Moons(keras.Model):
         return tuple(np.asarray(part) for part in self(tf.constant(x)))
 
 
-def train(model: Moons, x, y, target, labelled, steps: int, rate: float = 0.005) -> dict[str, float]:
+def train(model: Moons, x, y, target, labelled, steps: int, rate: float = 0.005) -> None:
     """Full-batch training: L_y of the labelled points and the three domain losses of all (eq. 22)."""
     model.build((None, 2))
     optimizer = keras.optimizers.Adam(rate)
     optimizer.build(model.trainable_variables)
 
-    @tf.function
     def step():
         with tf.GradientTape() as tape:
             logit, _, h_da = model(x, training=True)
             error = tf.nn.sigmoid_cross_entropy_with_logits(y, logit)
             loss = tf.reduce_sum(labelled * error) / tf.reduce_sum(labelled)
-            terms: Mapping[str, Any] = {}
             if model.alignment:
                 terms = model.alignment(h_da, tf.sigmoid(logit), target, training=True)
                 loss += terms["domain_loss"] + 0.5 * (terms["class0_loss"] + terms["class1_loss"])
         optimizer.apply_gradients(
             zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         )
-        return terms
 
-    for _ in range(steps):
-        terms = step()
-    return {name: float(value) for name, value in terms.items()}
+    @tf.function
+    def all_steps():
+        for _ in tf.range(steps):  # one call for all of them
+            step()
+
+    all_steps()
 
 
 def run(seed: int = 0, labels: int = 0, noise: float = 0.1, steps: int = 500) -> dict[str, Any]:
