@@ -39,7 +39,7 @@ run:
 	PATH="$(CURDIR)/$$bin:$$PATH" bash examples/quickstart.sh
 
 check: lint
-	$(BIN)/python $(PYTEST) $(if $(MODEL),--model $(MODEL) tests/models tests/training/test_warm.py,-m "not slow and not exhaustive")
+	$(BIN)/python $(PYTEST) $(if $(MODEL),--model $(MODEL) tests/models,-m "not slow and not exhaustive")
 
 test: lint .venv-tfx/ready
 	$(BIN)/python $(PYTEST) -m "not exhaustive"

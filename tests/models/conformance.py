@@ -21,11 +21,6 @@ TRAINS = (
     *("auxiliary_losses", "domain_losses", "compute_loss", "weighted_sum", "report", "train_step"),
 )
 """Methods of the base class by which a model's training step differs from another's."""
-SERVES = (
-    *("build", "training_domains"),
-    *("serving_features", "prepare_export", "serve", "serve_outputs", "served", "served_outputs"),
-)
-"""Methods by which an export differs, and the stages whose parts it holds."""
 
 
 def each_case(own: tuple[str, ...] | None = (), quick: bool = True, only: tuple[str, ...] | None = None):

@@ -18,7 +18,6 @@ from cdrzoo.models.base import placeholder_rows
 from cdrzoo.optimizers import Adam
 from tests.models import oracle
 from tests.models.conformance import (
-    SERVES,
     TRAINS,
     both,
     data,
@@ -367,7 +366,7 @@ def encoders():
 
 
 @pytest.mark.once
-@each_case(quick=False, only=SERVES)
+@each_case(quick=False)
 def test_an_export_holds_the_targets_path_and_gives_equal_scores(case, encoders, tmp_path):
     encoder = encoders(case.schema())
     model = case.build(encoder.schema)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.models.cases import CASES
-from tests.models.conformance import TRAINS, particular
 from tests.models.replicas import answers
 
 SOON = ("dnn", "emcdr", "star")
@@ -15,7 +14,7 @@ SOON = ("dnn", "emcdr", "star")
 def marks(case):
     if case.name in SOON:
         return pytest.mark.slow
-    return pytest.mark.exhaustive if particular(case, TRAINS) else pytest.mark.alike
+    return pytest.mark.exhaustive
 
 
 @pytest.fixture(scope="module")

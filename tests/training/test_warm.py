@@ -12,7 +12,7 @@ from cdrzoo.optimizers import Adam, slots
 from cdrzoo.training.variables import optimizers_of
 from cdrzoo.training.warm import carry
 from tests.models.cases import CASES
-from tests.models.conformance import TRAINS, both, data, particular
+from tests.models.conformance import both, data
 
 TAKEN, GROWN = 4, 5
 """The known row that another id takes, and how many rows each table gets."""
@@ -30,12 +30,10 @@ NOT_AS_UNKNOWN = {
 
 
 def cases():
-    def mark(case):
-        if case.name in ("dnn", *OWN_STATE):
-            return [] if case.name == "dnn" else pytest.mark.slow
-        return pytest.mark.exhaustive if particular(case, TRAINS) else pytest.mark.alike
+    def mark(name):
+        return [] if name == "dnn" else pytest.mark.slow if name in OWN_STATE else pytest.mark.exhaustive
 
-    return pytest.mark.parametrize("case", [pytest.param(c, id=c.name, marks=mark(c)) for c in CASES])
+    return pytest.mark.parametrize("case", [pytest.param(c, id=c.name, marks=mark(c.name)) for c in CASES])
 
 
 def made(case, schema, first=None):
