@@ -21,9 +21,10 @@ import math
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from cdrzoo import replicas
+from cdrzoo import pieces, replicas
 from cdrzoo.errors import InputError
 
 __all__ = ["Adagrad", "Adam", "LossScaleOptimizer", "SGD"]
@@ -61,10 +62,6 @@ def copy_slots(
 
 class _SummedRows(tf.IndexedSlices):
     """Gradient rows in which every index stands once."""
-
-
-ALONE = 1 << 17
-"""Elements from which on a variable is updated by itself. Below, what costs is the number of operations."""
 
 
 def _sum_rows(gradient: tf.IndexedSlices, shape) -> _SummedRows:
@@ -156,20 +153,26 @@ class _Tables(_Dense):
 
     def __init__(self, gradients, variables):
         self.shapes = [v.shape for v in variables]
-        starts = [sum(shape[0] for shape in self.shapes[:i]) for i in range(len(variables))]
-        ids = self._joined([g.indices + start if start else g.indices for g, start in zip(gradients, starts)])
+        ids = pieces.stacked([g.indices for g in gradients])
+        if len(variables) > 1:
+            starts = np.cumsum([0, *(shape[0] for shape in self.shapes[:-1])])
+            ids += tf.constant(np.repeat(starts, [g.indices.shape[0] for g in gradients]), ids.dtype)
         values = self._joined([_as_rows(g.values, v.shape) for g, v in zip(gradients, variables)])
         rows = sum(shape[0] for shape in self.shapes)
         self.gradient = _add_up(tf.cast(values, variables[0].dtype), ids, rows)
-        # Which rows the ids name. Not by counting them, which takes five times as long.
-        ones = tf.ones([ids.shape[0], 1], variables[0].dtype)
-        self.touched = tf.cast(tf.reshape(_add_up(ones, ids, rows), [-1]), tf.bool)
+        self.touched = tf.raw_ops.SparseToDense(
+            sparse_indices=ids,
+            output_shape=tf.constant([rows], ids.dtype),
+            sparse_values=True,
+            default_value=False,
+            validate_indices=False,  # an id may stand more than once
+        )
 
     def _joined(self, values):
-        return values[0] if len(values) == 1 else tf.concat(values, axis=0)
+        return pieces.stacked(values)
 
     def _parts(self, whole):
-        parts = [whole] if len(self.shapes) == 1 else tf.split(whole, [shape[0] for shape in self.shapes])
+        parts = pieces.cut(whole, [shape[0] for shape in self.shapes])
         return [_shaped(part, shape) for part, shape in zip(parts, self.shapes)]
 
     def read(self, variables):
@@ -251,9 +254,11 @@ class _RowSparse:
         for number, (gradient, variable) in enumerate(zip(gradients, variables)):
             form, dtype, shape = self._form(gradient, variable), variable.dtype, variable.shape
             alike = (shape[1:].num_elements(), self._decays(variable)) if form is _Tables else ()
-            read = gradient.values.shape.num_elements() if form is _Tables else 0
-            alone = clips or form is _Rows or max(shape.num_elements(), read) >= ALONE
-            of = members.setdefault((form, dtype, *alike, number if alone else None), ([], []))
+            if form is _Tables:
+                alone = not pieces.small(variable, gradient.indices.shape[0])
+            else:
+                alone = form is _Rows or shape.num_elements() >= pieces.LARGE
+            of = members.setdefault((form, dtype, *alike, number if alone or clips else None), ([], []))
             of[0].append(gradient)
             of[1].append(variable)
         groups = [form(*of) for (form, *_), of in members.items()]
@@ -269,7 +274,7 @@ class _RowSparse:
         if not isinstance(gradient, tf.IndexedSlices):
             return _Dense
         ids = None if isinstance(gradient, _SummedRows) else gradient.indices.shape[0]
-        return _Tables if ids is not None and variable.shape[0] <= 2 * ids else _Rows
+        return _Tables if pieces.reads_all(variable, ids) else _Rows
 
     def _decays(self, variable) -> bool:
         return self.weight_decay is not None and self._use_weight_decay(variable)

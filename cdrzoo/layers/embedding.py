@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from cdrzoo import replicas
+from cdrzoo import pieces, replicas
 from cdrzoo.errors import SchemaError
 from cdrzoo.schema import Schema
 
@@ -138,9 +139,8 @@ class FeatureEmbedding(keras.layers.Layer):
                     ids = tf.cast(ids, tf.int64 if ids.dtype == tf.int64 else tf.int32)
                     lookups.setdefault(key, []).append((name, feature_name, ids))
         for readers, rows in self._rows(lookups):
-            sizes = [_size(each) for _, _, each in readers]
-            pieces = tf.split(rows, sizes) if len(sizes) > 1 else [rows]
-            for (name, feature_name, each), piece in zip(readers, pieces):
+            cut = pieces.cut(rows, [_size(each) for *_, each in readers])
+            for (name, feature_name, each), piece in zip(readers, cut):
                 if each.shape.rank > 1:
                     piece = tf.reshape(piece, [each.shape[0] or -1, _length(each), rows.shape[1]])
                 elif each.shape[0]:
@@ -164,16 +164,18 @@ class FeatureEmbedding(keras.layers.Layer):
         )
 
     def _rows(self, lookups):
-        """Each table's readers and the rows that they ask for, one after the other; of padding, zeros without gradient.
+        """Readers and the rows that they ask for, one after the other: of a table, or of small ones side by side.
 
-        All ids are one tensor, so that there is one copy to a GPU, which leaves int32 to its host.
+        Of padding they are zeros without gradient. All ids are one tensor, so that there is one copy to a GPU, which
+        leaves int32 to its host.
         """
-        wide = {key: any(ids.dtype == tf.int64 for *_, ids in readers) for key, readers in lookups.items()}
+        groups = self._groups(lookups)
         flat: dict[bool, list[tf.Tensor]] = {False: [], True: []}
-        keys = sorted(lookups, key=lambda key: wide[key])
-        for key in keys:
-            flat[wide[key]] += [
-                each if each.shape.rank == 1 else tf.reshape(each, [-1]) for *_, each in lookups[key]
+        for (wide, *_), keys in groups:
+            flat[wide] += [
+                each if each.shape.rank == 1 else tf.reshape(each, [-1])
+                for key in keys
+                for *_, each in lookups[key]
             ]
         joined = [tf.cast(tf.concat(flat[False], axis=0), tf.int64)] if flat[False] else []
         joined += [tf.cast(each, tf.int64) for each in flat[True]]
@@ -182,11 +184,27 @@ class FeatureEmbedding(keras.layers.Layer):
         ids = tf.concat(joined, axis=0)
         # A product: `tf.where` takes four times as long.
         mask = tf.cast(known(ids), tf.float32)[:, None]
-        sizes, start = [sum(_size(each) for *_, each in lookups[key]) for key in keys], 0
-        for key, size, some in zip(keys, sizes, tf.split(mask, sizes)):
-            rows = tf.nn.embedding_lookup(self._tables[key].value, ids[start : start + size])
-            yield lookups[key], tf.cast(rows * some, self.compute_dtype)
-            start += size
+        sizes = [[sum(_size(each) for *_, each in lookups[key]) for key in keys] for _, keys in groups]
+        totals, start = [sum(each) for each in sizes], 0
+        for (_, keys), each, total, some in zip(groups, sizes, totals, pieces.cut(mask, totals)):
+            tables, wanted = [self._tables[key].value for key in keys], ids[start : start + total]
+            if len(tables) == 1:
+                rows = tf.nn.embedding_lookup(tables[0], wanted) * some
+            else:
+                rows = _side_by_side(tables, wanted, each, some)
+            yield [reader for key in keys for reader in lookups[key]], tf.cast(rows, self.compute_dtype)
+            start += total
+
+    def _groups(self, lookups) -> list[tuple[tuple, list[str]]]:
+        """Tables that are looked up side by side; ids of 32 bits first, then those of 64."""
+        groups: dict[tuple, list[str]] = {}
+        for key in (key for key in self._tables if key in lookups):
+            table, readers = self._tables[key], [ids for *_, ids in lookups[key]]
+            wide = any(ids.dtype == tf.int64 for ids in readers)
+            sizes = [ids.shape.num_elements() for ids in readers]
+            together = replicas.count() == 1 and pieces.small(table, None if None in sizes else sum(sizes))
+            groups.setdefault((wide, table.shape[1] if together else key), []).append(key)
+        return sorted(groups.items(), key=lambda group: group[0][0])
 
     def compute_output_shape(self, input_shape):
         def widened(domain, name, shape):
@@ -238,6 +256,38 @@ def note_rows(seen: keras.Variable, ids: Any) -> None:
 def rows_seen(seen: keras.Variable, ids: Any) -> Any:
     """Whether `note_rows` has marked these rows: bool, the shape of `ids`."""
     return tf.nn.embedding_lookup(seen.value, tf.cast(ids, tf.int32))
+
+
+def _side_by_side(tables: Sequence, ids: tf.Tensor, sizes: Sequence[int], mask: tf.Tensor) -> tf.Tensor:
+    """Rows of tables: of the first table those that the first ids name, and so on; of padding zeros without gradient.
+
+    Args:
+        tables: variables of one width.
+        ids: int64, those of one table after those of another.
+        sizes: how many ids each table has.
+        mask: float32 `[ids, 1]`, 0 for padding.
+    """
+    limits = np.array([table.shape[0] for table in tables])
+    starts, limits = (
+        np.repeat(each, sizes) for each in (np.cumsum(limits) - limits, limits.astype("uint64"))
+    )
+    # An id beyond its table (below 0, too) reads nothing of the next one, but fails as it does with one table.
+    places = tf.where(tf.cast(ids, tf.uint64) < limits, ids + starts, -1)
+    places = tf.where(tf.cast(ids, tf.bool), places, sum(table.shape[0] for table in tables))
+
+    @tf.custom_gradient
+    def looked_up(*tables):
+        zeros = tf.zeros([1, tables[0].shape[1]], tables[0].dtype)
+        rows = tf.gather(tf.concat([*tables, zeros], axis=0), places)
+
+        def gradient(upstream):
+            values, indices = (pieces.cut(each, sizes) for each in (upstream * mask, ids))
+            shapes = [table.shape.as_list() for table in tables]
+            return [tf.IndexedSlices(*each) for each in zip(values, indices, shapes)]
+
+        return rows, gradient
+
+    return looked_up(*map(tf.convert_to_tensor, tables))
 
 
 def _size(ids: tf.Tensor) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from cdrzoo import pieces
 from cdrzoo.errors import InputError, SchemaError, shown
 from cdrzoo.layers.embedding import FeatureEmbedding, known
 from cdrzoo.layers.pooling import TargetAttention, joined, masked_mean, one_batch, shares, weighted_sum
@@ -332,7 +333,8 @@ class FieldStack(keras.layers.Layer):
             fields = [given.get(name, zeros) for name in self.slots]
             if len(self.schema.domains) > 1:
                 fields.append(zeros + self.domain_vectors[index])
-            stacks[domain.name] = ops.stack(one_batch(fields), axis=1)
+            stack = pieces.fields(fields)
+            stacks[domain.name] = ops.stack(one_batch(fields), axis=1) if stack is None else stack
         return stacks
 
     def _vector(self, feature: Feature, ids, embedded, weights):

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from cdrzoo import pieces
 from cdrzoo.errors import InputError
 from cdrzoo.layers._xla import fused
 from cdrzoo.layers.activations import Dice
@@ -67,6 +68,9 @@ def one_batch(vectors: Sequence[Any]) -> list[Any]:
 
 def joined(vectors: Sequence[Any]) -> Any:
     """Vectors side by side, of one batch (`one_batch`): `[B, sum of the widths]`."""
+    fields = pieces.fields(vectors)
+    if fields is not None:
+        return ops.reshape(fields, (-1, fields.shape[1] * fields.shape[2]))
     return ops.concatenate(one_batch(vectors), axis=-1)
 
 

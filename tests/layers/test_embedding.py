@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cdrzoo import pieces
 from cdrzoo.errors import SchemaError
 from cdrzoo.layers import FeatureEmbedding
 from cdrzoo.schema import Domain, Feature, Schema, Table
@@ -100,12 +101,61 @@ def test_any_subset_of_domains_and_features():
         only(x)
 
 
-def test_one_lookup_a_table():
-    layer, x = FeatureEmbedding(SCHEMA), batch()
-    layer(x)
+LARGE = SCHEMA.with_rows({"user": 100, "book": 200, "film": 300, "tag": 60})
+
+
+def kinds(layer, x):
     graph = tf.function(layer).get_concrete_function(tf.nest.map_structure(tf.constant, x)).graph
-    assert sum(op.type == "ResourceGather" for op in graph.get_operations()) == 5
-    assert not [op for op in graph.get_operations() if op.type == "ReadVariableOp"]
+    return [op.type for op in graph.get_operations()]
+
+
+def test_one_lookup_a_table():
+    layer, x = FeatureEmbedding(LARGE), batch()
+    layer(x)
+    found = kinds(layer, x)
+    assert found.count("ResourceGather") == 5 and "ReadVariableOp" not in found
+
+
+def test_small_tables_of_one_width_are_looked_up_side_by_side():
+    layer, x = FeatureEmbedding(SCHEMA), batch(10)
+    layer(x)
+    found = kinds(layer, x)
+    assert found.count("GatherV2") == 1, "the tags of both"
+    assert found.count("ResourceGather") == 3, (
+        "users and books, of other widths; films, with few ids for their rows"
+    )
+
+
+@pytest.mark.parametrize("beyond", [6, -1])
+def test_an_id_beyond_its_table_fails_and_reads_no_other(beyond):
+    layer, x = FeatureEmbedding(SCHEMA), batch(10)
+    layer(x)
+    x["books"]["tags"][0, 0] = beyond
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"-1 is not in \[0, 13\)"):
+        layer({domain: {"tags": rows["tags"]} for domain, rows in x.items()})
+
+
+def test_side_by_side_makes_no_difference(monkeypatch):
+    layer, x = FeatureEmbedding(SCHEMA, initializer="ones"), batch(10)
+    x["films"]["read"][0] = 0  # padding
+    layer(x)
+    for seed, table in enumerate(layer.trainable_variables):
+        table.assign(np.random.default_rng(seed).normal(size=table.shape))
+
+    @tf.function
+    def step(x):
+        with tf.GradientTape() as tape:
+            out = layer(x)
+            loss = sum(tf.reduce_sum(tf.square(v + 1) * 3) for v in tf.nest.flatten(out))
+        gradients = tape.gradient(loss, [table.value for table in layer.trainable_variables])
+        assert all(isinstance(each, tf.IndexedSlices) for each in gradients)
+        return out, [tf.convert_to_tensor(each) for each in gradients]
+
+    found = step(x)
+    monkeypatch.setattr(pieces, "LARGE", 0)
+    for one, other in zip(tf.nest.flatten(found), tf.nest.flatten(tf.function(step.python_function)(x))):
+        np.testing.assert_array_equal(one, other)
+    assert all(not gradient[0].numpy().any() and gradient.numpy().any() for gradient in found[1])
 
 
 def test_unknown_lengths_and_batches_in_a_graph():

@@ -1,0 +1,83 @@
+"""Small tables side by side: a few large operations in place of many small ones, with equal numbers.
+
+What one operation has split and the next would put together again is taken as it was.
+
+TensorFlow rather than `keras.ops`: this remembers what was cut in the graph of a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+LARGE = 1 << 17
+"""Elements from which on a variable is read and updated by itself. Below, what costs is the number of operations."""
+
+
+def small(table, ids: int | None) -> bool:
+    """Whether a table is read and updated side by side with others where so many ids look it up (None: not known).
+
+    Then all its rows are read, in place of the wanted ones.
+    """
+    return reads_all(table, ids) and max(table.shape[0], ids) * table.shape[1:].num_elements() < LARGE
+
+
+def reads_all(table, ids: int | None) -> bool:
+    """Whether so many ids look up a table about as often as it has rows: reading on is faster than looking up."""
+    return ids is not None and table.shape[0] <= 2 * ids
+
+
+def cut(whole: tf.Tensor, sizes: Sequence) -> list[tf.Tensor]:
+    """`tf.split` along the rows."""
+    if len(sizes) == 1:
+        return [whole]
+    if whole.dtype == tf.int64:  # which a GPU cannot split
+        ends = np.cumsum(sizes)
+        pieces = [whole[end - size : end] for end, size in zip(ends, sizes)]
+    else:
+        pieces = tf.split(whole, sizes)
+    if not tf.executing_eagerly():
+        _cuts()[id(pieces[0])] = whole, pieces
+    return pieces
+
+
+def stacked(pieces: Sequence[tf.Tensor]) -> tf.Tensor:
+    """`tf.concat` along the rows."""
+    wholes, at = [], 0
+    while at < len(pieces):
+        whole, count = _whole(pieces[at:])
+        wholes.append(whole)
+        at += count
+    return wholes[0] if len(wholes) == 1 else tf.concat(wholes, axis=0)
+
+
+def fields(vectors: Sequence) -> tf.Tensor | None:
+    """`[B, F, width]`: vectors `[B, width]`, all that `cut` has made of a tensor; None where they are no such thing."""
+    whole, count = _whole(vectors)
+    shapes = {tuple(vector.shape) for vector in vectors}
+    if (
+        1 < count == len(vectors)
+        and len(shapes) == 1
+        and None not in (shape := shapes.pop())
+        and len(shape) == 2
+    ):
+        return tf.transpose(tf.reshape(whole, [count, *shape]), [1, 0, 2])
+    return None
+
+
+def _whole(pieces: Sequence) -> tuple[tf.Tensor, int]:
+    """What the first pieces were, and how many those are: the first alone if they are not all that was cut."""
+    whole, cut = _cuts().get(id(pieces[0]), (None, []))
+    if cut and list(map(id, pieces[: len(cut)])) == list(map(id, cut)):
+        return whole, len(cut)
+    return pieces[0], 1
+
+
+def _cuts() -> dict[int, tuple[tf.Tensor, list[tf.Tensor]]]:
+    """What was cut in the graph that is being made, and into what, by the first piece."""
+    held = tf.compat.v1.get_default_graph().get_collection_ref("cdrzoo_cuts")  # goes with the graph
+    if not held:
+        held.append({})
+    return held[0]
