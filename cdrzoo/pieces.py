@@ -8,6 +8,7 @@ TensorFlow rather than `keras.ops`: this remembers what was cut in the graph of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +17,7 @@ LARGE = 1 << 17
 """Elements from which on a variable is read and updated by itself. Below, what costs is the number of operations."""
 
 
-def small(table, ids: int | None) -> bool:
+def small(table: Any, ids: int | None) -> bool:
     """Whether a table is read and updated side by side with others where so many ids look it up (None: not known).
 
     Then all its rows are read, in place of the wanted ones.
@@ -24,7 +25,7 @@ def small(table, ids: int | None) -> bool:
     return reads_all(table, ids) and max(table.shape[0], ids) * table.shape[1:].num_elements() < LARGE
 
 
-def reads_all(table, ids: int | None) -> bool:
+def reads_all(table: Any, ids: int | None) -> bool:
     """Whether so many ids look up a table about as often as it has rows: reading on is faster than looking up."""
     return ids is not None and table.shape[0] <= 2 * ids
 
