@@ -26,6 +26,7 @@ BASE = {
     "intervals",
     "traffic",
     "optimizers",
+    "pieces",
 }
 FLOORS = {
     "lazy": set(),
@@ -39,7 +40,8 @@ FLOORS = {
     "metrics": {"errors"},
     "intervals": {"metrics"},
     "traffic": set(),
-    "optimizers": {"errors", "replicas"},
+    "pieces": set(),
+    "optimizers": {"errors", "replicas", "pieces"},
     "layers": BASE,
     "models": BASE | {"layers"},
     "data": BASE,
