@@ -18,6 +18,7 @@ from cdrzoo.cli.common import (
     count,
     path,
     print_metrics,
+    print_next,
     progress,
     start_tensorflow,
 )
@@ -92,6 +93,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         print(json.dumps(_rows(found)))
     else:
         print((found.folder / "table.md").read_text(encoding="utf-8"))
+        print_next({"a page of it": ["report", found.folder]})
 
 
 def _add_tune(commands: Any) -> None:
@@ -161,6 +163,12 @@ def _tune(arguments: argparse.Namespace) -> None:
             line["result"]["validation"], f"{label}: validation rows, best of {arguments.trials} trials"
         )
     print(f"Configurations: {', '.join(map(str, found.configs.values()))}")
+    print_next(
+        {
+            f"train {label} with what was found": ["train", file, "--out", file.with_suffix("")]
+            for label, file in found.configs.items()
+        }
+    )
 
 
 def _add_reproduce(commands: Any) -> None:

@@ -598,9 +598,10 @@ def test_tune_writes_a_run_that_train_takes(demo, tmp_path, capsys):
     assert len((tmp_path / "tuned/results.jsonl").read_text().splitlines()) == 2
     (tmp_path / "tuned/mine.yaml").write_text("")
     assert cli.main(command) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"Configurations: {tmp_path / 'tuned/lr.yaml'}"
-    assert cli.main(["train", str(tmp_path / "tuned/lr.yaml"), "--out", str(tmp_path / "run")]) == 0
-    config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    *_, configurations, _, _, train = capsys.readouterr().out.splitlines()
+    assert configurations == f"Configurations: {tmp_path / 'tuned/lr.yaml'}"
+    assert cli.main(shlex.split(train.split("    ")[0])[1:]) == 0  # as it says
+    config = yaml.safe_load((tmp_path / "tuned/lr/config.yaml").read_text())
     assert config["model"] == "lr" and config["training"]["epochs"] == 1
 
 
@@ -659,6 +660,10 @@ def test_compare_prints_a_table_and_goes_on_where_it_stopped(demo, tmp_path, cap
     assert len(lines.splitlines()) == 4
     assert cli.main(command) == 0
     assert (tmp_path / "results.jsonl").read_text() == lines and (tmp_path / "table.md").exists()
+    pytest.importorskip("matplotlib")
+    report = capsys.readouterr().out.splitlines()[-1].split("    ")[0]
+    assert cli.main(shlex.split(report)[1:]) == 0  # as it says
+    assert (tmp_path / "report.html").exists()
 
 
 @pytest.mark.parametrize(
