@@ -54,7 +54,9 @@ class Diverged(InputError):
 
 
 class VerifyError(InputError):
-    """An exported model does not do what the trained model does, or holds what it must not."""
+    """An exported model does not do what the trained model does, or holds what it must not: see `report`."""
+
+    report: Any
 
 
 @contextlib.contextmanager

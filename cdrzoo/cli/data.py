@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import pathlib
 from typing import Any
 
 from cdrzoo.cli.common import (
+    add_json,
     add_slices,
     add_strict,
     anywhere,
@@ -66,6 +69,7 @@ def _add_schema_check(commands: Any) -> None:
         "--separator", help="What joins the ids of a sequence in a cell of --data. Default: |."
     )
     add_strict(check)
+    add_json(check)
 
 
 def _add_schema_json(commands: Any) -> None:
@@ -82,8 +86,6 @@ def _add_schema_json(commands: Any) -> None:
 
 
 def _schema_json(arguments: argparse.Namespace) -> None:
-    import json
-
     from cdrzoo.training.reference import json_schema
 
     print(json.dumps(json_schema(arguments.of), indent=2))
@@ -93,6 +95,7 @@ def _schema_check(arguments: argparse.Namespace) -> None:
     from cdrzoo.data import quality
     from cdrzoo.documents import load_mapping
     from cdrzoo.schema import Schema
+    from cdrzoo.schema.overview import as_text
 
     given, sources = load_mapping(arguments.schema), pairs(arguments.data, "--data")
     how = {
@@ -104,7 +107,7 @@ def _schema_check(arguments: argparse.Namespace) -> None:
         )
     if not {"schema", "data"} & given.keys():  # a run on prepared rows has the schema of these
         rows = {name: {"path": path, **how} for name, path in sources.items()}
-        text, found = quality.examine(Schema.from_dict(given), rows or None)
+        blocks, found = quality.examine(Schema.from_dict(given), rows or None)
     elif sources:
         raise InputError(
             "A run configuration says itself where the rows are: leave --data out, or give the schema."
@@ -114,10 +117,16 @@ def _schema_check(arguments: argparse.Namespace) -> None:
 
         given.pop("pipeline", None)
         config = RunConfig.from_dict(given, arguments.schema.resolve().parent)
-        text, found = quality.examine_prepared(config.prepare())
-    print(text)
+        blocks, found = quality.examine_prepared(config.prepare())
+    if arguments.json:
+        tables = [dataclasses.asdict(block) for block in blocks]
+        print(json.dumps({"ok": not found, "tables": tables, "warnings": found}))
+    else:
+        print(as_text(blocks))
     if arguments.strict:
         quality.refuse(found)
+    if arguments.json:
+        return
     for each in found:
         print(f"\nwarning: {each}")
 
@@ -278,6 +287,7 @@ def _add_prepare(commands: Any) -> None:
     )
     add_slices(prepare)
     add_strict(prepare)
+    add_json(prepare)
 
 
 _PROCESS = 0.5
@@ -331,5 +341,13 @@ def _prepare(arguments: argparse.Namespace) -> None:
         extends=extends,
     )
     quality.heed(rows.warnings, arguments.strict)
+    if arguments.json:
+        domains = {
+            name: {part: {"rows": held.rows, "labels": held.labels} for part, held in domain.parts.items()}
+            for name, domain in rows.domains.items()
+        }
+        split = {name: rows.split[name] for name in ("name", "hash")}
+        print(json.dumps({"folder": str(arguments.out), "domains": domains, "split": split}))
+        return
     total = sum(part.rows for domain in rows.domains.values() for part in domain.parts.values())
     print(f"{arguments.out} holds {total:,} rows; split {rows.split['name']} {rows.split['hash'][:16]}.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import pathlib
 from typing import Any
 
 from cdrzoo import files
-from cdrzoo.cli.common import command, delimiter, path, print_next, start_tensorflow, whole
-from cdrzoo.errors import MAX_VERSION, InputError
+from cdrzoo.cli.common import add_json, command, delimiter, path, print_next, start_tensorflow, whole
+from cdrzoo.errors import MAX_VERSION, InputError, VerifyError
 from cdrzoo.schema.reading import AS_TEXT
 
 
@@ -35,6 +36,7 @@ def _add_export(commands: Any) -> None:
     export.add_argument(
         "--version", type=whole(0, MAX_VERSION), help="The number of the version. Default: the next."
     )
+    add_json(export)
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -45,6 +47,9 @@ def _export(arguments: argparse.Namespace) -> None:
     from cdrzoo.training.run import load_run
 
     version = load_run(arguments.folder).export(arguments.to, arguments.version)
+    if arguments.json:
+        print(json.dumps({"path": str(version)}))
+        return
     print(f"SavedModel: {version}")
     run = arguments.folder
     print_next(
@@ -67,6 +72,7 @@ def _add_verify(commands: Any) -> None:
     verify.add_argument(
         "--run", dest="folder", type=path, help="The run folder to compare with, besides the recorded rows."
     )
+    add_json(verify)
 
 
 def _verify(arguments: argparse.Namespace) -> None:
@@ -75,14 +81,16 @@ def _verify(arguments: argparse.Namespace) -> None:
     if arguments.folder:
         check_finished(arguments.folder)
     start_tensorflow()
-    if arguments.folder:
-        from cdrzoo.training.run import load_run
+    from cdrzoo.export import verify
+    from cdrzoo.training.run import load_run
 
-        print(load_run(arguments.folder).verify(arguments.path))
-    else:
-        from cdrzoo.export import verify
-
-        print(verify(arguments.path))
+    try:
+        found = (load_run(arguments.folder).verify if arguments.folder else verify)(arguments.path)
+    except VerifyError as error:
+        if arguments.json:
+            print(json.dumps(error.report.to_dict()))
+        raise
+    print(json.dumps(found.to_dict()) if arguments.json else found)
 
 
 def _add_rows(commands: Any) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 from typing import Any
 
-from cdrzoo.cli.common import command
+from cdrzoo.cli.common import add_json, command
 
 
 def add(commands: Any) -> None:
@@ -22,12 +24,18 @@ def _add_models(commands: Any) -> None:
         "  cdrzoo models\n\n"
         "Parameters and the time of a training step are in units of dnn's, on the target alone.",
     )
-    listed.add_argument("--markdown", action="store_true", help="Print a table of Markdown.")
+    form: Any = listed.add_mutually_exclusive_group()
+    add_json(form)
+    form.add_argument("--markdown", action="store_true", help="Print a table of Markdown.")
 
 
 def _models(arguments: argparse.Namespace) -> None:
-    from cdrzoo.models import table
+    from cdrzoo.models import CARDS, table
+    from cdrzoo.models.cards import costs
 
+    if arguments.json:
+        print(json.dumps([{**dataclasses.asdict(one), **costs()[one.name]} for one in CARDS]))
+        return
     rows = table()
     if arguments.markdown:
         rows = [(f"`{name}`", *cells) if i else (name, *cells) for i, (name, *cells) in enumerate(rows)]

@@ -22,7 +22,7 @@ from cdrzoo.data.raw import MISSING, factorize
 from cdrzoo.data.sharing import distinct_ids, in_vain
 from cdrzoo.errors import DataError, DataWarning, shown
 from cdrzoo.schema import Domain, Feature, Schema, Table
-from cdrzoo.schema.overview import as_text
+from cdrzoo.schema.overview import Block, as_text
 
 if TYPE_CHECKING:
     from cdrzoo.data.preparation.prepared import Prepared
@@ -59,29 +59,29 @@ def check(schema: Schema, sources: Mapping[str, Any] | None = None, folder: str 
     Raises:
         DataError: on whatever is wrong with the data.
     """
-    text, found = examine(schema, sources, folder)
-    return "\n\n".join([text, *(f"warning: {each}" for each in found)])
+    blocks, found = examine(schema, sources, folder)
+    return "\n\n".join([as_text(blocks), *(f"warning: {each}" for each in found)])
 
 
 def examine(
     schema: Schema, sources: Mapping[str, Any] | None = None, folder: str | pathlib.Path = "."
-) -> tuple[str, list[str]]:
-    """What `check` prints, the warnings apart."""
+) -> tuple[list[Block], list[str]]:
+    """The tables that `check` prints, the warnings apart."""
     if sources is None:
-        return as_text(schema.overview()), []
+        return schema.overview(), []
     logs = read_logs(schema, sources, folder)
     if all(log.time is not None for log in logs.values()):
         add_histories(schema, logs, {})
     return _side_by_side(schema, logs), warnings_of(schema, logs)
 
 
-def examine_prepared(prepared: Prepared) -> tuple[str, list[str]]:
+def examine_prepared(prepared: Prepared) -> tuple[list[Block], list[str]]:
     """The same of rows that were split, and the parts of the split."""
     if (kept := getattr(prepared, "warnings", None)) is not None:  # rows in a folder
-        return f"{as_text(prepared.schema.overview())}\n\n{parts(prepared)}", list(kept)
+        return [*prepared.schema.overview(), *prepared.overview()[:1]], list(kept)
     schema, logs = prepared.schema, prepared.logs
     found = warnings_of(schema, logs, prepared.split)
-    return f"{_side_by_side(schema, logs)}\n\n{parts(prepared)}", found
+    return [*_side_by_side(schema, logs), *prepared.overview()[:1]], found
 
 
 def parts(prepared: Prepared) -> str:
@@ -117,14 +117,14 @@ def refuse(found: Sequence[str]) -> None:
         )
 
 
-def _side_by_side(schema: Schema, logs: Mapping[str, Log]) -> str:
+def _side_by_side(schema: Schema, logs: Mapping[str, Log]) -> list[Block]:
     def missing(domain: Domain, feature: Feature) -> str:
         return _missing(logs[domain.name], feature)
 
     def ids(table: Table) -> list[str]:
         return _overlap(schema, table.name, logs)
 
-    return as_text(schema.overview(facts=_facts(logs), missing=missing, ids=ids))
+    return schema.overview(facts=_facts(logs), missing=missing, ids=ids)
 
 
 def _facts(logs: Mapping[str, Log]) -> list[list[str]]:

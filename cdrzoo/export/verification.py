@@ -139,7 +139,7 @@ def _passed(report: Report) -> Report:
     if report.ok:
         return report
     error = VerifyError(f"{report.path} is not what it should be.\n{report}")
-    error.report = report  # type: ignore[attr-defined]
+    error.report = report
     raise error
 
 

@@ -55,6 +55,9 @@ def test_models_lists_every_model(capsys):
     out = capsys.readouterr().out
     for name in ("lr", "dnn", "din", "cctl"):
         assert any(line.startswith(name + " ") for line in out.splitlines())
+    assert cli.main(["models", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in listed] == [one.name for one in CARDS] and listed[0]["step"] > 0
 
 
 def test_a_run_folder_holds_everything(run):
@@ -95,6 +98,11 @@ def test_export_verify_predict(run, demo, tmp_path, capsys):
     _, verify, predict = [line.split("    ")[0] for line in capsys.readouterr().out.splitlines()[-3:]]
     assert cli.main(shlex.split(verify)[1:]) == 0  # as it says
     assert "verified" in capsys.readouterr().out
+    assert cli.main([*shlex.split(verify)[1:], "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] and report["rows"] > 0 and all(check["ok"] for check in report["checks"])
+    assert cli.main(["export", str(run), "--to", str(tmp_path / "films"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"path": str(tmp_path / "films/2")}
     assert cli.main(shlex.split(predict)[1:]) == 0
     rows = pd.read_parquet(run / "examples.parquet")
     rows.to_parquet(tmp_path / "rows.parquet")
@@ -116,6 +124,17 @@ def test_export_verify_predict(run, demo, tmp_path, capsys):
     card = json.loads((tmp_path / "films/1/assets.extra/model_card.json").read_text())
     assert card["split"]["hash"] == json.loads((run / "split.json").read_text())["hash"]
     assert card["metrics"]["test"]["auc"] == json.loads((run / "metrics.json").read_text())["test"]["auc"]
+
+
+def test_a_failed_verification_is_json_too(monkeypatch, capsys):
+    from cdrzoo import export
+    from cdrzoo.export import report, verification
+
+    failed = report.Report("films/1", checks=[report.Check("signatures", False, "none")])
+    monkeypatch.setattr(export, "verify", lambda path: verification._passed(failed))
+    assert cli.main(["verify", "films/1", "--json"]) == 2
+    said = capsys.readouterr()
+    assert json.loads(said.out) == failed.to_dict() and "FAIL signatures" in said.err
 
 
 def _predict_again(model, scores, found, capsys):
@@ -535,6 +554,10 @@ def test_schema_check_shows_the_domains_side_by_side(demo, capsys):
     assert cli.main(["schema", "check", str(demo / "schema.yaml"), *data]) == 0
     out = capsys.readouterr().out
     assert "films (target)" in out and "shared features" in out and "device" in out
+    assert cli.main(["schema", "check", str(demo / "schema.yaml"), *data, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] == (not found["warnings"]) == ("warning: " not in out)
+    assert all(cell in out for table in found["tables"] for row in table["rows"] for cell in row)
 
 
 @pytest.mark.parametrize(

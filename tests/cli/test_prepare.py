@@ -27,6 +27,12 @@ def test_rows_of_a_run_are_prepared_once_and_what_is_wrong_is_said(tmp_path, cap
     assert json.loads((tmp_path / "rows" / "prepared.json").read_text())["slices"] == ["device"]
     assert main([*command, "--slices", "device"]) == 0
     assert "holds these rows already" in capsys.readouterr().err
+    assert main([*command, "--slices", "device", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["split"]["name"] == "time-0.7-0.1-0.2" and told["folder"] == str(tmp_path / "rows")
+    parts = [part for domain in told["domains"].values() for part in domain.values()]
+    assert sum(part["rows"] for part in parts) == 1000
+    assert sum(part["labels"] for part in parts) == sum(f["click"].sum() for f in MADE.frames.values())
     assert main(command) == 2
     assert "`slices` differs. Choose a new folder" in capsys.readouterr().err
     assert main([*command[:-2], "--beam", "runner=FlinkRunner"]) == 2

@@ -14,6 +14,7 @@ from cdrzoo import metrics
 from cdrzoo.data import prepare, quality, synthetic
 from cdrzoo.errors import DataError, DataWarning
 from cdrzoo.schema import Domain, Feature, Schema, Table
+from cdrzoo.schema.overview import as_text
 from tests.attack.logs import log
 
 ROWS = 2000
@@ -148,7 +149,7 @@ def test_joins_say_how_many_rows_found_nothing(tmp_path, keys, words):
         {"books": "books.csv", "films": {"path": "films.csv", "join": [{"path": "items.csv", "on": "item"}]}},
         tmp_path,
     )
-    assert "found in items.csv by item" in shown
+    assert "found in items.csv by item" in as_text(shown)
 
 
 def test_rows_without_a_key_join_nothing_and_are_said(tmp_path):
