@@ -136,6 +136,12 @@ class Keys:
     codes: np.ndarray
     distinct: Vocabulary
 
+    def numbers(self) -> np.ndarray:
+        """The codes, and -1 of a key that is missing: users as metrics tell them apart, without a text a row."""
+        ids = self.distinct.ids
+        nobody = pc.index(ids, "").as_py() if self.distinct.is_text else np.flatnonzero(ids == -1)[:1]
+        return np.where(np.isin(self.codes, nobody), -1, self.codes)
+
 
 def _objects(array: Any) -> np.ndarray:
     return np.asarray(array.to_numpy(zero_copy_only=False), object)

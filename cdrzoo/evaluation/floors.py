@@ -7,11 +7,11 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import pandas as pd
 
 from cdrzoo import metrics, traffic
 from cdrzoo.data import Prepared
 from cdrzoo.data.vocabulary import Keys, Vocabulary
+from cdrzoo.training import groups as groups_of
 
 STRENGTH = 5.0
 """A mean over n rows is drawn to its prior as if it had been seen in so many rows more."""
@@ -36,7 +36,7 @@ def floors(prepared: Prepared, groups: Mapping[str, np.ndarray] | None = None) -
     """
     target = prepared.schema.target_domain
     part = prepared.parts[target.name]["test"]
-    labels, users = part.y[:, 0], part.user
+    labels, users = part.y[:, 0], groups_of.users(prepared)
     clip = (0.0, 1.0) if target.task == "click" else (-np.inf, np.inf)
     kept = target.negatives_kept or 1
     weights = traffic.row_weights(labels, None, target.negatives_kept)
@@ -53,23 +53,26 @@ def floors(prepared: Prepared, groups: Mapping[str, np.ndarray] | None = None) -
 def _scores(prepared: Prepared) -> dict[str, np.ndarray]:
     """What each predictor says of the test rows."""
     target = prepared.schema.target_domain
-    test = prepared.keys(target.name, "test")
+    rows = len(prepared.parts[target.name]["test"])
     scores = {}
     if target.task == "rating":
         labels = prepared.parts[target.name]["train"].y[:, 0]
-        scores["target mean"] = np.full(len(test), float(np.mean(labels)))
+        scores["target mean"] = np.full(rows, float(np.mean(labels)))
     if target.item is None:
         return scores
     learnt = _Means.of(prepared, target.name)
-    of_items = scores["item mean"] = learnt.items.at(test["item"], learnt.mean)[0]
+    of_items = scores["item mean"] = learnt.items.at(prepared.key(target.name, "test", "item"), learnt.mean)[
+        0
+    ]
     if learnt.users is None:
         return scores
-    own, _ = learnt.users.at(test["user"], 0.0)
+    users = prepared.key(target.name, "test", "user")
+    own, _ = learnt.users.at(users, 0.0)
     scores["item + user mean"] = of_items + own
-    sums, counts, sources = np.zeros(len(test)), np.zeros(len(test)), 0
+    sums, counts, sources = np.zeros(rows), np.zeros(rows), 0
     for source in prepared.schema.sources:
-        if source.item and (users := _Means.of(prepared, source.name).users) is not None:
-            offsets, known = users.at(test["user"], 0.0)
+        if source.item and (means := _Means.of(prepared, source.name).users) is not None:
+            offsets, known = means.at(users, 0.0)
             sums, counts, sources = sums + offsets, counts + known, sources + 1
     if sources:
         from_source = sums / np.maximum(counts, 1)
@@ -95,9 +98,9 @@ class _ByKey:
             np.add.at(counts, keys.codes[rows], 1)
         return cls(keys.distinct, (sums + STRENGTH * prior) / (counts + STRENGTH))
 
-    def at(self, keys: pd.Series, otherwise: float) -> tuple[np.ndarray, np.ndarray]:
-        """The mean of each key, `otherwise` of one without, and which have one."""
-        places = self.keys.find_any(keys.to_numpy())
+    def at(self, keys: Keys, otherwise: float) -> tuple[np.ndarray, np.ndarray]:
+        """The mean of each row's key, `otherwise` of one without, and which have one."""
+        places = self.keys.find_any(keys.distinct.array())[keys.codes]
         known, found = places >= 0, np.full(len(places), otherwise)
         found[known] = self.means[places[known]]
         return found, known

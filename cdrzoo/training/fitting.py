@@ -18,7 +18,7 @@ from cdrzoo.data.growth import grown
 from cdrzoo.errors import Diverged, InputError, shown
 from cdrzoo.models.arguments import check_tables
 from cdrzoo.schema import Schema
-from cdrzoo.training import callbacks, descent, observers, scoring, warm
+from cdrzoo.training import callbacks, descent, groups, observers, scoring, warm
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.folders import (
     BEST,
@@ -183,7 +183,7 @@ def check_rows(config: RunConfig, prepared: data.Prepared) -> None:
         y = valid.y[:, 0] if key == schema.target else valid.labels[label.name]
         weights = ~np.isnan(y) * (np.ones(len(y)) if valid.weight is None else valid.weight)
         outcomes[key] = np.nan_to_num(y), np.zeros(len(y)), weights
-    (measured,) = scoring.by_label(schema, outcomes, metrics.evaluate, users=valid.user)
+    (measured,) = scoring.by_label(schema, outcomes, metrics.evaluate, users=groups.users(prepared, "valid"))
     found = {f"val_{name}": value for name, value in measured.items()}
     if watched not in found:
         raise InputError(
@@ -278,9 +278,7 @@ def _callbacks(
     schema, chosen_by, logs = model.schema, monitor(config, model.schema), folder / "logs"
     watching = {"monitor": chosen_by, "mode": metrics.better(chosen_by)}
     steps = [
-        callbacks.Evaluate(
-            prepared.valid(EVALUATION_ROWS), users=prepared.parts[schema.target]["valid"].user
-        ),
+        callbacks.Evaluate(prepared.valid(EVALUATION_ROWS), users=groups.users(prepared, "valid")),
         keras.callbacks.TerminateOnNaN(),
         callbacks.KeepBest(folder / BEST, **watching),
         keras.callbacks.EarlyStopping(patience=config.training.patience, **watching),

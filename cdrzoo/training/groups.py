@@ -72,6 +72,15 @@ def _numbers_or_text(values: np.ndarray) -> pd.Series:
     return text
 
 
+def users(prepared: data.Prepared, part: str = "test") -> np.ndarray | None:
+    """The user of each of the target's rows of a part as a whole number, -1 of one who is missing; none without users.
+
+    It is what metrics by user take: a text a row is large where there are millions.
+    """
+    target = prepared.schema.target_domain
+    return None if target.user is None else prepared.key(target.name, part, "user").numbers()
+
+
 def of_users(prepared: data.Prepared, part: str = "test") -> dict[str, np.ndarray]:
     """Which of the target's rows of a part are of which group of users: booleans [n] by name; none without users."""
     if prepared.schema.target_domain.user is None:

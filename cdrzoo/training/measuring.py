@@ -72,7 +72,7 @@ def measured(
 def _by_label(
     model: Any, prepared: data.Prepared, part: str, outcomes: dict[str, scoring.Outcome], *measures: Any
 ) -> Any:
-    how = {"users": prepared.parts[model.schema.target][part].user, "groups": groups.of_rows(prepared, part)}
+    how = {"users": groups.users(prepared, part), "groups": groups.of_rows(prepared, part)}
     return scoring.by_label(model.schema, outcomes, *measures, **how)
 
 
