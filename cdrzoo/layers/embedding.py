@@ -282,7 +282,7 @@ def _side_by_side(tables: Sequence, ids: tf.Tensor, sizes: Sequence[int], mask: 
 
         def gradient(upstream):
             values, indices = (pieces.cut(each, sizes) for each in (upstream * mask, ids))
-            shapes = [table.shape.as_list() for table in tables]
+            shapes = [tf.constant(table.shape.as_list(), tf.int64) for table in tables]
             return [tf.IndexedSlices(*each) for each in zip(values, indices, shapes)]
 
         return rows, gradient

@@ -779,7 +779,8 @@ def test_training_says_a_line_per_epoch_and_a_table_that_fit_a_screen(demo, tmp_
     assert len(epochs) == 2 and all("val" in line and "auc 0." in line for line in epochs)
     best = json.loads((tmp_path / "said/metrics.json").read_text())["best_epoch"]
     assert epochs[best - 1].endswith("  best")
-    assert max(len(line) for line in lines if not line.startswith("Run: ")) <= 100
+    paths = ("Run: ", "  cdrzoo ")  # which are as long as they are
+    assert max(len(line) for line in lines if not line.startswith(paths)) <= 100
     assert any(line.split()[:2] == ["all", "cold"] for line in lines)
 
 

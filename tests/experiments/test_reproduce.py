@@ -219,7 +219,7 @@ def test_cold_start_is_part_of_an_experiment_and_its_parts_have_names(tmp_path):
 def test_mistakes_are_said_before_anything_is_read(tmp_path):
     for name, words in (
         ("ctr_ciao_01_20", "Did you mean 'ctr_ciao_01_02'"),
-        ("nonsense", "There are: ctr_ciao"),
+        ("nonsense", "There are: checks, ctr_ciao"),
         ("dacdr_table3/books_to_cds_beta30", "no part 'books_to_cds_beta30'. Did you mean"),
     ):
         with pytest.raises(InputError, match=words):

@@ -120,7 +120,7 @@ def test_metrics_are_by_label_and_rows_without_one_do_not_count(prepared):
     from cdrzoo import metrics
 
     outcomes = scoring.target_outputs(model, prepared.test(50))
-    (found,) = scoring.by_label(model, outcomes, metrics.evaluate)
+    (found,) = scoring.by_label(model.schema, outcomes, metrics.evaluate)
     assert set(found) == {f"{of}{name}" for of in ("", "conversion.") for name in ("auc", "log_loss", "ece")}
     part = prepared.parts["films"]["test"]
     known = ~np.isnan(part.labels["conversion"])
