@@ -10,7 +10,18 @@ import re
 import sys
 from collections.abc import Callable
 
-from docs.render import backtests, chart, choosing, diagrams, measured, reference, results, sentences, speed
+from docs.render import (
+    backtests,
+    chart,
+    choosing,
+    diagrams,
+    measured,
+    reference,
+    results,
+    scale,
+    sentences,
+    speed,
+)
 
 DOCS = pathlib.Path(__file__).resolve().parents[1]
 PART = re.compile(r"^<!-- made: (\w+)(?: ([^>\n]+))? -->\n.*?^<!-- /made -->$", re.S | re.M)
@@ -48,6 +59,10 @@ MADE: dict[str, Callable[..., str]] = {
     "cost_of": reference.cost_of,
     "entries": reference.table,
     "api": reference.api,
+    "scale_growth": scale.growth,
+    "scale_training": scale.training,
+    "scale_executors": scale.executors,
+    "scale_billion": scale.billion,
     "speed": speed.table,
     "speed_processor": speed.processor,
     "speed_memory": speed.memory,

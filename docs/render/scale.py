@@ -100,7 +100,6 @@ def executors() -> str:
             f"{one['wall']:,.0f}",
             f"{one['largest']:.2f}",
             f"{one['together']:.1f}",
-            f"`{one['hash']}`",
         ]
         for one in every
     ]
