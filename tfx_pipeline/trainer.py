@@ -305,7 +305,7 @@ def _measured(model: Any, prepared: TransformedRows) -> dict[str, float]:
     if users is not None:
         warm = np.isin(users, parts["train"].user)
         groups = {"cold": ~warm, "warm": warm}
-    return scoring.by_label(model, outcomes, metrics.evaluate, users=users, groups=groups)[0]
+    return scoring.by_label(model.schema, outcomes, metrics.evaluate, users=users, groups=groups)[0]
 
 
 def _read(given: dict[str, Any]) -> tuple[RunConfig, TransformedRows]:

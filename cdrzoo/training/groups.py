@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cdrzoo import data
+from cdrzoo.data.rows.reading import StoredPart
 
 VALUES = 24
 """Groups that a column makes at most in what a run reports: an hour each, say."""
@@ -73,12 +74,12 @@ def _numbers_or_text(values: np.ndarray) -> pd.Series:
 
 
 def users(prepared: data.Prepared, part: str = "test") -> np.ndarray | None:
-    """The user of each of the target's rows of a part as a whole number, -1 of one who is missing; none without users.
+    """The user of each of the target's rows of a part, as metrics by user take them; none without users.
 
-    It is what metrics by user take: a text a row is large where there are millions.
+    Of rows that are not held in memory they are whole numbers, -1 where missing: a text a row would be large.
     """
-    target = prepared.schema.target_domain
-    return None if target.user is None else prepared.key(target.name, part, "user").numbers()
+    rows = prepared.parts[prepared.schema.target][part]
+    return rows.coded("user").numbers() if isinstance(rows, StoredPart) and rows.keyed else rows.user
 
 
 def of_users(prepared: data.Prepared, part: str = "test") -> dict[str, np.ndarray]:
