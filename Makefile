@@ -58,11 +58,8 @@ test-all: .venv/ready .venv-tfx/ready .venv-scale/ready
 # In one session, file by file: a chain of days keeps one test process busy, and the quick tests the other.
 LAST := pipeline and exhaustive or not (pipeline or once or slow or exhaustive)
 
-# What the libraries' versions can break: not what reads pages and code as text; of the models' tests those that all
-# models share.
-TEXT := words lengths imports docs shell_blocks contributing packaging
-OLDEST := $(filter-out $(TEXT:%=tests/test_%.py),$(wildcard tests/test_*.py)) \
-    $(filter-out tests/models/ tests/tfx_pipeline/,$(wildcard tests/*/)) \
+# What the libraries' versions can break: of the models' tests those that all models share.
+OLDEST := $(wildcard tests/test_*.py) $(filter-out tests/models/ tests/tfx_pipeline/,$(wildcard tests/*/)) \
     tests/models/test_arguments.py tests/models/test_conformance.py
 
 # $(1): what is run there, $(2): of it the tests with these marks, $(3): where it is.

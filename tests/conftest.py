@@ -1,8 +1,7 @@
 """What every test gets: quiet and seeded libraries, memory given back, and the way to the public datasets.
 
 Which tests are run (the marks are explained in setup.cfg): `make check` those without a mark for long ones, or one
-model's (`--model`, with those marked `alike`); `make test` those marked `slow` as well; `make test-all` those that are
-left.
+model's (`--model`); `make test` those marked `slow` as well; `make test-all` those that are left.
 """
 
 from __future__ import annotations
@@ -51,15 +50,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.pipeline)
     # What is long comes first, so that a test process beside it can take what comes behind.
     items.sort(key=lambda item: item.path.name not in ("test_pipeline.py", "test_notebooks.py"))
-    name = config.getoption("model")
-    files = _files(name) if name else []
-    kept, left = [], []
-    for item in items:
-        marks = {mark.name for mark in item.iter_markers()}
-        own = _case(item) == name or (item.path in files and "exhaustive" not in marks)
-        (kept if (own if name else "alike" not in marks) else left).append(item)
-    config.hook.pytest_deselected(items=left)
-    items[:] = kept
+    if name := config.getoption("model"):
+        files = _files(name)
+        kept, left = [], []
+        for item in items:
+            own = item.path in files and item.get_closest_marker("exhaustive") is None
+            (kept if own or _case(item) == name else left).append(item)
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
 
 
 def _case(item: pytest.Item) -> str | None:
@@ -86,7 +84,7 @@ def _files(model: str) -> list[pathlib.Path]:
 # A contributor waits for the tests without a mark for long ones: no file may grow to a minute unseen. Processors differ
 # and are shared, so seconds are those of the process, by the pace at which it does a fixed piece of work.
 
-LONG = {"slow", "exhaustive", "alike"}
+LONG = {"slow", "exhaustive"}
 LIMIT = 60.0
 """Seconds of a processor that the tests of one file may take whose marks are not among `LONG`."""
 PACE = 0.02

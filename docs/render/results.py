@@ -45,6 +45,7 @@ def load(name: str) -> Comparison:
 
 
 def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    assert {len(row) for row in rows} <= {len(heading)}, heading
     lines = [heading, ["---"] * len(heading), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from typing import Any
 
 from docs.render.results import FOLDER, markdown
@@ -38,40 +39,36 @@ def alone(one: dict[str, Any]) -> float:
     return one["processor"] - sum(seconds for seconds, _ in one["stages"].values())
 
 
+def row(
+    title: str, every: list[dict[str, Any]], value: Callable[[dict[str, Any]], float], form: str = ".1f"
+) -> list[str]:
+    """A cell a number of rows."""
+    return [title, *(format(value(one), form) for one in every)]
+
+
 def growth() -> str:
     """A column a number of rows: what each stage of a preparation takes."""
     every = [found()[rows, "processes"] for rows in sizes()]
-    millions = [one["rows"] / 1e6 for one in every]
     lines = [
-        [title, *(f"{one['stages'][name][0] / n:.1f}" for one, n in zip(every, millions, strict=True))]
+        row(title, every, lambda one, name=name: one["stages"][name][0] * 1e6 / one["rows"])
         for name, title in STAGES.items()
     ]
-    lines.append(
-        [
-            "the one process in charge",
-            *(f"{alone(one) / n:.1f}" for one, n in zip(every, millions, strict=True)),
-        ]
-    )
-    lines.append(
-        ["**all**", *(f"**{one['processor'] / n:.1f}**" for one, n in zip(every, millions, strict=True))]
-    )
-    lines.append(
-        [
-            "on the clock, s per million rows",
-            *(f"{one['wall'] / n:.1f}" for one, n in zip(every, millions, strict=True)),
-        ]
-    )
-    lines += _memory(every)
-    lines.append(["disk while it works, GB", *(f"{one['disk']:.1f}" for one in every)])
-    lines.append(["disk for the rows, GB", *(f"{one['rows_disk']:.1f}" for one in every)])
-    lines.append(["load of the machine at the end", *(f"{one['load']:.0f}" for one in every)])
+    lines += [
+        row("the one process in charge", every, lambda one: alone(one) * 1e6 / one["rows"]),
+        row("all", every, lambda one: one["processor"] * 1e6 / one["rows"]),
+        row("on the clock, s per million rows", every, lambda one: one["wall"] * 1e6 / one["rows"]),
+        *memory(every),
+        row("disk while it works, GB", every, lambda one: one["disk"]),
+        row("disk for the rows, GB", every, lambda one: one["rows_disk"]),
+        row("load of the machine at the end", every, lambda one: one["load"], ".0f"),
+    ]
     return markdown(["processor time, s per million rows", *map(rows_of, sizes())], lines)
 
 
-def _memory(every: list[dict[str, Any]]) -> list[list[str]]:
+def memory(every: list[dict[str, Any]]) -> list[list[str]]:
     return [
-        ["largest process, GB", *(f"{one['largest']:.2f}" for one in every)],
-        ["all processes, GB", *(f"{one['together']:.1f}" for one in every)],
+        row("largest process, GB", every, lambda one: one["largest"], ".2f"),
+        row("all processes, GB", every, lambda one: one["together"]),
     ]
 
 
@@ -79,13 +76,15 @@ def training() -> str:
     """A column a number of rows: what an epoch takes, with its measuring."""
     every = [found()[rows, "train"] for rows in sizes()]
     lines = [
-        ["on the clock, s", *(f"{one['wall']:,.0f}" for one in every)],
-        ["processor time, s", *(f"{one['processor']:,.0f}" for one in every)],
-        [
+        row("on the clock, s", every, lambda one: one["wall"], ",.0f"),
+        row("processor time, s", every, lambda one: one["processor"], ",.0f"),
+        row(
             "processor time, s per million rows",
-            *(f"{one['processor'] * 1e6 / one['rows']:.0f}" for one in every),
-        ],
-        *_memory(every),
+            every,
+            lambda one: one["processor"] * 1e6 / one["rows"],
+            ".0f",
+        ),
+        memory(every)[0],
     ]
     return markdown(["a training", *map(rows_of, sizes())], lines)
 
@@ -103,14 +102,7 @@ def executors() -> str:
         ]
         for one in every
     ]
-    heading = [
-        "executor",
-        "processor time, s",
-        "wall, s",
-        "largest process, GB",
-        "all processes, GB",
-        "the rows' hash",
-    ]
+    heading = ["executor", "processor time, s", "wall, s", "largest process, GB", "all processes, GB"]
     return markdown(heading, lines)
 
 

@@ -16,39 +16,25 @@ REPRESENTATIVES = ("dnn", "cctl", "mkt", "dadin", "conet")
 """The plainest model; one with a training step of its own, a second stage, one that aligns, and one for pairs."""
 ROWS = {"books": 24, "films": 16}
 
-TRAINS = (
-    *("fit", "build", "compile", "training_domains", "optimized_variables"),
-    *("auxiliary_losses", "domain_losses", "compute_loss", "weighted_sum", "report", "train_step"),
-)
-"""Methods of the base class by which a model's training step differs from another's."""
 
-
-def each_case(own: tuple[str, ...] | None = (), quick: bool = True, only: tuple[str, ...] | None = None):
+def each_case(own: tuple[str, ...] | None = (), quick: bool = True):
     """Runs a test on every model: on the representatives at once, on others with `make test`, on the rest last.
 
     Args:
         own: `make test` runs the test on the representatives, and on the models that have one of these methods of the
             base class of their own. `None`: on all models.
         quick: whether `make check` runs it on the representatives; if not, `make test` does.
-        only: of the others only those that are `particular` by these methods are left for `make test-all`. `None`: all.
     """
 
     def marks(case: Case) -> list:
         if case.name in REPRESENTATIVES:
             return [] if quick else [pytest.mark.slow]
-        if only is not None and not particular(case, only):
-            return [pytest.mark.alike]
         early = own is None or any(_overrides(case, method) for method in own)
         return [pytest.mark.slow if early else pytest.mark.exhaustive]
 
     # The scope lets a fixture of the module hold the case's trained model.
     cases = [pytest.param(case, id=case.name, marks=marks(case)) for case in CASES]
     return pytest.mark.parametrize("case", cases, scope="module")
-
-
-def particular(case: Case, methods: tuple[str, ...]) -> bool:
-    """Whether the model is more than a `call`: it has one of the methods of its own, or statistics of its batches."""
-    return bool(case.whole_batch) or any(_overrides(case, method) for method in methods)
 
 
 def _overrides(case: Case, method: str) -> bool:

@@ -155,7 +155,7 @@ def test_every_argument_changes_something(case):
     assert sorted(same) == sorted(case.without_effect)
 
 
-@each_case(quick=False, only=("build", "get_config", "compile"))
+@each_case(quick=False)
 def test_a_file_is_loaded_under_the_policy_it_was_saved_under(case, tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = case.build()
@@ -203,7 +203,7 @@ def test_a_schema_without_rows_is_refused(case):
         card(case.name).load()(config, **{**case.arguments, **case.parts(case.schema())})
 
 
-@each_case(own=("compile",), quick=False, only=("compile", "build"))
+@each_case(own=("compile",), quick=False)
 def test_an_unknown_domain_is_refused(case):
     model = case.build()
     for argument in (

@@ -18,7 +18,6 @@ from cdrzoo.models.base import placeholder_rows
 from cdrzoo.optimizers import Adam
 from tests.models import oracle
 from tests.models.conformance import (
-    TRAINS,
     both,
     data,
     each_case,
@@ -202,7 +201,7 @@ def test_save_and_load_give_equal_scores_and_training_goes_on_alike(trained, tmp
 
 
 @pytest.mark.once
-@each_case(quick=False, only=TRAINS)
+@each_case(quick=False)
 def test_rows_of_weight_zero_do_not_count(case, trained, copy):
     x, y = both(copy)
     weights = {name: tf.cast(tf.range(len(x[name]["user"])) % 3 > 0, "float32") for name in x}
@@ -235,7 +234,7 @@ def _column(rows, like):
 
 
 @pytest.mark.once
-@each_case(quick=False, only=TRAINS)
+@each_case(quick=False)
 def test_sample_weights_may_be_of_any_type_and_missing(copy):
     x, y = both(copy)
     for kind in ("float64", "int32", "float16"):
@@ -245,7 +244,7 @@ def test_sample_weights_may_be_of_any_type_and_missing(copy):
 
 
 @pytest.mark.once
-@each_case(quick=False, only=TRAINS)
+@each_case(quick=False)
 def test_loss_weights_count(copy):
     if len(copy.training_domains) < 2:
         pytest.skip("trains on one domain")

@@ -9,12 +9,7 @@ from tests.models.replicas import answers
 
 SOON = ("dnn", "emcdr", "star")
 """The plainest, and models with a mean, and statistics, of their own over the rows of a batch; the others come last."""
-
-
-def marks(case):
-    if case.name in SOON:
-        return pytest.mark.slow
-    return pytest.mark.exhaustive
+MARKS = {True: pytest.mark.slow, False: pytest.mark.exhaustive}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +19,9 @@ def ask(tmp_path_factory):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=marks(case)) for case in CASES])
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=case.name, marks=MARKS[case.name in SOON]) for case in CASES]
+)
 def test_a_model_trains_and_logs_on_two_replicas_as_on_one_device(case, ask):
     assert ask(case.name)["differences"] == []
 

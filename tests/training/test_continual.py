@@ -167,8 +167,7 @@ def test_stages_go_on_one_after_the_other(home, model, tmp_path):
         not np.array_equal(a, b) for a, b in zip(*(s.get_weights() for s in stages)) if a.shape == b.shape
     ]
     assert not stages or any(moved) != (model == "finetuned_dnn")
-    if model in ("mkt", "cctl"):  # one whose export holds its first stage, and one that is prepared for it
-        two.verify(two.export(tmp_path / "served"))
+    two.verify(two.export(tmp_path / "served"))
 
 
 @pytest.mark.slow
