@@ -225,7 +225,9 @@ class Encoder:
         every = with_weights(features)
         found = in_step(
             [
-                columns[f.column].map(lambda values, f=f: self._rows(values, f) if f.is_id else values)
+                columns[f.column]
+                .reached()
+                .map(lambda values, f=f: self._rows(values, f) if f.is_id else values)
                 for f in every
             ],
             PADDING,

@@ -66,6 +66,11 @@ class Ragged:
             skip = np.where(kept, before[np.maximum(skip, 0)], -1)
         return Ragged(self.values[present], before[self.starts], before[self.stops], skip)
 
+    def reached(self) -> Ragged:
+        """The rows without the values that none of them reaches: those of other rows, of which these were taken."""
+        some = self.occurrences(len(self.values)) > 0
+        return self if some.all() else self.compress(some)
+
     def _skipping(self) -> np.ndarray:
         if self.skip is None:
             return np.zeros(len(self), bool)

@@ -11,6 +11,7 @@ MISSING = {"string": "", "int64": -1}
 """The raw id that stands for a missing one."""
 CROSS = "\x1f"
 """What stands between ids that are hashed together."""
+_EXACT = int(pd.__version__.partition(".")[0]) >= 3
 
 
 def missing(keys: np.ndarray) -> np.ndarray:
@@ -30,7 +31,7 @@ def factorize(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     This is `pandas.factorize`, but exact: before pandas 3, of text it saw no more than what stands before a NUL.
     """
     codes, distinct = pd.factorize(values)
-    if values.dtype != object or np.array_equal(distinct[codes], values):
+    if values.dtype != object or _EXACT or np.array_equal(distinct[codes], values):
         return codes.astype(np.int64), distinct
     seen: dict[str, int] = {}
     codes = np.fromiter((seen.setdefault(value, len(seen)) for value in values), np.int64, len(values))

@@ -37,7 +37,11 @@ def test_everything_agrees_with_lists(seed, skipping):
         assert list(seen) == [sum(row[-length:].count(v) for row in lists) for v in range(5)]
     kept = rows.compress(rows.values != 2)
     assert [list(row) for row in kept.to_lists()] == [[v for v in row if v != 2] for row in lists]
-    assert [list(row) for row in rows.take(np.array([3, 0, 3])).to_lists()] == [lists[3], lists[0], lists[3]]
+    some = rows.take(np.array([3, 0, 3]))
+    assert [list(row) for row in some.to_lists()] == [lists[3], lists[0], lists[3]]
+    alone = some.reached()
+    assert [list(row) for row in alone.to_lists()] == [lists[3], lists[0], lists[3]]
+    assert len(alone.values) <= len(lists[3]) + len(lists[0])
 
 
 def test_position_minus_one_gives_an_empty_row():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 import pathlib
 from collections.abc import Sequence
@@ -189,7 +190,9 @@ def warnings_of(state: State, split: Split, stage: str) -> list[str]:
         name: functools.reduce(operator.add, (each.looked[name] for each in found))
         for name in state.work.plans
     }
-    vain = sharing.in_vain(state.schema, (state.logs(number) for number in partitions))
+    whole = (state.logs(number) for number in partitions)
+    few = [state.slots(range(1))]  # of users: what is shared mostly meets there already
+    vain = sharing.in_vain(state.schema, itertools.chain(few, whole))
     times = _alike(_runs(state, state.schema.target, "values")) if state.by == "time" else []
     return [
         *quality.values_of(seen),

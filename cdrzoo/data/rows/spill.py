@@ -14,7 +14,7 @@ from cdrzoo.data.preparation.labels import labels
 from cdrzoo.data.preparation.logs import Log
 from cdrzoo.data.preparation.reading import Plan
 from cdrzoo.data.preparation.selection import Ordered
-from cdrzoo.data.ragged import Ragged
+from cdrzoo.data.ragged import Ragged, taken
 from cdrzoo.data.readers import Columns
 
 _COLUMN, _EXTRA, _LABEL = "column ", "extra ", "label "
@@ -93,17 +93,14 @@ def names(plan: Plan) -> list[str]:
     return [*found, *([_COLUMN + plan.domain.user] if plan.domain.user is not None else [])]
 
 
-def table_of(log: Log) -> pa.Table:
-    """The events of a log, as they were read."""
-    arrays = {"row": pa.array(log.row), "raw": pa.array(log.raw)}
-    for name in ("time", "weight", "part"):
-        values = getattr(log, name)
-        if values is not None:
-            arrays[name] = array(values)
-    arrays |= {_COLUMN + name: _arrow(values) for name, values in log.columns.items()}
-    arrays |= {_EXTRA + name: _arrow(values) for name, values in log.extra.items()}
-    arrays |= {_LABEL + name: pa.array(values) for name, values in log.further.items()}
-    return pa.table(arrays)
+def table_of(log: Log, order: np.ndarray) -> pa.Table:
+    """The events of a log, as they were read, in this order of its rows."""
+    found = {"row": log.row, "raw": log.raw, "time": log.time, "weight": log.weight, "part": log.part}
+    found |= {_COLUMN + name: values for name, values in log.columns.items()}
+    found |= {_EXTRA + name: values for name, values in log.extra.items()}
+    found |= {_LABEL + name: values for name, values in log.further.items()}
+    # Before they are Arrow's, whose lists of text are slow to take.
+    return pa.table({name: _arrow(taken(v, order)) for name, v in found.items() if v is not None})
 
 
 def log_of(
@@ -126,9 +123,10 @@ def log_of(
         parts = [table.set_column(at, "time", table["time"].cast(pa.float64())) for table in parts]
     table = pa.concat_tables(parts)
     rows = np.asarray(table["row"])
-    order = np.argsort(rows, kind="stable")
-    table = table.take(pa.array(order)) if (np.diff(rows) < 0).any() else table
     found = {name: _values(table[name]) for name in table.column_names}
+    if (np.diff(rows) < 0).any():
+        order = np.argsort(rows, kind="stable")
+        found = {name: _laid(taken(values, order)) for name, values in found.items()}
     domain = plan.domain
     columns: Columns = {
         name[len(_COLUMN) :]: values for name, values in found.items() if name.startswith(_COLUMN)
@@ -158,6 +156,15 @@ def _arrow(values: Any) -> pa.Array:
     flat, lengths = values.flat(values.lengths().max(initial=0))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return pa.LargeListArray.from_arrays(pa.array(offsets), array(flat))
+
+
+def _laid(values: Any) -> Any:
+    """The same; sequences lie in the order of their rows."""
+    if not isinstance(values, Ragged):
+        return values
+    flat, lengths = values.flat(values.lengths().max(initial=0))
+    stops = np.cumsum(lengths)
+    return Ragged(flat, stops - lengths, stops)
 
 
 def _values(column: pa.ChunkedArray) -> Any:

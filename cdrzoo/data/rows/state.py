@@ -148,16 +148,15 @@ class State:
 
     def logs(self, partition: int, keys: bool = False) -> dict[str, Log]:
         """The events of a partition of users; with `keys` their users, times and given parts alone."""
+        return self.slots(self.known.partitions[partition], keys)
+
+    def slots(self, slots: range, keys: bool = False) -> dict[str, Log]:
+        """The same of some slots."""
         found = {}
         for name, plan in self.work.plans.items():
             columns = spill.names(plan) if keys else None
             tables = [
-                (
-                    spill.read(
-                        self.folder / chunk.path, chunk.rows, self.known.partitions[partition], columns
-                    ),
-                    chunk.before,
-                )
+                (spill.read(self.folder / chunk.path, chunk.rows, slots, columns), chunk.before)
                 for chunk in self.known.chunks[name]
             ]
             where = place(plan.domain, plan.source)

@@ -142,7 +142,7 @@ def read(state: State, number: int, scratch: pathlib.Path) -> tuple[Read, int]:
         keys = _slots(state, log)
         order = np.argsort(keys, kind="stable")
         ends = np.searchsorted(keys[order], np.arange(state.work.slots), side="right")
-        table = spill.table_of(log).take(pa.array(order))
+        table = spill.table_of(log, order)
         found.append(spill.write(scratch / f"{len(found):05d}.arrow", table, ends))
         joins = log.joins if joins is None else tuple(a + b for a, b in zip(joins, log.joins))
         ranked = piece.domain == state.schema.target
