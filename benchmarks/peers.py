@@ -26,6 +26,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.speed import environment, machine
@@ -71,11 +72,12 @@ SCRIPTS = {
 class Library:
     """A library in a process of its own, which is asked line by line."""
 
-    def __init__(self, name: str, python: pathlib.Path | str):
+    def __init__(self, name: str, python: pathlib.Path | str, script: Sequence[str] = ()):
         settings = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(ROOT)}
         if name == "deepctr":
             settings["TF_USE_LEGACY_KERAS"] = "1"  # it knows Keras 2 alone
-        command = [str(python), "-m", f"benchmarks.runs.{SCRIPTS[name]}"]
+        module, *arguments = script or [SCRIPTS[name]]
+        command = [str(python), "-m", f"benchmarks.runs.{module}", *arguments]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.name = name
         self._start = functools.partial(subprocess.Popen, command, cwd=ROOT, env=settings, **pipes)
@@ -100,6 +102,10 @@ class Library:
             self.end()
             self._process = self._start()
         return told
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def end(self) -> None:
         self._process.stdin.close()

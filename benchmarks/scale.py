@@ -44,7 +44,7 @@ def generate(rows: int, folder: pathlib.Path) -> None:
     users, items = max(rows // 20, 1000), min(max(rows // 100, 1000), ITEMS)
     of_all = users * 5 // 4
     """A quarter of the users of each log is in it alone."""
-    user, item = _popularity(rng, users, 50, 0.9), _popularity(rng, items, 20, 1.0)
+    user, item = popularity(rng, users, 50, 0.9), popularity(rng, items, 20, 1.0)
     order = rng.permutation(users)
     users_named = pa.array([f"user_{k:08d}" for k in range(of_all)] + [""])
     kinds = pa.array([f"c{k}" for k in range(items // 50 + 1)])
@@ -73,9 +73,7 @@ def chance(who: np.ndarray, what: np.ndarray) -> np.ndarray:
     return 0.05 + 0.4 * (what // 50 * 0.618 % 1) + 0.2 * (who * 0.618 % 1)
 
 
-def _popularity(
-    rng: np.random.Generator, count: int, shift: int, power: float
-) -> Callable[[int], np.ndarray]:
+def popularity(rng: np.random.Generator, count: int, shift: int, power: float) -> Callable[[int], np.ndarray]:
     """Draws of numbers below `count`, small ones oftener, by Zipf's law."""
     share = np.cumsum(1 / (np.arange(count) + shift) ** power)
     return lambda size: np.minimum(np.searchsorted(share / share[-1], rng.random(size)), count - 1)
@@ -125,17 +123,12 @@ def measured(command: list[Any], folder: pathlib.Path) -> tuple[dict[str, float]
         Seconds on the clock and of all processors, GB of the largest process and of all together, most GB of the folder
         beyond what it had before.
     """
-    begin, before, looked = time.monotonic(), _size(folder), 0.0
-    seconds: dict[int, float] = {}
-    largest = together = disk = 0.0
+    begin, before, looked, disk = time.monotonic(), _size(folder), 0.0, 0.0
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(list(map(str, command)), stdout=said, stderr=said, cwd=ROOT)
+        watch = Watch(process.pid)
         while process.poll() is None:
-            held = []
-            for pid, processor, memory in _family(process.pid):
-                seconds[pid] = max(processor, seconds.get(pid, 0))
-                held.append(memory)
-            largest, together = max([largest, *held]), max(together, sum(held))
+            watch.look()
             if time.monotonic() - looked > 20:  # a folder of a hundred thousand files is not looked at often
                 disk, looked = max(disk, _size(folder) - before), time.monotonic()
             time.sleep(0.5)
@@ -145,12 +138,40 @@ def measured(command: list[Any], folder: pathlib.Path) -> tuple[dict[str, float]
         raise SystemExit(f"{' '.join(map(str, command))} ended with {process.returncode}:\n{text[-4000:]}")
     found = {
         "wall": time.monotonic() - begin,
-        "processor": sum(seconds.values()),
-        "largest": largest,
-        "together": together,
+        "processor": watch.processor,
+        "largest": watch.largest,
+        "together": watch.together,
         "disk": max(disk, _size(folder) - before),
     }
     return {name: round(value, 2) for name, value in found.items()}, text
+
+
+class Watch:
+    """What a process and all below it took, as far as it was looked at.
+
+    Args:
+        root: the process.
+        divided: whether memory that several processes share is divided among them; default: it counts for each.
+
+    Attributes:
+        processor: seconds of all processors.
+        largest, together: GB of the largest process and of all together, at most.
+    """
+
+    def __init__(self, root: int, divided: bool = False):
+        self.root, self.divided, self.largest, self.together = root, divided, 0.0, 0.0
+        self._seconds: dict[int, float] = {}
+
+    def look(self) -> None:
+        held = []
+        for pid, processor, memory in _family(self.root):
+            self._seconds[pid] = max(processor, self._seconds.get(pid, 0))
+            held.append(_divided(pid) if self.divided else memory)
+        self.largest, self.together = max([self.largest, *held]), max(self.together, sum(held))
+
+    @property
+    def processor(self) -> float:
+        return sum(self._seconds.values())
 
 
 def _family(root: int) -> list[tuple[int, float, float]]:
@@ -172,6 +193,15 @@ def _family(root: int) -> list[tuple[int, float, float]]:
         return pid == root
 
     return [one for pid, one in found.items() if below(pid)]
+
+
+def _divided(pid: int) -> float:
+    """GB of a process, its part of what it shares."""
+    try:
+        lines = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+    except OSError:  # it has ended
+        return 0.0
+    return sum(int(line.split()[1]) * 1024 / 1e9 for line in lines if line.startswith("Pss:"))
 
 
 def _size(folder: pathlib.Path) -> float:

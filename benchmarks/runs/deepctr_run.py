@@ -17,17 +17,17 @@ DEEP: dict[str, Any] = {**NONE, "dnn_hidden_units": workload.TOWER}
 TASKS: dict[str, Any] = {"tower_dnn_hidden_units": workload.TASK, "l2_reg_embedding": 0}
 
 
-def columns(shape: str, rows: int) -> list:
-    tables = workload.tables(shape, rows)
+def columns(tables: dict[str, int], length: int = 0) -> list:
+    """Of ids with tables of so many rows; with a `length` of the histories of items and categories, too."""
 
     def sparse(name, table):
         return SparseFeat(name, tables[table], embedding_dim=workload.WIDTH, embedding_name=table)
 
     def history(table):
-        return VarLenSparseFeat(sparse(f"hist_{table}", table), maxlen=workload.LENGTH, combiner="mean")
+        return VarLenSparseFeat(sparse(f"hist_{table}", table), maxlen=length, combiner="mean")
 
     found: list = [sparse(name, name) for name in tables]
-    return found + [history("item"), history("cat")] if shape == "histories" else found
+    return found + [history("item"), history("cat")] if length else found
 
 
 def built(model: str, c: list):
@@ -74,7 +74,8 @@ class Timing(tf.keras.callbacks.Callback):
 
 def make(model: str, shape: str, rows: int):
     tf.keras.backend.clear_session()
-    made = built(model, columns(shape, rows))
+    length = workload.LENGTH if shape == "histories" else 0
+    made = built(model, columns(workload.tables(shape, rows), length))
     made.compile(optimizer=tf.keras.optimizers.Adam(), loss="binary_crossentropy")
     x, y = workload.batches(shape, rows)
     if shape == "histories":

@@ -127,8 +127,8 @@ def parts(model: str, found: FeatureMap) -> tuple[bool, list[torch.nn.Module]]:
 class Model(BaseModel):
     """The sum of its parts."""
 
-    def __init__(self, model: str, found: FeatureMap):
-        super().__init__(found, **OPTIONS)
+    def __init__(self, model: str, found: FeatureMap, **options: Any):
+        super().__init__(found, **(OPTIONS | options))
         linear, added = parts(model, found)
         self.linear = layers.LogisticRegression(found) if linear else None
         self.vectors = layers.FeatureEmbedding(found, workload.WIDTH) if added else None

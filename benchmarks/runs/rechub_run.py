@@ -30,26 +30,28 @@ class DNN(torch.nn.Module):
         return torch.sigmoid(self.mlp(self.embedding(x, self.features, squeeze_dim=True)).squeeze(1))
 
 
-def built(model: str, shape: str, rows: int):
-    """The model. What is linear in its models reads the vectors of the ids and no weights of their own."""
-    tables = workload.tables(shape, rows)
+def built(model: str, tables: dict[str, int], histories: tuple[str, ...] = ()):
+    """The model of ids with tables of so many rows, and of histories of items and of categories, where they have names.
+
+    What is linear in its models reads the vectors of the ids and no weights of their own.
+    """
     ids = [
         SparseFeature(name, vocab_size=n, embed_dim=workload.WIDTH, padding_idx=0)
         for name, n in tables.items()
     ]
     tower = {"dims": list(workload.TOWER)}
-    if shape == "histories":
+    if histories:
 
         def history(name, table):
             pooling = "concat" if model == "din" else "mean"
             shared = {"pooling": pooling, "shared_with": table, "padding_idx": 0}
             return SequenceFeature(name, vocab_size=tables[table], embed_dim=workload.WIDTH, **shared)
 
-        histories = [history("items", "item"), history("cats", "cat")]
+        seen = [history(name, table) for name, table in zip(histories, ("item", "cat"))]
         if model == "dnn":
-            return DNN(ids + histories)
+            return DNN(ids + seen)
         attention = {"dims": list(workload.ATTENTION), "activation": "dice"}
-        return ranking.DIN(ids[:1], histories, ids[1:], mlp_params=tower, attention_mlp_params=attention)
+        return ranking.DIN(ids[:1], seen, ids[1:], mlp_params=tower, attention_mlp_params=attention)
     experts, tasks = {"dims": list(workload.EXPERTS)}, [{"dims": list(workload.TASK)}] * 2
     makers = {
         "wide_deep": lambda: ranking.WideDeep(ids, ids, tower),
@@ -65,7 +67,8 @@ def built(model: str, shape: str, rows: int):
 
 
 def make(model: str, shape: str, rows: int):
-    made, adam = built(model, shape, rows), {"optimizer_params": {"lr": 1e-3}}
+    histories = ("items", "cats") if shape == "histories" else ()
+    made, adam = built(model, workload.tables(shape, rows), histories), {"optimizer_params": {"lr": 1e-3}}
     several = model in workload.TASKS
     trainer = MTLTrainer(made, KINDS, **adam) if several else CTRTrainer(made, **adam)
     x, y = workload.batches(shape, rows)
