@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -69,9 +69,10 @@ def repeated(rows: Mapping[str, tf.Tensor], counts: Mapping[str, Any]) -> dict[s
     return out
 
 
-def read_variables(function: Any, model: Any) -> list[keras.Variable]:
-    """The variables of the model that a traced function reads, in the model's order."""
-    handles = {id(outer) for outer, _ in function.graph.captures if outer.dtype == tf.resource}
+def read_variables(functions: Iterable[Any], model: Any) -> list[keras.Variable]:
+    """The variables of the model that traced functions read, in the model's order."""
+    captured = (outer for function in functions for outer, _ in function.graph.captures)
+    handles = {id(outer) for outer in captured if outer.dtype == tf.resource}
     return [variable for variable in model.variables if id(variable.value.handle) in handles]
 
 

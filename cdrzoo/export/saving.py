@@ -39,7 +39,6 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -109,10 +108,10 @@ def save(
     model.prepare_export()
     features = model.serving_inputs
     reading = reading or Reading()
-    archive, serving = _archive(model, encoder, features, reading)
+    lookups, signatures = _signatures(model, encoder, features, reading)
     examples = examples.head(REPLAY_ROWS) if examples is not None and len(examples) else None
     rows = missing_rows(features) if examples is None else raw_rows(examples, features, reading)
-    described = facts(model, features, read_variables(serving, model))
+    described = facts(model, features, read_variables([signatures["serving_default"]], model))
     described |= {"reading": reading.to_dict(), **plain(card or {})}
     texts = {"model_card.md": markdown(described)}
     if examples is not None:
@@ -120,7 +119,7 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _unfinished(folder) as unfinished:
-            _write_graph(archive, unfinished)
+            _write_graph(model, lookups, signatures, unfinished)
             extra = unfinished / "assets.extra"
             texts["model_card.json"] = (
                 json.dumps({**described, "files": digests(unfinished)}, indent=2) + "\n"
@@ -132,9 +131,11 @@ def save(
         raise _unwritten(folder, error) from error
 
 
-def _write_graph(archive: keras.export.ExportArchive, folder: pathlib.Path) -> None:
-    with inlined():  # saving traces again
-        archive.write_out(str(folder), verbose=False)
+def _write_graph(model: Any, lookups: tf.Module, signatures: Mapping[str, Any], folder: pathlib.Path) -> None:
+    served = tf.Module()
+    served.lookups = lookups  # the tables
+    served.read = [variable.value for variable in read_variables(signatures.values(), model)]
+    tf.saved_model.save(served, str(folder), signatures)
     check_serves_anywhere(folder)
 
 
@@ -146,10 +147,13 @@ def _unwritten(folder: pathlib.Path, error: Exception) -> InputError:
     )
 
 
-def _archive(
+def _signatures(
     model: Any, encoder: Any, features: Sequence[Feature], reading: Reading
-) -> tuple[keras.export.ExportArchive, Any]:
-    """The signatures, traced, and the graph of `serving_default`."""
+) -> tuple[tf.Module, dict[str, Any]]:
+    """The lookups of raw values, and the signatures, traced.
+
+    Saved as they are. `tf.function`s, as `keras.export.ExportArchive` holds, would be traced and kept once more.
+    """
     domain = model.schema.target_domain
     candidates = [feature for feature in features if feature.role == "item"]
     lookups = encoder.graph(domain.name, [feature.name for feature in model.serving_features])
@@ -180,16 +184,19 @@ def _archive(
     ):  # of the examples no more than their number: a server that batches wants as many answers
         return {"reading": tf.fill(tf.shape(examples), json.dumps(reading.to_dict()))}
 
-    archive = keras.export.ExportArchive()
-    archive.track(lookups)  # the tables; of the model's variables Keras tracks those that the endpoints read
+    examples = tf.TensorSpec([None], tf.string, name="examples")
+    wanted = {
+        "serving_default": (score, signature(features)),
+        "serve_examples": (score_examples, examples),
+        "reading": (told, examples),
+    }
+    if candidates:
+        wanted["rank"] = (rank, rank_signature(features))
     with inlined():
-        serving = archive.add_endpoint("serving_default", score, [signature(features)])
-        examples = tf.TensorSpec([None], tf.string, name="examples")
-        archive.add_endpoint("serve_examples", score_examples, [examples])
-        archive.add_endpoint("reading", told, [examples])
-        if candidates:
-            archive.add_endpoint("rank", rank, [rank_signature(features)])
-        return archive, serving.get_concrete_function()
+        return lookups, {
+            name: tf.function(function, [given], autograph=False).get_concrete_function()
+            for name, (function, given) in wanted.items()
+        }
 
 
 def _check(model: Any, encoder: Any, folder: pathlib.Path, version: int | None) -> None:

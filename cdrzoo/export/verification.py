@@ -279,7 +279,7 @@ def _check_variables(
     lookups = encoder.graph(model.schema.target, [feature.name for feature in model.serving_features])
     with inlined():
         function = tf.function(lambda raw: model.serve_outputs(lookups(raw)), autograph=False)
-        read = read_variables(function.get_concrete_function(signature(features)), model)
+        read = read_variables([function.get_concrete_function(signature(features))], model)
     wanted = collections.Counter(_digest(variable.numpy()) for variable in read)
     found = collections.Counter(_digest(value) for value in _stored(path, card).values())
     others = len(model.variables) - len(read)
