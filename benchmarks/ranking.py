@@ -35,17 +35,22 @@ FEATURES = (
 )
 
 
-def exported(name: str, features: tuple[Feature, ...]) -> Any:
-    """The signatures of an untrained model's export."""
+def untrained(name: str, features: tuple[Feature, ...]) -> tuple[Any, Encoder]:
+    """A model with its first weights, and an encoder that knows `IDS` ids of each table."""
     tables = {f.table: Table(f.table, width=workload.WIDTH) for f in features}
     schema = Schema((Domain("shop", features, item="item"),), "shop", tuple(tables.values()))
-    ids = np.arange(IDS, dtype=np.int64)
-    log = {f.name: ids[:, None] if f.kind == "ids" else ids for f in features}
+    ids = {"int64": np.arange(IDS), "string": np.arange(IDS).astype(str).astype(object)}
+    log = {f.name: ids[f.dtype][:, None] if f.kind == "ids" else ids[f.dtype] for f in features}
     encoder = Encoder(schema).adapt({"shop": log})
     model = models.card(name).load()(encoder.schema)
     model.build()
+    return model, encoder
+
+
+def exported(name: str, features: tuple[Feature, ...]) -> Any:
+    """The signatures of an untrained model's export."""
     with tempfile.TemporaryDirectory() as folder:
-        return tf.saved_model.load(str(save(model, encoder, folder)))
+        return tf.saved_model.load(str(save(*untrained(name, features), folder)))
 
 
 def request(features: tuple[Feature, ...], rows: int, k: int | None = None) -> dict[str, tf.Tensor]:
