@@ -18,14 +18,19 @@ from cdrzoo.schema.features import with_weights
 
 
 @contextlib.contextmanager
-def inlined() -> Iterator[None]:
-    """Traces with every inner `tf.function` as plain Python: no nested calls, and none that XLA must compile."""
+def inlined(model: Any = None) -> Iterator[None]:
+    """Traces with every inner `tf.function` as plain Python: no nested calls, and none that XLA must compile.
+
+    Layers of the model that have a shorter way without gradients (`without_gradients`) take it.
+    """
     before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
-    try:
+    with contextlib.ExitStack() as stack:
+        for layer in model._flatten_layers() if model else ():
+            if hasattr(layer, "without_gradients"):
+                stack.enter_context(layer.without_gradients())
+        stack.callback(tf.config.run_functions_eagerly, before)
+        tf.config.run_functions_eagerly(True)
         yield
-    finally:
-        tf.config.run_functions_eagerly(before)
 
 
 def shares_user(model: Any) -> bool:

@@ -192,7 +192,7 @@ def _signatures(
     }
     if candidates:
         wanted["rank"] = (rank, rank_signature(features))
-    with inlined():
+    with inlined(model):
         return lookups, {
             name: tf.function(function, [given], autograph=False).get_concrete_function()
             for name, (function, given) in wanted.items()

@@ -277,7 +277,7 @@ def _check_variables(
 ) -> None:
     """The stored values are those of the variables that scoring a target row reads: the same ones, as often."""
     lookups = encoder.graph(model.schema.target, [feature.name for feature in model.serving_features])
-    with inlined():
+    with inlined(model):
         function = tf.function(lambda raw: model.serve_outputs(lookups(raw)), autograph=False)
         read = read_variables([function.get_concrete_function(signature(features))], model)
     wanted = collections.Counter(_digest(variable.numpy()) for variable in read)

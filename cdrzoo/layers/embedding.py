@@ -6,7 +6,8 @@ alone and gives a gradient of rows (`tf.IndexedSlices`). `keras.ops.take` reads 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -69,6 +70,7 @@ class FeatureEmbedding(keras.layers.Layer):
         self.supports_jit = False
         self._default_domain = self.schema.target if self.schema.target in self.domains else self.domains[0]
         self._tables: dict[str, keras.Variable] = {}
+        self._plain: frozenset[str] = frozenset()
         for name in self.domains:
             for feature in self.schema.domain(name).features:
                 if feature.table is not None and self.schema.table(feature.table).rows is None:
@@ -108,6 +110,17 @@ class FeatureEmbedding(keras.layers.Layer):
             raise SchemaError(f"No table {key!r} here. Tables: {', '.join(self._tables)}.")
         return self._tables[key]
 
+    @contextlib.contextmanager
+    def without_gradients(self) -> Iterator[None]:
+        """While a graph is traced that serves, tables whose row 0 is zeros are looked up as they stand."""
+        self._plain = frozenset(
+            key for key, table in self._tables.items() if not np.any(tf.nn.embedding_lookup(table.value, 0))
+        )
+        try:
+            yield
+        finally:
+            self._plain = frozenset()
+
     def call(self, x):
         out: dict[str, dict[str, Any]] = {}
         lookups: dict[str, list[tuple[str, str, tf.Tensor]]] = {}
@@ -137,6 +150,10 @@ class FeatureEmbedding(keras.layers.Layer):
                     ids = tf.reshape(value, [-1]) if feature.kind != "ids" and len(value.shape) > 1 else value
                     key = self._key(feature.table, name)
                     ids = tf.cast(ids, tf.int64 if ids.dtype == tf.int64 else tf.int32)
+                    if key in self._plain:
+                        rows = tf.nn.embedding_lookup(self._tables[key].value, ids)
+                        out[name][feature_name] = tf.cast(rows, self.compute_dtype)
+                        continue
                     lookups.setdefault(key, []).append((name, feature_name, ids))
         for readers, rows in self._rows(lookups):
             cut = pieces.cut(rows, [_size(each) for *_, each in readers])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -372,7 +373,7 @@ def events(histories: Sequence[Feature], ids: Mapping[str, Any]) -> Any:
             f"The histories {names} list different events (`where`) and do not run in step. This model reads a "
             "domain's events as one sequence: give them one `where`, or take DACDR, which reads each by itself."
         )
-    return ops.any(ops.stack([known(ids[f.name]) for f in histories], axis=0), axis=0)
+    return functools.reduce(ops.logical_or, [known(ids[f.name]) for f in histories])
 
 
 def one_width(schema: Schema, why: str) -> int:

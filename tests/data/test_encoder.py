@@ -352,3 +352,22 @@ def test_histories_of_one_domain_run_in_step_and_a_missing_column_keeps_its_plac
     graph = encoder.graph("films")({**raw, "seen": dense("seen", 6), "genres": dense("genres", 4)})
     for name, values in encoded.items():
         np.testing.assert_array_equal(graph[name], values)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("widths", [(4, 4), (9, 6), (2, 3)], ids=str)
+def test_steps_are_packed_in_the_graph_as_in_numpy(missing, widths):
+    """Gaps and padding anywhere, more steps than the length and fewer, one column shorter than the other."""
+    how = {"kind": "ids", "role": "history", "length": 4, "of": "films"}
+    features = [Feature(name, table=name, field=name, **how) for name in ("seen", "genres")]
+    schema = Schema((Domain("films", tuple(features)),), "films", (Table("seen"), Table("genres")))
+    rng = np.random.default_rng(0)
+    texts = {
+        f.name: np.where(rng.random((60, n)) < missing, "", rng.integers(0, 20, (60, n)).astype(str))
+        for f, n in zip(features, widths)
+    }
+    rows = pd.DataFrame({name: values.tolist() for name, values in texts.items()})
+    encoder = Encoder(schema).adapt({"films": rows})
+    found = encoder.graph("films")({name: tf.constant(values.tolist()) for name, values in texts.items()})
+    for name, values in encoder.encode("films", rows).items():
+        np.testing.assert_array_equal(found[name], values)

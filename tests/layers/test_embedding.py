@@ -158,6 +158,21 @@ def test_side_by_side_makes_no_difference(monkeypatch):
     assert all(not gradient[0].numpy().any() and gradient.numpy().any() for gradient in found[1])
 
 
+@pytest.mark.parametrize("of_padding", [0.0, 2.0])
+def test_lookups_without_gradients_make_no_difference(of_padding):
+    layer, x = FeatureEmbedding(SCHEMA, initializer="ones"), batch()
+    x["films"]["read"][0] = 0  # padding
+    expected = layer(x)
+    for table in layer.trainable_variables:
+        table.assign(np.concatenate([np.full((1, table.shape[1]), of_padding), table.numpy()[1:]]))
+    with layer.without_gradients():
+        found, masked = layer(x), kinds(layer, x).count("Mul")
+    assert not expected["films"]["read"].numpy()[0].any()
+    assert bool(masked) == bool(of_padding) and kinds(layer, x).count("Mul"), "zeros need no mask"
+    for one, other in zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_unknown_lengths_and_batches_in_a_graph():
     layer, x = FeatureEmbedding(SCHEMA), batch()
     spec = {
