@@ -184,9 +184,9 @@ def _cut(columns: list[tf.Tensor], length: int) -> list[tf.Tensor]:
 
 def _packed(columns: list[tf.Tensor], present: tf.Tensor, length: int) -> list[tf.Tensor]:
     """The last `length` present steps, `[B, any]` -> `[B, length]` each."""
-    counts = tf.cumsum(tf.cast(present, tf.int32), axis=1)
-    wanted = tf.range(1, length + 1) + tf.maximum(counts[:, -1:] - length, 0)
-    at = tf.searchsorted(
-        counts, wanted
-    )  # where so many are present for the first time; or behind the last step
-    return [tf.gather(tf.pad(c, [[0, 0], [0, 1]]), at, batch_dims=1) for c in columns]
+    counts = tf.reduce_sum(tf.cast(present, tf.int32), axis=1)
+    kept = tf.where(tf.reshape(present, [-1]))[:, 0]  # present steps of all rows, one row after the other
+    taken, steps = tf.minimum(counts, length)[:, None], tf.range(length)
+    at = tf.cumsum(counts)[:, None] - taken + steps
+    at = tf.where(steps < taken, at, tf.size(kept))  # padding stands behind them all
+    return [tf.gather(tf.pad(tf.gather(tf.reshape(c, [-1]), kept), [[0, 1]]), at) for c in columns]
