@@ -1,6 +1,6 @@
 """An export beside a TensorFlow graph written by hand: the same weights, lookups and mathematics, saved alike.
 
-    python -m benchmarks.handwritten                 # DNN and DIN, about five minutes
+    python -m benchmarks.handwritten                 # DNN and DIN, some minutes
     python -m benchmarks.handwritten dnn --windows 5
 
 A row has a user, an item, its category and two histories of up to 50; users and items are text, categories numbers.
@@ -228,7 +228,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", default=["dnn", "din"], metavar="MODEL", help="dnn, din")
-    parser.add_argument("--windows", type=int, default=15)
+    parser.add_argument("--windows", type=int, default=9)
     args = parser.parse_args()
     note = f"Made by `python -m benchmarks.handwritten`: {machine()}."
     print(note, flush=True)
