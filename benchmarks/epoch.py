@@ -1,6 +1,6 @@
 """From a log in Parquet to a trained epoch of a DNN, beside the peers: time and memory.
 
-    python -m benchmarks.epoch                    # half a million rows, two rounds: some ten minutes
+    python -m benchmarks.epoch                    # 300,000 rows, two rounds: some ten minutes
     python -m benchmarks.epoch --rows 2000000 --roads "cdrzoo, in memory" deepctr --rounds 1
 
 A row has a user, an item, its category, two histories of up to 30 (items and their categories) and a click; every id is
@@ -188,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=500_000, help="of the log")
+    parser.add_argument("--rows", type=int, default=300_000, help="of the log")
     parser.add_argument("--rounds", type=int, default=2, help="how often every road takes its turn")
     parser.add_argument("--roads", nargs="+", choices=list(ROADS), default=list(ROADS))
     parser.add_argument("--peers", type=pathlib.Path, help="Python of an environment that has the peers")

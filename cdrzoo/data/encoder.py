@@ -141,9 +141,14 @@ class Encoder:
     def _count(self, counts: Counts, values: Any, feature: Feature) -> None:
         weights = None
         if isinstance(values, Ragged):
-            values = values.compress(values.values != MISSING[feature.dtype])
+            values = values.compress(values.map(lambda values: values != MISSING[feature.dtype]).values)
             weights = values.occurrences(feature.length)
-            values, weights = values.values[weights > 0], weights[weights > 0]
+            if values.coded is not None:
+                codes, values = values.coded
+                weights = np.bincount(codes, weights, minlength=len(values))
+            else:
+                values = values.values
+            values, weights = values[weights > 0], weights[weights > 0]
         else:
             values = values[values != MISSING[feature.dtype]]
         counts.add(self._keys(values, feature), weights)

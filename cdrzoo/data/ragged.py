@@ -23,12 +23,22 @@ class Ragged:
         starts: int64 [n].
         stops: int64 [n].
         skip: int64 [n], a position to leave out (the row's own event), or -1; `None`: nothing is left out.
+        coded: of text that was read so, the values as numbers, int32 [m], and the distinct ones: to look up one text
+            is enough then for all that are equal. `None`: not known.
     """
 
     values: np.ndarray
     starts: np.ndarray
     stops: np.ndarray
     skip: np.ndarray | None = None
+    coded: tuple[np.ndarray, np.ndarray] | None = None
+
+    @classmethod
+    def of_codes(
+        cls, codes: np.ndarray, distinct: np.ndarray, starts: np.ndarray, stops: np.ndarray
+    ) -> Ragged:
+        """Rows of `distinct[codes]`."""
+        return cls(distinct[codes], starts, stops, coded=(codes, distinct))
 
     @classmethod
     def from_lists(cls, rows: Iterable[Sequence[Any] | None], dtype: Any = object) -> Ragged:
@@ -51,25 +61,32 @@ class Ragged:
         starts, stops = self.starts[rows], self.stops[rows]
         if len(rows) and rows.min() < 0:
             starts, stops = np.where(rows < 0, 0, starts), np.where(rows < 0, 0, stops)
-        return Ragged(self.values, starts, stops, None if self.skip is None else self.skip[rows])
+        return dataclasses.replace(
+            self, starts=starts, stops=stops, skip=None if self.skip is None else self.skip[rows]
+        )
 
     def map(self, change: Any) -> Ragged:
-        """The same rows over `change(values)`."""
-        return dataclasses.replace(self, values=change(self.values))
+        """The same rows over `change(values)`, which looks at each value by itself."""
+        if self.coded is None:
+            return dataclasses.replace(self, values=change(self.values))
+        codes, distinct = self.coded
+        return dataclasses.replace(self, values=change(distinct)[codes], coded=None)
 
     def compress(self, present: np.ndarray) -> Ragged:
         """The rows without the values that are not present."""
+        if present.all():
+            return self
         before = np.concatenate([[0], np.cumsum(present)])
         skip = self.skip
         if skip is not None:
             kept = (skip >= 0) & present[np.maximum(skip, 0)] if len(present) else np.zeros(len(skip), bool)
             skip = np.where(kept, before[np.maximum(skip, 0)], -1)
-        return Ragged(self.values[present], before[self.starts], before[self.stops], skip)
+        coded = self.coded and (self.coded[0][present], self.coded[1])
+        return Ragged(self.values[present], before[self.starts], before[self.stops], skip, coded)
 
     def reached(self) -> Ragged:
         """The rows without the values that none of them reaches: those of other rows, of which these were taken."""
-        some = self.occurrences(len(self.values)) > 0
-        return self if some.all() else self.compress(some)
+        return self.compress(self.occurrences(len(self.values)) > 0)
 
     def _skipping(self) -> np.ndarray:
         if self.skip is None:

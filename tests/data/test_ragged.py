@@ -54,3 +54,15 @@ def test_no_rows_and_no_values():
     assert empty.last(4).shape == (0, 4)
     assert Ragged.from_lists([[], []], np.int64).last(2).tolist() == [[0, 0], [0, 0]]
     assert list(empty.occurrences(3)) == []
+
+
+def test_a_text_that_was_read_coded_is_looked_up_once():
+    codes, distinct = np.array([0, 1, 0, 2], np.int32), np.array(["a", "b", "c"], object)
+    rows = Ragged.of_codes(codes, distinct, np.array([0, 2]), np.array([2, 4]))
+    seen = []
+    found = rows.map(lambda values: seen.append(len(values)) or values * 2)
+    assert [list(row) for row in found.to_lists()] == [["aa", "bb"], ["aa", "cc"]]
+    assert seen == [3] and found.coded is None
+    kept = rows.compress(rows.values != "a").take(np.array([1, 0]))
+    assert [list(row) for row in kept.to_lists()] == [["c"], ["b"]]
+    assert list(kept.coded[1][kept.coded[0]]) == list(kept.values)

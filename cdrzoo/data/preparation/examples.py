@@ -115,8 +115,14 @@ def fixed(values: np.ndarray) -> pa.Array:
 
 def texts(column: pa.ChunkedArray) -> np.ndarray:
     """A column of text, object [n]; equal texts share one object."""
+    codes, distinct = coded_texts(column)
+    return distinct[codes]
+
+
+def coded_texts(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """A column of text as numbers, int32 [n], and the distinct texts."""
     if not len(column):
-        return np.zeros(0, object)
+        return np.zeros(0, np.int32), np.zeros(0, object)
     coded = column.dictionary_encode()  # of text: all chunks share one dictionary
     distinct = np.asarray(coded.chunk(0).dictionary.to_numpy(zero_copy_only=False), object)
-    return distinct[np.concatenate([chunk.indices.to_numpy() for chunk in coded.chunks])]
+    return np.concatenate([chunk.indices.to_numpy() for chunk in coded.chunks]), distinct

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cdrzoo.data.ragged import Ragged
+from cdrzoo.data.raw import factorize
 from cdrzoo.data.readers.columns import Values, Wanted, wrong
 from cdrzoo.data.readers.text import TEXT, is_date, lost, numbers_of_text
 from cdrzoo.data.readers.values import EXACT, inferred, plain
@@ -52,9 +53,14 @@ def convert(array: Any, want: Wanted, where: str, row: int) -> Any:
         array = pc.split_pattern(pc.if_else(pc.equal(text, ""), None, text), want.reading.separator)
     lengths = np.asarray(pc.fill_null(pc.list_value_length(array), 0), np.int64)
     stops = np.cumsum(lengths)
-    values = _usual(pc.list_flatten(array))
-    values = _scalars(values, want, where, lambda at: row + int(np.searchsorted(stops, at, "right")))
-    return Ragged(values, stops - lengths, stops)
+    values, starts = _usual(pc.list_flatten(array)), stops - lengths
+
+    def row_of(at: int) -> int:
+        return row + int(np.searchsorted(stops, at, "right"))
+
+    if want.dtype == "string" and len(values) and not pa.types.is_decimal(values.type):
+        return Ragged.of_codes(*_coded(values, want, where, row_of), starts, stops)
+    return Ragged(_scalars(values, want, where, row_of), starts, stops)
 
 
 def vectors(array: Any, want: Wanted, where: str, row: int) -> np.ndarray:
@@ -88,10 +94,15 @@ def concatenate(parts: list[Any], where: str = "A column") -> Any:
         return parts[0]
     if isinstance(parts[0], Ragged):
         offsets = np.cumsum([0] + [len(part.values) for part in parts[:-1]])
-        return Ragged(
-            np.concatenate([part.values for part in parts]),
-            np.concatenate([part.starts + offset for part, offset in zip(parts, offsets, strict=True)]),
-            np.concatenate([part.stops + offset for part, offset in zip(parts, offsets, strict=True)]),
+        starts = np.concatenate([part.starts + offset for part, offset in zip(parts, offsets, strict=True)])
+        stops = np.concatenate([part.stops + offset for part, offset in zip(parts, offsets, strict=True)])
+        if any(part.coded is None for part in parts):
+            return Ragged(np.concatenate([part.values for part in parts]), starts, stops)
+        numbers, distinct = factorize(np.concatenate([part.coded[1] for part in parts]))
+        ends = np.cumsum([len(part.coded[1]) for part in parts])[:-1]
+        pieces = zip(np.split(numbers.astype(np.int32), ends), parts, strict=True)
+        return Ragged.of_codes(
+            np.concatenate([own[part.coded[0]] for own, part in pieces]), distinct, starts, stops
         )
     if len({part.dtype for part in parts}) > 1:  # of times alone
         check_times([time_kind(part) for part in parts], where)
@@ -212,6 +223,13 @@ def _scalars(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> np.nda
 
 
 def _strings(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> np.ndarray:
+    codes, distinct = _coded(array, want, where, row_of)
+    # Every distinct text becomes one Python string that its rows share: several times faster, and far less memory.
+    return distinct[codes] if len(array) else np.array([], object)
+
+
+def _coded(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> tuple[np.ndarray, np.ndarray]:
+    """Texts as numbers, int32 [n], and the distinct ones."""
     kind = array.type
     if _is_bytes(kind):
         array = _text_of_bytes(array, want, where, row_of)
@@ -226,10 +244,8 @@ def _strings(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> np.nda
         first = array.drop_null()[:1].to_pylist() if len(array) else []
         received = f"{kind} (such as {shown(first[0])})" if first else str(kind)
         raise wrong(want, where, None, received, "text ids", fix)
-    # Every distinct text becomes one Python string that its rows share: several times faster, and far less memory.
     encoded = array.fill_null("").dictionary_encode()
-    distinct = np.asarray(encoded.dictionary.to_numpy(zero_copy_only=False), object)
-    return distinct[encoded.indices.to_numpy()] if len(array) else np.array([], object)
+    return encoded.indices.to_numpy(), np.asarray(encoded.dictionary.to_numpy(zero_copy_only=False), object)
 
 
 def _text_of_bytes(array: pa.Array, want: Wanted, where: str, row_of: RowOf) -> pa.Array:

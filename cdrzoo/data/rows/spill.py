@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cdrzoo.data.preparation.examples import array, texts
+from cdrzoo.data.preparation.examples import array, coded_texts, texts
 from cdrzoo.data.preparation.labels import labels
 from cdrzoo.data.preparation.logs import Log
 from cdrzoo.data.preparation.reading import Plan
@@ -162,9 +162,12 @@ def _laid(values: Any) -> Any:
     """The same; sequences lie in the order of their rows."""
     if not isinstance(values, Ragged):
         return values
-    flat, lengths = values.flat(values.lengths().max(initial=0))
+    laid = values if values.coded is None else Ragged(values.coded[0], values.starts, values.stops)
+    flat, lengths = laid.flat(laid.lengths().max(initial=0))
     stops = np.cumsum(lengths)
-    return Ragged(flat, stops - lengths, stops)
+    if values.coded is None:
+        return Ragged(flat, stops - lengths, stops)
+    return Ragged.of_codes(flat, values.coded[1], stops - lengths, stops)
 
 
 def _values(column: pa.ChunkedArray) -> Any:
@@ -178,5 +181,8 @@ def _values(column: pa.ChunkedArray) -> Any:
         lengths = [np.diff(np.asarray(chunk.offsets)) for chunk in chunks] or [np.zeros(0, np.int64)]
         stops = np.cumsum(np.concatenate(lengths))
         flat = pa.chunked_array([chunk.flatten() for chunk in chunks], column.type.value_type)
-        return Ragged(_values(flat), stops - np.concatenate(lengths), stops)
+        starts = stops - np.concatenate(lengths)
+        if pa.types.is_string(flat.type):
+            return Ragged.of_codes(*coded_texts(flat), starts, stops)
+        return Ragged(_values(flat), starts, stops)
     return texts(column) if pa.types.is_string(column.type) else np.array(column.to_numpy())
