@@ -9,9 +9,9 @@ runs on the host. A tensor that is made in one memory and read in the other is o
 waits for a copy to the host. What the host holds before the step (the batch, constants) has to go to the device once,
 and is counted apart.
 
-Counted are the operations of the graph as it is traced, with those of the functions that it calls, without what
-TensorFlow only passes through (`FREE`) or leaves out because nothing reads it. A part that XLA compiles is one
-operation.
+Counted are the operations of the graph as it is traced, with those of the functions that it calls. Left out is what
+TensorFlow only passes through (`FREE`), what nothing reads, and what is made of constants alone: that it computes
+before the first step. A part that XLA compiles is one operation.
 """
 
 from __future__ import annotations
@@ -40,11 +40,15 @@ GPU = ("GPU", "DEFAULT")
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """A tensor of the graph: what made it, whether it is in the host's memory, and whether it was before the step."""
+    """A tensor of the graph: what made it, whether it is in the host's memory, and whether it was before the step.
+
+    `constant`: whether it is the same in every step.
+    """
 
     maker: str
     host: bool
     given: bool = False
+    constant: bool = False
 
 
 @dataclasses.dataclass
@@ -117,14 +121,19 @@ def _run(node, inputs: list[Value], step: Step, name: str) -> dict[str, list[Val
     outputs = _grouped(definition.output_arg, node)
     if node.op in ("Placeholder", "Const"):
         host = node.attr["dtype"].type in ON_HOST
-        return {"output": [Value(name, host, given=True)]}
+        return {"output": [Value(name, host, given=True, constant=node.op == "Const")]}
     if node.op in FREE and inputs:
         return {"output": inputs}
+    on_host = set(kernel.host_memory_arg) if kernel else None
+    if inputs and all(source.constant for source in inputs) and not definition.is_stateful:
+        return {
+            argument: [Value(name, on_host is None or argument in on_host, given=True, constant=True)] * count
+            for argument, count in outputs.items()
+        }
     if node.op not in FREE:
         step.ops[node.op] += 1
     if kernel is None and not node.attr["_XlaMustCompile"].b:
         step.missing[f"{node.op}[{_dtypes(node)}]"] += 1
-    on_host = set(kernel.host_memory_arg) if kernel else None
     wanted = [a for a, count in _grouped(definition.input_arg, node).items() for _ in range(count)]
     for argument, source in zip(wanted, inputs):
         host = on_host is None or argument in on_host

@@ -50,25 +50,25 @@ class Terms:
             ]
             for name, given in by_domain.items()
         }
-        self.means: dict[str, keras.metrics.Mean] = {}
+        self.means: dict[str, ScalarMean] = {}
         self.reported: list[str] = []
-        self._spare = [keras.metrics.Mean() for _ in range(SPARE_MEANS)]
+        self._spare = [ScalarMean() for _ in range(SPARE_MEANS)]
 
-    def mean(self, name: str) -> keras.metrics.Mean:
+    def mean(self, name: str) -> ScalarMean:
         """The mean of a term."""
         if name not in self.means:
             with tf.init_scope():
-                self.means[name] = self._spare.pop() if self._spare else keras.metrics.Mean()
+                self.means[name] = self._spare.pop() if self._spare else ScalarMean()
         return self.means[name]
 
-    def add(self, name: str, value, count) -> None:
-        """Adds a scalar to the mean of a term, in which it counts `count`.
 
-        What `update_state` does, without the operations with which that takes tensors of any shape.
-        """
-        mean, value = self.mean(name), ops.cast(value, "float32")
-        mean.total.assign_add(value * count)
-        mean.count.assign_add(count)
+class ScalarMean(keras.metrics.Mean):
+    """Keras's mean, of scalars, without the operations with which that takes tensors of any shape."""
+
+    def update_state(self, values, sample_weight=1.0):
+        values, sample_weight = ops.cast(values, "float32"), ops.cast(sample_weight, "float32")
+        self.total.value.assign_add(values * sample_weight)
+        self.count.value.assign_add(sample_weight)
 
 
 def rows_of(y: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -86,33 +86,41 @@ class RepresentationEnhancement:
         weights,
         sources: Mapping[str, FeatureEmbedding],
         target: FeatureEmbedding,
-        constant: bool = False,
-    ) -> Any:
-        """L, a scalar; a mean without rows is 0.
+        *others: FeatureEmbedding,
+    ) -> list[Any]:
+        """L, a scalar for each of several tables of the target; a mean without rows is 0.
 
         Args:
             x: the rows of all domains, `{domain: {feature: tensor}}`.
             weights: what each row counts, `{domain: float32 [B]}`.
             sources: the tables of each source.
             target: those of the target.
-            constant: whether the sources' embeddings are constants; default `False`.
+            others: further ones of the target, for which the sources' embeddings are constants.
         """
-        kept = ops.stop_gradient if constant else lambda vectors: vectors
-        ids, sequences = [], []  # (cosine, weight)
+        tables = (target, *others)
+        ids, sequences = ([[] for _ in tables] for _ in range(2))  # (cosine, weight)
         for source, pairs in self.pairs.items():
             own = sources[source]
-            for row, table, name in pairs["id"]:
-                keys = x[row][name]
+            for table, listed in _grouped((table, (row, name)) for row, table, name in pairs["id"]):
+                keys = ops.concatenate([x[row][name] for row, name in listed])
                 seen = [rows_seen(self.seen[d][table], keys) for d in (source, self.schema.target)]
-                known = ops.logical_and(ops.greater(keys, UNKNOWN), ops.logical_and(*seen))
-                similarity = cosine(kept(own.lookup(table, keys)), target.lookup(table, keys))  # eq. 10
-                ids.append((similarity, weights[row] * ops.cast(known, "float32")))
-            for row, of_source, of_target in pairs["sequence"]:
-                left, some = _mean_of_history(own, x[row], *of_source)
-                right, others = _mean_of_history(target, x[row], *of_target)
-                known = ops.cast(ops.logical_and(some, others), "float32")
-                sequences.append((cosine(kept(left), right), weights[row] * known))  # eq. 11
-        return _mean(ids) - _mean(sequences)  # eq. 12
+                both = ops.logical_and(ops.greater(keys, UNKNOWN), ops.logical_and(*seen))
+                counts = ops.concatenate([weights[row] for row, _ in listed]) * ops.cast(both, "float32")
+                _compare(
+                    ids, own.lookup(table, keys), [e.lookup(table, keys) for e in tables], counts
+                )  # eq. 10
+            histories = (  # of one length, or they are no one tensor
+                ((one, two, x[row][a].shape[1], x[row][b].shape[1]), (x[row][a], x[row][b], weights[row]))
+                for row, (one, a), (two, b) in pairs["sequence"]
+            )
+            for (one, two, *_), listed in _grouped(histories):
+                lefts, rights, counts = (ops.concatenate(each) for each in zip(*listed))
+                steps, others_steps = known(lefts), known(rights)
+                both = ops.logical_and(ops.any(steps, -1), ops.any(others_steps, -1))
+                means = [masked_mean(e.lookup(two, rights), others_steps) for e in tables]
+                left = masked_mean(own.lookup(one, lefts), steps)
+                _compare(sequences, left, means, counts * ops.cast(both, "float32"))  # eq. 11
+        return [_mean(one) - _mean(other) for one, other in zip(ids, sequences)]  # eq. 12
 
 
 def ren_pairs(schema: Schema, source: str) -> dict[str, list]:
@@ -151,10 +159,18 @@ def _item_history(schema: Schema, row: Domain, of: str) -> tuple[str, str] | Non
     return (listed[0].table, listed[0].name) if listed else None
 
 
-def _mean_of_history(embedding: FeatureEmbedding, rows, table: str, feature: str) -> tuple[Any, Any]:
-    """The mean of a history's embeddings, `[B, width]`, and whether there is any, bool `[B]`."""
-    steps = known(rows[feature])
-    return masked_mean(embedding.lookup(table, rows[feature]), steps), ops.any(steps, -1)
+def _grouped(pairs: Iterable[tuple[Any, Any]]) -> Any:
+    """`(key, values)` of pairs of a key and a value: what looks up one table does so at once."""
+    groups: dict[Any, list] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups.items()
+
+
+def _compare(found: Sequence[list], left: Any, rights: Sequence[Any], counts: Any) -> None:
+    """Adds the cosines of a source's vectors and those of several tables, and what each counts."""
+    for number, (cosines, right) in enumerate(zip(found, rights)):
+        cosines.append((cosine(ops.stop_gradient(left) if number else left, right), counts))
 
 
 def _mean(parts: Sequence[tuple[Any, Any]]) -> Any:

@@ -99,16 +99,18 @@ class DelayedReinforce:
         self.step.assign_add(1)
         if not self.variables:
             return
-        gradients = [gradient / replicas.count() for gradient in replicas.summed(list(gradients))]
+        if replicas.count() > 1:
+            gradients = [gradient / replicas.count() for gradient in replicas.summed(list(gradients))]
         reward = self.normalised(reward)
         for trace, gain, gradient in zip(self.trace, self.gain, gradients):
-            gain.assign_add(reward * trace)
-            trace.assign(self.gamma * trace + gradient)
+            before = tf.convert_to_tensor(trace.value)
+            gain.value.assign_add(reward * before)
+            trace.assign(self.gamma * before + gradient)
         if self.norm == "window":
             self.returns.assign_add(reward * self.ones)
             self.ones.assign(self.gamma * self.ones + 1)
             for total, gradient in zip(self.total, gradients):
-                total.assign_add(gradient)
+                total.value.assign_add(gradient)
 
     def normalised(self, reward: Any) -> Any:
         """The reward as it counts; the running moments take it up."""

@@ -11,12 +11,12 @@ from unittest import mock
 
 import keras
 from keras import ops, tree
-from keras.src.utils import summary_utils
+from keras.src.utils import summary_utils, tracking
 from typing_extensions import Unpack
 
 from cdrzoo import replicas
 from cdrzoo.errors import InputError, SchemaError, shown
-from cdrzoo.losses import Terms, check_by_domain, rows_of, score
+from cdrzoo.losses import ScalarMean, Terms, check_by_domain, rows_of, score
 from cdrzoo.models.arguments import check_arguments, check_tables
 from cdrzoo.optimizers import LossScaleOptimizer
 from cdrzoo.schema import Feature, Schema
@@ -297,6 +297,8 @@ class CrossDomainModel(keras.Model):
         self._compile_loss = self._compile_metrics = None
         self.optimizer.build(self.optimized_variables)
         self._terms = Terms(self.schema, loss, loss_weights, metrics)
+        with tracking.DotNotTrackScope():  # as Keras's own, which is for tensors of any shape
+            self._loss_tracker = ScalarMean(name="loss")
 
     @property
     def metrics(self):
@@ -386,7 +388,7 @@ class CrossDomainModel(keras.Model):
             values[name] = (value, total)
         self._terms.reported = list(values)
         for name, (value, count) in values.items():
-            self._terms.add(name, value, count)
+            self._terms.mean(name).update_state(value, count)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         weights = sample_weight or {}

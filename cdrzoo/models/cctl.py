@@ -171,8 +171,7 @@ class CCTL(CrossDomainModel):
             pure = self.scores({target: self.pure(x[target], training=True)})
             pure = self.domain_losses({target: y[target]}, pure, sample_weight)  # eq. 4
             sources = {s: v.embedding for s, v in self.san.items()}
-            ren = self.ren(x, given, sources, self.mixed.embedding)  # eq. 12
-            pure_ren = self.ren(x, given, sources, self.pure.embedding, constant=True)
+            ren, pure_ren = self.ren(x, given, sources, self.mixed.embedding, self.pure.embedding)  # eq. 12
             loss = self.weighted_sum(losses, rows) + self.ren_weight * ren  # eq. 3
             # The towers share no variable, so one optimizer step on the sum is a step on each of the two losses.
             total = loss + self.weighted_sum(pure, rows) + self.ren_weight * pure_ren + sum(self.losses)

@@ -145,22 +145,21 @@ class MEM(CrossDomainModel):
 
     def call(self, x, training=False):
         logits, self.side.similarity = {}, {}
-        for name in x:
-            known = self.knowledge(name, x[name], training)
+        for name, v in self.rows(x, training=training).items():
+            known = self.knowledge(name, v, training)
             own = self.extractors[name](side_by_side(known), training=training)  # eq. 10
             self.side.similarity[name] = cosine(known["common"], own)  # eq. 11
             both = joined([known["mixture"], own])
             logits[name] = self.heads[name](self.towers[name](both, training=training))
         return self.scores(logits)
 
-    def knowledge(self, domain: str, features, training=False) -> dict[str, Any]:
+    def knowledge(self, domain: str, v, training=False) -> dict[str, Any]:
         """What a second stage may take over of the rows of a domain, and what it is made of.
 
         Returns:
-            The groups of v (eq. 1), `common` (g_com) and `mixture` (what the domain's tower reads; the same unless
-            `common="shared"`), `[B, expert_units[-1]]` each.
+            The groups of v (eq. 1; what `rows` gives of the domain), `common` (g_com) and `mixture` (what the domain's
+            tower reads; the same unless `common="shared"`), `[B, expert_units[-1]]` each.
         """
-        v = self.rows({domain: features}, training=training)[domain]
         q = {"shared": v.get("shared"), "aligned": self._aligned(domain, v)}  # eq. 8
         read = ("user", "sequence", "shared", "aligned") if self.cke_input == "all" else ("shared", "aligned")
         mixture, alone = self.cke(side_by_side({**v, **q}, read), task=domain, training=training)  # eq. 9

@@ -128,7 +128,8 @@ class MKT(SecondStage):
         return self.scores({target: self.head(self.tower(g, training=training))})
 
     def _known(self, features) -> dict[str, Any]:
-        known = self.pretrained.knowledge(self.schema.target, features, training=False)
+        target = self.schema.target
+        known = self.pretrained.knowledge(target, self.pretrained.rows({target: features})[target])
         return {**known, "cross": known["common"]}
 
     def gate_activity(self, x) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def test_the_loss_by_hand():
     x = batch({"books": [2, 4, 4], "films": [2, 4]}, books=[[2, 3], [2, 0]], films=[[2, 0], [3, 0]])
     weights = {"books": tf.constant([1.0, 1.0, 0.0]), "films": tf.constant([1.0, 2.0])}
     ren.observe(x, weights)
-    loss = ren(x, weights, {"books": source}, target)
+    (loss,) = ren(x, weights, {"books": source}, target)
     half = 1 / np.sqrt(2)
     ids = (1 * 0 + 1 * half + 1 * 0 + 2 * half) / 5
     sequences = (1 * half + 2 * 0) / 3  # the mean of (1, 0), (0, 1) with (1, 0); (1, 0) with (0, 1)
@@ -94,7 +94,7 @@ def test_the_loss_is_least_where_no_item_differs_from_another():
     x = batch({"books": [2, 4], "films": [2, 4]}, books=[[2, 3], [4, 0]], films=[[2, 0], [3, 4]])
     ones = {"books": tf.ones(2), "films": tf.ones(2)}
     ren.observe(x, ones)
-    assert float(ren(x, ones, {"books": source}, target)) == pytest.approx(-2.0, abs=1e-6)
+    assert float(*ren(x, ones, {"books": source}, target)) == pytest.approx(-2.0, abs=1e-6)
 
 
 def test_an_id_counts_once_both_domains_have_trained_it():
@@ -104,7 +104,7 @@ def test_an_id_counts_once_both_domains_have_trained_it():
     losses = []
     for weights in ({"books": tf.zeros(1), "films": tf.ones(1)}, ones):
         ren.observe(x, weights)
-        losses.append(float(ren(x, ones, {"books": source}, target)))
+        losses.append(float(*ren(x, ones, {"books": source}, target)))
     assert losses == pytest.approx([0.0, 1.0], abs=1e-6)
     assert [np.flatnonzero(seen).tolist() for seen in ren.state] == [[0, 3], [3]]  # 0 is nobody
 
@@ -112,7 +112,7 @@ def test_an_id_counts_once_both_domains_have_trained_it():
 def test_of_no_sources_the_loss_is_0():
     ren = RepresentationEnhancement(toy_schema(), ())
     ren.build()
-    assert ren.state == [] and float(ren({}, {}, {}, None)) == 0
+    assert ren.state == [] and float(*ren({}, {}, {}, None)) == 0
 
 
 def test_tables_of_two_widths_are_refused():

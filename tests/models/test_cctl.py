@@ -137,7 +137,8 @@ def ren_loss(model, x):
 
 
 def enhance(model, x, weights):
-    return model.ren(x, weights, {s: san.embedding for s, san in model.san.items()}, model.mixed.embedding)
+    sources = {s: san.embedding for s, san in model.san.items()}
+    return model.ren(x, weights, sources, model.mixed.embedding)[0]
 
 
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
