@@ -1,13 +1,15 @@
-"""Small tables side by side: a few large operations in place of many small ones, with equal numbers.
+"""A few large operations in place of many small ones, with equal numbers.
 
-What one operation has split and the next would put together again is taken as it was.
+What one operation has split and the next would put together again is taken as it was; what several layers read off the
+ids of a batch is made once.
 
-TensorFlow rather than `keras.ops`: this remembers what was cut in the graph of a step.
+TensorFlow rather than `keras.ops`: this remembers what was made in the graph of a step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,9 +78,33 @@ def _whole(pieces: Sequence) -> tuple[tf.Tensor, int]:
     return pieces[0], 1
 
 
+def once(function: Callable) -> Callable:
+    """A function of tensors and names that, in one graph, gives the same tensors for the same arguments.
+
+    For what has no gradient: another pass may have made it where no tape of this one looks.
+    """
+
+    @functools.wraps(function)
+    def remembered(*arguments):
+        if tf.executing_eagerly():
+            return function(*arguments)
+        key = (function, *(id(each) if tf.is_tensor(each) else each for each in arguments))
+        made = _held("cdrzoo_made")
+        if key not in made:
+            made[key] = arguments, function(*arguments)
+        return made[key][1]
+
+    return remembered
+
+
 def _cuts() -> dict[int, tuple[tf.Tensor, list[tf.Tensor]]]:
     """What was cut in the graph that is being made, and into what, by the first piece."""
-    held = tf.compat.v1.get_default_graph().get_collection_ref("cdrzoo_cuts")  # goes with the graph
+    return _held("cdrzoo_cuts")
+
+
+def _held(name: str) -> dict:
+    """What is remembered of the graph that is being made, and goes with it."""
+    held = tf.compat.v1.get_default_graph().get_collection_ref(name)
     if not held:
         held.append({})
     return held[0]

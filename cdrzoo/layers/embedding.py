@@ -19,6 +19,7 @@ from cdrzoo.errors import SchemaError
 from cdrzoo.schema import Schema
 
 
+@pieces.once
 def known(ids: Any) -> tf.Tensor:
     """Where ids are not padding, bool: `ids != 0`, which a GPU would leave to its host if they are int32."""
     return tf.cast(ids, tf.bool)
@@ -187,20 +188,15 @@ class FeatureEmbedding(keras.layers.Layer):
         leaves int32 to its host.
         """
         groups = self._groups(lookups)
-        flat: dict[bool, list[tf.Tensor]] = {False: [], True: []}
-        for (wide, *_), keys in groups:
-            flat[wide] += [
-                each if each.shape.rank == 1 else tf.reshape(each, [-1])
-                for key in keys
-                for *_, each in lookups[key]
-            ]
-        joined = [tf.cast(tf.concat(flat[False], axis=0), tf.int64)] if flat[False] else []
-        joined += [tf.cast(each, tf.int64) for each in flat[True]]
-        if not joined:
+        flat = [
+            tf.cast(_flat(each), tf.int64) if wide else _flat(each)
+            for (wide, *_), keys in groups
+            for key in keys
+            for *_, each in lookups[key]
+        ]
+        if not flat:
             return
-        ids = tf.concat(joined, axis=0)
-        # A product: `tf.where` takes four times as long.
-        mask = tf.cast(known(ids), tf.float32)[:, None]
+        ids, mask = _joined(*flat)
         sizes = [[sum(_size(each) for *_, each in lookups[key]) for key in keys] for _, keys in groups]
         totals, start = [sum(each) for each in sizes], 0
         for (_, keys), each, total, some in zip(groups, sizes, totals, pieces.cut(mask, totals)):
@@ -305,6 +301,21 @@ def _side_by_side(tables: Sequence, ids: tf.Tensor, sizes: Sequence[int], mask: 
         return rows, gradient
 
     return looked_up(*map(tf.convert_to_tensor, tables))
+
+
+@pieces.once
+def _flat(ids: tf.Tensor) -> tf.Tensor:
+    return ids if ids.shape.rank == 1 else tf.reshape(ids, [-1])
+
+
+@pieces.once
+def _joined(*ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Ids `[n]`, those of 32 bits first, as one of int64; and where they are not padding, float32 `[all, 1]`."""
+    wide = [each for each in ids if each.dtype == tf.int64]
+    narrow = list(ids[: len(ids) - len(wide)])
+    joined = tf.concat([tf.cast(tf.concat(narrow, axis=0), tf.int64)] * bool(narrow) + wide, axis=0)
+    # For a product: `tf.where` takes four times as long.
+    return joined, tf.cast(known(joined), tf.float32)[:, None]
 
 
 def _size(ids: tf.Tensor) -> Any:

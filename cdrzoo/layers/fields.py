@@ -326,8 +326,8 @@ class FieldStack(keras.layers.Layer):
                 continue
             rows = embedded[domain.name]
             weights = {
-                of: shares(events(domain.histories(of), ids[domain.name]), self.compute_dtype)
-                for of in dict.fromkeys(f.of for f in domain.histories())
+                f.of: shares(events(domain.histories(f.of), ids[domain.name]), rows[f.name].dtype)
+                for f in domain.histories()
             }
             given = {f.name: self._vector(f, ids[domain.name], rows, weights) for f in domain.features}
             zeros = ops.zeros_like(next(iter(given.values())))
@@ -373,7 +373,12 @@ def events(histories: Sequence[Feature], ids: Mapping[str, Any]) -> Any:
             f"The histories {names} list different events (`where`) and do not run in step. This model reads a "
             "domain's events as one sequence: give them one `where`, or take DACDR, which reads each by itself."
         )
-    return functools.reduce(ops.logical_or, [known(ids[f.name]) for f in histories])
+    return _any_known(*(ids[f.name] for f in histories))
+
+
+@pieces.once
+def _any_known(*ids: Any) -> Any:
+    return functools.reduce(ops.logical_or, map(known, ids))
 
 
 def one_width(schema: Schema, why: str) -> int:

@@ -28,6 +28,7 @@ def masked_mean(values: Any, mask: Any) -> Any:
     return weighted_sum(shares(mask, values.dtype), values)
 
 
+@pieces.once
 def shares(mask: Any, dtype: Any) -> Any:
     """What each step counts in `masked_mean`, `[batch, n]`."""
     weights = ops.cast(mask, dtype)

@@ -1,8 +1,12 @@
-"""What is drawn at random, and ids taken once."""
+"""What is drawn at random, and ids taken once.
+
+TensorFlow rather than `keras.ops` where that would compute with int32, which a GPU leaves to its host.
+"""
 
 from __future__ import annotations
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from cdrzoo import replicas
@@ -33,10 +37,10 @@ def one_of(ids, valid, seed):
     """One of the valid ids of each row, uniformly; the first id where none is valid: `[B, n]` -> `[B]`."""
     chance = replicas.drawn(ops.shape(ids), lambda shape: keras.random.uniform(shape, seed=seed))
     chance = ops.where(valid, chance, -1.0)
-    return ops.squeeze(ops.take_along_axis(ids, ops.argmax(chance, axis=1)[:, None], axis=1), 1)
+    return tf.gather(ids, tf.argmax(chance, axis=1), batch_dims=1)
 
 
 def once(ids):
     """Rows of ids in order, and where each of them but padding stands for the first time: both `[B, n]`."""
     ids = ops.sort(ids, axis=1)
-    return ids, ids != ops.pad(ids[:, :-1], ((0, 0), (1, 0)))
+    return ids, ids != ops.concatenate([ops.zeros_like(ids[:, :1]), ids[:, :-1]], axis=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import keras
 from keras import ops
 from typing_extensions import Unpack
@@ -117,20 +119,25 @@ class SSCDR(MappedUsers):
     def inferred(self, source: str, users, history):
         """The point of users in the target as their neighbourhood in a source has it, and whether there is any."""
         factors = self.pretrained.factors
+        users, history = (
+            ops.cast(ids, "int64") for ids in (users, history)
+        )  # of int32 a GPU's host would see to
         items, liked = once(ops.where(history >= FIRST_KNOWN, history, PADDING))
-        means = [self.carried(source, factors.user(source, users))]
-        found = [factors.knows(source, users)]
+        hops = [(factors.user(source, users)[:, None], factors.knows(source, users)[:, None])]
         if self.hops > 0:
-            means.append(masked_mean(self.carried(source, factors.item(source, items)), liked))
-            found.append(ops.any(liked, axis=1))
+            hops.append((factors.item(source, items), liked))
         if self.hops > 1:
-            others = factors.readers_of(source, items)
+            others = ops.cast(factors.readers_of(source, items), "int64")
             others = ops.reshape(others, (-1, others.shape[1] * others.shape[2]))
             others, there = once(ops.where(others == users[:, None], PADDING, others))
-            means.append(masked_mean(self.carried(source, factors.user(source, others)), there))
-            found.append(ops.any(there, axis=1))
-        found = ops.stack(found, axis=1)
-        return masked_mean(ops.stack(means, axis=1), found), ops.any(found, axis=1)
+            hops.append((factors.user(source, others), there))
+        points, masks = zip(*hops)
+        carried = self.carried(source, ops.concatenate(points, axis=1))
+        ends = itertools.accumulate(mask.shape[1] for mask in masks)
+        of_hops = [carried[:, end - mask.shape[1] : end] for end, mask in zip(ends, masks)]
+        found = ops.stack([ops.any(mask, axis=1) for mask in masks], axis=1)
+        means = ops.stack([masked_mean(*each) for each in zip(of_hops, masks)], axis=1)
+        return masked_mean(means, found), ops.any(found, axis=1)
 
     def auxiliary_losses(self, x, y, y_pred, sample_weight, training):
         if not training:
@@ -142,15 +149,16 @@ class SSCDR(MappedUsers):
         weight = row_weights(y, sample_weight)[target]
         supervised = unsupervised = 0.0
         for source, listed in self.histories.items():
-            history = rows[listed.name]
-            both = weight * ops.cast(warm & factors.knows(source, users), "float32")
-            distance = squared_distance(self.carried(source, factors.user(source, users)), own)
-            supervised = supervised + weighted_mean(distance, both)
+            history = ops.cast(rows[listed.name], "int64")
             known = history >= FIRST_KNOWN
             liked = one_of(history, known, self.seed_generator)
             rows_of_items = self.schema.table(factors.items[source].table).rows
             others = drawn(ops.shape(liked), rows_of_items, self.seed_generator)
-            near, far = (self.carried(source, factors.item(source, items)) for items in (liked, others))
+            items = factors.item(source, ops.concatenate([liked, ops.cast(others, "int64")]))
+            points = ops.concatenate([factors.user(source, users), items])
+            mapped, near, far = ops.split(self.carried(source, points), 3)
+            both = weight * ops.cast(warm & factors.knows(source, users), "float32")
+            supervised = supervised + weighted_mean(squared_distance(mapped, own), both)
             counts = weight * ops.cast(warm & ops.any(known, axis=1), "float32")
             unsupervised = unsupervised + hinge(self.pretrained.margin, own, near, far, counts)
         return {"supervised": supervised, "unsupervised": self.unsupervised_weight * unsupervised}
