@@ -1,7 +1,10 @@
 """What a training step asks of a GPU, read off its graph: operations, and copies between host and device.
 
-    python -m benchmarks.graphs                  # every model, on the small schema of `benchmarks.costs`
-    python -m benchmarks.graphs dnn cctl --more  # these, and which operations and copies they are
+    python -m benchmarks.graphs                  # every model; writes docs/results/measured/graphs.csv
+    python -m benchmarks.graphs dnn cctl --more  # these alone, and which operations and copies they are
+
+Models and batches are those of `benchmarks.costs`. After the first, `python -m docs.render` puts the table into
+docs/speed.md.
 
 No GPU is needed: the step is traced, and TensorFlow's registry says of every operation which kernel a GPU would run
 and which of its inputs and outputs that kernel wants in the memory of the host. An operation without a kernel for a GPU
@@ -18,8 +21,10 @@ from __future__ import annotations
 
 import argparse
 import collections
+import csv
 import dataclasses
 import functools
+import pathlib
 from typing import Any
 from unittest import mock
 
@@ -30,6 +35,15 @@ from tensorflow.python.framework.graph_util_impl import extract_sub_graph
 from benchmarks import costs
 from cdrzoo import models, optimizers
 
+FILE = pathlib.Path(__file__).parents[1] / "docs/results/measured/graphs.csv"
+HEADING = [
+    "model",
+    "operations",
+    "copies to the host",
+    "to the device",
+    "of what was given",
+    "on the host alone",
+]
 FREE = {"NoOp", "Const", "Placeholder", "Identity", "IdentityN", "StopGradient", "VarHandleOp"}
 """What launches nothing."""
 ON_HOST = {dtype.as_datatype_enum for dtype in (tf.int32, tf.string, tf.resource, tf.variant)}
@@ -209,6 +223,13 @@ def _dtypes(node) -> str:
     return ", ".join(f"{name}={tf.as_dtype(value).name}" for name, value in types.items())
 
 
+def step_of(name: str) -> Step:
+    """What a step of a model of `benchmarks.costs` asks for."""
+    model = costs.make(name)
+    model.compile(optimizers.Adam())
+    return training_step(model, next(iter(costs.batches(model))))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -216,28 +237,22 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="MODEL", help="default: all")
     parser.add_argument("--more", action="store_true", help="which operations and which copies")
     args = parser.parse_args()
-    print(
-        "| model | operations | copies to the host | to the device | of what was given | on the host alone |"
-    )
-    print("|---|---|---|---|---|---|")
+    rows = [HEADING]
     for name in [models.card(name).name for name in args.names] or [card.name for card in models.CARDS]:
-        model = costs.make(name)
-        model.compile(optimizers.Adam())
-        step = training_step(model, next(iter(costs.batches(model))))
-        cells = (
-            step.ops.total(),
-            len(step.to_host),
-            len(step.to_device),
-            len(step.given),
-            step.missing.total(),
-        )
-        print(f"| {name} | " + " | ".join(map(str, cells)) + " |", flush=True)
+        step = step_of(name)
+        copies = len(step.to_host), len(step.to_device), len(step.given)
+        rows.append([name, step.ops.total(), *copies, step.missing.total()])
+        print(*(f"{cell} {title}" for cell, title in zip(rows[-1], HEADING)), sep=", ", flush=True)
         if args.more:
             print("\n" + ", ".join(f"{n} {op}" for op, n in step.ops.most_common()))
             print(*(f"  on the host alone: {op}, {n} times" for op, n in step.missing.items()), sep="\n")
             for title in ("to_host", "to_device", "given"):
                 for maker, readers in getattr(step, title).items():
                     print(f"  {title}: {maker}, read by {', '.join(sorted(readers))}")
+    if not args.names:
+        with FILE.open("w", encoding="utf-8", newline="") as file:
+            file.write("# Made by `python -m benchmarks.graphs`.\n")
+            csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 if __name__ == "__main__":

@@ -244,7 +244,7 @@ def test_what_the_common_knowledge_reads_is_equally_wide_for_all():
     model = mem(uneven_schema())
     assert [hfa.widths for hfa in model.align.values()] == [(1, 2, 3), (3,)]
     x, _ = toy_rows(model.schema, {"books": 5, "films": 6, "songs": 7})
-    shapes = {d: model.knowledge(d, x[d])["common"].shape for d in x}
+    shapes = {d: model.knowledge(d, v)["common"].shape for d, v in model.rows(x).items()}
     assert shapes == {"books": (5, 6), "films": (6, 6), "songs": (7, 6)}
 
 
