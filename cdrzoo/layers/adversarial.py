@@ -177,14 +177,16 @@ class DomainAlignment(keras.layers.Layer):
         h = self.reversal(h, training=training)
         terms = {}
         if self.marginal:
-            terms["domain_loss"] = self._loss("domain", h, target, every)
+            weights = self._weights(target, every)
+            terms["domain_loss"] = self._loss("domain", h, target, weights)
             correct = ops.cast((self.domain_logit(h) > 0) == (target > 0.5), "float32")
-            terms["domain_accuracy"] = replicas.summed(ops.sum(self._weights(target, every) * correct))
+            terms["domain_accuracy"] = replicas.summed(ops.sum(weights * correct))
         if self.conditional:
             positive = ops.cast(self._positive(probability, label, every, training), "float32")
             p = ops.cast(probability, h.dtype)
-            terms["class1_loss"] = self._loss("class1", p * h, target, every * positive)
-            terms["class0_loss"] = self._loss("class0", (1.0 - p) * h, target, every * (1.0 - positive))
+            for name, share, chosen in (("class1", p, positive), ("class0", 1.0 - p, 1.0 - positive)):
+                weights = self._weights(target, every * chosen)
+                terms[f"{name}_loss"] = self._loss(name, share * h, target, weights)
         return terms
 
     def by_domain(self, target: str, h, y, y_pred, sample_weight=None, training=True) -> dict[str, Any]:
@@ -225,9 +227,8 @@ class DomainAlignment(keras.layers.Layer):
         shares = {"class0_loss": classes * alpha, "class1_loss": classes * (1.0 - alpha)}
         return {"domain_loss": domain, "domain_accuracy": 0.0, **shares}
 
-    def _loss(self, name: str, h, target, chosen):
-        """The mean cross-entropy of one classifier over the chosen rows; `chosen` is a row's weight, or 0."""
-        weights = self._weights(target, chosen)
+    def _loss(self, name: str, h, target, weights):
+        """The mean cross-entropy of one classifier, by the weights of the rows."""
         if self.stable:
             now = _cross_entropy(target, self._logit(name, ops.stop_gradient(h)))
             h = ops.where(replicas.summed(ops.sum(weights * now)) < math.log(2), h, ops.stop_gradient(h))
@@ -237,7 +238,7 @@ class DomainAlignment(keras.layers.Layer):
         return self.classifiers[name](self.hidden[name](h) if self.units else h)
 
     def _weights(self, target, chosen):
-        """What each row counts: the sum, over all replicas, is 1, or 0 where a class has nothing to tell apart."""
+        """What each chosen row counts: the sum, over all replicas, is 1, or 0 where a class has nothing to tell apart."""
         if not self.stable:
             return chosen / ops.maximum(replicas.summed(ops.sum(chosen)), 1e-7)
         one, other = chosen * target, chosen * (1.0 - target)

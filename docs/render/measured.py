@@ -38,13 +38,32 @@ def rating_optimizers() -> str:
     return markdown(["DACDR, Amazon 1 to 2 at 0.8", "MAE", "RMSE"], rows)
 
 
-CHECKS = {"ratings_listed": ratings_listed, "rating_optimizers": rating_optimizers}
+def graphs() -> str:
+    """What a step asks of a GPU, and what part that is of the operations before anyone had counted them."""
+    (heading, *counted), notes = _kept("graphs")
+    at_first = dict(_kept("graphs_at_first")[0][1:])
+    rows = []
+    for name, now, *copies in counted:
+        had = at_first.get(name, "")
+        share = f"{int(now) / int(had):.0%}" if had else ""
+        rows.append([name, f"{int(had):,}" if had else "", f"{int(now):,}", share, *copies[:2]])
+    return "\n".join([markdown([heading[0], "at first", "now", "share", *heading[2:4]], rows), "", *notes])
+
+
+MADE = {"ratings_listed": ratings_listed, "rating_optimizers": rating_optimizers, "graphs": graphs}
+"""Tables that are more than a file: some of the runs of `cdrzoo reproduce checks`, others of two files."""
 
 
 def table(name: str) -> str:
-    """A kept table, and under it what made it; or one of the runs of `cdrzoo reproduce checks`."""
-    if name in CHECKS:
-        return CHECKS[name]()
+    """A kept table, and under it what made it."""
+    if name in MADE:
+        return MADE[name]()
+    (heading, *rows), notes = _kept(name)
+    return "\n".join([markdown(heading, rows), "", *notes])
+
+
+def _kept(name: str) -> tuple[list[list[str]], list[str]]:
+    """The rows of a file, the first one its heading, and what it says of itself."""
     lines = (FOLDER / "measured" / f"{name}.csv").read_text(encoding="utf-8").splitlines()
-    heading, *rows = csv.reader(line for line in lines if not line.startswith("#"))
-    return "\n".join([markdown(heading, rows), "", *(line[2:] for line in lines if line.startswith("#"))])
+    notes = [line[2:] for line in lines if line.startswith("#")]
+    return list(csv.reader(line for line in lines if not line.startswith("#"))), notes
