@@ -238,7 +238,7 @@ class DomainAlignment(keras.layers.Layer):
         return self.classifiers[name](self.hidden[name](h) if self.units else h)
 
     def _weights(self, target, chosen):
-        """What each chosen row counts: the sum, over all replicas, is 1, or 0 where a class has nothing to tell apart."""
+        """What each chosen row counts: over all replicas 1 in sum, or 0 where a class has nothing to tell apart."""
         if not self.stable:
             return chosen / ops.maximum(replicas.summed(ops.sum(chosen)), 1e-7)
         one, other = chosen * target, chosen * (1.0 - target)

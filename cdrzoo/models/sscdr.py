@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import keras
 from keras import ops
 from typing_extensions import Unpack
@@ -123,21 +121,19 @@ class SSCDR(MappedUsers):
             ops.cast(ids, "int64") for ids in (users, history)
         )  # of int32 a GPU's host would see to
         items, liked = once(ops.where(history >= FIRST_KNOWN, history, PADDING))
-        hops = [(factors.user(source, users)[:, None], factors.knows(source, users)[:, None])]
+        means = [self.carried(source, factors.user(source, users))]
+        found = [factors.knows(source, users)]
         if self.hops > 0:
-            hops.append((factors.item(source, items), liked))
+            means.append(masked_mean(self.carried(source, factors.item(source, items)), liked))
+            found.append(ops.any(liked, axis=1))
         if self.hops > 1:
             others = ops.cast(factors.readers_of(source, items), "int64")
             others = ops.reshape(others, (-1, others.shape[1] * others.shape[2]))
             others, there = once(ops.where(others == users[:, None], PADDING, others))
-            hops.append((factors.user(source, others), there))
-        points, masks = zip(*hops)
-        carried = self.carried(source, ops.concatenate(points, axis=1))
-        ends = itertools.accumulate(mask.shape[1] for mask in masks)
-        of_hops = [carried[:, end - mask.shape[1] : end] for end, mask in zip(ends, masks)]
-        found = ops.stack([ops.any(mask, axis=1) for mask in masks], axis=1)
-        means = ops.stack([masked_mean(*each) for each in zip(of_hops, masks)], axis=1)
-        return masked_mean(means, found), ops.any(found, axis=1)
+            means.append(masked_mean(self.carried(source, factors.user(source, others)), there))
+            found.append(ops.any(there, axis=1))
+        found = ops.stack(found, axis=1)
+        return masked_mean(ops.stack(means, axis=1), found), ops.any(found, axis=1)
 
     def auxiliary_losses(self, x, y, y_pred, sample_weight, training):
         if not training:
