@@ -14,7 +14,7 @@ from cdrzoo.optimizers import Adam
 from cdrzoo.schema import Domain, Feature, Schema, Table
 from tests.models.conformance import data, each_case
 
-COPIES = 3
+COPIES = 4
 """What a step may copy to the host."""
 
 
