@@ -98,7 +98,8 @@ class RepresentationEnhancement:
             others: further ones of the target, for which the sources' embeddings are constants.
         """
         tables = (target, *others)
-        ids, sequences = ([[] for _ in tables] for _ in range(2))  # (cosine, weight)
+        ids: list[list] = [[] for _ in tables]  # (cosine, weight)
+        sequences: list[list] = [[] for _ in tables]
         for source, pairs in self.pairs.items():
             own = sources[source]
             for table, listed in _grouped((table, (row, name)) for row, table, name in pairs["id"]):
