@@ -34,7 +34,7 @@ def test_the_page_runs(walked):
     assert list(names["requests"]) == list(names["scored"])[:-1]  # what was given stays as it was
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_is_what_its_folder_says(walked):
     _, folder = walked
     import cdrzoo
