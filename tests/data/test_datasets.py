@@ -9,6 +9,7 @@ import pytest
 from cdrzoo.data import datasets, prepare
 from cdrzoo.data.preparation.assignment import assign
 from cdrzoo.data.preparation.reading import read_logs
+from cdrzoo.errors import InputError
 from cdrzoo.metrics import auc
 
 
@@ -63,6 +64,11 @@ def test_amazon_subcat(tmp_path):
     assert all(
         list(v) == ([1, 2] if i % 2 == 0 else []) for v, i in zip(frame["also_viewed"], frame["item_id"])
     )
+    schema = datasets.amazon_subcat.pair(tmp_path, item_features="target")["schema"]
+    listed = {domain.name: {feature.name for feature in domain.features} for domain in schema.domains}
+    assert listed["subcat2"] - listed["subcat1"] == {"brand", "also_viewed"}
+    with pytest.raises(InputError, match="`item_features` must be one of both, target"):
+        datasets.amazon_subcat.pair(tmp_path, item_features="own")
 
 
 def test_amazon_food_kitchen(tmp_path):

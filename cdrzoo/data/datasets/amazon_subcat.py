@@ -13,6 +13,7 @@ import pathlib
 from typing import Any
 
 from cdrzoo.data.datasets import _pairs
+from cdrzoo.errors import check_choice
 from cdrzoo.schema import Feature
 
 
@@ -23,6 +24,7 @@ def pair(
     *,
     task: str = "click",
     ratings: bool = True,
+    item_features: str = "both",
 ) -> dict[str, Any]:
     """The two sub-categories, either way.
 
@@ -32,6 +34,7 @@ def pair(
         target: the other.
         task: `click` (a rating of at least 4) or `rating`.
         ratings: whether histories list what the items were rated, too, see `ciao.pair`.
+        item_features: which domains list brand and also-viewed, `both` or `target`: then the schemas differ.
 
     Returns:
         Arguments of `prepare`: schema, sources, split (by time: 70 % of the target rows train, 10 % valid, 20 % test).
@@ -41,11 +44,13 @@ def pair(
         Feature("brand", "id", "item", "int64", "brand", column="brand_id"),
         Feature("also_viewed", "ids", "item", "int64", "viewed", 10),
     )
+    check_choice("`item_features`", item_features, ("both", "target"))
     threshold = 4 if task == "click" else None
     schema = _pairs.pair(
         source,
         target,
-        features,
+        features if item_features == "both" else (),
+        own={target: features} if item_features == "target" else None,
         label="rating",
         task=task,
         threshold=threshold,
