@@ -29,6 +29,13 @@ for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OPENBLAS_N
 import numpy as np  # noqa: E402 it reads them
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
+LONGEST = (
+    "test_pipeline.py",
+    "test_notebooks.py",
+    "test_attack.py",
+    "test_replicas.py",
+    "test_examples_dadin.py",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,7 +56,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "tfx_pipeline" in item.path.parts:
             item.add_marker(pytest.mark.pipeline)
     # What is long comes first, so that a test process beside it can take what comes behind.
-    items.sort(key=lambda item: item.path.name not in ("test_pipeline.py", "test_notebooks.py"))
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     if name := config.getoption("model"):
         files = _files(name)
         kept, left = [], []

@@ -33,6 +33,9 @@ MADE: dict[str, Callable[..., str]] = {
     "zoo": lambda: results.whole(results.PAIRS, results.order()),
     "planted": lambda: results.whole(results.PLANTED, results.load("planted_transfer/0").labels),
     "mechanisms": results.mechanisms,
+    "shift": lambda: results.whole(
+        {"shift": "mechanisms/shift"}, results.load("mechanisms/shift").labels, floors=False
+    ),
     "by_users": results.by_users,
     "ablations": results.ablations,
     "cold": results.cold,
