@@ -7,7 +7,6 @@ import re
 
 import pytest
 
-from cdrzoo.data import planted as planted_logs
 from cdrzoo.evaluation.statistics import holm, paired
 from cdrzoo.experiments.tables import by_label
 from docs.render import backtests, results, sentences
@@ -73,7 +72,7 @@ def without(plant, part, worth, sure=False):
 
 
 POOR = {"shift": "DADIN w/o alignment", "common": "MKT w/o PDL", "gates": "MKT w/o gates"}
-"""The plants in which the source has too little time, and the models that the source is made right for."""
+"""The plants with a poor target, and the models that the source is made right for."""
 
 
 def room(plant, label):
@@ -317,36 +316,29 @@ CLAIMS = {
             [f"{mean(bench('meaning'), label):.3f}" for label in ("CCTL, a hundredth of REN", "CCTL w/o REN")]
             == ["0.627", "0.646"]
         ),
-        "make no difference of 0.001": lambda: (
-            max(
-                abs(bench(p).tests[f"MKT w/o {part}"].difference)
-                for p, part in (("common", "PDL"), ("gates", "gates"))
-            )
-            < 0.001
+        "MKT's PDL and gates** make no significant difference": lambda: (
+            not any(bench(plant).marks[POOR[plant]] for plant in ("common", "gates"))
         ),
-        "are worth 0.008 against a turned source": lambda: without("shift", "alignment", 0.008),
-        "a tenth of their weight, a slow start, or classes by label better": lambda: (
-            {label for label, found in bench("shift").marks.items() if found == "better"} == {DNN}
+        "MKT is above the DNN of the target, with them and without": lambda: all(
+            mean(bench(plant), label) - mean(bench(plant), DNN) > 0.015
+            for plant in ("common", "gates")
+            for label in ("MKT", POOR[plant])
         ),
-        "The highest is with a mark of the domain": lambda: (
-            list(bench("shift").ranked())[:2] == [DNN, "DADIN, a mark of the domain"]
+        "done by hand the AUC is hardly higher": lambda: all(
+            0 < mean(bench(f"{plant}, oracle"), POOR[plant]) - mean(bench(plant), "MKT") < 0.012
+            for plant in ("common", "gates")
         ),
-        "does not take the model above the DNN of the target by more than 0.003": lambda: (
-            round(max(room(*plant) for plant in POOR.items()), 3) == 0.003
+        "The DNN of all domains is higher than MKT on both": lambda: all(
+            mean(bench(plant), "DNN, all domains") > mean(bench(plant), "MKT")
+            for plant in ("common", "gates")
         ),
-        "is 0.07 above the DNN on *shift* and *gates*, and 0.015 on *common*": lambda: (
-            [f"{planted_logs.bayes(plant) - mean(bench(plant), DNN):.2g}" for plant in POOR]
-            == ["0.073", "0.015", "0.074"]
+        "DADIN is far above the DNN of the target": lambda: room("shift", POOR["shift"]) > 0.12,
+        "The losses as the paper has them win nothing, and neither do a tenth of their weight": lambda: (
+            {label for label, found in bench("shift").marks.items() if found == "better"}
+            == {"DADIN, a mark of the domain"}
         ),
-        "The DNN, and MKT in all its forms, are best after the first epoch in every run": lambda: (
-            {
-                line["result"]["best_epoch"]
-                for plant in POOR
-                for name in (plant, f"{plant}, oracle")
-                for line in bench(name).results
-                if line["label"].startswith(("MKT", "DNN"))
-            }
-            == {1}
+        "That variant is the highest of all": lambda: (
+            next(iter(bench("shift").ranked())) == "DADIN, a mark of the domain"
         ),
         "is worth 0.010 above the DNN of the target": lambda: (
             round(room("poison", "CCTL w/o IFN"), 3) == 0.01
