@@ -55,7 +55,7 @@ TURN = math.radians(35)
 
 SPLIT: dict[str, Any] = {"by": "time", "fractions": [0.34, 0.16, 0.5]}
 """Most rows are for the test: what is measured is a mechanism, not the size of a log."""
-POOR: dict[str, Any] = {"by": "time", "fractions": [0.04, 0.16, 0.8]}
+SPLITS = dict.fromkeys(("shift", "common", "gates"), {"by": "time", "fractions": [0.04, 0.16, 0.8]})
 """Of plants whose target would learn its law from 1,000 rows, and not need the source."""
 
 
@@ -107,19 +107,16 @@ def pair(folder: str | pathlib.Path, plant: str, oracle: bool = False) -> dict[s
     for domain, frame in made.frames.items():
         frame.to_csv(home / f"{domain}.csv", index=False)
     sources = {domain: {"path": str(home / f"{domain}.csv")} for domain in made.frames}
-    return {"schema": made.schema, "sources": sources, "split": split(plant)}
-
-
-def split(plant: str) -> dict[str, Any]:
-    """How the rows of a plant are split: by time."""
-    return POOR if plant in ("shift", "common", "gates") else SPLIT
+    return {"schema": made.schema, "sources": sources, "split": SPLITS.get(plant, SPLIT)}
 
 
 def bayes(plant: str) -> float:
     """The AUC of the true click probabilities on the test rows of `pair(..., plant)`: no model is surely above it."""
     made = make(plant)
     films = made.frames["films"]
-    first = len(films) - round(split(plant)["fractions"][-1] * len(films))  # rows are in order of time
+    first = len(films) - round(
+        SPLITS.get(plant, SPLIT)["fractions"][-1] * len(films)
+    )  # rows are in order of time
     clicks = films["click"].to_numpy("float64")[first:]
     return auc(clicks, made.probabilities["films"][first:])
 

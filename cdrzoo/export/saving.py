@@ -135,6 +135,8 @@ def _write_graph(model: Any, lookups: tf.Module, signatures: Mapping[str, Any], 
     served = tf.Module()
     served.lookups = lookups  # the tables
     served.read = [variable.value for variable in read_variables(signatures.values(), model)]
+    for name, traced in signatures.items():
+        setattr(served, name, traced)  # for `keras.layers.TFSMLayer`, and to be called by the name
     tf.saved_model.save(served, str(folder), signatures)
     check_serves_anywhere(folder)
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
-from cdrzoo.schema import Feature
-
-if TYPE_CHECKING:
-    pass
 from cdrzoo.export.rows import rank_inputs, serialize_rows
+from cdrzoo.schema import Feature
 
 WARM_UP_ROWS = (1, 16, 100)
 """Batch sizes of the warm-up requests, as far as there are examples."""

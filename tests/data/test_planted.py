@@ -21,13 +21,21 @@ def test_the_oracle_has_the_same_target_and_rows_can_be_prepared(name, tmp_path)
     assert prepare(given["schema"], given["sources"], split=given["split"]).schema.target == "films"
 
 
-def test_the_bound_is_of_the_rows_that_are_the_test(tmp_path):
-    given = planted.pair(tmp_path, "poison")
+@pytest.mark.parametrize("plant", ["poison", "shift"])
+def test_the_bound_is_of_the_rows_that_are_the_test(plant, tmp_path):
+    given = planted.pair(tmp_path, plant)
     rows = prepare(given["schema"], given["sources"], split=given["split"])
     test = rows.split.parts["films"]["test"]
-    made = planted.make("poison")
+    made = planted.make(plant)
     clicks = made.frames["films"]["click"].to_numpy("float64")[test]
-    assert planted.bayes("poison") == auc(clicks, made.probabilities["films"][test])
+    assert planted.bayes(plant) == auc(clicks, made.probabilities["films"][test])
+
+
+@pytest.mark.parametrize("plant", planted.SPLITS)
+def test_a_poor_target_has_the_whole_source_before_it(plant, tmp_path):
+    given = planted.pair(tmp_path, plant)
+    parts = prepare(given["schema"], given["sources"], split=given["split"]).split.parts
+    assert len(parts["films"]["train"]) == 120 and len(parts["books"]["train"]) == 8_000
 
 
 def test_books_of_the_poison_follow_the_films_where_they_are_useful():

@@ -55,6 +55,19 @@ def test_raw_inputs_give_the_scores_of_the_keras_model(cctl, encoder, frame):
         np.testing.assert_allclose(output["click"], expected, rtol=0, atol=1e-6)
 
 
+def test_it_is_called_by_the_name_of_a_signature_and_as_a_layer_of_keras(cctl, encoder, frame):
+    model, path = cctl
+    rows = raw_rows(frame, model.serving_features)
+    tensors = {n: tf.constant(v, tf.string if v.dtype == object else v.dtype) for n, v in rows.items()}
+    for served in (
+        tf.saved_model.load(str(path)).serving_default,
+        keras.layers.TFSMLayer(path, call_endpoint="serving_default"),
+    ):
+        np.testing.assert_allclose(
+            served(tensors)["click"], scores_of(model, encoder, frame), rtol=0, atol=1e-6
+        )
+
+
 def test_inputs_are_named_typed_and_of_the_target(cctl):
     _, path = cctl
     served = tf.saved_model.load(str(path)).signatures
