@@ -59,7 +59,7 @@ FLOORS["__main__"] = set(FLOORS)
 FRONT = {"cdrzoo"}
 
 # What several models are made from; else a model reads without another model's file.
-COMMON = ("arguments", "base", "new_domain", "stages")
+COMMON = ("arguments", "base", "cards", "new_domain", "stages")
 
 # The core knows nothing of the pipeline that runs it.
 PIPELINE = {

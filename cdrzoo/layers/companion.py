@@ -10,7 +10,7 @@ from cdrzoo.errors import InputError
 from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.fields import FieldVectors, field_roles
 from cdrzoo.layers.pooling import joined
-from cdrzoo.layers.tokens import split_tokens
+from cdrzoo.layers.tokens import side_features, split_tokens
 from cdrzoo.layers.towers import MLP, head
 from cdrzoo.optimizers import copy_slots
 from cdrzoo.schema import Schema
@@ -29,6 +29,7 @@ class CompanionTower(keras.layers.Layer):
         units: hidden layers of the MLP.
         pooling: of histories, `"attention"` (default) or `"mean"`.
         dropout: share of each hidden layer that is dropped in training; default 0.
+        lends: whether sources look up their side features in this tower's tables; default `False`.
 
     Call arguments:
         features: rows of the target, `{feature: tensor}`.
@@ -41,11 +42,15 @@ class CompanionTower(keras.layers.Layer):
     section 2.3, eq. 2.
     """
 
-    def __init__(self, schema, units, pooling="attention", dropout=0.0, **kwargs):
+    def __init__(self, schema, units, pooling="attention", dropout=0.0, lends=False, **kwargs):
         super().__init__(**kwargs)
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         self.units, self.pooling, self.dropout = tuple(units), pooling, dropout
-        self.embedding = FeatureEmbedding(self.schema, [self.schema.target])
+        self.lends = lends
+        lent = {s.name: side_features(self.schema, s.name) if lends else [] for s in self.schema.sources}
+        self.lent = {source: [f.name for f in features] for source, features in lent.items()}
+        lent = {source: features for source, features in lent.items() if features}
+        self.embedding = FeatureEmbedding(self.schema.reading(lent), [self.schema.target, *lent])
         self.fields = FieldVectors(self.schema, self.schema.target, pooling=pooling)
         self.mlp = MLP(units, dropout=dropout)
         self.head = head(self.schema.target_domain, *self.schema.sources)
@@ -64,12 +69,16 @@ class CompanionTower(keras.layers.Layer):
         """f(v) of rows that are vectors already: `[B, width of v^t]` -> float32 `[B, 1]`."""
         return self.head(self.mlp(vector, training=training))
 
+    def looked_up(self, source: str, features) -> dict[str, Any]:
+        """Of rows of a source the features whose tables are this tower's: `{feature: [B, ..., width]}`."""
+        return self.embedding({source: features})[source] if self.lent[source] else {}
+
     def compute_output_shape(self, features_shape):
         return (next(iter(features_shape.values()))[0], 1)
 
     def get_config(self):
         arguments = {"units": list(self.units), "pooling": self.pooling, "dropout": self.dropout}
-        return {**super().get_config(), "schema": self.schema.to_dict(), **arguments}
+        return {**super().get_config(), "schema": self.schema.to_dict(), **arguments, "lends": self.lends}
 
 
 def check_comparable(optimizer: Any) -> None:

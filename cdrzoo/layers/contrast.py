@@ -9,12 +9,13 @@ import keras
 from keras import ops
 
 from cdrzoo.errors import SchemaError
-from cdrzoo.layers.embedding import FeatureEmbedding, known, note_rows, rows_seen
+from cdrzoo.layers.companion import CompanionTower
+from cdrzoo.layers.embedding import known, note_rows, rows_seen
 from cdrzoo.layers.pairs import cosine
 from cdrzoo.layers.pooling import masked_mean
-from cdrzoo.layers.tokens import without_lost_tokens
+from cdrzoo.layers.tokens import SemanticAlignment, key_features, without_lost_tokens
 from cdrzoo.losses import weighted_mean
-from cdrzoo.schema import PADDING, UNKNOWN, Domain, Feature, Schema
+from cdrzoo.schema import PADDING, UNKNOWN, Domain, Schema
 
 
 class RepresentationEnhancement:
@@ -64,7 +65,9 @@ class RepresentationEnhancement:
             )  # fmt: skip
 
         self.seen = {
-            d.name: {table: rows(d.name, table) for table in sorted(compared & {f.table for f in _keys(d)})}
+            d.name: {
+                table: rows(d.name, table) for table in sorted(compared & {f.table for f in key_features(d)})
+            }
             for d in self.schema.domains
         }
 
@@ -76,7 +79,7 @@ class RepresentationEnhancement:
     def observe(self, x: Mapping[str, Any], weights: Mapping[str, Any]) -> None:
         """Remembers which users and items the domains have trained; rows of weight 0 train none."""
         for domain, seen in self.seen.items():
-            for f in _keys(self.schema.domain(domain)):
+            for f in key_features(self.schema.domain(domain)):
                 if f.table in seen:
                     note_rows(seen[f.table], ops.where(weights[domain] > 0, x[domain][f.name], PADDING))
 
@@ -84,24 +87,24 @@ class RepresentationEnhancement:
         self,
         x,
         weights,
-        sources: Mapping[str, FeatureEmbedding],
-        target: FeatureEmbedding,
-        *others: FeatureEmbedding,
+        sources: Mapping[str, SemanticAlignment],
+        target: CompanionTower,
+        *others: CompanionTower,
     ) -> list[Any]:
         """L, a scalar for each of several tables of the target; a mean without rows is 0.
 
         Args:
             x: the rows of all domains, `{domain: {feature: tensor}}`.
             weights: what each row counts, `{domain: float32 [B]}`.
-            sources: the tables of each source.
-            target: those of the target.
-            others: further ones of the target, for which the sources' embeddings are constants.
+            sources: what has the tables of each source (`embedding`).
+            target: what has those of the target.
+            others: what has further ones of the target, for which the sources' embeddings are constants.
         """
-        tables = (target, *others)
+        tables = [each.embedding for each in (target, *others)]
         ids: list[list] = [[] for _ in tables]  # (cosine, weight)
         sequences: list[list] = [[] for _ in tables]
         for source, pairs in self.pairs.items():
-            own = sources[source]
+            own = sources[source].embedding
             for table, listed in _grouped((table, (row, name)) for row, table, name in pairs["id"]):
                 keys = ops.concatenate([x[row][name] for row, name in listed])
                 seen = [rows_seen(self.seen[d][table], keys) for d in (source, self.schema.target)]
@@ -133,10 +136,10 @@ def ren_pairs(schema: Schema, source: str) -> dict[str, list]:
         one for each domain whose rows list histories of both; each is the history of the item's id.
     """
     target = schema.target_domain
-    both = {f.table for f in _keys(target)} & {f.table for f in _keys(schema.domain(source))}
+    both = {f.table for f in key_features(target)} & {f.table for f in key_features(schema.domain(source))}
     pairs: dict[str, list] = {"id": [], "sequence": []}
     for row in (target, schema.domain(source)):
-        pairs["id"] += [(row.name, f.table, f.name) for f in _keys(row) if f.table in both]
+        pairs["id"] += [(row.name, f.table, f.name) for f in key_features(row) if f.table in both]
         one, two = (_item_history(schema, row, of) for of in (source, target.name))
         if one and two:
             if schema.table(one[0]).width != schema.table(two[0]).width:
@@ -146,11 +149,6 @@ def ren_pairs(schema: Schema, source: str) -> dict[str, list]:
                 )
             pairs["sequence"].append((row.name, one, two))
     return pairs
-
-
-def _keys(domain: Domain) -> list[Feature]:
-    """The features that identify a row's user and item."""
-    return [f for f in domain.features if f.kind == "id" and f.column in (domain.user, domain.item)]
 
 
 def _item_history(schema: Schema, row: Domain, of: str) -> tuple[str, str] | None:

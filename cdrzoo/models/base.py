@@ -17,6 +17,7 @@ from typing_extensions import Unpack
 from cdrzoo import replicas
 from cdrzoo.errors import InputError, SchemaError, shown
 from cdrzoo.losses import ScalarMean, Terms, check_by_domain, rows_of, score
+from cdrzoo.models import cards
 from cdrzoo.models.arguments import check_arguments, check_tables
 from cdrzoo.optimizers import LossScaleOptimizer
 from cdrzoo.schema import Feature, Schema
@@ -185,7 +186,7 @@ class CrossDomainModel(keras.Model):
         }
         _reading.file = True
         try:
-            return super().from_config({**config, **parts}, custom_objects)
+            return super().from_config({**cards.before(cls.__module__), **config, **parts}, custom_objects)
         finally:
             _reading.file = False
 

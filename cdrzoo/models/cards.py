@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import importlib
 import pathlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from cdrzoo.documents import load_yaml
@@ -27,6 +28,8 @@ class ModelCard:
         after: of a second stage: the name of the first, whose trained model is its argument `pretrained`.
         twin: of a cross-domain model without an argument `pooling`: the model of the target alone that it is most
             like, `din` if it attends to histories, else `dnn`.
+        changed: `{argument: [before, now]}`, defaults that are others than once: files, runs and kept results without
+            the argument were made with the one before.
         short: what tables and reports call it; default: its class.
     """
 
@@ -39,6 +42,7 @@ class ModelCard:
     paired: bool = False
     after: str | None = None
     twin: str = "dnn"
+    changed: Mapping[str, Any] = field(default_factory=dict)
     short: str = ""
 
     @property
@@ -50,6 +54,16 @@ class ModelCard:
         """What reports call a model that is trained on these domains (`target` or `all`): `DNN, all domains`."""
         where = {"target": ", target alone", "all": "" if self.domains == "all" else ", all domains"}
         return (self.short or self.cls) + where[domains or self.domains]
+
+    @property
+    def before(self) -> dict[str, Any]:
+        """The defaults that what does not say these arguments was made with."""
+        return {name: before for name, (before, _) in self.changed.items()}
+
+    @property
+    def now(self) -> dict[str, Any]:
+        """The defaults of these arguments today."""
+        return {name: now for name, (_, now) in self.changed.items()}
 
     def load(self) -> type:
         """The model's class (this imports TensorFlow)."""
@@ -75,6 +89,11 @@ def card(name: str) -> ModelCard:
         hint = did_you_mean(str(name).lower(), names) or f"`cdrzoo models` lists them: {', '.join(names)}."
         raise InputError(f"There is no model {shown(name)}. {hint}")
     return names[name]
+
+
+def before(module: str) -> dict[str, Any]:
+    """`ModelCard.before` of the model in a module, of a file without these arguments."""
+    return next((one.before for one in CARDS if module == f"cdrzoo.models.{one.name}"), {})
 
 
 @functools.cache

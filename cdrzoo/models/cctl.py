@@ -31,13 +31,12 @@ class CCTL(CrossDomainModel):
         L_tgt   = mean_i CE(y_i^t, f(v_i^t; mixed)),   L_pure = mean_i CE(y_i^t, f(v_i^t; pure))      (eqs. 3, 4)
         L_ren   = cos(id^s, id^t) - cos(seq^s, seq^t)          (`RepresentationEnhancement`)          (eq. 12)
         r       = L_pure - L_tgt                                                                      (eq. 5)
-        p_i     = sigmoid(MLP(sg[SAN(v_i^s)]))                 (`Selector`)                           (eq. 8)
+        p_i     = sigmoid(MLP(sg[SAN(v_i^s)]))                 (`Selector`, its weights Theta)        (eq. 8)
         Theta  <- Theta + alpha sum_k (R_k - b) grad mean_i log p_i    (eq. 9; `DelayedReinforce`, b its baseline)
 
-    sg[.] has no gradient; id, seq: the embeddings of an id, and of a user's behaviours, in the two domains. Every
-    `sync_every` steps the pure tower becomes a copy of the mixed one; Theta, the selector's weights, follow the rewards
-    of `selector_every` such windows. The pure tower gets L_ren's gradient too, with constant source embeddings: r is
-    the worth of the source's rows alone. `call` scores with the mixed tower, an export with the pure one.
+    sg[.]: no gradient; id, seq: embeddings of an id, and of a user's behaviours, in the two domains. Every `sync_every`
+    steps the pure tower becomes a copy of the mixed one. It gets L_ren's gradient too, with constant source embeddings:
+    r is the worth of the source's rows alone. `call` scores with the mixed tower, an export with the pure one.
 
     Args:
         schema: two or more domains; for REN ids whose table target and source share, or rows with histories of both.
@@ -49,12 +48,12 @@ class CCTL(CrossDomainModel):
             `"closed"` (p = 0: the source's rows teach nothing, a control).
         selector_learning_rate, alpha: the rate is their product; default 0.02 and 1. alpha 0: p stays 1/2 (Figure 5b).
         gamma, reward_norm, reward_clip: see `DelayedReinforce`; default 0.8 (section 2.4.2), `"window"` and 1.
-        sync_every: steps of a window; default 1000 (section 2.3.5). 5 for fits of a few thousand steps.
+        sync_every, selector_every: steps of a window, default 1000 (short fits: 5), and windows of an update, 1.
         ren_weight: w; default 1 ("added"). 0: the ablation without REN.
         dropout: of the towers' hidden layers; default 0. Both towers drop the same units.
-        selector_every: windows between two updates of the selector; default 1.
         selector_optimizer: `"adam"` (default) or `"sgd"`: eq. 9 as printed, along the mean over steps.
         weighting: `"domains"` (means; default) or `"rows"` (sums as in eq. 3: the batch sizes set their ratio).
+        share_side_features: sources share the mixed tower's tables that hold no ids (section 2.5); default `True`.
 
     Call arguments and returns: see `CrossDomainModel`. Source rows are scored by the mixed tower too.
     Logged: `<target>_loss` (L_tgt), `<source>_loss` (weighted), `pure_loss`, `ren_loss`, `reward`, `selector` (mean p).
@@ -90,21 +89,23 @@ class CCTL(CrossDomainModel):
         selector_every: int = 1,
         selector_optimizer: str = "adam",
         weighting: str = "domains",
+        share_side_features: bool = True,
         **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(schema, **kwargs)
         check_share("`alpha`", alpha)
         check_choice("`weighting`", weighting, ("rows", "domains"))
         self.check_sources("CCTL")
-        self.units, self.pooling, self.align, self.dropout = units, pooling, align, dropout
-        self.selector_units, self.selector_mode = selector_units, selector_mode
-        self.selector_learning_rate, self.alpha, self.gamma = selector_learning_rate, alpha, gamma
-        self.sync_every, self.selector_every, self.ren_weight = sync_every, selector_every, ren_weight
-        self.reward_norm, self.reward_clip, self.weighting = reward_norm, reward_clip, weighting
+        self.units, self.align, self.alpha, self.gamma = units, align, alpha, gamma
+        self.pooling, self.dropout, self.weighting, self.ren_weight = pooling, dropout, weighting, ren_weight
+        self.selector_units, self.selector_mode, self.sync_every = selector_units, selector_mode, sync_every
+        self.selector_every, self.reward_norm, self.reward_clip = selector_every, reward_norm, reward_clip
+        self.selector_learning_rate, self.share_side_features = selector_learning_rate, share_side_features
         self.selector_optimizer = ascent(selector_optimizer, alpha * selector_learning_rate)
-        self.mixed = CompanionTower(self.schema, units, pooling, dropout, name="mixed")
+        lends = share_side_features and selector_mode != "closed"  # closed: the source teaches nothing
+        self.mixed = CompanionTower(self.schema, units, pooling, dropout, lends, name="mixed")
         self.pure = CompanionTower(self.schema, units, pooling, dropout, name="pure")
-        san = [SemanticAlignment(self.schema, s.name, pooling, align) for s in self.schema.sources]
+        san = [SemanticAlignment(self.schema, *lent, pooling, align) for lent in self.mixed.lent.items()]
         selector = Selector(selector_units, selector_mode, name="selector")
         # Files number layers in the order in which they are first named: in this one since the first version.
         maps = [layer for each in san for layer in each.maps.values()]
@@ -125,16 +126,18 @@ class CCTL(CrossDomainModel):
         copy_weights(self.mixed, self.pure)  # or the first rewards would measure the towers' random starts
 
     def call(self, x, training=False):
-        def logit(name, rows):
-            if self.schema.domain(name) == self.schema.target_domain:  # or there is no such domain
-                return self.mixed(rows, training=training)
-            return self.mixed.read(self.san[name](rows, training=training), training)
+        logits = {s: self.mixed.read(v, training) for s, v in self.aligned(x, training).items()}
+        logits |= {t: self.mixed(rows, training=training) for t, rows in x.items() if t not in logits}
+        return self.scores({name: logits[name] for name in x})
 
-        return self.scores({name: logit(name, rows) for name, rows in x.items()})
+    def aligned(self, x, training=False) -> dict[str, Any]:
+        """SAN(v^s) (eq. 7) of source rows: `{source: [B, width of v^t]}`, for every source in `x`."""
+        rows = {s: x[s] for s in x if self.schema.domain(s).name in self.san}
+        return {s: self.san[s](v, self.mixed.looked_up(s, v), training=training) for s, v in rows.items()}
 
     def selector_weights(self, x) -> dict[str, Any]:
         """The selector's p for source rows: `{source: float32 [B]}`, for every source in `x` (Figure 5a)."""
-        return {s: self.selector(self.san[s](x[s])) for s in x if self.schema.domain(s).name in self.san}
+        return {s: self.selector(v) for s, v in self.aligned(x).items()}
 
     def get_config(self):
         return {**super().get_config(), "selector_optimizer": self.selector_optimizer.name}
@@ -163,15 +166,14 @@ class CCTL(CrossDomainModel):
         self.ren.observe(x, given)
         with tf.GradientTape() as tape:
             logits = {target: self.mixed(x[target], training=True)}
-            aligned = {s: san(x[s], training=True) for s, san in self.san.items()}  # eq. 7
+            aligned = self.aligned(x, training=True)
             logits.update({s: self.mixed.read(v, training=True) for s, v in aligned.items()})
             p, weights, score = self.selector.weigh(aligned, given, self._draws)  # eq. 8
             y_pred = self.scores(logits)
             losses = self.domain_losses(y, y_pred, {**(sample_weight or {}), **weights})
             pure = self.scores({target: self.pure(x[target], training=True)})
             pure = self.domain_losses({target: y[target]}, pure, sample_weight)  # eq. 4
-            sources = {s: v.embedding for s, v in self.san.items()}
-            ren, pure_ren = self.ren(x, given, sources, self.mixed.embedding, self.pure.embedding)  # eq. 12
+            ren, pure_ren = self.ren(x, given, self.san, self.mixed, self.pure)  # eq. 12
             loss = self.weighted_sum(losses, rows) + self.ren_weight * ren  # eq. 3
             # The towers share no variable, so one optimizer step on the sum is a step on each of the two losses.
             total = loss + self.weighted_sum(pure, rows) + self.ren_weight * pure_ren + sum(self.losses)
@@ -181,7 +183,6 @@ class CCTL(CrossDomainModel):
         reward = ops.stop_gradient(pure[target] - losses[target])  # eq. 5
         self.reinforce.observe(score, reward)
         self.reinforce.end_step(self.selector_optimizer, at_window_end=self.synchronise)  # eq. 9
-
         self._loss_tracker.update_state(loss, sample_weight=rows[target])
         terms = {"pure_loss": pure[target], "ren_loss": ren, "reward": reward, "selector": p}
         self.report(losses, terms, rows)

@@ -325,14 +325,15 @@ class RunConfig:
         from the defaults, so that a new setting makes no old run another, and nothing that changes no number.
         """
         identity, usual = self.plain(contents), dataclasses.asdict(Training())
+        before = cards.card(self.model).before.items()
+        identity["arguments"] = dict(each for each in identity["arguments"].items() if each not in before)
         identity["training"] = {
             name: value
             for name, value in identity["training"].items()
             if value != usual[name] and name not in UNSEEN
         }
-        if "callbacks" in identity.get("first", {}):
-            first = {name: value for name, value in identity.pop("first").items() if name != "callbacks"}
-            identity |= {"first": first} if first else {}
+        first = {name: value for name, value in identity.pop("first", {}).items() if name != "callbacks"}
+        identity |= {"first": first} if first else {}
         return identity
 
     def prepare(self, encoder: Any = None) -> Any:
@@ -389,8 +390,8 @@ class RunConfig:
         for name in OPTIONAL:
             if not plain[name]:
                 del plain[name]
-        plain["schema"] = self.schema.to_dict()
-        plain["training"] = self.training.to_dict()
+        plain["arguments"] = {**cards.card(self.model).now, **self.arguments}
+        plain |= {"schema": self.schema.to_dict(), "training": self.training.to_dict()}
         plain["data"] = (
             placed(self.data, self.folder, place)
             if isinstance(self.data, str)

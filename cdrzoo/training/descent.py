@@ -120,20 +120,28 @@ def check_shapes(config: RunConfig, one: Any, two: Any) -> None:
     """Raises an `InputError` unless the former model and the new one, both of the smallest tables, have one form."""
     if [tuple(v.shape) for v in one.weights] == [tuple(v.shape) for v in two.weights]:
         return
-    before = read_config(root(config))
-    for path, there, here in _differences(
-        {"arguments": before.arguments, "first": before.first},
-        {"arguments": config.arguments, "first": config.first},
-    ):
+    found = [
+        f"`{path}` is {shown(there)} there and {shown(here)} here"
+        for path, there, here in _differences(_arguments(one), _arguments(two))
+    ]
+    if found:
         raise InputError(
-            f"The model of the run {former(config)} has other weights: `{path}` is {shown(there)} there and "
-            f"{shown(here)} here. A warm start goes on with the weights as they are: give the same, or train anew "
-            "without `warm_start_from`."
+            f"The model of the run {former(config)} has other weights: {'; '.join(found)}. A warm start goes on with "
+            "the weights as they are: give the same, or train anew without `warm_start_from`."
         )
     raise InputError(
         f"The model of the run {former(config)} has other weights than {models.card(config.model).cls} has now. Train "
         "anew, without `warm_start_from`."
     )
+
+
+def _arguments(model: Any) -> dict[str, Any]:
+    """What a model was made with, and its first stage, if it has one."""
+    config = model.get_config()
+    first = (config.pop("pretrained", None) or {}).get("config", {})
+    names = {"name", "trainable", "dtype", "schema"}
+    plain = [{name: v for name, v in each.items() if name not in names} for each in (config, first)]
+    return dict(zip(("arguments", "first"), plain))
 
 
 def line(config: RunConfig) -> list[dict[str, str]]:

@@ -26,11 +26,11 @@ from cdrzoo.training.folders import (
     MEND,
     finetuned,
     keep,
-    read_config,
     read_encoder,
     read_history,
     read_json,
     read_model,
+    read_untrained,
 )
 from cdrzoo.training.looks import counted, looks
 from cdrzoo.training.measuring import EVALUATION_ROWS, Fitted, summary
@@ -78,7 +78,7 @@ def check_model(config: RunConfig) -> None:
         schema = config.schema if config.domains == "all" else config.schema.only(config.schema.target)
         made = _make(config, warm.smallest(schema))
         if config.warm_start_from:
-            before = _make(read_config(descent.former(config)), warm.smallest(schema))
+            before = read_untrained(descent.former(config) / "model.keras", made.schema)
             for each in (made, before):
                 each.build()
             descent.check_shapes(config, before, made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -17,6 +18,7 @@ from cdrzoo import data, files, models
 from cdrzoo.data.preparation import splits
 from cdrzoo.errors import InputError
 from cdrzoo.models.base import CrossDomainModel
+from cdrzoo.schema import Schema
 from cdrzoo.training.config import RunConfig
 from cdrzoo.training.finished import check_finished
 from cdrzoo.training.measuring import Fitted
@@ -63,17 +65,41 @@ MARKS = (files.LOCK, "encoder/encoder.json", "split.json")
 def read_model(path: str | pathlib.Path) -> Any:
     """The model of a `.keras` file that a run wrote, of this version or an earlier one."""
     with files.reading(path, MEND, whole=True):
-        with zipfile.ZipFile(path) as archive:
-            named = set(re.findall(r'"cdrzoo>(\w+)"', archive.read("config.json").decode()))
-            if archive.testzip():
-                raise ValueError("its checksums do not agree")
-        for card in models.CARDS:
-            if card.cls in named:
-                card.load()  # Keras knows a class once it is imported
+        _described(path)
         model = keras.models.load_model(path)
         if not isinstance(model, CrossDomainModel):
             raise ValueError(f"it holds a {type(model).__name__}, no model of cdrzoo")
     return model
+
+
+def read_untrained(path: str | pathlib.Path, schema: Schema) -> Any:
+    """The model of such a file as it was made, for another schema: with every argument that it had, and no weights."""
+
+    def with_schema(config: Mapping[str, Any]) -> dict[str, Any]:
+        parts = {
+            name: {**part, "config": with_schema(part["config"])}
+            for name, part in config.items()
+            if isinstance(part, Mapping) and "schema" in part.get("config", ())
+        }
+        return {**config, **parts, "schema": schema.to_dict()}
+
+    with files.reading(path, MEND, whole=True):
+        told = _described(path)
+        made = {name: told[name] for name in ("module", "class_name", "registered_name")}
+        return keras.saving.deserialize_keras_object({**made, "config": with_schema(told["config"])})
+
+
+def _described(path: str | pathlib.Path) -> dict[str, Any]:
+    """What a `.keras` file says of its model, whose classes Keras knows from here on."""
+    with zipfile.ZipFile(path) as archive:
+        text = archive.read("config.json").decode()
+        if archive.testzip():
+            raise ValueError("its checksums do not agree")
+    named = set(re.findall(r'"cdrzoo>(\w+)"', text))
+    for card in models.CARDS:
+        if card.cls in named:
+            card.load()  # Keras knows a class once it is imported
+    return json.loads(text)
 
 
 def read_json(folder: pathlib.Path, name: str, without: Collection[str] = ()) -> dict[str, Any]:
@@ -90,9 +116,10 @@ def read_json(folder: pathlib.Path, name: str, without: Collection[str] = ()) ->
 
 
 def read_config(folder: pathlib.Path) -> RunConfig:
-    """The configuration that a run was made from."""
+    """The configuration that a run was made from, be a default another one then."""
     with files.reading(folder / "config.yaml", MEND, whole=True):
-        return RunConfig.load(folder / "config.yaml")
+        config = RunConfig.load(folder / "config.yaml")
+    return dataclasses.replace(config, arguments={**models.card(config.model).before, **config.arguments})
 
 
 def read_encoder(folder: pathlib.Path) -> data.Encoder:

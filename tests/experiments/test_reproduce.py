@@ -18,6 +18,7 @@ from cdrzoo.documents import dump_yaml
 from cdrzoo.errors import InputError
 from cdrzoo.experiments import catalogue, reproduce, results, running
 from cdrzoo.experiments.entries import Entry, check_names
+from cdrzoo.models import cards
 from cdrzoo.training.config import RunConfig
 from tests.models.toys import toy_schema
 
@@ -249,7 +250,8 @@ def test_results_that_are_kept_are_those_of_their_experiment(name, real_data, tm
         config = reproduce.configuration(comparison, folder, tmp_path / "rows")
         for text in (RESULTS / name / part / "results.jsonl").read_text().splitlines():
             line = json.loads(text)
-            assert results.key_of(config.with_changes(line["changes"])) == line["key"]
+            before = cards.before(f"cdrzoo.models.{line['changes'].get('model', config.model)}")
+            assert results.key_of(config.with_changes({**before, **line["changes"]})) == line["key"]
 
 
 def tables(path: pathlib.Path) -> list[list[dict[str, str]]]:

@@ -55,7 +55,7 @@ def state(model):
 def score_gradients(model, x):
     """g_k = grad of sum over sources of mean_i log p_i, and p, worked out beside the model."""
     with tf.GradientTape() as tape:
-        p = {s: model.selector(tf.stop_gradient(san(x[s], training=True))) for s, san in model.san.items()}
+        p = {s: model.selector(tf.stop_gradient(v)) for s, v in model.aligned(x, training=True).items()}
         log_score = sum(tf.reduce_mean(tf.math.log(each)) for each in p.values())
     return [
         oracle.array(g)
@@ -80,7 +80,9 @@ def read(layer, vector):
 
 def aligned(model, x, training):
     san = model.san["books"]
-    f = oracle.fields(san.fields, oracle.tables(san.embedding), x, training)
+    # A table of the source's own comes before the mixed tower's of that name.
+    tables = {**oracle.tables(model.mixed.embedding), **oracle.tables(san.embedding)}
+    f = oracle.fields(san.fields, tables, x, training)
     tokens = {
         "user": np.concatenate([f["user"], f["history_books"], f["history_films"]], -1),
         "item": np.concatenate([f["item"], f["genre"], f["words"], f["price"]], -1),
@@ -137,8 +139,7 @@ def ren_loss(model, x):
 
 
 def enhance(model, x, weights):
-    sources = {s: san.embedding for s, san in model.san.items()}
-    return model.ren(x, weights, sources, model.mixed.embedding)[0]
+    return model.ren(x, weights, model.san, model.mixed)[0]
 
 
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
@@ -317,7 +318,7 @@ def test_no_loss_reaches_the_selector():
     assert not {id(v) for v in model.selector.variables} & {id(v) for v in model.optimized_variables}
     x, y = rows(model)
     with tf.GradientTape() as tape:
-        p = model.selector(model.san["books"](x["books"], training=True))
+        p = model.selector(model.aligned(x, training=True)["books"])
     san = [v.value for v in model.trainable_variables if "san" in v.path]
     assert san and all(g is None for g in tape.gradient(p, san))
 
@@ -358,7 +359,7 @@ def test_the_selector_hears_rows_by_their_weight():
     x, y = rows(model)
     weight = tf.constant([0.0, 1.0, 2.0] * 4)
     with tf.GradientTape() as tape:
-        p = model.selector.network(model.san["books"](x["books"], training=True))[:, 0]
+        p = model.selector.network(model.aligned(x, training=True)["books"])[:, 0]
         score = tf.reduce_sum(weight * tf.math.log(p)) / 12
     expected = tape.gradient(score, [v.value for v in model.selector.learns])
     step(model, (x, y, {"books": weight}))
@@ -372,8 +373,7 @@ def test_the_selector_hears_rows_by_their_weight():
 def test_source_rows_get_the_targets_token_widths():
     model = make()
     assert dict(model.san["books"].widths) == {"user": 4 + 1 + 24, "item": 8, "context": 4}
-    x, _ = rows(model)
-    vector = model.san["books"](x["books"])
+    vector = model.aligned(rows(model)[0])["books"]
     assert vector.shape == (12, 41)
     assert (vector[:, -4:].numpy() == 0).all()  # books have no context
     assert set(model.san["books"].maps) == {"user", "item"}
@@ -413,9 +413,10 @@ def test_without_alignment_equal_fields_are_read_by_name():
     model = make(twin_schema(), align=False)
     oracle.randomise(model)
     x, _ = rows(model)
-    f = oracle.fields(model.san["books"].fields, oracle.tables(model.san["books"].embedding), x["books"])
+    tables = {**oracle.tables(model.mixed.embedding), **oracle.tables(model.san["books"].embedding)}
+    f = oracle.fields(model.san["books"].fields, tables, x["books"])
     expected = np.concatenate([f[n] for n in ("user", "history_films", "history_books", "item", "genre")], -1)
-    np.testing.assert_allclose(model.san["books"](x["books"]), expected, atol=1e-6)
+    np.testing.assert_allclose(model.aligned(x)["books"], expected, atol=1e-6)
     assert not model.san["books"].maps
     model.train_step(rows(model))
 
@@ -423,6 +424,49 @@ def test_without_alignment_equal_fields_are_read_by_name():
 def test_without_alignment_different_fields_are_refused():
     with pytest.raises(SchemaError, match="align=False reads the rows of 'books'"):
         make(align=False)
+
+
+# Tables of side features ----------------------------------------------------------------------------------------------
+
+
+def names(layer):
+    return {v.path.rsplit("/", 1)[-1] for v in layer.embedding.variables}
+
+
+def test_ids_have_a_table_a_domain_and_side_features_share_the_mixed_towers():
+    """Section 2.5 doubles the ids: users, items, and items that a history lists."""
+    model = make()
+    assert names(model.san["books"]) == {"user", "book", "film", "word"}  # films have no words
+    assert names(model.mixed) == names(model.pure) == {"user", "film", "book", "genre", "stars", "device"}
+    genre = model.mixed.embedding.table("genre")
+    x, _ = rows(model)
+    before = model.aligned(x)["books"]
+    genre.assign(genre + 1.0)
+    assert np.abs(model.aligned(x)["books"] - before).max() > 0.01
+
+
+def test_side_features_are_apart_where_the_table_or_the_model_says_so_or_the_source_teaches_nothing():
+    schema = toy_schema()
+    tables = tuple(dataclasses.replace(t, per_domain=t.name == "genre") for t in schema.tables)
+    own = make(dataclasses.replace(schema, tables=tables))
+    assert "genre_books" in names(own.san["books"]) and "stars" not in names(own.san["books"])
+    for model in (make(share_side_features=False), make(selector_mode="closed")):
+        assert names(model.san["books"]) == {"user", "book", "film", "word", "genre", "stars"}
+
+
+def test_a_source_of_side_features_alone_keeps_its_tables():
+    schema = toy_schema()
+    genre = schema.domain("books").feature("genre")
+    model = make(schema.reading({"books": (genre,)}), ren_weight=0.0)
+    assert names(model.san["books"]) == {"genre"}
+    model.train_step(rows(model))
+
+
+def test_a_file_that_does_not_say_has_a_table_a_domain():
+    config = make().get_config()
+    assert config.pop("share_side_features")
+    assert not CCTL.from_config(config).share_side_features
+    assert CCTL(toy_schema()).share_side_features
 
 
 # Representation enhancement -------------------------------------------------------------------------------------------

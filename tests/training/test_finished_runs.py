@@ -6,11 +6,14 @@ Each folder of `finished/` is one that `cdrzoo train` left (without its logs; th
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import shutil
 
 import numpy as np
 import pytest
+
+from cdrzoo.errors import InputError
 
 RUNS = pathlib.Path(__file__).with_name("finished")
 MODELS = sorted(path.name for path in RUNS.iterdir() if path.name != "demo")
@@ -48,3 +51,26 @@ def test_its_optimizer_goes_on_with_the_moments_of_each_variable(finished):
 @pytest.mark.slow
 def test_it_is_exported_and_verified(finished, tmp_path):
     finished.verify(finished.export(tmp_path / "served"))
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_the_arguments_of_its_file_and_not_with_defaults_of_today(tmp_path):
+    from cdrzoo.training import run
+
+    shutil.copytree(RUNS, tmp_path / "runs")
+    before = run.load_run(tmp_path / "runs/cctl").config
+    later = dataclasses.replace(
+        before,
+        warm_start_from=str(tmp_path / "runs/cctl"),
+        split={"by": "time", "fractions": [0.9, 0.05, 0.05]},
+        arguments={"units": [3], "selector_units": [3]},
+    )
+    with pytest.raises(
+        InputError, match=r"`arguments\.reward_norm` is 'none' there and 'window' here"
+    ) as told:
+        run.train(later, tmp_path / "refused")
+    assert "`arguments.share_side_features` is False there and True here" in str(told.value)
+    former = {"reward_norm": "none", "share_side_features": False}
+    made = run.train(later.with_changes(former), tmp_path / "made")
+    assert made.config.arguments["share_side_features"] is False
+    assert run.load_run(tmp_path / "made").model.reward_norm == "none"
