@@ -25,7 +25,7 @@ from cdrzoo.data.raw import missing
 from cdrzoo.data.readers.conversion import check_times
 from cdrzoo.data.rows.format import EXAMPLES, SHARD_ROWS
 from cdrzoo.data.rows.state import Chunk, State
-from cdrzoo.data.rows.tasks import Items, Learnt, Read, Tallied, Users
+from cdrzoo.data.rows.tasks import Items, Learnt, Read, Users
 from cdrzoo.data.statistics import Counts, Statistics
 
 
@@ -185,11 +185,8 @@ def split_of(state: State, stage: str) -> Split:
 def warnings_of(state: State, split: Split, stage: str) -> list[str]:
     """What is doubtful about the rows, as `quality.warnings_of` says it of all of them."""
     partitions = range(len(state.known.partitions))
-    found: list[Tallied] = [state.result(stage, number) for number in partitions]
-    seen = {
-        name: functools.reduce(operator.add, (each.looked[name] for each in found))
-        for name in state.work.plans
-    }
+    looked = (state.result(stage, number).looked for number in partitions)  # one in memory at a time
+    seen = functools.reduce(lambda one, two: {name: one[name] + two[name] for name in one}, looked)
     whole = (state.logs(number) for number in partitions)
     few = [state.slots(range(1))]  # of users: what is shared mostly meets there already
     vain = sharing.in_vain(state.schema, itertools.chain(few, whole))
