@@ -2,9 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+
 import numpy as np
 
 from cdrzoo.data.raw import factorize
+from cdrzoo.errors import check_choice
+from cdrzoo.schema import Domain
+
+
+def grouping_columns(domain: Domain, slices: Iterable[str] = (), stored: bool = False) -> list[str]:
+    """What rows of a domain can come together by: columns of its keys, and those that features read as one value.
+
+    Args:
+        domain: the domain.
+        slices: its further columns.
+        stored: whether its rows are prepared ones in a folder, which keep no numbers as they were.
+    """
+    kinds = ("id",) if stored else ("id", "number")
+    found = [f.column for f in domain.inputs() if f.kind in kinds]
+    keys = [column for column in (domain.user, domain.item, domain.time) if column is not None]
+    return list(dict.fromkeys([*found, *slices, *keys]))
+
+
+def grouping_column(domain: Domain, name: str, known: Collection[str]) -> str:
+    """The column that rows of a domain come together by: one of the `known`, or that of a feature called so.
+
+    Raises:
+        InputError: there is no such column.
+    """
+    if name not in known:
+        name = next((f.column for f in domain.features if f.name == name and f.column in known), name)
+    check_choice(f"A column that rows of {domain.name!r} are grouped by", name, tuple(known))
+    return name
 
 
 def grouped(random: np.random.Generator, keys: np.ndarray, size: int) -> np.ndarray:

@@ -74,9 +74,9 @@ class Training:
             domain passes its weight over. Default: 1 each.
         class_weights: `{0: weight, 1: weight}`, what a row without a click and one with it count in the losses, such as
             `{1: 5}`. Scores are then no probabilities any more; their order is what is trained. Default: 1 each.
-        group: `{domain: column}`, or a column of every source: rows come in batches that are alike in this column (the
-            user, the time or one that a feature reads), as CCTL's selector wants them. A model that does not train on a
-            domain passes it over. Default: none.
+        group: `{domain: column}`, or a column of every source. Rows come in batches that are alike in it, as CCTL's
+            selector wants them: the user, the time, or a feature by its column or its name. A model that does not train
+            on a domain passes it over. Default: none.
         callbacks: Keras callbacks of your own that every training gets, a first stage, too: a list of dotted names, or
             of `{name: my_package.Logger, arguments: {path: log.csv}}`; in Python also of classes. A training makes its
             own, and gives it the attribute `run_config`. They may look on and log; what they do belongs to no key of

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from cdrzoo import data, files, memory, metrics, models, optimizers
+from cdrzoo.data.grouping import grouping_column, grouping_columns
 from cdrzoo.data.growth import grown
 from cdrzoo.errors import Diverged, InputError, shown
 from cdrzoo.models.arguments import check_tables
@@ -74,6 +75,7 @@ def check_model(config: RunConfig) -> None:
     check_memory(config, config.schema)
     for stage in filter(None, (config.first_stage(), config)):
         observers.check(stage.training.callbacks)
+        _check_groups(stage)
     if not config.finetune:
         schema = config.schema if config.domains == "all" else config.schema.only(config.schema.target)
         made = _make(config, warm.smallest(schema))
@@ -82,6 +84,14 @@ def check_model(config: RunConfig) -> None:
             for each in (made, before):
                 each.build()
             descent.check_shapes(config, before, made)
+
+
+def _check_groups(config: RunConfig) -> None:
+    """Raises an `InputError` for a column of `group` that a domain does not have."""
+    for name, column in config.training.groups([d.name for d in config.schema.sources]).items():
+        domain, stored = config.schema.domain(name), isinstance(config.data, str)
+        slices = config.slices if domain == config.schema.target_domain else ()
+        grouping_column(domain, column, grouping_columns(domain, slices, stored))
 
 
 def check_memory(config: RunConfig, schema: Schema) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import keras
@@ -67,6 +68,36 @@ def test_the_weights_of_domains_reach_the_stage_they_are_set_for(small, tmp_path
     assert fitting.build(config, prepared, first)._terms.weights == {"books": 1.0, "films": 3.0}
     alone = small.with_changes({"model": "dnn", "loss_weights": {"books": 0.5, "films": 3}})
     assert fitting.build(alone, fitting.seen(alone, prepared))._terms.weights == {"films": 3.0}
+
+
+def test_rows_come_together_by_a_column_or_by_the_feature_that_reads_it(small):
+    """A catalogue may say `group: user` of logs whose column is called otherwise."""
+    schema, renamed = small.schema, {"user": "reader", "price": "cents"}
+    domains = tuple(
+        dataclasses.replace(
+            d,
+            user="reader",
+            features=tuple(
+                dataclasses.replace(f, column=renamed.get(f.column, f.column)) for f in d.features
+            ),
+        )
+        for d in schema.domains
+    )
+    sources = {name: {"data": source["data"].rename(columns=renamed)} for name, source in small.data.items()}
+    config = dataclasses.replace(small, schema=dataclasses.replace(schema, domains=domains), data=sources)
+    prepared = fitting.prepare(config)
+    for column in ("reader", "price", "cents"):
+        fitting.check_model(config.with_changes({"group": column}))
+    for name, column in (("user", "reader"), ("price", "cents")):
+        one, other = (
+            prepared.train({"books": 16, "films": 16}, group={"books": each}) for each in (name, column)
+        )
+        for (x, _), (same, _) in zip(one, other, strict=True):
+            np.testing.assert_array_equal(x["books"]["user"], same["books"]["user"])
+    with pytest.raises(
+        InputError, match=r"'books' are grouped by must be one of .*reader.* Received: 'buyer'"
+    ):
+        fitting.check_model(config.with_changes({"group": "buyer"}))
 
 
 @pytest.mark.exhaustive

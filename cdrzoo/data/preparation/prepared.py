@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from cdrzoo.data.batches import Part, evaluation_batches, training_batches
 from cdrzoo.data.encoder import Encoder
+from cdrzoo.data.grouping import grouping_column
 from cdrzoo.data.preparation.assignment import assign, check_since_rows, only_training, trained_since
 from cdrzoo.data.preparation.cells import cells
 from cdrzoo.data.preparation.examples import arrow, as_frame, raw_columns
@@ -29,7 +30,7 @@ from cdrzoo.data.preparation.reading import read_logs
 from cdrzoo.data.preparation.splits import PARTS, Split, part_column, settle
 from cdrzoo.data.raw import factorize, missing, occurrences
 from cdrzoo.data.vocabulary import Keys, Vocabulary
-from cdrzoo.errors import DataError, check_choice, is_number, is_whole, shown
+from cdrzoo.errors import DataError, is_number, is_whole, shown
 from cdrzoo.metrics import auc_error
 from cdrzoo.schema import Schema
 from cdrzoo.schema.overview import Block, as_html
@@ -311,8 +312,7 @@ class Prepared:
         known |= {log.domain.time: None if log.time is None else log.time.astype(np.float64)}
         known |= {log.domain.user: log.user, log.domain.item: log.item}
         known = {name: values for name, values in known.items() if values is not None}
-        check_choice(f"A column that rows of {domain!r} are grouped by", column, tuple(known))
-        return known[column][self.split.parts[domain]["train"]]
+        return known[grouping_column(log.domain, column, known)][self.split.parts[domain]["train"]]
 
     def valid(self, batch_size: int = 4096) -> tf.data.Dataset:
         """The target's validation rows, in order, none dropped."""

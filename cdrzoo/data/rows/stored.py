@@ -14,13 +14,14 @@ import pandas as pd
 
 from cdrzoo.data.batches import Part, evaluation_batches, shapes_of, training_batches
 from cdrzoo.data.encoder import Encoder
+from cdrzoo.data.grouping import grouping_column
 from cdrzoo.data.preparation.prepared import Prepared
 from cdrzoo.data.preparation.splits import PARTS, Split
 from cdrzoo.data.raw import factorize
 from cdrzoo.data.rows.format import SLICE, Rows, ids_of_target, layout
 from cdrzoo.data.rows.reading import StoredPart, stored_batches, stored_rows
 from cdrzoo.data.vocabulary import Keys
-from cdrzoo.errors import DataError, check_choice
+from cdrzoo.errors import DataError
 from cdrzoo.files import home, seekable
 
 if TYPE_CHECKING:
@@ -239,9 +240,7 @@ class StoredRows(Prepared):
         slices = self._rows.slices if domain == self.schema.target else ()
         columns = {name: SLICE + name for name in slices}
         columns |= {c: name for name in ("user", "item", "time") if (c := getattr(of, name)) is not None}
-        check_choice(
-            f"A column that prepared rows of {domain!r} are grouped by", column, tuple({**columns, **ids})
-        )
+        column = grouping_column(of, column, {**columns, **ids})
         if column not in columns:
             return stored.ids_of(ids[column])
         found = stored.column(columns[column])
