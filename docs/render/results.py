@@ -6,7 +6,6 @@ import functools
 import json
 import math
 import pathlib
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -334,17 +333,24 @@ def cold(data: str) -> str:
     return markdown(["model", *columns], rows)
 
 
+@functools.cache
+def variants(label: str) -> list[str]:
+    """A paper's model, and what the pairs have of it with other settings."""
+    every = load(PAIRS["Ciao 01 to 02"]).labels
+    return [label, *(each for each in every if each.startswith(f"{label}, "))]
+
+
 def of_model(label: str) -> str:
-    """The AUC of one model on every pair, beside the DNN of the target and the best of the pair."""
+    """The AUC of one model and its variants on every pair, beside the DNN of the target and the best of the pair."""
     rows = []
     for title, name in PAIRS.items():
         one = load(name)
         best, highest = next(iter(one.ranked("auc").items()))
-        shown = [cell(one, each) for each in (label, REFERENCE)]
-        rows.append([title, shown[0] + mark(one, label), shown[1], f"{best}, {highest:.4f}"])
-    place = order().index(label) + 1
-    table = markdown(["pair", label, REFERENCE, "best of the pair"], rows)
-    return f"{table}\n\nBy mean rank {label} is number {place} of {len(order())} ([all models](../results/index.md))."
+        shown = [cell(one, each) + mark(one, each) for each in variants(label)]
+        rows.append([title, *shown, cell(one, REFERENCE), f"{best}, {highest:.4f}"])
+    places = [f"{each}: {order().index(each) + 1}" for each in variants(label)]
+    table = markdown(["pair", *variants(label), REFERENCE, "best of the pair"], rows)
+    return f"{table}\n\nPlaces by mean rank of {len(order())} ([all models](../results/index.md)): {'; '.join(places)}."
 
 
 def trials(label: str) -> str:
@@ -369,26 +375,23 @@ def planted_of(label: str) -> str:
     for group, users in {"": "all", "@cold": "new to the target", "@warm": "known to it"}.items():
         for title, name in PLANTED.items():
             one = load(name)
-            scores = (cell(one, each, f"auc{group}") for each in (label, REFERENCE, ALL))
+            scores = (cell(one, each, f"auc{group}") for each in (*variants(label), REFERENCE, ALL))
             rows.append([users, title.removeprefix("transfer "), *scores])
-    return markdown(["users", "transfer", label, REFERENCE, ALL], rows)
+    return markdown(["users", "transfer", *variants(label), REFERENCE, ALL], rows)
 
 
 def verdict(label: str) -> str:
-    """What a model is against the best of the target alone on every pair, and where there is nothing to transfer."""
-    marks = {title: load(name).marks[label] for title, name in PAIRS.items()}
-    said = []
-    for which in ("better", "worse"):
-        titles = [title for title, found in marks.items() if found == which]
-        said.append(f"{which} on {', '.join(titles) if titles else 'none'}")
-    nothing = load("planted_transfer/0")
-    below = nothing.tests[label].difference
-    sure = "" if nothing.marks[label] else ", which five seeds do not tell from chance"
-    return textwrap.fill(
-        f"Against the best model of the target alone it is significantly {said[0]} and {said[1]}. Where there is "
-        f"nothing to transfer its AUC differs by {below:+.3f} from that of the DNN{sure}.",
-        120,
-    )
+    """What a model and its variants are beside the best of the target alone, and where nothing is to transfer."""
+    nothing, rows = load("planted_transfer/0"), []
+    for each in variants(label):
+        marks = {title: load(name).marks[each] for title, name in PAIRS.items()}
+        titles = [
+            "; ".join(t for t, found in marks.items() if found == which) for which in ("better", "worse")
+        ]
+        sure = "significantly" if nothing.marks[each] else "within noise"
+        rows.append([each, *(t or "none" for t in titles), f"{nothing.tests[each].difference:+.3f}, {sure}"])
+    columns = ["significantly better on", "significantly worse on", "AUC beside the DNN, nothing to transfer"]
+    return markdown(["against the best of the target alone", *columns], rows)
 
 
 FAMILIES = {
