@@ -350,7 +350,7 @@ def of_model(label: str) -> str:
         rows.append([title, *shown, cell(one, REFERENCE), f"{best}, {highest:.4f}"])
     places = [f"{each}: {order().index(each) + 1}" for each in variants(label)]
     table = markdown(["pair", *variants(label), REFERENCE, "best of the pair"], rows)
-    return f"{table}\n\nPlaces by mean rank of {len(order())} ([all models](../results/index.md)): {'; '.join(places)}."
+    return f"{table}\n\nPlaces by mean rank of {len(order())} ([all models](../results/index.md)): {', '.join(places)}."
 
 
 def trials(label: str) -> str:
