@@ -386,7 +386,7 @@ def verdict(label: str) -> str:
     for each in variants(label):
         marks = {title: load(name).marks[each] for title, name in PAIRS.items()}
         titles = [
-            "; ".join(t for t, found in marks.items() if found == which) for which in ("better", "worse")
+            ", ".join(t for t, found in marks.items() if found == which) for which in ("better", "worse")
         ]
         sure = "significantly" if nothing.marks[each] else "within noise"
         rows.append([each, *(t or "none" for t in titles), f"{nothing.tests[each].difference:+.3f}, {sure}"])
