@@ -166,6 +166,7 @@ CASES = (
             "ren_weight": 0.1,
             "dropout": 0.5,
             "selector_every": 2,
+            "share_side_features": False,
             "selector_optimizer": "sgd",
             "weighting": "rows",
         },
