@@ -25,10 +25,12 @@ class Entry:
     Args:
         label: what the table calls it.
         changes: settings that make it, by their plain names (`RunConfig.with_changes`); `model` among them.
+        searched: whether it has a search of its own, though another line is of the same model: a recipe, no ablation.
     """
 
     label: str
     changes: dict[str, Any] = field(default_factory=dict)
+    searched: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Entry:

@@ -110,13 +110,14 @@ def leaders(config: RunConfig, entries: Sequence[Entry]) -> dict[str, Entry]:
     """`{label: the entry whose search it uses}`: variants of a model on the same domains share the first one's.
 
     An ablation must differ from the full model in what it leaves out, and in nothing else. A model that is fine-tuned
-    and one that is trained from scratch are no variants of each other.
+    and one that is trained from scratch are no variants of each other; an entry may say that it is none (`searched`).
     """
     first: dict[tuple[str | None, ...], Entry] = {}
     found = {}
     for entry in entries:
         run = config.with_changes(entry.changes)
-        found[entry.label] = first.setdefault((run.model, run.domains, run.finetune), entry)
+        key = (run.model, run.domains, run.finetune)
+        found[entry.label] = entry if entry.searched else first.setdefault(key, entry)
     return found
 
 

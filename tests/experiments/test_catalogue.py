@@ -74,6 +74,8 @@ def test_parts_take_what_stands_at_their_experiment(file):
         ("optimizer: adagrad", "optimizer: adagard", ["`optimizer`", "'adagard'"]),
         ("epochs: 2", "epoch_s: 2", ["`settings`", "Did you mean 'epochs'"]),
         ("against: CCTL", "against: CCLT", ["`against`", "'CCLT'", "Did you mean 'CCTL'"]),
+        ("against: CCTL", "searched: CCTL", ["`searched`", "a list of labels"]),
+        ("against: CCTL", "searched: [CCLT]", ["`searched`", "'CCLT'", "Did you mean 'CCTL'"]),
         ("{CCTL: {auc: 0.7}}", "{CTCL: {auc: 0.7}}", ["`published`", "'CTCL'"]),
         ("{auc: 0.7}", "{acu: 0.7}", ["'acu'", "Did you mean 'auc'"]),
         ("{auc: 0.7}", "{auc: high}", ["`auc` of 'CCTL'", "must be a number"]),

@@ -246,6 +246,8 @@ def test_an_ablation_shares_the_search_of_its_model(config, runs, tmp_path):
     assert "source_ratio" not in single and multi["domains"] == "all"
     by_label = {e.label: leader.label for e, leader in zip(entries, search.leaders(config, entries).values())}
     assert by_label["dnn:domains=all"] == "dnn:domains=all"
+    recipe = Entry(entries[1].label, entries[1].changes, searched=True)
+    assert search.leaders(config, [entries[0], recipe])[recipe.label] is recipe
 
 
 def test_a_draw_of_a_two_stage_model_applies_to_both_and_its_variants_share_it(config, runs, tmp_path):

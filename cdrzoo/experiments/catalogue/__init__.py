@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import inspect
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +44,7 @@ class Part:
         settings: of training, and `width`, by their plain names, for all models.
         seeds: runs of each model. Default 5.
         search: trials of each model before. Default 0.
+        searched: labels with a search of their own; else the lines of one model share that of the first.
         published: what the paper says, `{label: {metric: value}}`.
         folder: where the dataset's files lie in the folder of all data; default: the dataset's name.
     """
@@ -58,13 +59,14 @@ class Part:
     settings: Mapping[str, Any] = field(default_factory=dict)
     seeds: int = 5
     search: int = 0
+    searched: Sequence[str] = ()
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     folder: str | None = None
 
     @property
     def entries(self) -> list[Entry]:
         """The models as a comparison takes them."""
-        return [Entry(label, dict(changes)) for label, changes in self.models.items()]
+        return [Entry(label, dict(changes), label in self.searched) for label, changes in self.models.items()]
 
     @property
     def files(self) -> bool:
@@ -174,8 +176,10 @@ def _part(fields: Mapping[str, Any], folder: pathlib.Path) -> Part:
     part = Part(**{**fields, "models": models})
     _check_rows(part)
     _check_numbers(part)
-    for label in (*([] if part.against is None else [part.against]), *part.published):
-        check_choice("A label of `against` or `published`", label, models)
+    if isinstance(part.searched, str) or not isinstance(part.searched, Sequence):
+        raise InputError(f"`searched` must be a list of labels. Received: {shown(part.searched)}.")
+    for label in (*([] if part.against is None else [part.against]), *part.searched, *part.published):
+        check_choice("A label of `against`, `searched` or `published`", label, models)
     return part if part.run is None else dataclasses.replace(part, run=str(folder / part.run))
 
 
