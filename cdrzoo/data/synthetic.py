@@ -159,18 +159,19 @@ def prepare(**options: Any) -> Prepared:
     return prepare(made.schema, made.sources)
 
 
-def pair(folder: str | pathlib.Path, transfer: float) -> dict[str, Any]:
+def pair(folder: str | pathlib.Path, transfer: float, seed: int = 0) -> dict[str, Any]:
     """Two logs as files in a folder of `folder`.
 
     Args:
         folder: where their folder is made.
         transfer: of `synthesize`.
+        seed: of `synthesize`; default 0.
 
     Returns:
         Arguments of `prepare`: schema, sources, split (by time).
     """
-    made = synthesize(transfer)
-    files = made.write(pathlib.Path(folder, f"synthetic_{transfer:g}"))
+    made = synthesize(transfer, seed=seed)
+    files = made.write(pathlib.Path(folder, f"synthetic_{transfer:g}" + f"_{seed}" * (seed > 0)))
     sources = {name: {"path": str(files / f"{name}.csv")} for name in made.frames}
     return {"schema": made.schema, "sources": sources, "split": "time"}
 

@@ -43,6 +43,7 @@ MADE: dict[str, Callable[..., str]] = {
     "trials": results.trials,
     "planted_of": results.planted_of,
     "verdict": results.verdict,
+    "nothing": results.nothing,
     "family": results.family,
     "gauc": results.gauc,
     "chosen": results.chosen,

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from cdrzoo.evaluation.statistics import LEVEL
+from cdrzoo.evaluation.statistics import LEVEL, Paired, holm, paired
 from cdrzoo.experiments import mechanisms as bench
 from cdrzoo.experiments.catalogue import experiments
 from cdrzoo.experiments.comparison import Comparison, mean_ranks
-from cdrzoo.experiments.tables import SIGNS, group_tables, spread
+from cdrzoo.experiments.tables import SIGNS, group_tables, p_text, spread
 from cdrzoo.metrics import best_first
 from cdrzoo.models import card
 
@@ -333,11 +333,9 @@ def cold(data: str) -> str:
     return markdown(["model", *columns], rows)
 
 
-@functools.cache
-def variants(label: str) -> list[str]:
-    """A paper's model, and what the pairs have of it with other settings."""
-    every = load(PAIRS["Ciao 01 to 02"]).labels
-    return [label, *(each for each in every if each.startswith(f"{label}, "))]
+def variants(label: str, name: str = PAIRS["Ciao 01 to 02"]) -> list[str]:
+    """A paper's model, and what an experiment has of it with other settings."""
+    return [label, *(each for each in load(name).labels if each.startswith(f"{label}, "))]
 
 
 def of_model(label: str) -> str:
@@ -371,27 +369,46 @@ def trials(label: str) -> str:
 
 def planted_of(label: str) -> str:
     """The AUC of one model on logs with planted transfer, of users who are new to the target and of the others."""
-    rows = []
+    rows, shown = [], [*variants(label, "planted_transfer/0"), REFERENCE, ALL]
     for group, users in {"": "all", "@cold": "new to the target", "@warm": "known to it"}.items():
         for title, name in PLANTED.items():
-            one = load(name)
-            scores = (cell(one, each, f"auc{group}") for each in (*variants(label), REFERENCE, ALL))
+            scores = (cell(load(name), each, f"auc{group}") for each in shown)
             rows.append([users, title.removeprefix("transfer "), *scores])
-    return markdown(["users", "transfer", *variants(label), REFERENCE, ALL], rows)
+    return markdown(["users", "transfer", *shown], rows)
 
 
 def verdict(label: str) -> str:
     """What a model and its variants are beside the best of the target alone, and where nothing is to transfer."""
-    nothing, rows = load("planted_transfer/0"), []
-    for each in variants(label):
-        marks = {title: load(name).marks[each] for title, name in PAIRS.items()}
-        titles = [
-            ", ".join(t for t, found in marks.items() if found == which) for which in ("better", "worse")
-        ]
-        sure = "significantly" if nothing.marks[each] else "within noise"
-        rows.append([each, *(t or "none" for t in titles), f"{nothing.tests[each].difference:+.3f}, {sure}"])
+    nothing, rows = nothing_to_transfer(), []
+    of_pairs = variants(label)
+    for each in dict.fromkeys([*of_pairs, *variants(label, "nothing_to_transfer/0")]):
+        marks = {title: load(name).marks[each] for title, name in PAIRS.items() if each in of_pairs}
+        titles = [", ".join(t for t in marks if marks[t] == which) or "none" for which in ("better", "worse")]
+        below = ""
+        if each in nothing:
+            test, p = nothing[each]
+            below = f"{test.difference:+.3f}, {'significantly' if p < LEVEL else 'within noise'}"
+        rows.append([each, *(titles if marks else ["not run", "not run"]), below])
     columns = ["significantly better on", "significantly worse on", "AUC beside the DNN, nothing to transfer"]
     return markdown(["against the best of the target alone", *columns], rows)
+
+
+@functools.cache
+def nothing_to_transfer() -> dict[str, tuple[Paired, float]]:
+    """Every model against the DNN of the target on logs without transfer, a pair a log; with p after correction."""
+    found = [load(f"nothing_to_transfer/{part}") for part in experiments()["nothing_to_transfer"].parts]
+    means = {label: [mean(one, label) for one in found] for label in found[0].labels}
+    tests = {label: paired(own, means[REFERENCE]) for label, own in means.items() if label != REFERENCE}
+    return dict(zip(tests, zip(tests.values(), holm([test.p for test in tests.values()]))))
+
+
+def nothing() -> str:
+    """The same as a table."""
+    rows = [
+        [label, f"{test.difference:+.4f} ± {(test.high - test.low) / 2:.4f}", p_text(p)]
+        for label, (test, p) in sorted(nothing_to_transfer().items(), key=lambda each: -each[1][0].difference)
+    ]
+    return markdown(["beside the DNN of the target", "AUC, mean of ten logs", "p, Holm"], rows)
 
 
 FAMILIES = {
