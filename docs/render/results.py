@@ -28,6 +28,10 @@ PAIRS = {
     "Amazon 2 to 1": "ctr_amazon_2_1",
     "Food to kitchen": "ctr_food_kitchen",
 }
+RECIPES = {
+    title: f"recipes/{PAIRS[title].removeprefix('ctr_')}" for title in ("Ciao 01 to 02", "Amazon 1 to 2")
+}
+"""The pairs that were run again, with variants of the papers' models."""
 PLANTED = {f"transfer {part}": f"planted_transfer/{part}" for part in ("0.9", "0", "-0.9")}
 ABLATIONS = {"Ciao 01 to 02": "ablations_ciao_01_02", "Amazon 1 to 2": "ablations_amazon_1_2"}
 COLD = {
@@ -75,6 +79,13 @@ def whole(names: dict[str, str], order: Sequence[str], floors: bool = True) -> s
             row.append(f"**{text}**" if best[title] == label else text)
         rows.append(row)
     return markdown(["model", *names], rows)
+
+
+def recipes() -> str:
+    """The papers' models and their variants on the pairs that were run again, best mean first."""
+    found = [load(name) for name in RECIPES.values()]
+    means = {label: float(np.mean([mean(one, label) for one in found])) for label in found[0].labels}
+    return whole(RECIPES, sorted(means, key=lambda label: -means[label]), floors=False)
 
 
 def reads_source(label: str) -> bool:
