@@ -9,11 +9,10 @@ import keras
 from keras import ops
 
 from cdrzoo.errors import SchemaError
-from cdrzoo.layers.companion import CompanionTower
-from cdrzoo.layers.embedding import known, note_rows, rows_seen
+from cdrzoo.layers.embedding import FeatureEmbedding, known, note_rows, rows_seen
 from cdrzoo.layers.pairs import cosine
 from cdrzoo.layers.pooling import masked_mean
-from cdrzoo.layers.tokens import SemanticAlignment, key_features, without_lost_tokens
+from cdrzoo.layers.tokens import key_features, without_lost_tokens
 from cdrzoo.losses import weighted_mean
 from cdrzoo.schema import PADDING, UNKNOWN, Domain, Schema
 
@@ -87,24 +86,24 @@ class RepresentationEnhancement:
         self,
         x,
         weights,
-        sources: Mapping[str, SemanticAlignment],
-        target: CompanionTower,
-        *others: CompanionTower,
+        sources: Mapping[str, FeatureEmbedding],
+        target: FeatureEmbedding,
+        *others: FeatureEmbedding,
     ) -> list[Any]:
         """L, a scalar for each of several tables of the target; a mean without rows is 0.
 
         Args:
             x: the rows of all domains, `{domain: {feature: tensor}}`.
             weights: what each row counts, `{domain: float32 [B]}`.
-            sources: what has the tables of each source (`embedding`).
-            target: what has those of the target.
-            others: what has further ones of the target, for which the sources' embeddings are constants.
+            sources: the tables of each source.
+            target: those of the target.
+            others: further ones of the target, for which the sources' embeddings are constants.
         """
-        tables = [each.embedding for each in (target, *others)]
+        tables = (target, *others)
         ids: list[list] = [[] for _ in tables]  # (cosine, weight)
         sequences: list[list] = [[] for _ in tables]
         for source, pairs in self.pairs.items():
-            own = sources[source].embedding
+            own = sources[source]
             for table, listed in _grouped((table, (row, name)) for row, table, name in pairs["id"]):
                 keys = ops.concatenate([x[row][name] for row, name in listed])
                 seen = [rows_seen(self.seen[d][table], keys) for d in (source, self.schema.target)]

@@ -82,9 +82,9 @@ class SemanticAlignment(keras.layers.Layer):
     Args:
         schema: the schema.
         source: name of the domain whose rows are read.
-        shared: names of features that come looked up; default: none.
         pooling: of histories, `"attention"` (default) or `"mean"`.
         align: `False` is the identity: the fields have the same names and widths in both domains.
+        shared: names of features that come looked up; default: none.
 
     Call arguments:
         features: rows of the source, `{feature: tensor}`.
@@ -105,9 +105,9 @@ class SemanticAlignment(keras.layers.Layer):
         self,
         schema,
         source: str,
-        shared: Sequence[str] = (),
         pooling: str = "attention",
         align: bool = True,
+        shared: Sequence[str] = (),
         **kwargs,
     ):
         super().__init__(**kwargs)

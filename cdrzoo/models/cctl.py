@@ -49,8 +49,7 @@ class CCTL(CrossDomainModel):
         selector_learning_rate, alpha: the rate is their product; default 0.02 and 1. alpha 0: p stays 1/2 (Figure 5b).
         gamma, reward_norm, reward_clip: see `DelayedReinforce`; default 0.8 (section 2.4.2), `"window"` and 1.
         sync_every, selector_every: steps of a window, default 1000 (short fits: 5), and windows of an update, 1.
-        ren_weight: w; default 1 ("added"). 0: the ablation without REN.
-        dropout: of the towers' hidden layers; default 0. Both towers drop the same units.
+        ren_weight, dropout: w, default 1 ("added"; 0: without REN), and of hidden layers, default 0, alike in both.
         selector_optimizer: `"adam"` (default) or `"sgd"`: eq. 9 as printed, along the mean over steps.
         weighting: `"domains"` (means; default) or `"rows"` (sums as in eq. 3: the batch sizes set their ratio).
         share_side_features: sources share the mixed tower's tables that hold no ids (section 2.5); default `True`.
@@ -105,7 +104,7 @@ class CCTL(CrossDomainModel):
         lends = share_side_features and selector_mode != "closed"  # closed: the source teaches nothing
         self.mixed = CompanionTower(self.schema, units, pooling, dropout, lends, name="mixed")
         self.pure = CompanionTower(self.schema, units, pooling, dropout, name="pure")
-        san = [SemanticAlignment(self.schema, *lent, pooling, align) for lent in self.mixed.lent.items()]
+        san = [SemanticAlignment(self.schema, s, pooling, align, lent) for s, lent in self.mixed.lent.items()]
         selector = Selector(selector_units, selector_mode, name="selector")
         # Files number layers in the order in which they are first named: in this one since the first version.
         maps = [layer for each in san for layer in each.maps.values()]
@@ -173,7 +172,8 @@ class CCTL(CrossDomainModel):
             losses = self.domain_losses(y, y_pred, {**(sample_weight or {}), **weights})
             pure = self.scores({target: self.pure(x[target], training=True)})
             pure = self.domain_losses({target: y[target]}, pure, sample_weight)  # eq. 4
-            ren, pure_ren = self.ren(x, given, self.san, self.mixed, self.pure)  # eq. 12
+            sources = {s: v.embedding for s, v in self.san.items()}
+            ren, pure_ren = self.ren(x, given, sources, self.mixed.embedding, self.pure.embedding)  # eq. 12
             loss = self.weighted_sum(losses, rows) + self.ren_weight * ren  # eq. 3
             # The towers share no variable, so one optimizer step on the sum is a step on each of the two losses.
             total = loss + self.weighted_sum(pure, rows) + self.ren_weight * pure_ren + sum(self.losses)

@@ -139,7 +139,8 @@ def ren_loss(model, x):
 
 
 def enhance(model, x, weights):
-    return model.ren(x, weights, model.san, model.mixed)[0]
+    sources = {s: san.embedding for s, san in model.san.items()}
+    return model.ren(x, weights, sources, model.mixed.embedding)[0]
 
 
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
