@@ -37,6 +37,11 @@ MADE: dict[str, Callable[..., str]] = {
     "shift": lambda: results.whole(
         {"shift": "mechanisms/shift"}, results.load("mechanisms/shift").labels, floors=False
     ),
+    "schemas": lambda: results.whole(
+        {"Amazon 1 to 2, schemas that differ": "schemas_amazon_1_2"},
+        list(results.load("schemas_amazon_1_2").ranked()),
+        floors=False,
+    ),
     "by_users": results.by_users,
     "ablations": results.ablations,
     "cold": results.cold,
