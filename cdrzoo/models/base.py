@@ -186,7 +186,7 @@ class CrossDomainModel(keras.Model):
         }
         _reading.file = True
         try:
-            return super().from_config({**cards.before(cls.__module__), **config, **parts}, custom_objects)
+            return super().from_config({**cards.before(cls), **config, **parts}, custom_objects)
         finally:
             _reading.file = False
 

@@ -91,9 +91,10 @@ def card(name: str) -> ModelCard:
     return names[name]
 
 
-def before(module: str) -> dict[str, Any]:
-    """`ModelCard.before` of the model in a module, of a file without these arguments."""
-    return next((one.before for one in CARDS if module == f"cdrzoo.models.{one.name}"), {})
+def before(cls: type) -> dict[str, Any]:
+    """`ModelCard.before` of a model's class, or of the one that a class of a user's extends."""
+    modules = {base.__module__ for base in cls.__mro__}
+    return next((one.before for one in CARDS if one.changed and f"cdrzoo.models.{one.name}" in modules), {})
 
 
 @functools.cache

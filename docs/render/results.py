@@ -16,6 +16,7 @@ from cdrzoo.evaluation.statistics import LEVEL, Paired, holm, paired
 from cdrzoo.experiments import mechanisms as bench
 from cdrzoo.experiments.catalogue import experiments
 from cdrzoo.experiments.comparison import Comparison, mean_ranks
+from cdrzoo.experiments.search import space
 from cdrzoo.experiments.tables import SIGNS, group_tables, p_text, spread
 from cdrzoo.metrics import best_first
 from cdrzoo.models import card
@@ -367,8 +368,11 @@ def trials(label: str) -> str:
     rows = []
     for title, name in PAIRS.items():
         lines = (FOLDER / name / "results.jsonl").read_text(encoding="utf-8").splitlines()
+        settings = _fixed(next(line for line in load(name).results if line["label"] == label))
         found = [
-            line for line in map(json.loads, lines) if (line["stage"], line["label"]) == ("search", label)
+            line
+            for line in map(json.loads, lines)
+            if (line["stage"], line["label"]) == ("search", label) and _fixed(line) == settings
         ]
         best = {"adam": 0.0, "adagrad": 0.0}
         for line in found:
@@ -376,6 +380,11 @@ def trials(label: str) -> str:
             best[optimizer] = max(best[optimizer], line["result"]["validation"]["auc"])
         rows.append([title, str(len(found)), *(f"{value:.4f}" for value in best.values())])
     return markdown(["validation AUC of a search", "trials", "best with Adam", "Adagrad at 0.1"], rows)
+
+
+def _fixed(line: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a run's model that no search changes: a label may have had others before."""
+    return {name: value for name, value in line["result"]["arguments"].items() if name not in space()}
 
 
 def planted_of(label: str) -> str:

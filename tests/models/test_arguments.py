@@ -55,6 +55,13 @@ def test_the_table_of_changes_covers_the_signature(case):
     assert set(case.without_effect) <= set(case.changes)
 
 
+@every_case
+def test_a_default_that_was_another_is_todays_in_the_table(case):
+    parameters = inspect.signature(card(case.name).load().__init__).parameters
+    for name, default in card(case.name).now.items():
+        assert parameters[name].default == default != card(case.name).before[name]
+
+
 # Configuration ------------------------------------------------------------------------------------------------------
 
 

@@ -467,6 +467,7 @@ def test_a_file_that_does_not_say_has_a_table_a_domain():
     config = make().get_config()
     assert config.pop("share_side_features")
     assert not CCTL.from_config(config).share_side_features
+    assert not type("Own", (CCTL,), {}).from_config(config).share_side_features
     assert CCTL(toy_schema()).share_side_features
 
 
