@@ -8,8 +8,8 @@ process of its own, and they take turns, `--rounds` times, a window of `--steps`
 than `--seconds`) inside the library's own training loop, with the same batches. Of a cell the file has one line as soon
 as it is finished: the median window of each (milliseconds on the clock, and of processor time of all cores together),
 fastest and slowest, the peak of memory above that of the process without the model, the arithmetic of the model's
-matrix products, and what the machine's own product did then. A cell that the file has is not measured again. `python
--m docs.render` puts the file into docs/speed.md.
+matrix products, and what the machine's own product did then. A cell of today is not measured again; those of other
+days stay beside it. `python -m docs.render` puts the last day, and how far days differ, into docs/speed.md.
 
 deepctr, torch-rechub and FuxiCTR live in an environment of their own, `.venv-bench`, which is made from
 requirements/bench.txt the first time, or given with `--peers PYTHON`.
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import functools
 import json
 import os
@@ -171,7 +172,8 @@ def main() -> None:
     parser.add_argument("--file", type=pathlib.Path, default=RESULTS, help="where the cells are written")
     args = parser.parse_args()
     have = [json.loads(line) for line in args.file.read_text().splitlines()] if args.file.exists() else []
-    done = {(one["shape"], one["model"], one["rows"]) for one in have}
+    day = datetime.date.today().isoformat()
+    done = {(one["shape"], one["model"], one["rows"]) for one in have if one["day"] == day}
     wanted = [
         (shape, model, rows)
         for rows in args.rows
@@ -181,7 +183,7 @@ def main() -> None:
         and (shape, model, rows) not in done
         and (model in OURS or taking_part(model, shape, rows))
     ]
-    print(f"{machine()}; {len(wanted)} cells to measure, {len(done)} are in {args.file.name}", flush=True)
+    print(f"{machine()}; {len(wanted)} cells to measure, {len(done)} of {day} are in {args.file.name}", flush=True)
     if not wanted:
         return
     python = args.peers or environment()
@@ -194,7 +196,7 @@ def main() -> None:
             taking = [libraries[name] for name in ("cdrzoo", *taking_part(model, shape, rows))]
             found = cell(taking, model, shape, rows, args)
             facts = {"machine": machine(), "versions": versions, "steps": args.steps, "rounds": args.rounds}
-            line = {"shape": shape, "model": model, "rows": rows, **found, **facts}
+            line = {"day": day, "shape": shape, "model": model, "rows": rows, **found, **facts}
             with args.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             took = ", ".join(f"{name} {of['ms']} ms" for name, of in found["libraries"].items())

@@ -77,6 +77,7 @@ MADE: dict[str, Callable[..., str]] = {
     "speed_processor": speed.processor,
     "speed_memory": speed.memory,
     "speed_goals": speed.goals,
+    "speed_days": speed.days,
     "speed_growth": speed.growth,
     "speed_environment": speed.environment,
 }

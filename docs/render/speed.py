@@ -23,13 +23,20 @@ LEFT, ROW, TOP, WIDTH = 165, 17, 74, 620
 
 
 @functools.cache
-def cells() -> list[dict[str, Any]]:
-    """What was measured, by rows of the tables, shape and model."""
+def measured() -> list[dict[str, Any]]:
+    """What was measured, by rows of the tables, shape, model and day."""
     found = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
     order = [card.name for card in models.CARDS]
-    return sorted(
-        found, key=lambda one: (one["rows"], list(SHAPES).index(one["shape"]), order.index(one["model"]))
-    )
+
+    def place(one: dict[str, Any]) -> tuple:
+        return one["rows"], list(SHAPES).index(one["shape"]), order.index(one["model"]), one["day"]
+
+    return sorted(found, key=place)
+
+
+def cells() -> list[dict[str, Any]]:
+    """The last day of each cell."""
+    return list({(one["rows"], one["shape"], one["model"]): one for one in measured()}.values())
 
 
 def compared(rows: int | None = None) -> list[dict[str, Any]]:
@@ -117,6 +124,23 @@ def goals() -> str:
         "miss it in processor time",
     ]
     return markdown(heading, lines)
+
+
+def days() -> str:
+    """Of the cells that were measured on several days, what each day says."""
+    of: dict[tuple, list[dict[str, Any]]] = {}
+    for one in measured():
+        if len(one["libraries"]) > 1:
+            of.setdefault((rows_of(one["rows"]), title(one)), []).append(one)
+    lines = [
+        [
+            *cell,
+            *(", ".join(f"{ahead(one, time):.2f}" for one in found) for time in ("ms", "cpu")),
+        ]
+        for cell, found in of.items()
+        if len(found) > 1
+    ]
+    return markdown(["rows of a table", "model", "ahead on the clock", "in processor time"], lines)
 
 
 def growth() -> str:
