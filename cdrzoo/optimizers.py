@@ -153,11 +153,8 @@ class _Tables(_Dense):
 
     def __init__(self, gradients, variables):
         self.shapes = [v.shape for v in variables]
-        ids = pieces.stacked([g.indices for g in gradients])
-        if len(variables) > 1:
-            starts = np.cumsum([0, *(shape[0] for shape in self.shapes[:-1])])
-            ids += tf.constant(np.repeat(starts, [g.indices.shape[0] for g in gradients]), ids.dtype)
-        values = self._joined([_as_rows(g.values, v.shape) for g, v in zip(gradients, variables)])
+        values = [_as_rows(g.values, v.shape) for g, v in zip(gradients, variables)]
+        ids, values = self._side_by_side([g.indices for g in gradients], values)
         rows = sum(shape[0] for shape in self.shapes)
         self.gradient = _add_up(tf.cast(values, variables[0].dtype), ids, rows)
         self.touched = tf.raw_ops.SparseToDense(
@@ -167,6 +164,19 @@ class _Tables(_Dense):
             default_value=False,
             validate_indices=False,  # an id may stand more than once
         )
+
+    def _side_by_side(self, ids, values):
+        """The ids in all tables, which stand one after the other, and the values of these, in the order of the ids."""
+        if len(ids) == 1:
+            return ids[0], values[0]
+        starts = np.cumsum([0, *(shape[0] for shape in self.shapes[:-1])])
+        by_row = [pieces.fields(each) for each in (ids, values)]
+        if len(by_row[0]) == len(by_row[1]) == 1:
+            (ids,), (values,) = by_row
+            return tf.reshape(ids + tf.constant(starts, ids.dtype), [-1]), tf.reshape(values, [-1, values.shape[-1]])
+        sizes = [each.shape[0] for each in ids]
+        ids = pieces.stacked(ids)
+        return ids + tf.constant(np.repeat(starts, sizes), ids.dtype), self._joined(values)
 
     def _joined(self, values):
         return pieces.stacked(values)

@@ -38,44 +38,45 @@ def cut(whole: tf.Tensor, sizes: Sequence) -> list[tf.Tensor]:
         return [whole]
     if whole.dtype == tf.int64:  # which a GPU cannot split
         ends = np.cumsum(sizes)
-        pieces = [whole[end - size : end] for end, size in zip(ends, sizes)]
-    else:
-        pieces = tf.split(whole, sizes)
+        return _remembered(whole, [whole[end - size : end] for end, size in zip(ends, sizes)])
+    return _remembered(whole, tf.split(whole, sizes))
+
+
+def columns(whole: tf.Tensor) -> list[tf.Tensor]:
+    """`tf.unstack` along the second axis."""
+    return _remembered(whole, tf.unstack(whole, axis=1))
+
+
+def stacked(pieces: Sequence[tf.Tensor]) -> tf.Tensor:
+    """`tf.concat` along the rows."""
+    wholes = _wholes(pieces, more=0)
+    return wholes[0] if len(wholes) == 1 else tf.concat(wholes, axis=0)
+
+
+def fields(vectors: Sequence) -> list:
+    """The vectors `[B, ...]`; in place of all that `columns` has made of a tensor `[B, F, ...]`, that tensor."""
+    return _wholes(vectors, more=1)
+
+
+def _remembered(whole: tf.Tensor, pieces: list[tf.Tensor]) -> list[tf.Tensor]:
     if not tf.executing_eagerly():
         _cuts()[id(pieces[0])] = whole, pieces
     return pieces
 
 
-def stacked(pieces: Sequence[tf.Tensor]) -> tf.Tensor:
-    """`tf.concat` along the rows."""
+def _wholes(pieces: Sequence, more: int) -> list:
+    """The pieces; in place of all that a tensor with so many more axes was cut into, that tensor."""
     wholes, at = [], 0
     while at < len(pieces):
-        whole, count = _whole(pieces[at:])
-        wholes.append(whole)
-        at += count
-    return wholes[0] if len(wholes) == 1 else tf.concat(wholes, axis=0)
-
-
-def fields(vectors: Sequence) -> tf.Tensor | None:
-    """`[B, F, width]`: vectors `[B, width]`, all that `cut` has made of a tensor; None where they are no such thing."""
-    whole, count = _whole(vectors)
-    shapes = {tuple(vector.shape) for vector in vectors}
-    if (
-        1 < count == len(vectors)
-        and len(shapes) == 1
-        and None not in (shape := shapes.pop())
-        and len(shape) == 2
-    ):
-        return tf.transpose(tf.reshape(whole, [count, *shape]), [1, 0, 2])
-    return None
-
-
-def _whole(pieces: Sequence) -> tuple[tf.Tensor, int]:
-    """What the first pieces were, and how many those are: the first alone if they are not all that was cut."""
-    whole, cut = _cuts().get(id(pieces[0]), (None, []))
-    if cut and list(map(id, pieces[: len(cut)])) == list(map(id, cut)):
-        return whole, len(cut)
-    return pieces[0], 1
+        whole, cut = _cuts().get(id(pieces[at]), (pieces[at], []))
+        is_all = list(map(id, pieces[at : at + len(cut)])) == list(map(id, cut))
+        if cut and is_all and len(whole.shape) == len(cut[0].shape) + more:
+            wholes.append(whole)
+            at += len(cut)
+        else:
+            wholes.append(pieces[at])
+            at += 1
+    return wholes
 
 
 def once(function: Callable) -> Callable:

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from cdrzoo import models, optimizers, pieces
-from cdrzoo.layers.pooling import joined
+from cdrzoo.layers.pooling import joined, one_above_another
 from cdrzoo.schema import Domain, Feature, Schema, Table
 
 
@@ -18,17 +18,34 @@ def test_what_was_cut_and_put_together_is_taken_as_it_was():
         assert pieces.stacked(cut) is whole
         mixed = pieces.stacked([other, *cut])
         assert [each.name for each in mixed.op.inputs[:2]] == [other.name, whole.name]
-        assert pieces.fields(cut[::-1]) is pieces.fields(cut[:2]) is pieces.fields([*cut, other]) is None
-        assert pieces.fields(pieces.cut(whole, [1, 2, 3])) is None
-        return mixed, pieces.stacked(cut[::-1]), pieces.stacked(cut[:2]), pieces.fields(cut), joined(cut)
+        return mixed, pieces.stacked(cut[::-1]), pieces.stacked(cut[:2]), joined(cut)
 
     whole, other = (np.random.default_rng(0).normal(size=(6, 3)).astype("float32") for _ in range(2))
-    mixed, turned, two, fields, side = step(tf.constant(whole), tf.constant(other))
+    mixed, turned, two, side = step(tf.constant(whole), tf.constant(other))
     np.testing.assert_array_equal(mixed, np.concatenate([other, whole]))
     np.testing.assert_array_equal(turned, whole.reshape(3, 2, 3)[::-1].reshape(6, 3))
     np.testing.assert_array_equal(two, whole[:4])
-    np.testing.assert_array_equal(fields, np.stack(np.split(whole, 3), axis=1))
     np.testing.assert_array_equal(side, np.concatenate(np.split(whole, 3), axis=1))
+
+
+def test_columns_put_side_by_side_are_taken_as_they_were():
+    @tf.function
+    def step(whole, other):
+        columns = pieces.columns(whole)
+        assert pieces.fields(columns)[0] is one_above_another(columns) is whole
+        assert [each is whole for each in pieces.fields([other, *columns, other])] == [False, True, False]
+        for some in (columns[::-1], columns[:2], [columns[0], other, *columns[1:]]):
+            assert pieces.fields(some) == some
+        mixed = [other, *columns]
+        return joined(columns), joined(mixed), one_above_another(mixed), pieces.stacked(columns)
+
+    random = np.random.default_rng(0)
+    whole, other = (random.normal(size=size).astype("float32") for size in ((4, 3, 2), (4, 2)))
+    side, mixed, fields, rows = step(tf.constant(whole), tf.constant(other))
+    np.testing.assert_array_equal(side, whole.reshape(4, 6))
+    np.testing.assert_array_equal(mixed, np.concatenate([other, whole.reshape(4, 6)], axis=1))
+    np.testing.assert_array_equal(fields, np.concatenate([other[:, None], whole], axis=1))
+    np.testing.assert_array_equal(rows, np.concatenate([whole[:, i] for i in range(3)]))
 
 
 def test_tensors_outside_of_a_graph_are_put_together():
@@ -36,7 +53,7 @@ def test_tensors_outside_of_a_graph_are_put_together():
     cut = pieces.cut(whole, [2, 2])
     np.testing.assert_array_equal(pieces.stacked(cut), whole)
     np.testing.assert_array_equal(joined(cut), tf.concat(cut, axis=1))
-    assert pieces.fields(cut) is None
+    np.testing.assert_array_equal(joined(pieces.columns(whole[:, :, None])), whole)
 
 
 def trained(model, x, y):

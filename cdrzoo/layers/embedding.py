@@ -157,7 +157,10 @@ class FeatureEmbedding(keras.layers.Layer):
                         continue
                     lookups.setdefault(key, []).append((name, feature_name, ids))
         for readers, rows in self._rows(lookups):
-            cut = pieces.cut(rows, [_size(each) for *_, each in readers])
+            if len(rows.shape) > 2:
+                cut = pieces.columns(rows)
+            else:
+                cut = pieces.cut(rows, [_size(each) for *_, each in readers])
             for (name, feature_name, each), piece in zip(readers, cut):
                 if each.shape.rank > 1:
                     piece = tf.reshape(piece, [each.shape[0] or -1, _length(each), rows.shape[1]])
@@ -182,8 +185,10 @@ class FeatureEmbedding(keras.layers.Layer):
         )
 
     def _rows(self, lookups):
-        """Readers and the rows that they ask for, one after the other: of a table, or of small ones side by side.
+        """Readers and the rows that they ask for: of a table, or of small ones side by side.
 
+        The rows are one after the other; or `[B, readers, width]`, as layers want them, where these are all readers and
+        each has one id and a table of its own.
         Of padding they are zeros without gradient. All ids are one tensor, so that there is one copy to a GPU, which
         leaves int32 to its host.
         """
@@ -203,10 +208,18 @@ class FeatureEmbedding(keras.layers.Layer):
             tables, wanted = [self._tables[key].value for key in keys], ids[start : start + total]
             if len(tables) == 1:
                 rows = tf.nn.embedding_lookup(tables[0], wanted) * some
+            elif len(groups) == 1 and self._one_id_each(lookups):
+                by_row = tf.transpose(tf.reshape(wanted, [len(keys), -1]))
+                rows = _side_by_side(tables, by_row, each, tf.cast(known(by_row), tf.float32)[:, :, None])
             else:
                 rows = _side_by_side(tables, wanted, each, some)
             yield [reader for key in keys for reader in lookups[key]], tf.cast(rows, self.compute_dtype)
             start += total
+
+    @staticmethod
+    def _one_id_each(lookups) -> bool:
+        shapes = {tuple(ids.shape) for readers in lookups.values() for *_, ids in readers}
+        return len(shapes) == 1 == len(shapes.pop()) and all(len(readers) == 1 for readers in lookups.values())
 
     def _groups(self, lookups) -> list[tuple[tuple, list[str]]]:
         """Tables that are looked up side by side; ids of 32 bits first, then those of 64."""
@@ -276,14 +289,15 @@ def _side_by_side(tables: Sequence, ids: tf.Tensor, sizes: Sequence[int], mask: 
 
     Args:
         tables: variables of one width.
-        ids: int64, those of one table after those of another.
+        ids: int64, those of one table after those of another; or `[B, tables]`.
         sizes: how many ids each table has.
-        mask: float32 `[ids, 1]`, 0 for padding.
+        mask: float32 `[*ids, 1]`, 0 for padding.
     """
+    by_row = len(ids.shape) > 1
     limits = np.array([table.shape[0] for table in tables])
-    starts, limits = (
-        np.repeat(each, sizes) for each in (np.cumsum(limits) - limits, limits.astype("uint64"))
-    )
+    starts, limits = np.cumsum(limits) - limits, limits.astype("uint64")
+    if not by_row:
+        starts, limits = np.repeat(starts, sizes), np.repeat(limits, sizes)
     # An id beyond its table (below 0, too) reads nothing of the next one, but fails as it does with one table.
     places = tf.where(tf.cast(ids, tf.uint64) < limits, ids + starts, -1)
     places = tf.where(tf.cast(ids, tf.bool), places, sum(table.shape[0] for table in tables))
@@ -294,7 +308,9 @@ def _side_by_side(tables: Sequence, ids: tf.Tensor, sizes: Sequence[int], mask: 
         rows = tf.gather(tf.concat([*tables, zeros], axis=0), places)
 
         def gradient(upstream):
-            values, indices = (pieces.cut(each, sizes) for each in (upstream * mask, ids))
+            values, indices = (
+                pieces.columns(each) if by_row else pieces.cut(each, sizes) for each in (upstream * mask, ids)
+            )
             shapes = [tf.constant(table.shape.as_list(), tf.int64) for table in tables]
             return [tf.IndexedSlices(*each) for each in zip(values, indices, shapes)]
 

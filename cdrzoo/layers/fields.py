@@ -12,7 +12,7 @@ from keras import ops
 from cdrzoo import pieces
 from cdrzoo.errors import InputError, SchemaError, shown
 from cdrzoo.layers.embedding import FeatureEmbedding, known
-from cdrzoo.layers.pooling import TargetAttention, joined, masked_mean, one_batch, shares, weighted_sum
+from cdrzoo.layers.pooling import TargetAttention, joined, masked_mean, one_above_another, shares, weighted_sum
 from cdrzoo.schema import Domain, Feature, Schema
 
 
@@ -334,8 +334,7 @@ class FieldStack(keras.layers.Layer):
             fields = [given.get(name, zeros) for name in self.slots]
             if len(self.schema.domains) > 1:
                 fields.append(zeros + self.domain_vectors[index])
-            stack = pieces.fields(fields)
-            stacks[domain.name] = ops.stack(one_batch(fields), axis=1) if stack is None else stack
+            stacks[domain.name] = one_above_another(fields)
         return stacks
 
     def _vector(self, feature: Feature, ids, embedded, weights):

@@ -69,10 +69,21 @@ def one_batch(vectors: Sequence[Any]) -> list[Any]:
 
 def joined(vectors: Sequence[Any]) -> Any:
     """Vectors side by side, of one batch (`one_batch`): `[B, sum of the widths]`."""
+    rank = len(vectors[0].shape)
+    rows = [
+        ops.reshape(each, (-1, each.shape[1] * each.shape[2])) if len(each.shape) > rank else each
+        for each in pieces.fields(vectors)
+    ]
+    return rows[0] if len(rows) == 1 else ops.concatenate(one_batch(rows), axis=-1)
+
+
+def one_above_another(vectors: Sequence[Any]) -> Any:
+    """Vectors `[B, width]` of one batch (`one_batch`) as fields: `[B, F, width]`."""
     fields = pieces.fields(vectors)
-    if fields is not None:
-        return ops.reshape(fields, (-1, fields.shape[1] * fields.shape[2]))
-    return ops.concatenate(one_batch(vectors), axis=-1)
+    if len(fields) == len(vectors):
+        return ops.stack(one_batch(vectors), axis=1)
+    fields = one_batch([each if len(each.shape) > 2 else ops.expand_dims(each, 1) for each in fields])
+    return fields[0] if len(fields) == 1 else ops.concatenate(fields, axis=1)
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
