@@ -183,7 +183,10 @@ def main() -> None:
         and (shape, model, rows) not in done
         and (model in OURS or taking_part(model, shape, rows))
     ]
-    print(f"{machine()}; {len(wanted)} cells to measure, {len(done)} of {day} are in {args.file.name}", flush=True)
+    print(
+        f"{machine()}; {len(wanted)} cells to measure, {len(done)} of {day} are in {args.file.name}",
+        flush=True,
+    )
     if not wanted:
         return
     python = args.peers or environment()

@@ -173,7 +173,9 @@ class _Tables(_Dense):
         by_row = [pieces.fields(each) for each in (ids, values)]
         if len(by_row[0]) == len(by_row[1]) == 1:
             (ids,), (values,) = by_row
-            return tf.reshape(ids + tf.constant(starts, ids.dtype), [-1]), tf.reshape(values, [-1, values.shape[-1]])
+            return tf.reshape(ids + tf.constant(starts, ids.dtype), [-1]), tf.reshape(
+                values, [-1, values.shape[-1]]
+            )
         sizes = [each.shape[0] for each in ids]
         ids = pieces.stacked(ids)
         return ids + tf.constant(np.repeat(starts, sizes), ids.dtype), self._joined(values)

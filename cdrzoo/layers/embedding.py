@@ -219,7 +219,9 @@ class FeatureEmbedding(keras.layers.Layer):
     @staticmethod
     def _one_id_each(lookups) -> bool:
         shapes = {tuple(ids.shape) for readers in lookups.values() for *_, ids in readers}
-        return len(shapes) == 1 == len(shapes.pop()) and all(len(readers) == 1 for readers in lookups.values())
+        return len(shapes) == 1 == len(shapes.pop()) and all(
+            len(readers) == 1 for readers in lookups.values()
+        )
 
     def _groups(self, lookups) -> list[tuple[tuple, list[str]]]:
         """Tables that are looked up side by side; ids of 32 bits first, then those of 64."""

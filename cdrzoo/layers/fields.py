@@ -12,7 +12,14 @@ from keras import ops
 from cdrzoo import pieces
 from cdrzoo.errors import InputError, SchemaError, shown
 from cdrzoo.layers.embedding import FeatureEmbedding, known
-from cdrzoo.layers.pooling import TargetAttention, joined, masked_mean, one_above_another, shares, weighted_sum
+from cdrzoo.layers.pooling import (
+    TargetAttention,
+    joined,
+    masked_mean,
+    one_above_another,
+    shares,
+    weighted_sum,
+)
 from cdrzoo.schema import Domain, Feature, Schema
 
 

@@ -151,8 +151,9 @@ def growth() -> str:
     for last in largest:
         of = {
             one["rows"]: one["libraries"]["cdrzoo"]["cpu"]
-            for one in cells()
-            if (one["model"], one["shape"]) == (last["model"], last["shape"])
+            for one in measured()
+            if [one[what] for what in ("model", "shape", "day")]
+            == [last[what] for what in ("model", "shape", "day")]
         }
         steps = [number(of[rows]) if rows in of else "" for rows in sizes]
         lines.append([title(last), *steps, f"{of[10_000_000] / of[10_000]:.2f}"])
@@ -160,15 +161,19 @@ def growth() -> str:
 
 
 def environment() -> str:
-    """The machine and the versions of the last cell."""
+    """The machines of the days, and the versions of the last cell."""
     last = json.loads(FILE.read_text(encoding="utf-8").splitlines()[-1])
     versions = markdown(["library", "version"], sorted(map(list, last["versions"].items())))
-    products = sorted(cell["gflops"] for cell in cells())
-    machine = last["machine"].rpartition(", load")[0]
-    return (
-        f"Machine: {machine}. Its product of matrices: {products[0]:.0f} to {products[-1]:.0f} GFLOP a second.\n\n"
-        f"{versions}"
-    )
+    of_days: dict[str, list[dict[str, Any]]] = {}
+    for one in measured():
+        of_days.setdefault(one["day"], []).append(one)
+    rows = []
+    for day, found in sorted(of_days.items()):
+        products = [one["gflops"] for one in found]
+        machine = found[0]["machine"].rpartition(", load")[0]
+        rows.append([day, machine, f"{min(products):.0f} to {max(products):.0f}", str(len(found))])
+    machines = markdown(["day", "machine", "its product of matrices, GFLOP a second", "cells"], rows)
+    return f"{machines}\n\n{versions}"
 
 
 def chart() -> str:
