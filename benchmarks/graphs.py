@@ -33,7 +33,7 @@ from tensorflow.python.framework import kernels, op_def_registry
 from tensorflow.python.framework.graph_util_impl import extract_sub_graph
 
 from benchmarks import costs
-from cdrzoo import models, optimizers
+from cdrzoo import models, optimizers, replicas
 
 FILE = pathlib.Path(__file__).parents[1] / "docs/results/measured/graphs.csv"
 HEADING = [
@@ -91,7 +91,7 @@ class Step:
 def training_step(model: Any, batch: Any) -> Step:
     """What a step of a compiled model asks for, of batches like this one, where there is a GPU."""
     spec = tf.nest.map_structure(tf.TensorSpec.from_tensor, batch)
-    with mock.patch.object(optimizers, "_gpu", return_value=True):
+    with mock.patch.object(replicas, "on_gpu", return_value=True):
         graph = tf.function(model.train_step, autograph=False).get_concrete_function(spec).graph
     wanted = [*(tensor.op for tensor in graph.outputs), *graph.control_outputs]
     return read(extract_sub_graph(graph.as_graph_def(), [op.name for op in wanted]))

@@ -90,17 +90,13 @@ def _shaped(values: tf.Tensor, shape) -> tf.Tensor:
     return values if len(values.shape) == len(shape) else tf.reshape(values, shape)
 
 
-def _gpu() -> bool:
-    return bool(tf.config.list_logical_devices("GPU"))
-
-
 def _add_up(values: tf.Tensor, position: tf.Tensor, rows) -> tf.Tensor:
     """`[rows, width]`: values `[n, width]` added up at their positions `[n]`.
 
     On a CPU it is a product with a sparse matrix of ones: TensorFlow's segment sum takes three to ten times as long. A
     GPU has no deterministic kernel for such a product; its segment sum is fast, and has one.
     """
-    if _gpu():
+    if replicas.on_gpu():
         return tf.math.unsorted_segment_sum(values, position, rows)
     position = tf.cast(position, tf.int64)
     n = position.shape[0] or tf.size(position, tf.int64)

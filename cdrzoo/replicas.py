@@ -19,6 +19,11 @@ def count() -> int:
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def on_gpu() -> bool:
+    """Whether steps run on a GPU, for which other forms of the same mathematics are fast."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
 def summed(tensors: Any) -> Any:
     """The sum over replicas of each tensor of a structure, the same on all of them.
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cdrzoo import optimizers
+from cdrzoo import optimizers, replicas
 from cdrzoo.errors import InputError
 from cdrzoo.layers import FeatureEmbedding
 from cdrzoo.schema import Domain, Feature, Schema, Table
@@ -113,7 +113,7 @@ def lazy_numpy(name, table, steps, rate, decay):
 @pytest.mark.parametrize("name", ["Adam", "Adagrad", "SGD"])
 def test_only_touched_rows_and_their_slots_change(name, picks, form, gpu, monkeypatch):
     """Of two tables of one width, on a CPU's path and on a GPU's, looked up by rows and read as a whole."""
-    monkeypatch.setattr(optimizers, "_gpu", lambda: gpu)
+    monkeypatch.setattr(replicas, "on_gpu", lambda: gpu)
     rng = np.random.default_rng(2)
     starts = [rng.normal(size=(ROWS, 3)).astype("float32") for _ in range(2)]
     tables = [keras.Variable(start) for start in starts]

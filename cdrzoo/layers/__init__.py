@@ -8,13 +8,7 @@ from cdrzoo.layers.alignment import HFA, FieldImportance
 from cdrzoo.layers.companion import CompanionTower
 from cdrzoo.layers.cross_attention import CrossAttention, DomainAwareCrossAttention, DomainView
 from cdrzoo.layers.cross_products import CrossProducts
-from cdrzoo.layers.crosses import (
-    CIN,
-    BiInteraction,
-    BilinearInteraction,
-    CrossNet,
-    PairAttention,
-)
+from cdrzoo.layers.crosses import CIN, BiInteraction, BilinearInteraction, CrossNet
 from cdrzoo.layers.domains import PartitionedNormalization, StarDense
 from cdrzoo.layers.embedding import FeatureEmbedding
 from cdrzoo.layers.entities import EntityVectors
@@ -40,6 +34,7 @@ from cdrzoo.layers.mappings import (
     PersonalBridge,
     UserMapping,
 )
+from cdrzoo.layers.pair_attention import PairAttention
 from cdrzoo.layers.pooling import TargetAttention
 from cdrzoo.layers.selector import Selector
 from cdrzoo.layers.tokens import SemanticAlignment

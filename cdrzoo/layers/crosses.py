@@ -11,7 +11,6 @@ import numpy as np
 from keras import ops
 
 from cdrzoo.errors import InputError, check_choice
-from cdrzoo.layers.pooling import masked_softmax
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -93,7 +92,7 @@ def fm_term(fields: Any) -> Any:
     return ops.sum(_sum_of_pairs(ops.cast(fields, "float32")), axis=-1, keepdims=True)
 
 
-def _first_and_second(count: int, apart: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def first_and_second(count: int, apart: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """The fields of each pair i + apart <= j of so many, in the order (0, 1), (0, 2), ..; int64, which a GPU keeps."""
     first, second = np.triu_indices(count, apart)
     return first.astype("int64"), second.astype("int64")
@@ -105,7 +104,7 @@ def _pairs(left: Any, right: Any, apart: int = 1) -> Any:
     With the fields first, a pair is two long rows of memory. What all pairs of a field bring to its gradient is added
     up by a product with a matrix of ones: TensorFlow's gradient of `take` transposes and adds row by row.
     """
-    first, second = _first_and_second(right.shape[0], apart)
+    first, second = first_and_second(right.shape[0], apart)
 
     def added(gradient, of, like):
         ones = ops.cast(of == np.arange(like.shape[0])[:, None], gradient.dtype)
@@ -122,83 +121,6 @@ def _pairs(left: Any, right: Any, apart: int = 1) -> Any:
         return one * other, grad
 
     return multiplied(left, right)
-
-
-@ops.custom_gradient
-def _weighted_pairs(fields: Any, weights: Any) -> Any:
-    """sum_{i<j} a_ij e_i * e_j: fields `[B, F, d]`, weights of pairs `[B, F (F - 1) / 2]` -> `[B, d]`.
-
-    As 1/2 sum_i e_i * (A e)_i with the symmetric matrix A of the weights: no product of a pair is held.
-    """
-    count = fields.shape[1]
-    first, second = _first_and_second(count)
-    place = np.full((count, count), len(first))  # on the diagonal the zero behind the weights
-    place[first, second] = place[second, first] = np.arange(len(first))
-    padded = ops.concatenate([weights, ops.zeros_like(weights[:, :1])], axis=1)
-    matrix = ops.reshape(ops.take(padded, place.reshape(-1), axis=1), (-1, count, count))
-    others = ops.matmul(matrix, fields)
-
-    def grad(*args, upstream=None):
-        upstream = ops.expand_dims(args[0] if upstream is None else upstream, 1)
-        products = ops.matmul(upstream * fields, ops.transpose(fields, (0, 2, 1)))
-        of_pairs = ops.take(ops.reshape(products, (-1, count * count)), first * count + second, axis=1)
-        return upstream * others, of_pairs
-
-    return 0.5 * ops.sum(fields * others, axis=1), grad
-
-
-@keras.saving.register_keras_serializable(package="cdrzoo")
-class PairAttention(keras.layers.Layer):
-    """Attention-based pooling of the element-wise products of all pairs of fields.
-
-        p_ij = e_i * e_j,   a'_ij = h^T relu(W p_ij + b),   a = softmax(a'),   out = sum_{i<j} a_ij p_ij
-
-    The softmax is over the pairs of fields that the row has: a field that is zeros (a missing id, an empty history) is
-    one of the features whose x_i is 0, which the paper's sums leave out. A row without a pair gives zeros.
-
-    Args:
-        units: rows of W. Default: the width of the fields.
-
-    Call arguments:
-        fields: e, `[B, F, d]`.
-
-    Returns:
-        The pooled pairs `[B, d]` and the weights, float32 `[B, F (F - 1) / 2]`.
-
-    Reference: Xiao et al., Attentional Factorization Machines (IJCAI 2017), eqs. 4 and 5.
-    """
-
-    def __init__(self, units: int | None = None, **kwargs):
-        super().__init__(**kwargs)
-        self.units = units
-
-    def build(self, input_shape):
-        width = input_shape[-1]
-        units = self.units or width
-        self.kernel = self.add_weight(name="kernel", shape=(width, units), initializer="glorot_uniform")
-        self.bias = self.add_weight(name="bias", shape=(units,), initializer="zeros")
-        self.score = self.add_weight(name="score", shape=(units, 1), initializer="glorot_uniform")
-
-    def call(self, fields):
-        present = ops.any(ops.not_equal(fields, 0), axis=-1)
-        first, second = _first_and_second(fields.shape[1])
-        mask = ops.logical_and(ops.take(present, first, axis=1), ops.take(present, second, axis=1))
-        by_field = ops.transpose(fields, (1, 0, 2))
-        hidden = ops.relu(ops.matmul(_pairs(by_field, by_field), self.kernel) + self.bias)
-        scores = ops.cast(ops.squeeze(ops.matmul(hidden, self.score), -1), "float32")
-        weights = masked_softmax(ops.transpose(scores), mask)
-        return _weighted_pairs(fields, ops.cast(weights, fields.dtype)), weights
-
-    def compute_output_shape(self, input_shape):
-        batch, fields, width = input_shape
-        return (batch, width), (batch, fields * (fields - 1) // 2)
-
-    def compute_output_spec(self, fields):
-        pooled, weights = self.compute_output_shape(fields.shape)
-        return keras.KerasTensor(pooled, self.compute_dtype), keras.KerasTensor(weights, "float32")
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -256,7 +178,7 @@ class CIN(keras.layers.Layer):
         """X^1, `[B, d, H]`. Both factors are the fields: a pair is multiplied once, and its two weights are added."""
         _, count, d = fields.shape
         by_field = ops.transpose(fields, (1, 0, 2))
-        first, second = _first_and_second(count, apart=0)
+        first, second = first_and_second(count, apart=0)
         products = ops.reshape(_pairs(by_field, by_field, apart=0), (len(first), -1))
         weights = ops.reshape(kernel, (count, count, -1))
         weights = ops.reshape(weights + ops.transpose(weights, (1, 0, 2)), (count * count, -1))

@@ -9,7 +9,14 @@ import pytest
 import tensorflow as tf
 
 from cdrzoo.errors import InputError
-from cdrzoo.layers import CIN, BiInteraction, BilinearInteraction, CrossProducts, PairAttention
+from cdrzoo.layers import (
+    CIN,
+    BiInteraction,
+    BilinearInteraction,
+    CrossProducts,
+    PairAttention,
+    pair_attention,
+)
 from cdrzoo.layers.crosses import fm_term
 from cdrzoo.schema import Domain, Feature, Schema, Table
 
@@ -183,6 +190,35 @@ def test_gradients_are_those_of_the_formula(layer, fields):
         results.append([out, *tape.gradient(loss, [e, *(v.value for v in layer.trainable_variables)])])
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_pairs_are_scored_block_by_block_as_all_at_once(monkeypatch):
+    layer = PairAttention(5)
+    e = tf.constant(RNG.normal(size=(12, 4, 3)), tf.float32)
+    layer(e)
+
+    def results(rows):
+        monkeypatch.setattr(pair_attention, "IN_CACHE", rows)
+        with tf.GradientTape() as tape:
+            tape.watch(e)
+            pooled, weights = layer(e)
+            loss = tf.reduce_sum(tf.square(pooled)) + tf.reduce_sum(tf.sin(weights))
+        return [
+            pooled,
+            weights,
+            *tape.gradient(loss, [e, *(v.value for v in layer.trainable_variables)]),
+        ]
+
+    whole = results(12)
+    for rows, blocks in ((6, 2), (5, 3), (7, 2), (4, 3)):
+        found = results(rows)
+        assert pair_attention.blocks_of(e) == blocks
+        for one, other in zip(found, whole, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(pair_attention, "IN_CACHE", 128)
+    assert (
+        pair_attention.blocks_of(tf.zeros((131, 4, 3))) == 1
+    )  # a prime, of which one row at a time would be slow
 
 
 def test_another_bilinear_form_is_refused():
