@@ -1,7 +1,8 @@
-"""Whether what is asked for fits in memory: said before it is taken, for a process that takes too much is killed."""
+"""Memory of a process: too much is refused before it is taken, and what was freed is kept for the next step."""
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import pathlib
@@ -32,3 +33,25 @@ def check(what: str, numbers: float, mend: str) -> None:
         raise InputError(
             f"{what} would take {4 * numbers / 2**30:,.1f} GiB of memory, and there are {there / 2**30:,.1f}. {mend}"
         )
+
+
+KEPT = {
+    "MALLOC_ARENA_MAX": (-8, 1),
+    "MALLOC_MMAP_MAX_": (-4, 0),
+    "MALLOC_TRIM_THRESHOLD_": (-1, 2_000_000_000),
+}
+"""By the variables that say the same: settings of glibc's `mallopt`, and their values."""
+
+
+def keep() -> None:
+    """Lets this process keep what a training step frees for the next one. Call it before TensorFlow, pandas or pyarrow
+    is imported: what threads that run already hold is left as it is.
+
+    glibc hands large blocks back to the system when they are freed. The next step gets them page by page, each filled
+    with zeros, which can take a third of its time (docs/speed.md). Variables that the user has set are left alone, and
+    so is any other C library.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    for variable, setting in KEPT.items():
+        if mallopt is not None and variable not in os.environ:
+            mallopt(*setting)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import platform
+import subprocess
+import sys
 
 import pytest
 
@@ -92,3 +96,34 @@ def test_a_length_has_a_bound():
         SchemaError, match="`length` of feature 'seen' must be a whole number from 1 to 1048576"
     ):
         Feature("seen", "ids", "item", table="film", length=10**9)
+
+
+FAULTS = """
+import resource
+from cdrzoo import memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = bytearray(100 * 2**20)  # filled with zeros: every page is touched
+    del block
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+handed_back = faults()
+memory.keep()
+faults()
+print(handed_back, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's settings")
+@pytest.mark.parametrize(("said", "keeps"), [({}, True), ({"MALLOC_MMAP_MAX_": "65536"}, False)])
+def test_a_process_keeps_large_blocks_that_it_has_freed(said, keeps):
+    """Unless the user has said otherwise."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    run = subprocess.run(
+        [sys.executable, "-c", FAULTS], env={**plain, **said}, capture_output=True, text=True, check=True
+    )
+    before, after = map(int, run.stdout.split())
+    assert before > 10_000  # pages of 4 KiB
+    assert (after < 100) == keeps

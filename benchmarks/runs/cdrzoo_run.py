@@ -1,10 +1,15 @@
-"""cdrzoo's own models through plain `compile` and `fit`."""
+"""cdrzoo's own models through plain `compile` and `fit`, in a process that keeps memory as the commands do."""
 
 from __future__ import annotations
 
 import sys
 import time
 from typing import Any
+
+from cdrzoo import memory
+
+if __name__ == "__main__":
+    memory.keep()  # before TensorFlow starts its threads
 
 import keras
 import tensorflow as tf

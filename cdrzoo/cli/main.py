@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 import cdrzoo
-from cdrzoo import files
+from cdrzoo import files, memory
 from cdrzoo.cli import data, experiments, export, models, reports, serving, training
 from cdrzoo.cli.common import Help, Parser
 from cdrzoo.errors import InputError, printed, shown
@@ -64,6 +64,8 @@ def _run(argv: Sequence[str]) -> int:
     try:
         _check_arguments(argv)
         arguments = _parser().parse_args(argv)
+        if argv[0] in (*GROUPS["train"], *GROUPS["measure"]):
+            memory.keep()  # before anything starts threads
         with printed():
             return arguments.run(arguments) or 0
     except BrokenPipeError:

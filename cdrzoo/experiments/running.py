@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from cdrzoo import memory
 from cdrzoo.errors import Diverged
 from cdrzoo.experiments.results import Results, Task, key_of
 from cdrzoo.training.config import RunConfig
@@ -31,6 +32,8 @@ def pool(config: RunConfig, firsts: pathlib.Path, jobs: int) -> Iterator[concurr
     # TensorFlow would give every process a thread for each core.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+    for variable, (_, value) in memory.KEPT.items():
+        os.environ.setdefault(variable, str(value))
     context = multiprocessing.get_context("spawn")
     # A process does not wait for room: what finds none is not told.
     _worker["news"] = news = context.Queue(100)
