@@ -16,7 +16,7 @@ import time, pytest
 @pytest.mark.parametrize("n", range(4))
 {mark}
 def test_busy(n):
-    end = time.process_time() + 0.3
+    end = time.process_time() + 0.6
     while time.process_time() < end:
         pass
 
@@ -33,7 +33,7 @@ def run(folder, *arguments):
 @pytest.mark.slow
 @pytest.mark.parametrize(("mark", "workers"), [("", "2"), ("slow", "0")])
 def test_a_file_without_a_mark_for_long_tests_fails_where_it_is_long(mark, workers, tmp_path):
-    (tmp_path / "conftest.py").write_text(CONFTEST.replace("LIMIT = 60.0", "LIMIT = 0.3"))
+    (tmp_path / "conftest.py").write_text(CONFTEST.replace("LIMIT = 60.0", "LIMIT = 0.15"))
     (tmp_path / "setup.cfg").write_text("[tool:pytest]\nmarkers =\n    slow\n")
     (tmp_path / "test_busy.py").write_text(BUSY.format(mark=mark and f"@pytest.mark.{mark}"))
     done = run(tmp_path, "-n", workers, "--dist", "worksteal", str(tmp_path))
