@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import pathlib
@@ -51,6 +50,8 @@ def keep() -> None:
     with zeros, which can take a third of its time (docs/speed.md). Variables that the user has set are left alone, and
     so is any other C library.
     """
+    import ctypes
+
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     for variable, setting in KEPT.items():
         if mallopt is not None and variable not in os.environ:

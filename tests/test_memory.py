@@ -127,3 +127,19 @@ def test_a_process_keeps_large_blocks_that_it_has_freed(said, keeps):
     before, after = map(int, run.stdout.split())
     assert before > 10_000  # pages of 4 KiB
     assert (after < 100) == keeps
+
+
+@pytest.mark.parametrize(
+    ("command", "says"), [("['models']", "kept, []"), ("['rows', 'nothing', '--out', 'x']", "")]
+)
+def test_commands_that_train_keep_memory_before_anything_starts_threads(command, says, tmp_path):
+    code = f"""
+import sys
+from cdrzoo import memory
+from cdrzoo.cli import main
+
+memory.keep = lambda: print("kept,", [name for name in ("pandas", "pyarrow", "tensorflow") if name in sys.modules])
+main({command})
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert [line for line in run.stdout.splitlines() if line.startswith("kept")] == [says] * bool(says)

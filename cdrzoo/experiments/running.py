@@ -32,8 +32,6 @@ def pool(config: RunConfig, firsts: pathlib.Path, jobs: int) -> Iterator[concurr
     # TensorFlow would give every process a thread for each core.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
-    for variable, (_, value) in memory.KEPT.items():
-        os.environ.setdefault(variable, str(value))
     context = multiprocessing.get_context("spawn")
     # A process does not wait for room: what finds none is not told.
     _worker["news"] = news = context.Queue(100)
@@ -48,6 +46,7 @@ def _start_aside(config: RunConfig, firsts: pathlib.Path, news: Any) -> None:
         with contextlib.suppress(queue.Full):
             news.put_nowait(said)
 
+    memory.keep()
     news.cancel_join_thread()
     _worker["hear"] = hear
     start(config, firsts)

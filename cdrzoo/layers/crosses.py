@@ -98,6 +98,13 @@ def first_and_second(count: int, apart: int = 1) -> tuple[np.ndarray, np.ndarray
     return first.astype("int64"), second.astype("int64")
 
 
+def added_to_fields(pairs: Any, of: np.ndarray, count: int) -> Any:
+    """What pairs `[P, ..]` bring to the fields that they are `of`, added up: `[count, ..]`."""
+    ones = ops.cast(of == np.arange(count)[:, None], pairs.dtype)
+    added = ops.matmul(ones, ops.reshape(pairs, (len(of), -1)))
+    return ops.reshape(added, (count, *ops.shape(pairs)[1:]))
+
+
 def _pairs(left: Any, right: Any, apart: int = 1) -> Any:
     """left_i * right_j for all pairs i + apart <= j of fields, `[F, B, d]` -> `[P, B, d]`; left may lack the last.
 
@@ -106,17 +113,16 @@ def _pairs(left: Any, right: Any, apart: int = 1) -> Any:
     """
     first, second = first_and_second(right.shape[0], apart)
 
-    def added(gradient, of, like):
-        ones = ops.cast(of == np.arange(like.shape[0])[:, None], gradient.dtype)
-        return ops.reshape(ops.matmul(ones, ops.reshape(gradient, (len(of), -1))), ops.shape(like))
-
     @ops.custom_gradient
     def multiplied(left, right):
         one, other = ops.take(left, first, axis=0), ops.take(right, second, axis=0)
 
         def grad(*args, upstream=None):
             upstream = args[0] if upstream is None else upstream
-            return added(upstream * other, first, left), added(upstream * one, second, right)
+            return (
+                added_to_fields(upstream * other, first, left.shape[0]),
+                added_to_fields(upstream * one, second, right.shape[0]),
+            )
 
         return one * other, grad
 

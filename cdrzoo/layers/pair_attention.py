@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from cdrzoo import replicas
-from cdrzoo.layers.crosses import first_and_second
+from cdrzoo.layers.crosses import added_to_fields, first_and_second
 from cdrzoo.layers.pooling import masked_softmax
 
 IN_CACHE = 128
@@ -52,14 +52,9 @@ def _scores_of_pairs(fields: Any, kernel: Any, bias: Any, score: Any) -> Any:
         upstream = ops.reshape(ops.transpose(upstream), (-1, 1))
         of_hidden = ops.where(hidden > 0, ops.matmul(upstream, ops.transpose(score)), 0.0)
         of_products = ops.reshape(ops.matmul(of_hidden, ops.transpose(kernel)), ops.shape(one))
-        by_field = sum(
-            ops.matmul(
-                ops.cast(which == np.arange(count)[:, None], rows.dtype),
-                ops.reshape(of_products * factor, (len(first), -1)),
-            )
-            for which, factor in ((first, other), (second, one))
-        )
-        of_rows = ops.transpose(ops.reshape(by_field, (count, -1, d)), (1, 0, 2))
+        by_field = added_to_fields(of_products * other, first, count)
+        by_field += added_to_fields(of_products * one, second, count)
+        of_rows = ops.transpose(by_field, (1, 0, 2))
         of_kernel = ops.matmul(ops.transpose(products), of_hidden)
         return of_rows, of_kernel, ops.sum(of_hidden, axis=0), ops.matmul(ops.transpose(hidden), upstream)
 

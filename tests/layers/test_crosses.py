@@ -216,9 +216,8 @@ def test_pairs_are_scored_block_by_block_as_all_at_once(monkeypatch):
         for one, other in zip(found, whole, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     monkeypatch.setattr(pair_attention, "IN_CACHE", 128)
-    assert (
-        pair_attention.blocks_of(tf.zeros((131, 4, 3))) == 1
-    )  # a prime, of which one row at a time would be slow
+    # A prime: one row at a time would be slow.
+    assert pair_attention.blocks_of(tf.zeros((131, 4, 3))) == 1
 
 
 def test_another_bilinear_form_is_refused():
