@@ -4,7 +4,7 @@
     python -m benchmarks.graphs dnn cctl --more  # these alone, and which operations and copies they are
 
 Models and batches are those of `benchmarks.costs`. After the first, `python -m docs.render` puts the table into
-docs/speed.md.
+docs/speed_figures.md.
 
 No GPU is needed: the step is traced, and TensorFlow's registry says of every operation which kernel a GPU would run
 and which of its inputs and outputs that kernel wants in the memory of the host. An operation without a kernel for a GPU
