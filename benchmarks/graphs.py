@@ -149,9 +149,11 @@ def _run(node, inputs: list[Value], step: Step, name: str) -> dict[str, list[Val
     if kernel is None and not node.attr["_XlaMustCompile"].b:
         step.missing[f"{node.op}[{_dtypes(node)}]"] += 1
     wanted = [a for a, count in _grouped(definition.input_arg, node).items() for _ in range(count)]
-    for argument, source in zip(wanted, inputs):
+    taken = node.attr["Tin"].list.type  # of a call
+    for number, (argument, source) in enumerate(zip(wanted, inputs)):
         host = on_host is None or argument in on_host
-        if host != source.host:
+        handle = taken and taken[number] == tf.resource.as_datatype_enum  # stays where it is
+        if host != source.host and not handle:
             copies = step.given if source.given else step.to_host if host else step.to_device
             copies.setdefault(source.maker, set()).add(node.op)
     return {

@@ -17,6 +17,7 @@ TensorFlow rather than `keras.ops`: a sparse update has no `keras.ops` form.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -24,7 +25,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cdrzoo import pieces, replicas
+from cdrzoo import pieces, replicas, xla
 from cdrzoo.errors import InputError
 
 __all__ = ["Adagrad", "Adam", "LossScaleOptimizer", "SGD"]
@@ -256,7 +257,11 @@ class _RowSparse:
         ]
 
     def _update_all(self, gradients, variables):
-        """Small variables side by side, in a few operations for all of them; large ones each by itself."""
+        """Small variables side by side, in a few operations for all of them; large ones each by itself.
+
+        On a GPU XLA compiles the updates of whole variables into a few kernels.
+        """
+        compiled = replicas.on_gpu() and xla.usable()
         clips = bool(self.clipnorm or self.global_clipnorm or self.clipvalue)  # then each has its own norm
         members: dict[tuple, tuple[list, list]] = {}
         for number, (gradient, variable) in enumerate(zip(gradients, variables)):
@@ -265,7 +270,7 @@ class _RowSparse:
             if form is _Tables:
                 alone = not pieces.small(variable, gradient.indices.shape[0])
             else:
-                alone = form is _Rows or shape.num_elements() >= pieces.LARGE
+                alone = compiled or form is _Rows or shape.num_elements() >= pieces.LARGE
             of = members.setdefault((form, dtype, *alike, number if alone or clips else None), ([], []))
             of[0].append(gradient)
             of[1].append(variable)
@@ -273,9 +278,13 @@ class _RowSparse:
         rates = {dtype: tf.cast(self.learning_rate, dtype) for dtype in {v.dtype for v in variables}}
         scaled = {dtype: self._scaled(rate) for dtype, rate in rates.items()}
         clipped = self._clip_gradients([group.gradient for group in groups])
+        updates = []
         for (key, (_, owners)), group, gradient in zip(members.items(), groups, clipped):
             group.gradient = gradient
-            self._update(group, owners, rates[key[1]], scaled[key[1]])
+            update = functools.partial(self._update, group, owners, rates[key[1]], scaled[key[1]])
+            update() if key[0] is _Rows or not compiled else updates.append(update)
+        if updates:
+            tf.function(lambda: [update() for update in updates], jit_compile=True, autograph=False)()
 
     @staticmethod
     def _form(gradient, variable) -> type:

@@ -61,15 +61,16 @@ def test_dense_variables_behave_exactly_as_in_keras(name, arguments):
 
 
 @pytest.mark.parametrize(("name", "arguments"), DENSE_CASES)
-@pytest.mark.parametrize("graph", [False, True])
-def test_touching_every_row_equals_keras_on_the_dense_gradient(name, arguments, graph):
+@pytest.mark.parametrize("way", ["eager", "graph", "compiled"])
+def test_touching_every_row_equals_keras_on_the_dense_gradient(name, arguments, way, monkeypatch):
+    monkeypatch.setattr(replicas, "on_gpu", lambda: way == "compiled")
     rng = np.random.default_rng(1)
     table, bias = rng.normal(size=(ROWS, 3)).astype("float32"), rng.normal(size=3).astype("float32")
     ours, theirs = ([keras.Variable(table), keras.Variable(bias)] for _ in range(2))
     one, two = getattr(optimizers, name)(**arguments), getattr(keras.optimizers, name)(**arguments)
     one.build(ours)
     two.build(theirs)
-    step = tf.function(lambda g, b: one.apply([g, b])) if graph else lambda g, b: one.apply([g, b])
+    step = (lambda g, b: one.apply([g, b])) if way == "eager" else tf.function(lambda g, b: one.apply([g, b]))
     for _ in range(4):
         gradient = rows_of_gradient(rng)
         extra = tf.constant(np.arange(ROWS, dtype="int32"))  # so that no row is left out
@@ -112,7 +113,7 @@ def lazy_numpy(name, table, steps, rate, decay):
 @pytest.mark.parametrize(("picks", "form"), [(5, optimizers._Rows), (30, optimizers._Tables)])
 @pytest.mark.parametrize("name", ["Adam", "Adagrad", "SGD"])
 def test_only_touched_rows_and_their_slots_change(name, picks, form, gpu, monkeypatch):
-    """Of two tables of one width, on a CPU's path and on a GPU's, looked up by rows and read as a whole."""
+    """Of two tables of one width, on a CPU's path and on a GPU's, which XLA compiles, by rows and as a whole."""
     monkeypatch.setattr(replicas, "on_gpu", lambda: gpu)
     rng = np.random.default_rng(2)
     starts = [rng.normal(size=(ROWS, 3)).astype("float32") for _ in range(2)]
@@ -121,8 +122,10 @@ def test_only_touched_rows_and_their_slots_change(name, picks, form, gpu, monkey
     optimizer = getattr(optimizers, name)(learning_rate=0.05, weight_decay=0.2, **arguments)
     steps = [[rows_of_gradient(rng, rows=6, picks=picks) for _ in tables] for _ in range(4)]
     assert optimizer._form(steps[0][0], tables[0]) is form
+    step = tf.function(optimizer.apply) if gpu else optimizer.apply
+    optimizer.build(tables)
     for gradients in steps:
-        optimizer.apply(gradients, tables)
+        step(gradients)
     for table, start, gradients in zip(tables, starts, zip(*steps)):
         np.testing.assert_allclose(
             np.asarray(table), lazy_numpy(name, start, gradients, 0.05, 0.2), rtol=1e-5, atol=1e-6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from cdrzoo import replicas
 from cdrzoo.errors import InputError, shown
 from cdrzoo.layers.towers import MLP
 from cdrzoo.losses import row_weights
+from cdrzoo.xla import fused
 
 
 def _reverse(x, strength):
@@ -171,9 +173,14 @@ class DomainAlignment(keras.layers.Layer):
             )
 
     def call(self, h, probability, target, label=None, weight=None, training=False):
+        weight = ops.ones_like(probability) if weight is None else weight
+        rows = [h, probability, target, weight] + ([] if label is None else [label])
+        terms = functools.partial(self._terms, training=training)
+        return fused(terms, *rows, layer=self, training=training)
+
+    def _terms(self, h, probability, target, weight, label=None, training=False):
         probability = ops.stop_gradient(ops.cast(probability, "float32"))
-        target = ops.cast(target, "float32")
-        every = ops.ones_like(probability) if weight is None else ops.cast(weight, "float32")
+        target, every = ops.cast(target, "float32"), ops.cast(weight, "float32")
         h = self.reversal(h, training=training)
         terms = {}
         if self.marginal:

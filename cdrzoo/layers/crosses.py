@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from cdrzoo.errors import InputError, check_choice
+from cdrzoo.xla import fused
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -274,7 +275,10 @@ class BilinearInteraction(keras.layers.Layer):
         start = keras.initializers.RandomUniform(-limit, limit)
         self.kernel = self.add_weight(name="kernel", shape=(count, width, width), initializer=start)
 
-    def call(self, fields):
+    def call(self, fields, training=False):
+        return fused(self._products, fields, layer=self, training=training)
+
+    def _products(self, fields):
         if self.form == "interaction":
             return self._by_pair(fields)
         if self.form == "each":

@@ -19,8 +19,10 @@ from cdrzoo.layers.pooling import (
     one_above_another,
     shares,
     weighted_sum,
+    weighted_sums,
 )
 from cdrzoo.schema import Domain, Feature, Schema
+from cdrzoo.xla import fused
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -110,7 +112,7 @@ class FieldVectors(keras.layers.Layer):
         mask = events(histories, ids)
         if of not in self.attentions:
             weights = shares(mask, embedded[histories[0].name].dtype)
-            return ops.concatenate([weighted_sum(weights, embedded[f.name]) for f in histories], axis=-1)
+            return fused(weighted_sums, weights, *(embedded[f.name] for f in histories), training=training)
         keys = ops.concatenate([embedded[f.name] for f in histories], axis=-1)
         query = ops.concatenate(
             [embedded[p] for p in (self._partners[f.name] for f in histories) if p], axis=-1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,6 @@ import keras
 from keras import ops
 
 from cdrzoo.errors import SchemaError
-from cdrzoo.layers._xla import fused
 from cdrzoo.layers.embedding import known
 from cdrzoo.layers.fields import (
     events,
@@ -21,6 +21,7 @@ from cdrzoo.layers.fields import (
 )
 from cdrzoo.layers.pooling import masked_mean, masked_softmax, one_batch, weighted_sum
 from cdrzoo.schema import Feature, Schema
+from cdrzoo.xla import fused
 
 
 @keras.saving.register_keras_serializable(package="cdrzoo")
@@ -177,7 +178,7 @@ class ItemAttention(keras.layers.Layer):
             )
 
     def call(self, query, profile, keys, mask, training=False):
-        size = None if None in keys.shape[:2] else keys.shape[0] * keys.shape[1] * self.kernel.shape[1]
+        size = math.prod(length or 0 for length in (*keys.shape[:2], self.kernel.shape[1]))
 
         def attend(query, profile, keys, mask):
             w_r, w_q, w_p, w_rq = ops.split(self.kernel, self.rows, axis=0)
@@ -288,15 +289,19 @@ class InterestAttention(keras.layers.Layer):
         starts = keras.initializers.Constant(0.0 if self.starts is None else list(self.starts))
         self.bias = self.add_weight(name="bias", shape=(fields - 1,), initializer=starts)
 
-    def call(self, fields):
+    def call(self, fields, training=False):
         if isinstance(fields, (list, tuple)):
-            c = ops.concatenate(fields, axis=-1)
+            row = ops.concatenate(fields, axis=-1)
         else:
-            c = ops.reshape(fields, (-1, fields.shape[1] * fields.shape[2]))
-        exponent = ops.concatenate([g(v(c)) for v, g in zip(self.hidden, self.score)], axis=-1)
-        if self.bias_outside:
-            return ops.exp(ops.minimum(exponent, 10.0)) + self.bias
-        return ops.exp(ops.minimum(exponent + self.bias, 10.0))
+            row = ops.reshape(fields, (-1, fields.shape[1] * fields.shape[2]))
+
+        def weigh(c):
+            exponent = ops.concatenate([g(v(c)) for v, g in zip(self.hidden, self.score)], axis=-1)
+            if self.bias_outside:
+                return ops.exp(ops.minimum(exponent, 10.0)) + self.bias
+            return ops.exp(ops.minimum(exponent + self.bias, 10.0))
+
+        return fused(weigh, row, layer=self, training=training)
 
     def compute_output_shape(self, input_shape):
         if isinstance(input_shape[0], (list, tuple)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,9 +11,9 @@ from keras import ops
 
 from cdrzoo import pieces
 from cdrzoo.errors import InputError
-from cdrzoo.layers._xla import fused
 from cdrzoo.layers.activations import Dice
 from cdrzoo.layers.activations import activation as make_activation
+from cdrzoo.xla import fused
 
 
 def masked_mean(values: Any, mask: Any) -> Any:
@@ -53,6 +54,11 @@ def masked_softmax(scores: Any, mask: Any) -> Any:
 def weighted_sum(weights: Any, values: Any) -> Any:
     """Sum over the steps: weights `[batch, n]`, values `[batch, n, width]` -> `[batch, width]`."""
     return ops.squeeze(ops.matmul(ops.expand_dims(weights, 1), values), 1)
+
+
+def weighted_sums(weights: Any, *values: Any) -> Any:
+    """The `weighted_sum` of each, side by side: `[batch, sum of the widths]`."""
+    return ops.concatenate([weighted_sum(weights, each) for each in values], axis=-1)
 
 
 def one_batch(vectors: Sequence[Any]) -> list[Any]:
@@ -151,7 +157,7 @@ class TargetAttention(keras.layers.Layer):
     def call(self, query, keys, mask=None, training=False, return_weights=False):
         if mask is None:
             mask = ops.ones(ops.shape(keys)[:2], dtype="bool")
-        size = None if None in keys.shape[:2] else keys.shape[0] * keys.shape[1] * max(self.units)
+        size = math.prod(length or 0 for length in (*keys.shape[:2], max(self.units)))
 
         def attend(query, keys, mask):
             weights = self._weights(query, keys, mask, training)

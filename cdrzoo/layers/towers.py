@@ -12,6 +12,7 @@ from cdrzoo.errors import SchemaError, check_dropout
 from cdrzoo.layers.activations import activation as make_activation
 from cdrzoo.layers.sampling import Dropout
 from cdrzoo.schema import Domain, Label
+from cdrzoo.xla import fused
 
 Scored = Domain | Label
 """What has a name, a task and a mean label."""
@@ -62,10 +63,13 @@ class MLP(keras.layers.Layer):
             input_shape = (*input_shape[:-1], width)
             activate.build(input_shape)
 
-    def call(self, x):
-        for dense, activate, drop in zip(self.dense, self.activations, self.dropouts):
-            x = drop(activate(dense(x)))
-        return x
+    def call(self, x, training=False):
+        def hidden(x):
+            for dense, activate, drop in zip(self.dense, self.activations, self.dropouts):
+                x = drop(activate(dense(x)))
+            return x
+
+        return fused(hidden, x, layer=self, training=training)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], (input_shape[-1], *self.units)[-1])

@@ -40,8 +40,8 @@ def rating_optimizers() -> str:
 
 def graphs() -> str:
     """What a step asks of a GPU, and what part that is of the operations before anyone had counted them."""
-    (heading, *counted), notes = _kept("graphs")
-    at_first = dict(_kept("graphs_at_first")[0][1:])
+    (heading, *counted), notes = kept("graphs")
+    at_first = dict(kept("graphs_at_first")[0][1:])
     rows = []
     for name, now, *copies in counted:
         had = at_first.get(name, "")
@@ -58,11 +58,11 @@ def table(name: str) -> str:
     """A kept table, and under it what made it."""
     if name in MADE:
         return MADE[name]()
-    (heading, *rows), notes = _kept(name)
+    (heading, *rows), notes = kept(name)
     return "\n".join([markdown(heading, rows), "", *notes])
 
 
-def _kept(name: str) -> tuple[list[list[str]], list[str]]:
+def kept(name: str) -> tuple[list[list[str]], list[str]]:
     """The rows of a file, the first one its heading, and what it says of itself."""
     lines = (FOLDER / "measured" / f"{name}.csv").read_text(encoding="utf-8").splitlines()
     notes = [line[2:] for line in lines if line.startswith("#")]
