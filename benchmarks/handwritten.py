@@ -219,7 +219,7 @@ def throughput(name: str, both: Sequence[Callable], windows: int) -> list[list[s
 
 def write(name: str, heading: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> None:
     with open(ROOT / "docs" / "results" / "measured" / f"{name}.csv", "w", encoding="utf-8") as file:
-        file.write(f"# {note}\n")
+        file.writelines(f"# {line}\n" for line in note.splitlines())
         csv.writer(file, lineterminator="\n").writerows([heading, *rows])
 
 
@@ -230,7 +230,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=["dnn", "din"], metavar="MODEL", help="dnn, din")
     parser.add_argument("--windows", type=int, default=9)
     args = parser.parse_args()
-    note = f"Made by `python -m benchmarks.handwritten`: {machine()}."
+    note = f"Made by `python -m benchmarks.handwritten`.\n{machine()}."
     print(note, flush=True)
     times, rates = [], []
     for name in args.names:

@@ -106,7 +106,7 @@ def main() -> None:
         rows.append(
             [setting, *(f"{statistics.median(s):.2f} [{min(s):.2f} to {max(s):.2f}]" for s in shares)]
         )
-    write("settings", ["setting", *MODELS], rows, f"Made by `python -m benchmarks.settings`: {where}.")
+    write("settings", ["setting", *MODELS], rows, f"Made by `python -m benchmarks.settings`.\n{where}.")
     print(*rows, sep="\n")
 
 

@@ -27,6 +27,7 @@ BASE = {
     "traffic",
     "optimizers",
     "pieces",
+    "xla",
 }
 FLOORS = {
     "lazy": set(),
@@ -41,7 +42,8 @@ FLOORS = {
     "intervals": {"metrics"},
     "traffic": set(),
     "pieces": set(),
-    "optimizers": {"errors", "replicas", "pieces"},
+    "xla": {"replicas"},
+    "optimizers": {"errors", "replicas", "pieces", "xla"},
     "layers": BASE,
     "models": BASE | {"layers"},
     "data": BASE,
