@@ -2,6 +2,7 @@
 
     python -m benchmarks.costs                   # all models; about ten minutes on two idle cores
     python -m benchmarks.costs conet csn         # these alone, beside DNN; the others keep what they have
+    python -m benchmarks.costs --products cctl   # the arithmetic of a step, nothing timed
 
 writes cdrzoo/models/costs.yaml, which `cdrzoo models` and docs/models/index.md show. Run it on an idle machine, and
 then `python -m docs.render` (a test says if that was forgotten).
@@ -29,7 +30,8 @@ import numpy as np
 import tensorflow as tf
 import yaml
 
-from benchmarks.runs.cdrzoo_run import Timing
+from benchmarks.handwritten import write
+from benchmarks.runs.cdrzoo_run import Timing, arithmetic
 from benchmarks.workload import Clock
 from cdrzoo import models, optimizers
 from cdrzoo.data import synthetic
@@ -117,16 +119,38 @@ def measure(names: list[str], rounds: int, steps: int) -> dict[str, list[float]]
     return shares
 
 
+def products(names: list[str]) -> None:
+    """The products of matrices of a step beside its time, of DNN and others: a table of docs/speed_figures.md."""
+    gflop = {}
+    for name in [BASE, *names]:
+        model = make(name)
+        model.compile(optimizers.Adam())
+        gflop[name] = arithmetic(model, next(iter(batches(model))))
+    steps = {name: cost["step"] for name, cost in models.costs().items()}
+    rows = [[n, f"{g:.2f}", f"{g / gflop[BASE]:.1f}", f"{steps[n]:.1f}"] for n, g in gflop.items()]
+    heading = [
+        "model",
+        "products of matrices, GFLOP a step",
+        "in those of dnn",
+        "time of a step in those of dnn",
+    ]
+    write("products", heading, rows, f"Made by `python -m benchmarks.costs --products {' '.join(names)}`.")
+    print(*rows, sep="\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     known = [card.name for card in models.CARDS]
     parser.add_argument("names", nargs="*", metavar="MODEL", help="default: all")
+    parser.add_argument("--products", action="store_true", help="count the arithmetic, and time nothing")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=10, help="steps of a window")
     args = parser.parse_args()
     names = [models.card(name).name for name in args.names] or known
+    if args.products:
+        return products(names)
     costs = models.costs() if FILE.exists() else {}
     base = parameters(BASE)
     shares = measure(names, args.rounds, args.steps)
