@@ -173,11 +173,14 @@ class TargetAttention(keras.layers.Layer):
         h = ops.matmul(keys[..., :width], wk - wd + ops.expand_dims(query, 2) * wp) + ops.expand_dims(row, 1)
         if keys.shape[-1] > width:
             h = h + ops.matmul(keys[..., width:], further)
+        steps = ops.shape(h)[:2]
+        if not training:  # plain products: a dense layer works on shapes where it meets steps
+            h = ops.reshape(h, (-1, self.units[0]))
         for index, layer in enumerate(self.activations):
             h = layer(h, mask=mask, training=training) if isinstance(layer, Dice) else layer(h)
             if index < len(self.hidden):
                 h = self.hidden[index](h)
-        scores = ops.squeeze(self.score(h), -1)
+        scores = ops.reshape(self.score(h), steps)
         if self.softmax:
             return masked_softmax(scores, mask)
         return ops.where(mask, scores, ops.zeros_like(scores))
