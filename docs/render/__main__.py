@@ -29,7 +29,6 @@ PART = re.compile(r"^<!-- made: (\w+)(?: ([^>\n]+))? -->\n.*?^<!-- /made -->$", 
 MADE: dict[str, Callable[..., str]] = {
     "headline": results.headline,
     "ranking": results.ranking_table,
-    "recipes": results.recipes,
     "shortlist": results.shortlist,
     "zoo": lambda: results.whole(results.PAIRS, results.order()),
     "planted": lambda: results.whole(results.PLANTED, results.load("planted_transfer/0").labels),

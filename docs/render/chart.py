@@ -20,8 +20,8 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 
 
 def ranking() -> str:
-    """A row a model: the mean difference to the DNN of the target over the five pairs, and its 95 % interval."""
-    rows = results.ranking()
+    """A row a model: the mean difference to the DNN of the target over the pairs, and its 95 % interval."""
+    rows, pairs = results.ranking(), results.COUNT[len(results.complete())]
     low = min(row["lift"] - row["reach"] for row in rows) - 0.002
     high = max(row["lift"] + row["reach"] for row in rows) + 0.002
     height = TOP + ROW * len(rows) + 34
@@ -32,11 +32,11 @@ def ranking() -> str:
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH * 5 // 4}" viewBox="0 0 {WIDTH} {height}" '
         'role="img" aria-labelledby="t d">',
-        '<title id="t">Mean difference in AUC to the DNN of the target, over five pairs of domains</title>',
+        f'<title id="t">Mean difference in AUC to the DNN of the target, over {pairs} pairs of domains</title>',
         f'<desc id="d">{rows[0]["model"]} is first with {rows[0]["lift"]:+.4f}, {rows[-1]["model"]} last with '
         f"{rows[-1]['lift']:+.4f}.</desc>",
         STYLE,
-        f'<text x="{MARGIN}" y="16">AUC, difference to the DNN of the target alone, mean of five pairs</text>',
+        f'<text x="{MARGIN}" y="16">AUC, difference to the DNN of the target alone, mean of {pairs} pairs</text>',
         f'<text x="{MARGIN}" y="33" class="small">Bars: 95 % interval over five trainings. They say nothing of other '
         "pairs.</text>",
         f'<circle cx="{MARGIN + 5}" cy="47" r="4" class="source"/><text x="{MARGIN + 14}" y="51" class="small">'

@@ -6,10 +6,9 @@ import functools
 from collections.abc import Sequence
 
 from cdrzoo.experiments.comparison import Comparison
-from docs.render.results import COLD, PAIRS, load, markdown, mean, reads_source, variants
+from docs.render.results import COLD, COUNT, PAIRS, load, markdown, mean, reads_source, variants
 
 HEADLINE = ("CCTL", "MKT", "DACDR", "DADIN")
-COUNT = ("none", "one", "two", "three", "four", "five")
 
 
 def listed(words: Sequence[str]) -> str:
@@ -19,12 +18,14 @@ def listed(words: Sequence[str]) -> str:
 
 def marked(label: str, sign: str) -> list[str]:
     """The pairs on which a model is significantly better or worse than the best of the target alone."""
-    return [title for title, name in PAIRS.items() if load(name).marks[label] == sign]
+    found = {title: load(name) for title, name in PAIRS.items()}
+    return [title for title, one in found.items() if label in one.labels and one.marks[label] == sign]
 
 
 def place(label: str) -> dict[str, int]:
     """Of each pair the model's place by AUC."""
-    return {title: list(load(name).ranked("auc")).index(label) + 1 for title, name in PAIRS.items()}
+    found = {title: list(load(name).ranked("auc")) for title, name in PAIRS.items()}
+    return {title: ranked.index(label) + 1 for title, ranked in found.items() if label in ranked}
 
 
 def lift(label: str, title: str) -> str:
@@ -82,7 +83,8 @@ def moonshot() -> str:
     rows = []
     for label in (each for name in HEADLINE for each in variants(name)):
         better = marked(label, "better")
-        rows.append([label, *(_against(label, title) for title in PAIRS), f"{COUNT[len(better)]} of five"])
+        run = COUNT[sum(label in load(name).labels for name in PAIRS.values())]
+        rows.append([label, *(_against(label, title) for title in PAIRS), f"{COUNT[len(better)]} of {run}"])
     all_of_them = [str([*load(name).marks.values()].count("better")) for name in PAIRS.values()]
     rows.append(["*of all models significantly better*", *all_of_them, ""])
     return markdown(["AUC above the best of the target alone", *PAIRS, "significantly better on"], rows)
@@ -90,4 +92,6 @@ def moonshot() -> str:
 
 def _against(label: str, title: str) -> str:
     one = load(PAIRS[title])
+    if label not in one.labels:
+        return "not run"
     return lift(label, title) + {"better": " +", "worse": " -"}.get(one.marks[label], "")

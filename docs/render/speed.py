@@ -1,4 +1,4 @@
-"""The tables and the chart of docs/speed.md and docs/speed_figures.md, made from what `python -m benchmarks` has measured."""
+"""The tables and the chart of the pages on speed, made from what `python -m benchmarks` has measured."""
 
 from __future__ import annotations
 
