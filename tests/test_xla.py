@@ -11,7 +11,11 @@ from cdrzoo import replicas
 from cdrzoo.layers import MLP, BilinearInteraction, InterestAttention
 from cdrzoo.layers.adversarial import DomainAlignment
 from cdrzoo.layers.pooling import weighted_sum, weighted_sums
+from cdrzoo.models import DIN
+from cdrzoo.optimizers import Adam
 from cdrzoo.xla import fused
+from tests.models.conformance import data
+from tests.models.toys import toy_schema
 
 RNG = np.random.default_rng(0)
 ROWS = 12
@@ -90,6 +94,34 @@ def test_layers_that_share_what_is_compiled_keep_their_weights(monkeypatch):
     found = tf.function(lambda x: [layer(x, training=True) for layer in layers])(x)
     for one, other in zip(found, plain):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_compiled_tower_drops_other_units_in_each_step(monkeypatch):
+    monkeypatch.setattr(replicas, "on_gpu", lambda: True)
+    x, layer = tf.ones((ROWS, 4)), MLP((100,), "linear", dropout=0.5)
+    layer(x)
+    step = tf.function(lambda x: layer(x, training=True))
+    one, other = (step(x).numpy() == 0 for _ in range(2))
+    assert 0.4 < one.mean() < 0.6 and 0.4 < (one != other).mean() < 0.6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_model_trains_compiled_in_16_bits_and_several_steps_a_call(policy, monkeypatch):
+    """With weights of float32, which the loss scaling of float16 leaves alone where a step overflows."""
+    losses = []
+    for gpu in (False, True):
+        monkeypatch.setattr(replicas, "on_gpu", lambda gpu=gpu: gpu)
+        keras.utils.set_random_seed(2)
+        keras.config.set_dtype_policy(policy)
+        try:
+            model = DIN(toy_schema(), units=(8,), attention_units=(4,))
+            model.compile(Adam(), steps_per_execution=2)
+            losses.append(model.fit(data(model, 4), verbose=0, shuffle=False).history["loss"])
+        finally:
+            keras.config.set_dtype_policy("float32")
+        assert {v.dtype for v in model.trainable_variables} == {"float32"}
+    np.testing.assert_allclose(*losses, rtol=2e-2)
 
 
 def test_what_is_not_compiled(monkeypatch):
