@@ -55,7 +55,12 @@ def fused(
         held.append({})
     (compiled,) = held
     config = {name: value for name, value in layer.get_config().items() if name != "name"} if layer else {}
-    key = (type(layer) if layer else function, repr(config), *((tuple(t.shape), t.dtype) for t in tensors))
+    frozen = [not v.trainable for v in variables]
+    key = (
+        type(layer) if layer else function,
+        repr(config),
+        *((tuple(t.shape), t.dtype) for t in tensors),
+    )
     if key not in compiled:
         compiled[key] = tf.function(pure, jit_compile=True, autograph=False)
     out, after = compiled[key]([tf.convert_to_tensor(v.value) for v in variables], *tensors)

@@ -86,14 +86,24 @@ def test_means_side_by_side_are_those_of_each(monkeypatch):
     np.testing.assert_allclose(both, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_layers_that_share_what_is_compiled_keep_their_weights(monkeypatch):
+@pytest.mark.parametrize("frozen", [False, True])
+def test_layers_that_share_what_is_compiled_keep_their_weights(frozen, monkeypatch):
+    """A frozen one shares nothing with one that learns: what it may change is another list."""
     monkeypatch.setattr(replicas, "on_gpu", lambda: True)
-    x, layers = normal(ROWS, 4), [MLP((3,)) for _ in range(2)]
-    plain = [layer(x) for layer in layers]
+    x, layers = normal(ROWS, 4), [MLP((3,), "dice") for _ in range(2)]
+    for layer in layers:
+        layer(x)
+        layer.activations[0].moving_mean.assign(normal(3))
+    layers[0].trainable = not frozen
+    kernels = [layer.dense[0].kernel.numpy() for layer in layers]
+    plain = [tf.function(lambda x, layer=layer: layer(x, training=True))(x) for layer in layers]
     assert np.abs(plain[0] - plain[1]).max() > 0.1
     found = tf.function(lambda x: [layer(x, training=True) for layer in layers])(x)
     for one, other in zip(found, plain):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    for layer, kernel in zip(layers, kernels):
+        np.testing.assert_array_equal(layer.dense[0].kernel, kernel)
+        assert np.asarray(layer.activations[0].batches) == 2
 
 
 def test_a_compiled_tower_drops_other_units_in_each_step(monkeypatch):

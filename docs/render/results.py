@@ -284,9 +284,14 @@ VARIANTS = {
         "DADIN_8": "losses within classes (DADIN_8)",
         "DADIN_9": "all adversarial losses (DADIN_9)",
     },
+    "dadin_lambdas": {},
     "mkt": {"MKT w/o TEM": "TEM", "MKT w/o PDL": "PDL", "MKT w/o HFA": "HFA"},
     "dacdr": {"DACDR w/o DA": "DA", "DACDR w/o IA": "IA", "DACDR w/o both": "both"},
 }
+
+
+GRIDS = {"cctl_alpha": "CCTL, alpha = 1", "dadin_lambdas": "DADIN, lambda_2 = lambda_3 = 1"}
+"""Parts of an experiment that try values, and what stands for the full model."""
 
 
 def ablations() -> str:
@@ -297,7 +302,7 @@ def ablations() -> str:
         published = experiments()[ABLATIONS["Ciao 01 to 02"]].parts[part].published or {}
         full = found[0].against
         said = {label: published[label]["auc"] for label in published}
-        title = "CCTL, alpha = 1" if part == "cctl_alpha" else str(full).removesuffix("++")
+        title = GRIDS.get(part, str(full).removesuffix("++"))
         paper = f"**{said[full]:.4f}**" if full in said else ""
         rows.append([f"**{title}**", paper, *(f"**{cell(one, full)}**" for one in found)])
         for label in found[0].labels:
