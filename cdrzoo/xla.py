@@ -58,7 +58,7 @@ def fused(
     frozen = [not v.trainable for v in variables]
     key = (
         type(layer) if layer else function,
-        repr(config),
+        repr((config, frozen)),
         *((tuple(t.shape), t.dtype) for t in tensors),
     )
     if key not in compiled:
