@@ -284,7 +284,6 @@ VARIANTS = {
         "DADIN_8": "losses within classes (DADIN_8)",
         "DADIN_9": "all adversarial losses (DADIN_9)",
     },
-    "dadin_lambdas": {},
     "mkt": {"MKT w/o TEM": "TEM", "MKT w/o PDL": "PDL", "MKT w/o HFA": "HFA"},
     "dacdr": {"DACDR w/o DA": "DA", "DACDR w/o IA": "IA", "DACDR w/o both": "both"},
 }
