@@ -284,8 +284,11 @@ def test_the_tables_of_the_docs_are_those_of_the_results():
     for title, (scores, groups, *_) in zip(titles, pairs.values(), strict=True):
         highest = max(row["AUC"] for row in scores)
         found = {row["model"]: row for row in scores}
-        assert len(zoo) == len(found)
-        for row in zoo:
+        run = [row for row in zoo if row[title]]  # a pair of an earlier run lacks rows
+        assert len(run) == len(
+            [label for label in found if label in {row["model"].strip("*") for row in zoo}]
+        )
+        for row in run:
             ours = found[row["model"].strip("*")]
             mark = ""
             if "±" in ours["AUC"]:
@@ -302,4 +305,5 @@ def test_the_tables_of_the_docs_are_those_of_the_results():
         for row in by_user[first : first + 10]:
             ours = group[row["model"].strip("*")]
             for name, size in sizes.items():
-                assert row[name] == (ours[name] if size > 3 or row["model"] == "*test rows*" else "")
+                there = size > 3 or row["model"] == "*test rows*"
+                assert row[name] == (ours[name].removesuffix(" *") if there else "")
