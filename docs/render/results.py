@@ -271,7 +271,7 @@ def transfers(name: str) -> str:
 
 
 VARIANTS = {
-    "cctl": {"CCTL w/o IFN": "IFN", "CCTL w/o REN": "REN"},
+    "cctl": {"CCTL w/o IFN": "IFN", "CCTL w/o REN": "REN", "CCTL, source rows off": "all source rows"},
     "cctl_alpha": {},
     "dadin": {
         "DADIN_1": "item attention (DADIN_1)",
@@ -284,6 +284,7 @@ VARIANTS = {
         "DADIN_8": "losses within classes (DADIN_8)",
         "DADIN_9": "all adversarial losses (DADIN_9)",
     },
+    "dadin_lambdas": {},
     "mkt": {"MKT w/o TEM": "TEM", "MKT w/o PDL": "PDL", "MKT w/o HFA": "HFA"},
     "dacdr": {"DACDR w/o DA": "DA", "DACDR w/o IA": "IA", "DACDR w/o both": "both"},
 }
@@ -364,7 +365,8 @@ def of_model(label: str) -> str:
         rows.append([title, *shown, cell(one, REFERENCE), f"{best}, {highest:.4f}"])
     places = [f"{each}: {order().index(each) + 1}" for each in variants(label)]
     table = markdown(["pair", *variants(label), REFERENCE, "best of the pair"], rows)
-    return f"{table}\n\nPlaces by mean rank of {len(order())} ([all models](../results/index.md)):\n{', '.join(places)}."
+    of = f"Places by mean rank of {len(order())} ([all models](../results/index.md))"
+    return f"{table}\n\n{of}:\n{', '.join(places)}."
 
 
 def trials(label: str) -> str:
