@@ -1,6 +1,6 @@
 """What batch size, `steps_per_execution` and mixed precision change on this machine.
 
-    python -m benchmarks.settings                    # about five minutes on two idle cores
+    python -m benchmarks.settings                    # about seven minutes on two idle cores
     python -m benchmarks.settings --rounds 3
 
 writes docs/results/measured/settings.csv. A model is held once for each setting. All take turns, window by window,
