@@ -30,7 +30,7 @@ import numpy as np
 import tensorflow as tf
 import yaml
 
-from benchmarks.handwritten import write
+from benchmarks.measured import FOLDER, write
 from benchmarks.runs.cdrzoo_run import Timing, arithmetic
 from benchmarks.workload import Clock
 from cdrzoo import models, optimizers
@@ -134,7 +134,8 @@ def products(names: list[str]) -> None:
         "in those of dnn",
         "time of a step in those of dnn",
     ]
-    write("products", heading, rows, f"Made by `python -m benchmarks.costs --products {' '.join(names)}`.")
+    note = f"Made by `python -m benchmarks.costs --products {' '.join(names)}`."
+    write(FOLDER / "products.csv", heading, rows, note)
     print(*rows, sep="\n")
 
 

@@ -21,7 +21,6 @@ test. The CSV has the median of the rounds, and becomes a table of docs/speed.md
 from __future__ import annotations
 
 import argparse
-import csv
 import pathlib
 import statistics
 import sys
@@ -34,6 +33,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.measured import FOLDER, write
 from benchmarks.peers import Library
 from benchmarks.runs.stages import LENGTH, PARTS
 from benchmarks.scale import Watch, popularity
@@ -41,7 +41,7 @@ from benchmarks.speed import environment, machine
 from cdrzoo import metrics
 
 ROOT = pathlib.Path(__file__).parents[1]
-FILE = ROOT / "docs" / "results" / "measured" / "epoch.csv"
+FILE = FOLDER / "epoch.csv"
 ROADS = {
     "cdrzoo, in memory": ("cdrzoo", ["cdrzoo_epoch"]),
     "cdrzoo, by a folder": ("cdrzoo", ["cdrzoo_epoch", "disk"]),
@@ -212,11 +212,11 @@ def main() -> None:
                     del found[road]
                 else:
                     print(road, found[road][-1], flush=True)
-    with args.file.open("w", encoding="utf-8", newline="") as file:
-        print(f"# Made by `python -m benchmarks.epoch --rows {args.rows} --rounds {args.rounds}`.", file=file)
-        print(f"# {where}. The chances that clicks are drawn by have a test AUC of {best:.3f}.", file=file)
-        lines = csv.writer(file, lineterminator="\n")
-        lines.writerows([HEADING, *table(found, args.rows)])
+    note = (
+        f"Made by `python -m benchmarks.epoch --rows {args.rows} --rounds {args.rounds}`.\n"
+        f"{where}. The chances that clicks are drawn by have a test AUC of {best:.3f}."
+    )
+    write(args.file, HEADING, table(found, args.rows), note)
 
 
 if __name__ == "__main__":

@@ -21,10 +21,8 @@ from __future__ import annotations
 
 import argparse
 import collections
-import csv
 import dataclasses
 import functools
-import pathlib
 from typing import Any
 from unittest import mock
 
@@ -33,9 +31,9 @@ from tensorflow.python.framework import kernels, op_def_registry
 from tensorflow.python.framework.graph_util_impl import extract_sub_graph
 
 from benchmarks import costs
+from benchmarks.measured import FOLDER, write
 from cdrzoo import models, optimizers, replicas
 
-FILE = pathlib.Path(__file__).parents[1] / "docs/results/measured/graphs.csv"
 HEADING = [
     "model",
     "operations",
@@ -239,7 +237,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="MODEL", help="default: all")
     parser.add_argument("--more", action="store_true", help="which operations and which copies")
     args = parser.parse_args()
-    rows = [HEADING]
+    rows = []
     for name in [models.card(name).name for name in args.names] or [card.name for card in models.CARDS]:
         step = step_of(name)
         copies = len(step.to_host), len(step.to_device), len(step.given)
@@ -252,9 +250,7 @@ def main() -> None:
                 for maker, readers in getattr(step, title).items():
                     print(f"  {title}: {maker}, read by {', '.join(sorted(readers))}")
     if not args.names:
-        with FILE.open("w", encoding="utf-8", newline="") as file:
-            file.write("# Made by `python -m benchmarks.graphs`.\n")
-            csv.writer(file, lineterminator="\n").writerows(rows)
+        write(FOLDER / "graphs.csv", HEADING, rows, "Made by `python -m benchmarks.graphs`.")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ call, and the scores split. The tables go to `docs/results/measured`, for `pytho
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
 import operator
 import pathlib
@@ -29,8 +28,9 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import workload
+from benchmarks.measured import FOLDER, write
 from benchmarks.ranking import IDS, untrained
-from benchmarks.speed import ROOT, machine
+from benchmarks.speed import machine
 from cdrzoo.export import save
 from cdrzoo.schema import Feature
 
@@ -217,12 +217,6 @@ def throughput(name: str, both: Sequence[Callable], windows: int) -> list[list[s
     return table
 
 
-def write(name: str, heading: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> None:
-    with open(ROOT / "docs" / "results" / "measured" / f"{name}.csv", "w", encoding="utf-8") as file:
-        file.writelines(f"# {line}\n" for line in note.splitlines())
-        csv.writer(file, lineterminator="\n").writerows([heading, *rows])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -241,8 +235,8 @@ def main() -> None:
         [f"{what}, {unit}" for unit in ("processor", "clock") for what in each]
         for each in (("export", "by hand", "times"), ("export", "by hand"))
     )
-    write("handwritten", ["model", "histories", "rows", *times_of], times, note)
-    write("batching", ["model", "requests in a call", *rates_of], rates, note)
+    write(FOLDER / "handwritten.csv", ["model", "histories", "rows", *times_of], times, note)
+    write(FOLDER / "batching.csv", ["model", "requests in a call", *rates_of], rates, note)
 
 
 if __name__ == "__main__":

@@ -21,11 +21,10 @@ if __name__ == "__main__":
     memory.keep()  # before TensorFlow starts its threads
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from benchmarks import workload
-from benchmarks.handwritten import write
+from benchmarks.measured import FOLDER, write
 from benchmarks.runs import cdrzoo_run
 from benchmarks.speed import machine
 from cdrzoo import models, optimizers
@@ -62,16 +61,10 @@ class Rate(keras.callbacks.Callback):
 
 def made(model: str, shape: str, setting: dict[str, Any]) -> tuple[Any, tf.data.Dataset, int]:
     """A model that is traced, its batches, and the rows of one."""
-    batch = setting.get("batch", workload.BATCH)
-    x, y = workload.batches(shape, ROWS)
-    rows = tf.nest.map_structure(
-        lambda a: np.reshape(a, (-1, batch, *a.shape[2:])), ({"shop": x}, {"shop": y[..., :1]})
-    )
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    data = tf.data.Dataset.from_tensor_slices(rows).repeat().with_options(options)
+    schema, batch = cdrzoo_run.schema(shape, ROWS), setting.get("batch", workload.BATCH)
+    data = cdrzoo_run.dataset(schema, shape, ROWS, batch)
     keras.config.set_dtype_policy(setting.get("policy", "float32"))
-    one = models.card(model).load()(cdrzoo_run.schema(shape, ROWS), **cdrzoo_run.SIZES[model])
+    one = models.card(model).load()(schema, **cdrzoo_run.SIZES[model])
     one.compile(optimizers.Adam(), steps_per_execution=setting.get("steps_per_execution", 1))
     window(one, data, batch, 0)
     keras.config.set_dtype_policy("float32")
@@ -106,7 +99,8 @@ def main() -> None:
         rows.append(
             [setting, *(f"{statistics.median(s):.2f} [{min(s):.2f} to {max(s):.2f}]" for s in shares)]
         )
-    write("settings", ["setting", *MODELS], rows, f"Made by `python -m benchmarks.settings`.\n{where}.")
+    note = f"Made by `python -m benchmarks.settings`.\n{where}."
+    write(FOLDER / "settings.csv", ["setting", *MODELS], rows, note)
     print(*rows, sep="\n")
 
 

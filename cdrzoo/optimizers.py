@@ -282,7 +282,10 @@ class _RowSparse:
         for (key, (_, owners)), group, gradient in zip(members.items(), groups, clipped):
             group.gradient = gradient
             update = functools.partial(self._update, group, owners, rates[key[1]], scaled[key[1]])
-            update() if key[0] is _Rows or not compiled else updates.append(update)
+            if compiled and key[0] is not _Rows:
+                updates.append(update)
+            else:
+                update()
         if updates:
             tf.function(lambda: [update() for update in updates], jit_compile=True, autograph=False)()
 

@@ -90,7 +90,7 @@ def once(function: Callable) -> Callable:
         if tf.executing_eagerly():
             return function(*arguments)
         key = (function, *(id(each) if tf.is_tensor(each) else each for each in arguments))
-        made = _held("cdrzoo_made")
+        made = held("cdrzoo_made")
         if key not in made:
             made[key] = arguments, function(*arguments)
         return made[key][1]
@@ -100,10 +100,10 @@ def once(function: Callable) -> Callable:
 
 def _cuts() -> dict[int, tuple[tf.Tensor, list[tf.Tensor]]]:
     """What was cut in the graph that is being made, and into what, by the first piece."""
-    return _held("cdrzoo_cuts")
+    return held("cdrzoo_cuts")
 
 
-def _held(name: str) -> dict:
+def held(name: str) -> dict:
     """What is remembered of the graph that is being made, and goes with it."""
     held = tf.compat.v1.get_default_graph().get_collection_ref(name)
     if not held:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled
 
-from cdrzoo import replicas
+from cdrzoo import pieces, replicas
+
+_wanted = contextvars.ContextVar("wanted", default=True)
+
+
+@contextlib.contextmanager
+def off() -> Iterator[None]:
+    """What is traced here has no compiled parts."""
+    before = _wanted.set(False)
+    try:
+        yield
+    finally:
+        _wanted.reset(before)
 
 
 def usable() -> bool:
@@ -18,7 +32,8 @@ def usable() -> bool:
     Compiled code stays out of eager runs, out of distribution strategies, whose merges XLA does not know, and out of
     runs with TensorFlow's op determinism, which excludes XLA.
     """
-    return not tf.executing_eagerly() and replicas.count() == 1 and not is_op_determinism_enabled()
+    traced = _wanted.get() and not tf.executing_eagerly()
+    return traced and replicas.count() == 1 and not is_op_determinism_enabled()
 
 
 def fused(
@@ -50,10 +65,7 @@ def fused(
             out = function(*tensors)
         return out, [scope.get_current_value(v) for v in changed]
 
-    held = tf.compat.v1.get_default_graph().get_collection_ref("cdrzoo_compiled")  # goes with the graph
-    if not held:
-        held.append({})
-    (compiled,) = held
+    compiled = pieces.held("cdrzoo_compiled")
     config = {name: value for name, value in layer.get_config().items() if name != "name"} if layer else {}
     frozen = [not v.trainable for v in variables]
     key = (

@@ -42,7 +42,7 @@ FLOORS = {
     "intervals": {"metrics"},
     "traffic": set(),
     "pieces": set(),
-    "xla": {"replicas"},
+    "xla": {"replicas", "pieces"},
     "optimizers": {"errors", "replicas", "pieces", "xla"},
     "layers": BASE,
     "models": BASE | {"layers"},

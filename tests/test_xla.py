@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cdrzoo import replicas
+from cdrzoo import replicas, xla
 from cdrzoo.layers import MLP, BilinearInteraction, InterestAttention
 from cdrzoo.layers.adversarial import DomainAlignment
 from cdrzoo.layers.pooling import weighted_sum, weighted_sums
@@ -147,3 +147,6 @@ def test_what_is_not_compiled(monkeypatch):
     assert not compiled(ROWS, True)
     monkeypatch.setattr(replicas, "on_gpu", lambda: True)
     assert compiled(ROWS, True) and not compiled(None, True) and not compiled(ROWS, False)
+    with xla.off():
+        assert not compiled(ROWS, True)
+    assert compiled(ROWS, True)

@@ -12,6 +12,7 @@ if __name__ == "__main__":
     memory.keep()  # before TensorFlow starts its threads
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from benchmarks import workload
@@ -82,14 +83,15 @@ class Timing(keras.callbacks.Callback):
         self.clock.stop()
 
 
-def dataset(seen: Schema, shape: str, rows: int) -> tf.data.Dataset:
-    """The batches, again and again."""
+def dataset(seen: Schema, shape: str, rows: int, batch: int = workload.BATCH) -> tf.data.Dataset:
+    """The batches, again and again; the same rows, in batches of so many."""
     x, y = workload.batches("histories" if shape == "small" else shape, rows)
     x = {f.name: x[f.name][..., : f.length] if f.length else x[f.name] for f in seen.target_domain.features}
     labels = {name: y[..., i : i + 1] for i, name in enumerate(seen.outputs)}
+    steps = tf.nest.map_structure(lambda a: np.reshape(a, (-1, batch, *a.shape[2:])), ({"shop": x}, labels))
     options = tf.data.Options()
     options.autotune.enabled = False
-    return tf.data.Dataset.from_tensor_slices(({"shop": x}, labels)).repeat().with_options(options)
+    return tf.data.Dataset.from_tensor_slices(steps).repeat().with_options(options)
 
 
 def make(model: str, shape: str, rows: int):

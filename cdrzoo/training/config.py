@@ -66,7 +66,7 @@ class Training:
         epoch: `target` (an epoch is one pass over the target; a source is repeated or cut), `longest`, or a number of
             steps.
         mixed_precision: `True` computes in bfloat16 and keeps float32 weights.
-        xla: whether XLA compiles the training step; `None`: where Keras finds that it can.
+        xla: whether XLA compiles the training step (`False`: no part of it); `None`: where Keras finds that it can.
         steps_per_execution: training steps in one call of TensorFlow, as of Keras's `compile`; it changes no number.
             Above 1 small steps get faster (those of a factorisation about twice). Default 1.
         loss_weights: `{domain: weight}`, how much the loss of a domain's rows counts, as of `compile`. Of several

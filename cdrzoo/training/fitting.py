@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cdrzoo import data, files, memory, metrics, models, optimizers
+from cdrzoo import data, files, memory, metrics, models, optimizers, xla
 from cdrzoo.data.grouping import grouping_column, grouping_columns
 from cdrzoo.data.growth import grown
 from cdrzoo.errors import Diverged, InputError, shown
@@ -239,7 +239,7 @@ def fit(
         stage = first_folder or folder / "first"
         pretrained, reported = fit_first(first, prepared, stage, verbose, own, handed_on)
     training = config.training
-    with _precision(training.mixed_precision):
+    with _precision(training.mixed_precision), _compiling(training.xla):
         model = build(config, prepared, pretrained)
         chosen_by = monitor(config, model.schema)
         steps = _callbacks(config, prepared, model, folder, histograms)
@@ -387,6 +387,10 @@ def _watched_rows(prepared: data.Prepared) -> dict[str, dict[str, np.ndarray]]:
     """The first validation rows of the target, as a model takes them."""
     target = prepared.schema.target
     return {target: prepared.parts[target]["valid"].first(HISTOGRAM_ROWS)}
+
+
+def _compiling(wanted: bool | None) -> contextlib.AbstractContextManager[None]:
+    return xla.off() if wanted is False else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
