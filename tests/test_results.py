@@ -232,8 +232,8 @@ CLAIMS = {
         "82 % of the test rows are of users without a training row": lambda: (
             round(100 * cold_rows(pair("Amazon 1 to 2"))) == 82
         ),
-        "Amazon 2 to 1 and food to kitchen are of an earlier run with 31 rows": lambda: (
-            {*results.PAIRS} - {*results.complete()} == {"Amazon 2 to 1", "Food to kitchen"}
+        "Food to kitchen is of an earlier run with 31 rows": lambda: (
+            {*results.PAIRS} - {*results.complete()} == {"Food to kitchen"}
             and len(results.order()) == 35
             and {len(pair(title).labels) for title in {*results.PAIRS} - {*results.complete()}} == {31}
         ),
@@ -244,15 +244,24 @@ CLAIMS = {
                 for label in set(pair("Amazon 1 to 2").labels) - readers(pair("Amazon 1 to 2"))
             )
         ),
-        "significantly better than each of the 30 others": lambda: (
-            pair("Amazon 2 to 1").against == "DIN"
-            and [*pair("Amazon 2 to 1").marks.values()].count("worse")
-            == len(pair("Amazon 2 to 1").tests)
-            == 30
+        "alone is the highest, and significantly better than 28 of the 34 others": lambda: (
+            next(iter(pair("Amazon 2 to 1").ranked())) == pair("Amazon 2 to 1").against == "DIN"
+            and [*pair("Amazon 2 to 1").marks.values()].count("worse") == 28
+            and len(pair("Amazon 2 to 1").tests) == 34
+        ),
+        "DACDR with the user's own history is next, 0.006 below it": lambda: (
+            [*pair("Amazon 2 to 1").ranked()][1] == "DACDR, own history"
+            and sentences.lift("DACDR, own history", "Amazon 2 to 1") == "-0.006"
+        ),
+        "only CCTL without IFN is significantly better than the DNN of the target (+0.011)": lambda: (
+            marked(pair("Amazon 2 to 1"), 1) & readers(pair("Amazon 2 to 1")) == {"CCTL w/o IFN"}
+            and round(against(pair("Amazon 2 to 1"))["CCTL w/o IFN"][0], 3) == 0.011
         ),
         "CoNet, DADIN and DACDR are significantly worse than the DNN": lambda: (
             marked(pair("Amazon 2 to 1"), -1) & readers(pair("Amazon 2 to 1")) == {"CoNet", "DADIN", "DACDR"}
-            and not marked(pair("Amazon 2 to 1"), 1) & readers(pair("Amazon 2 to 1"))
+        ),
+        "On Amazon 2 to 1 it is significantly below DIN, by 0.009": lambda: (
+            pair("Amazon 2 to 1").marks[BOTH] == "worse" and sentences.lift(BOTH, "Amazon 2 to 1") == "-0.009"
         ),
         "the source's user means *lower* the floor": lambda: (
             pair("Ciao 10 to 05").floors["item + user + source user mean"]["auc"]
@@ -302,8 +311,8 @@ CLAIMS = {
             )
             < 0.04
         ),
-        "One plain network with the rows of both domains is among the first five on four of the five pairs": lambda: (
-            sum([*pair(title).ranked()].index(ALL) < 5 for title in results.PAIRS) == 4
+        "One plain network with the rows of both domains is among the first five on three of the five pairs": lambda: (
+            sum([*pair(title).ranked()].index(ALL) < 5 for title in results.PAIRS) == 3
         ),
         "above the DNN of all domains by 0.005 and 0.004 (p = 0.01 and 0.04, without correction)": lambda: (
             [shown(against(pair(title), ALL)[BOTH]) for title in HELPED] == [(0.005, 0.01), (0.004, 0.04)]
@@ -315,8 +324,14 @@ CLAIMS = {
         "are worth 0.012 on Ciao 01 to 02 and 0.001 on Amazon 1 to 2 (p = 0.24 and 0.44)": lambda: (
             [shown(against(pair(title), OFF)["CCTL"]) for title in HELPED] == [(0.012, 0.24), (0.001, 0.44)]
         ),
-        "Leaving REN out helps on Amazon and not on Ciao": lambda: (
-            [against(pair(title), "CCTL")["CCTL, REN off"][0] > 0 for title in HELPED] == [False, True]
+        "and nothing on Amazon 2 to 1": lambda: against(pair("Amazon 2 to 1"), OFF)["CCTL"][0] < 0.0005,
+        "Leaving REN out helps on Amazon 1 to 2 alone": lambda: (
+            [
+                title
+                for title in results.complete()
+                if against(pair(title), "CCTL")["CCTL, REN off"][0] > 0.0005
+            ]
+            == ["Amazon 1 to 2"]
         ),
     },
     "results/clicks.md": {
