@@ -3,9 +3,10 @@
     python -m benchmarks.startup                           # all models; some minutes on two idle cores
     python -m benchmarks.startup din mkt --beside FOLDER   # beside another version of cdrzoo: its repository
 
-writes docs/results/measured/startup.csv where there is another version beside. Models, schema and batches are those of
-`benchmarks.costs`. A version has a process of its own for each model. TensorFlow is imported before the clock starts,
-and has made a step of LR. Versions take turns, and a figure is the median over the rounds.
+prints seconds on the clock and of processor time; with another version beside, its figures first and the share of them
+that this one takes. Models, schema and batches are those of `benchmarks.costs`. A version has a process of its own for
+each model. TensorFlow is imported before the clock starts, and has made a step of LR. Versions take turns, and a figure
+is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import subprocess
 import sys
 import time
 
-from benchmarks.measured import FOLDER, write
 from benchmarks.speed import machine
+from cdrzoo import models
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
 
@@ -52,7 +53,6 @@ def measured(repository: pathlib.Path, name: str) -> list[float]:
         cwd=repository,
         env=environment,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
         text=True,
         check=True,
     )
@@ -60,8 +60,6 @@ def measured(repository: pathlib.Path, name: str) -> list[float]:
 
 
 def main() -> None:
-    from cdrzoo import models
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -69,27 +67,18 @@ def main() -> None:
     parser.add_argument("--beside", type=pathlib.Path, help="the repository of another version")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    where = machine()
+    print(machine(), flush=True)
     versions = [HERE, *([args.beside.resolve()] if args.beside else [])]
-    rows = []
     for name in [models.card(name).name for name in args.names] or [card.name for card in models.CARDS]:
         rounds = [[measured(version, name) for version in versions] for _ in range(args.rounds)]
         clock, processor = (
             [statistics.median(one[i][kind] for one in rounds) for i in range(len(versions))]
             for kind in (0, 1)
         )
-        rows.append([name])
+        row = [name]
         for now, *before in (clock, processor):
-            rows[-1] += [f"{one:.1f}" for one in (*before, now)] + [f"{now / one:.2f}" for one in before]
-        print(*rows[-1], flush=True)
-    if args.beside:
-        heading = ["model", "on the clock, before", "now", "share", "processor time, before", "now", "share"]
-        write(
-            FOLDER / "startup.csv",
-            heading,
-            rows,
-            f"Made by `python -m benchmarks.startup --beside`.\n{where}.",
-        )
+            row += [f"{one:.1f}" for one in (*before, now)] + [f"{now / one:.2f}" for one in before]
+        print(*row, flush=True)
 
 
 if __name__ == "__main__":
