@@ -67,6 +67,8 @@ def main() -> None:
     parser.add_argument("--beside", type=pathlib.Path, help="the repository of another version")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
+    if args.beside and not all((args.beside / each).exists() for each in ("cdrzoo", "benchmarks/costs.py")):
+        parser.error(f"--beside: a repository of cdrzoo is wanted. {args.beside} holds none.")
     print(machine(), flush=True)
     versions = [HERE, *([args.beside.resolve()] if args.beside else [])]
     for name in [models.card(name).name for name in args.names] or [card.name for card in models.CARDS]:
