@@ -148,7 +148,7 @@ def _vocabulary(schema: Schema, table: str, raw: dict[str, dict[str, tf.Tensor]]
 def _learnt(schema: Schema, feature: Feature, raw: tf.Tensor) -> tf.Tensor:
     """float64 `[_size]`: what is learnt of a number."""
     values = tf.cast(raw, tf.float64)
-    present = raw != -1 if raw.dtype == tf.int64 else ~tf.math.is_nan(values)
+    present = raw != -1 if raw.dtype == tf.int64 else tf.math.is_finite(values)
     values = scaling.stepped(tf.boolean_mask(values, present), feature, tf.math)
     if feature.table is None:
         return tf.stack(_moments(values))

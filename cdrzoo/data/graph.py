@@ -112,7 +112,7 @@ class EncoderGraph(tf.Module):
     def _number(self, feature: Feature, raw: tf.Tensor) -> tf.Tensor:
         raw = tf.reshape(raw, [-1])
         values = tf.cast(raw, tf.float64)
-        missing = raw == -1 if feature.dtype == "int64" else tf.math.is_nan(values)
+        missing = raw == -1 if feature.dtype == "int64" else ~tf.math.is_finite(values)
         values = scaling.stepped(tf.where(missing, tf.zeros_like(values), values), feature, tf.math)
         if feature.table is not None:
             cuts = tf.convert_to_tensor(self._numbers[feature.name], tf.float64)
@@ -130,9 +130,9 @@ def _missing(ids: tf.Tensor) -> tf.Tensor:
 
 
 def _vector(raw: tf.Tensor) -> tf.Tensor:
-    """Zeros for one that holds NaN: it is missing."""
-    missing = tf.reduce_any(tf.math.is_nan(raw), axis=1, keepdims=True)
-    return tf.where(missing, tf.zeros_like(raw), raw)
+    """Zeros for one that holds NaN or infinity: it is missing. Files and clients refuse what is cut here."""
+    missing = ~tf.reduce_all(tf.math.is_finite(raw), axis=1, keepdims=True)
+    return tf.where(missing, tf.zeros_like(raw), scaling.bounded(raw, tf.math))
 
 
 def _weights(raw: tf.Tensor) -> tf.Tensor:

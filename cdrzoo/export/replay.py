@@ -87,6 +87,7 @@ class Replay:
         self._rows(scores)
         self._sequences(scores)
         self._unknown_and_missing(len(scores))
+        self._numbers()
         if any(feature.role == "item" for feature in self.features):
             self._ranks()
 
@@ -196,6 +197,22 @@ class Replay:
         examples = np.array([tf.train.Example().SerializeToString()] * rows, object)
         got = self.served({"examples": examples}, "serve_examples")
         self._compare("examples without features", got, absent)
+
+    def _numbers(self) -> None:
+        """An infinite number is a missing one, and no finite one is too large."""
+        numbers = [f.name for f in self.features if f.kind in ("number", "vector") and f.dtype == "float32"]
+        if not numbers:
+            return
+
+        def filled(value: float) -> dict[str, np.ndarray]:
+            return self.raw | {name: np.full_like(self.raw[name], value) for name in numbers}
+
+        self._agree("infinite numbers", filled(math.inf), self._agree("numbers missing", filled(math.nan)))
+        largest = [self.served(filled(sign * float(np.finfo(np.float32).max))) for sign in (1, -1)]
+        finite = bool(np.isfinite(largest).all())
+        self.report.checks.append(
+            Check("the largest numbers", finite, f"{'' if finite else 'no '}finite scores")
+        )
 
     def _ranks(self) -> None:
         """Ranks all rows' items for the users of some rows; every item twice, so that scores tie."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from cdrzoo.data.scaling import LARGEST
 from cdrzoo.errors import DataError, shown
 from cdrzoo.schema import Domain, Feature, Reading
 from cdrzoo.schema.features import WEIGHTS
@@ -217,6 +218,9 @@ def _vectors(values: Sequence[Any], feature: Feature, reading: Reading) -> np.nd
     found[there] = _typed(flat, feature.dtype, reading, feature.size).reshape(-1, feature.size)
     if (wrong := np.flatnonzero(np.isnan(found).any(axis=1))).size:
         raise ValueError(f"in row {wrong[0] + 1} NaN; leave the whole vector out where it is missing")
+    if (beyond := np.argwhere(np.abs(found) > LARGEST)).size:
+        at, column = beyond[0]
+        raise ValueError(f"in row {at + 1} {found[at, column]:g}; divide each vector by its length")
     return found
 
 

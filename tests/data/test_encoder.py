@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from cdrzoo.data import Encoder
+from cdrzoo.data.scaling import LARGEST
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Domain, Feature, Schema, Table
 
@@ -152,6 +153,18 @@ def test_the_graph_gives_what_encode_gives(encoder):
         np.testing.assert_array_equal(found[name].numpy(), values, err_msg=name)
         assert found[name].dtype == values.dtype
         assert found[name].shape[1:] == static[name].shape[1:]  # the length is static
+
+
+def test_a_number_is_cut_where_products_of_it_would_be_none(encoder):
+    mean, deviation = encoder.numbers["films"]["price"]
+    largest = float(np.finfo(np.float32).max)
+    inside = mean + deviation * np.array([LARGEST - 1, 1 - LARGEST])
+    values = np.array([*inside, largest, -largest, np.inf, -np.inf, np.nan], np.float32)
+    found = encoder.graph("films", ["price"])({"price": tf.constant(values)})["price"].numpy()
+    np.testing.assert_allclose(found[:2], [LARGEST - 1, 1 - LARGEST], rtol=1e-6)
+    np.testing.assert_array_equal(found[2:], [LARGEST, -LARGEST, 0, 0, 0])
+    frame = nasty()[0].head(4).assign(price=values[:4])
+    np.testing.assert_array_equal(encoder.encode("films", frame)["price"], found[:4])
 
 
 def test_the_graph_takes_no_steps_no_rows_and_a_subset(encoder):

@@ -416,6 +416,10 @@ def test_vectors_are_read_from_every_format(tmp_path, ending):
     [
         ([[1, 2, 3], [1, 2]], "row 2: a vector of 3 numbers wanted. Received: 2 numbers"),
         ([[1, 2, 3], [1, float("nan"), 2]], "row 2: a vector of finite numbers wanted. Received: NaN"),
+        (
+            [[1, 2, 3], [1, 1e30, 2]],
+            "row 2: a vector of numbers within -10,000 and 10,000 wanted. Received: 1e.30",
+        ),
         (["1|2|x"], "row 1"),
         ([[1, 2, float("inf")]], "a finite number"),
     ],

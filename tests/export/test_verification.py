@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
+from cdrzoo.data import scaling
 from cdrzoo.errors import InputError, VerifyError
 from cdrzoo.export import graph, save, saving, verify
 from cdrzoo.export.report import Check, Report
@@ -139,6 +140,22 @@ def test_scores_beyond_probabilities_fail(encoder, frame, tmp_path):
     with pytest.raises(VerifyError) as error:
         verify(save(model, encoder, tmp_path, examples=frame))
     assert failed(error) == ["scores are probabilities"]
+
+
+@pytest.mark.slow
+def test_a_number_that_is_too_large_fails(encoder, frame, tmp_path, monkeypatch):
+    class Squared(DNN):
+        """Crosses of a polynomial as high: what is within float32 is not, once it is multiplied."""
+
+        def serve(self, features):
+            wide = ops.square(features["age"])
+            return super().serve(features) + 0.0 * (wide - wide)
+
+    monkeypatch.setattr(scaling, "LARGEST", 1e30)
+    model = make_model(encoder, Squared)
+    with pytest.raises(VerifyError) as error:
+        verify(save(model, encoder, tmp_path, examples=frame))
+    assert failed(error) == ["the largest numbers"]
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from cdrzoo.data.encoder import Encoder
+from cdrzoo.data.scaling import LARGEST
 from cdrzoo.export import save, verify
 from cdrzoo.layers import FeatureEmbedding
 from cdrzoo.models.base import placeholder_rows
@@ -331,6 +332,21 @@ def test_every_kind_of_feature_is_taken(case, tmp_path):
     np.testing.assert_array_equal(
         again({"films": x["films"]})["films"], model({"films": x["films"]})["films"]
     )
+
+
+@pytest.mark.once
+@each_case(own=None)
+def test_a_score_is_finite_whatever_the_numbers(case):
+    """The encoder cuts them at `LARGEST`; products of them stay within float32."""
+    model = oracle.built(case.build(kinds_schema(case.schema())))
+    x, _ = both(model)
+    drawn = np.random.default_rng(0)
+    for rows in x.values():
+        for key, value in rows.items():
+            if value.dtype == tf.float32 and not key.endswith("_weights"):
+                signs = drawn.choice([-1, 0, 1], size=value.shape)
+                rows[key] = tf.constant(LARGEST * signs, tf.float32)
+    assert all(np.isfinite(scores).all() for scores in model(x).values())
 
 
 # Export ---------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from cdrzoo.data.raw import factorize
 from cdrzoo.data.readers.columns import Values, Wanted, wrong
 from cdrzoo.data.readers.text import TEXT, is_date, lost, numbers_of_text
 from cdrzoo.data.readers.values import EXACT, inferred, plain
+from cdrzoo.data.scaling import LARGEST
 from cdrzoo.errors import DataError, shown
 from cdrzoo.schema.reading import numbers_in
 
@@ -85,6 +86,12 @@ def vectors(array: Any, want: Wanted, where: str, row: int) -> np.ndarray:
         at = int(np.argmax(np.isnan(out).any(axis=1)))
         fix = "Leave the whole vector out where it is missing."
         raise wrong(want, where, row + at, "NaN", "a vector of finite numbers", fix)
+    if (beyond := np.abs(out) > LARGEST).any():
+        at, column = np.argwhere(beyond)[0]
+        wanted = f"a vector of numbers within -{LARGEST:,.0f} and {LARGEST:,.0f}"
+        raise wrong(
+            want, where, row + at, f"{out[at, column]:g}", wanted, "Divide each vector by its length."
+        )
     return out
 
 
