@@ -2,7 +2,7 @@
 
     python examples/transfer_pairs.py NAME --data DATA --out OUT [--keep FOLDER]
 
-NAME is one of `ciao_10_05`, `douban_music_book` (thirteen models, five seeds), `ciao_01_02`, `amazon_1_2` (the DNN of
+NAME is one of `ciao_10_05`, `douban_music_book` (all models, five seeds), `ciao_01_02`, `amazon_1_2` (the DNN of
 all domains, three seeds) and `planted_0` (two seeds). What is trained already is not trained again. `transfer.json` of
 every report is kept in `FOLDER/NAME/MODEL`; `python -m docs.render` makes the pages' tables from those in docs/results.
 """
@@ -24,7 +24,8 @@ from cdrzoo.training.config import RunConfig
 
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "docs" / "results"
 MODELS = (
-    "DNN, all domains; Shared-Bottom; MMoE; STAR; Finetune; CTNet; MiNet; MV-DNN; CoNet; CCTL; DADIN; MKT; DACDR"
+    "DNN, all domains; Shared-Bottom; MMoE; STAR; Finetune; CTNet; MiNet; MV-DNN; CoNet; CCTL; CCTL, source rows off; "
+    "DADIN; DADIN, marked; MKT; DACDR; DACDR, own history; DACDR, own history, both targets"
 ).split("; ")
 ADAGRAD = {"optimizer": "adagrad", "learning_rate": 0.1}
 FACTORS = {

@@ -40,7 +40,8 @@ def test_alignment_confuses_the_domains_and_helps_the_target(moons):
         return np.array([found[what][name] for found in every])
 
     assert of("accuracy", "DADIN").mean() > of("accuracy", "plain").mean()  # Figure 4
-    assert np.all(abs(of("domain", "DADIN h_da, its own classifier") - 0.5) < 0.15)  # Figure 5
+    assert np.all(abs(of("domain", "DADIN h_da, its own classifier") - 0.5) < 0.15)  # Figure 5 (a)
+    assert of("domain", "DNN for the domains").mean() > 0.7  # Figure 5 (b)
     new = "h_da, new classifier"
     assert np.all(of("domain", f"plain {new}") > 0.65)  # there are two domains to be told apart
     assert of("domain", f"DADIN {new}").mean() < of("domain", f"plain {new}").mean()  # Figure 6

@@ -369,6 +369,12 @@ CLAIMS = {
             set(planted("0.9").labels) - marked(planted("0.9"), 1)
             == {DNN, "DACDR", "DACDR, own history, both targets"}
         ),
+        "best variants of MKT, CCTL and DADIN are not significantly below the DNN": lambda: (
+            not marked(planted("0"), -1) & {"MKT", "CCTL, REN off", "DADIN, marked"}
+        ),
+        "That of DACDR is, by 0.017": lambda: (
+            planted("0").marks[BOTH] == "worse" and round(against(planted("0"))[BOTH][0], 3) == -0.017
+        ),
         "MKT, CCTL with REN off and the marked DADIN are the highest": lambda: (
             [label for label in planted("-0.9").ranked() if label != "MKT w/o HFA"][:3]
             == ["MKT", "CCTL, REN off", "DADIN, marked"]

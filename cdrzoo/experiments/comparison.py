@@ -149,8 +149,8 @@ class Comparison:
         return tables.table(self.results, self.against, self.floors)
 
     def markdown(self) -> str:
-        """The table as Markdown, floors first."""
-        return tables.markdown(self.rows())
+        """The table as Markdown, floors first, the best in bold."""
+        return tables.markdown(tables.with_best(self.rows()))
 
     @property
     def groups(self) -> dict[str, list[dict[str, str]]]:

@@ -202,7 +202,7 @@ def _introduction(experiment: Experiment, command: Sequence[str], changed: Mappi
 
 def _section(found: Comparison, part: Part) -> str:
     """Of a part the table, the tables by group, and what the numbers were measured on and with."""
-    rows = found.rows()
+    rows = tables.with_best(found.rows())
     text = tables.markdown(beside(rows, part.published)) + found.markdown_of_groups()
     return text + "\n" + provenance(found, part)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cdrzoo.evaluation.statistics import LEVEL, Paired, holm, paired, wilcoxon
+from cdrzoo.metrics import merit
 
 COLUMNS = {
     "click": {"auc": "AUC", "gauc": "GAUC", "log_loss": "LogLoss", "ece": "ECE"},
@@ -114,6 +115,19 @@ def table(
             }
         )
     return rows
+
+
+def with_best(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The rows of `table`, of each metric the best model's cell in bold, if there are several; a floor is no model."""
+    made = [dict(row) for row in rows]
+    metric_of = {title: metric for metric, title in TITLES.items()}
+    for title in made[0]:
+        metric = metric_of.get(title.partition(",")[0])
+        found = [row for row in made if metric and row["seconds"] and row[title]]
+        if len(found) > 1:
+            best = max(found, key=lambda row: merit(str(metric), float(row[title].split()[0])))
+            best[title] = f"**{best[title]}**"
+    return made
 
 
 def group_tables(

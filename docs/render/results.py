@@ -60,6 +60,12 @@ def cell(one: Comparison, label: str, metric: str = "auc") -> str:
     return spread(one.scores(label, metric))
 
 
+def best_apart(cells: Sequence[str]) -> list[str]:
+    """The cells, the highest number in bold; a cell begins with its number, or is empty."""
+    values = [float(text.split()[0]) if text else -math.inf for text in cells]
+    return [f"**{text}**" if text and value == max(values) else text for text, value in zip(cells, values)]
+
+
 def mark(one: Comparison, label: str) -> str:
     return SIGNS[one.marks[label]]
 
@@ -179,7 +185,10 @@ def shortlist(title: str) -> str:
     return markdown([title, "trains on", "AUC"], [*rows.values(), simple])
 
 
-SHOWN = ("LR", "FiBiNET", REFERENCE, "DIN", "DNN, all domains", "Finetune", "CCTL", "MKT", "DACDR")
+SHOWN = (
+    "LR; FiBiNET; DNN, target alone; DIN; DNN, all domains; Finetune; CCTL; CCTL, source rows off; DADIN; "
+    "DADIN, marked; MKT; DACDR; DACDR, own history; DACDR, own history, both targets"
+).split("; ")
 PAPER = {
     "FiBiNET": (0.7316, 0.7322, 0.7283),
     "Finetune": (0.7352, 0.7328, 0.7278),
@@ -200,8 +209,8 @@ def by_users() -> str:
         sizes = one.about["groups"]
         table = {row["model"]: row for row in group_tables(one.results, sizes)["AUC"]}
         rows.append([title, "*test rows*", *(f"{sizes[n]:,}" for n in names)])
-        for label in SHOWN:
-            rows.append(["", label, *(table[label][n] if sizes[n] > 3 else "" for n in names)])
+        found = [best_apart([table[label][n] if sizes[n] > 3 else "" for label in SHOWN]) for n in names]
+        rows += [["", label, *cells] for label, *cells in zip(SHOWN, *found, strict=True)]
     return markdown(["", "model", *names], rows)
 
 
@@ -362,7 +371,7 @@ def of_model(label: str) -> str:
         one = load(name)
         best, highest = next(iter(one.ranked("auc").items()))
         shown = [cell(one, each) + mark(one, each) if each in one.labels else "" for each in variants(label)]
-        rows.append([title, *shown, cell(one, REFERENCE), f"{best}, {highest:.4f}"])
+        rows.append([title, *best_apart([*shown, cell(one, REFERENCE)]), f"{best}, {highest:.4f}"])
     places = [f"{each}: {order().index(each) + 1}" for each in variants(label)]
     table = markdown(["pair", *variants(label), REFERENCE, "best of the pair"], rows)
     of = f"Places by mean rank of {len(order())} ([all models](../results/index.md))"
@@ -399,7 +408,7 @@ def planted_of(label: str) -> str:
     for group, users in {"": "all", "@cold": "new to the target", "@warm": "known to it"}.items():
         for title, name in PLANTED.items():
             scores = (cell(load(name), each, f"auc{group}") for each in shown)
-            rows.append([users, title.removeprefix("transfer "), *scores])
+            rows.append([users, title.removeprefix("transfer "), *best_apart([*scores])])
     return markdown(["users", "transfer", *shown], rows)
 
 

@@ -366,6 +366,15 @@ def test_table_by_hand():
     )
     assert [row["p, Wilcoxon"] for row in ranked] == ["", "", "0.031", "1.000"]
     assert list(ranked[0]) == list(ranked[1]) == list(ranked[2])
+    best = tables.with_best(rows)
+    assert [row["AUC"] for row in best] == ["0.5500", "0.6100 ± 0.0141", "**0.6500 ± 0.0283**"]
+    lost = {"log_loss": 0.7}, {"log_loss": 0.6}  # less is better; the floor, lower than both, is no model
+    losses = [
+        line(m, 0, 0.5) | {"result": {"test": t, "parameters": 1, "seconds": 1.0}}
+        for m, t in zip("ab", ({"auc": 0.5, **one} for one in lost))
+    ]
+    text = [row["LogLoss"] for row in tables.with_best(tables.table(losses, None, {"x": {"log_loss": 0.1}}))]
+    assert text == ["0.1000", "0.7000", "**0.6000**"]
     text = tables.markdown(rows).splitlines()
     assert text[0].startswith("| model | AUC |") and text[2].startswith("| item mean | 0.5500 |")
 

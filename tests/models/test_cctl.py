@@ -634,6 +634,14 @@ def test_ratings():
 # Fit, save, serve -----------------------------------------------------------------------------------------------------
 
 
+def test_a_fit_in_which_the_selector_learns_nothing_says_so():
+    model = make(sync_every=3, selector_every=2)
+    with pytest.warns(
+        UserWarning, match="learns every 6 steps .* training has taken 2: it has learnt nothing"
+    ):
+        model.fit(toy_dataset(toy_schema(), {"books": 12, "films": 8}, 2), verbose=0)
+
+
 @pytest.mark.once
 @pytest.mark.exhaustive
 def test_fit_in_a_graph_with_several_steps_an_execution_is_the_same_training(tmp_path):
