@@ -156,12 +156,13 @@ def ranking_table() -> str:
 
 
 def headline() -> str:
-    """The one sentence."""
+    """What to use when, in two sentences."""
     rows, pairs = ranking(), COUNT[len(complete())]
     best, single = rows[0], next(row for row in rows if not row["source"])
     return (
-        f"**{best['model']} is first: it is {best['lift']:+.3f} AUC above the DNN of the target, averaged over "
-        f"{pairs} pairs.**\nThe best model of the target alone is {single['model']} ({single['lift']:+.3f})."
+        f"**Where the source is rich, use {best['model']}. It is first of {len(rows)}: {best['lift']:+.3f} AUC above the "
+        f"DNN of the target, averaged over {pairs} pairs.**\nWhere the target is rich, use {single['model']} of the "
+        f"target alone. It is the best of these ({single['lift']:+.3f})."
     )
 
 
