@@ -160,9 +160,9 @@ def headline() -> str:
     rows, pairs = ranking(), COUNT[len(complete())]
     best, single = rows[0], next(row for row in rows if not row["source"])
     return (
-        f"**Where the source is rich, use {best['model']}. It is first of {len(rows)}: {best['lift']:+.3f} AUC above the "
-        f"DNN of the target, averaged over {pairs} pairs.**\nWhere the target is rich, use {single['model']} of the "
-        f"target alone. It is the best of these ({single['lift']:+.3f})."
+        f"**Where the source is rich, use {best['model']}. It is first of {len(rows)}: {best['lift']:+.3f} AUC above "
+        f"the DNN of the target, averaged over {pairs} pairs.**\nWhere the target is rich, use {single['model']} of "
+        f"the target alone. It is the best of these ({single['lift']:+.3f})."
     )
 
 
