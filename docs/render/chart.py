@@ -21,7 +21,7 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 
 def ranking() -> str:
     """A row a model: the mean difference to the DNN of the target over the pairs, and its 95 % interval."""
-    rows, pairs = results.ranking(), results.COUNT[len(results.complete())]
+    rows, pairs = results.ranking(), results.COUNT[len(results.PAIRS)]
     low = min(row["lift"] - row["reach"] for row in rows) - 0.002
     high = max(row["lift"] + row["reach"] for row in rows) + 0.002
     height = TOP + ROW * len(rows) + 34

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import pathlib
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,17 +71,8 @@ def mark(one: Comparison, label: str) -> str:
     return SIGNS[one.marks[label]]
 
 
-def complete() -> dict[str, str]:
-    """The pairs with the rows of today: all that stands against another model over pairs is of these."""
-    rows = load(PAIRS["Ciao 01 to 02"]).labels
-    return {title: name for title, name in PAIRS.items() if set(load(name).labels) == set(rows)}
-
-
 def whole(names: dict[str, str], order: Sequence[str], floors: bool = True) -> str:
-    """A row a model, a column a pair: AUC, marks, the best of all models in bold; floors first.
-
-    A pair of an earlier run lacks some rows.
-    """
+    """A row a model, a column a pair: AUC, marks, the best of all models in bold; floors first."""
     found = {title: load(name) for title, name in names.items()}
     simple = list(next(iter(found.values())).floors) if floors else []
     rows = [[f"*{f}*", *(f"{one.floors[f]['auc']:.4f}" for one in found.values())] for f in simple]
@@ -88,7 +80,7 @@ def whole(names: dict[str, str], order: Sequence[str], floors: bool = True) -> s
     for label in order:
         row = [label]
         for title, one in found.items():
-            text = cell(one, label) + mark(one, label) if label in one.labels else ""
+            text = cell(one, label) + mark(one, label)
             row.append(f"**{text}**" if best[title] == label else text)
         rows.append(row)
     return markdown(["model", *names], rows)
@@ -107,7 +99,7 @@ def ranking() -> tuple[dict[str, object], ...]:
 
     The intervals are Student's, over seeds; the pairs are fixed.
     """
-    found = [load(name) for name in complete().values()]
+    found = [load(name) for name in PAIRS.values()]
     ranks, by_seed, rows = mean_ranks(found), _ranks_by_seed(found), []
     for label in found[0].labels:
         lifts = np.mean(
@@ -157,17 +149,18 @@ def ranking_table() -> str:
 
 def headline() -> str:
     """What to use when, in two sentences."""
-    rows, pairs = ranking(), COUNT[len(complete())]
+    rows, pairs = ranking(), COUNT[len(PAIRS)]
     best, single = rows[0], next(row for row in rows if not row["source"])
-    return (
+    said = (
         f"**Where the source is rich, use {best['model']}. It is first of {len(rows)}: {best['lift']:+.3f} AUC above "
         f"the DNN of the target, averaged over {pairs} pairs.**\nWhere the target is rich, use {single['model']} of "
         f"the target alone. It is the best of these ({single['lift']:+.3f})."
     )
+    return "\n".join(textwrap.fill(line, 120) for line in said.splitlines())
 
 
 def order() -> list[str]:
-    return list(mean_ranks([load(name) for name in complete().values()]))
+    return list(mean_ranks([load(name) for name in PAIRS.values()]))
 
 
 def shortlist(title: str) -> str:
@@ -371,7 +364,7 @@ def of_model(label: str) -> str:
     for title, name in PAIRS.items():
         one = load(name)
         best, highest = next(iter(one.ranked("auc").items()))
-        shown = [cell(one, each) + mark(one, each) if each in one.labels else "" for each in variants(label)]
+        shown = [cell(one, each) + mark(one, each) for each in variants(label)]
         rows.append([title, *best_apart([*shown, cell(one, REFERENCE)]), f"{best}, {highest:.4f}"])
     places = [f"{each}: {order().index(each) + 1}" for each in variants(label)]
     table = markdown(["pair", *variants(label), REFERENCE, "best of the pair"], rows)
@@ -419,7 +412,7 @@ def verdict(label: str) -> str:
     of_pairs = variants(label)
     for each in dict.fromkeys([*of_pairs, *variants(label, "nothing_to_transfer/0")]):
         found = {title: load(name) for title, name in PAIRS.items() if each in of_pairs}
-        marks = {title: one.marks[each] for title, one in found.items() if each in one.labels}
+        marks = {title: one.marks[each] for title, one in found.items()}
         titles = [", ".join(t for t in marks if marks[t] == which) or "none" for which in ("better", "worse")]
         below = ""
         if each in nothing:
