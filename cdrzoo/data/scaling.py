@@ -14,13 +14,7 @@ import numpy as np
 
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Feature
-
-LARGEST = 1e4
-"""The most that a model reads of a number, in deviations, and of each number of a vector.
-
-In a column of n rows nothing lies farther than sqrt(n - 1) deviations from the mean: of a hundred million training
-rows none is cut. It is for requests: 1e30 multiplied by itself is no number any more, and so is the score.
-"""
+from cdrzoo.schema.transforms import LARGEST
 
 
 def stepped(values: Any, feature: Feature, ops: Any = np) -> Any:

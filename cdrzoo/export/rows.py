@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from cdrzoo.data.scaling import LARGEST
 from cdrzoo.errors import DataError, shown
 from cdrzoo.schema import Domain, Feature, Reading
 from cdrzoo.schema.features import WEIGHTS
 from cdrzoo.schema.reading import numbers_in
+from cdrzoo.schema.transforms import LARGEST
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from cdrzoo.data import Encoder
-from cdrzoo.data.scaling import LARGEST
 from cdrzoo.errors import DataError
 from cdrzoo.schema import Domain, Feature, Schema, Table
+from cdrzoo.schema.transforms import LARGEST
 
 SCHEMA = Schema(
     domains=(

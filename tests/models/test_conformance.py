@@ -12,11 +12,11 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from cdrzoo.data.encoder import Encoder
-from cdrzoo.data.scaling import LARGEST
 from cdrzoo.export import save, verify
 from cdrzoo.layers import FeatureEmbedding
 from cdrzoo.models.base import placeholder_rows
 from cdrzoo.optimizers import Adam
+from cdrzoo.schema.transforms import LARGEST
 from tests.models import oracle
 from tests.models.conformance import (
     both,

@@ -16,9 +16,9 @@ from cdrzoo.data.raw import factorize
 from cdrzoo.data.readers.columns import Values, Wanted, wrong
 from cdrzoo.data.readers.text import TEXT, is_date, lost, numbers_of_text
 from cdrzoo.data.readers.values import EXACT, inferred, plain
-from cdrzoo.data.scaling import LARGEST
 from cdrzoo.errors import DataError, shown
 from cdrzoo.schema.reading import numbers_in
+from cdrzoo.schema.transforms import LARGEST
 
 RowOf = Callable[[int], int]
 """The row of the file that the value at a place stands in."""
