@@ -3,7 +3,8 @@
     python examples/reference_exports.py [FOLDER]      (default saved_models; needs cdrzoo[serving]; two minutes)
 
 Later versions of cdrzoo and of TensorFlow must still load them and get the scores that are recorded beside them, so a
-version that is there is never made anew: what changes becomes the next version.
+version that is there is not made anew: what changes becomes the next version. (Version 1 was, once: it gave NaN for
+numbers of 1e30.)
 """
 
 from __future__ import annotations
