@@ -200,14 +200,17 @@ class Replay:
 
     def _numbers(self) -> None:
         """An infinite number is a missing one, and no finite one is too large."""
-        numbers = [f.name for f in self.features if f.kind in ("number", "vector") and f.dtype == "float32"]
+        numbers = {
+            f.name: f for f in self.features if f.kind in ("number", "vector") and f.dtype == "float32"
+        }
         if not numbers:
             return
 
         def filled(value: float) -> dict[str, np.ndarray]:
-            return self.raw | {name: np.full_like(self.raw[name], value) for name in numbers}
+            return self.raw | {f.name: np.full_like(self.raw[f.name], value) for f in numbers}
 
-        self._agree("infinite numbers", filled(math.inf), self._agree("numbers missing", filled(math.nan)))
+        missing = self.raw | missing_rows(numbers, len(self.raw[numbers[0].name]))
+        self._agree("infinite numbers", filled(math.inf), self._agree("numbers missing", missing))
         largest = [self.served(filled(sign * float(np.finfo(np.float32).max))) for sign in (1, -1)]
         finite = bool(np.isfinite(largest).all())
         self.report.checks.append(
