@@ -200,9 +200,7 @@ class Replay:
 
     def _numbers(self) -> None:
         """An infinite number is a missing one, and no finite one is too large."""
-        numbers = {
-            f.name: f for f in self.features if f.kind in ("number", "vector") and f.dtype == "float32"
-        }
+        numbers = [f for f in self.features if f.kind in ("number", "vector") and f.dtype == "float32"]
         if not numbers:
             return
 
