@@ -53,7 +53,7 @@ MAYBE = {
 
 
 def score(value: Any) -> bool:
-    return isinstance(value, float) and 0 <= value <= 1  # of numbers beyond all that was seen, exactly 0 or 1
+    return isinstance(value, float) and 0 < value < 1
 
 
 def infinite(value: Any) -> bool:

@@ -347,6 +347,9 @@ def test_a_score_is_finite_whatever_the_numbers(case):
                 signs = drawn.choice([-1, 0, 1], size=value.shape)
                 rows[key] = tf.constant(LARGEST * signs, tf.float32)
     assert all(np.isfinite(scores).all() for scores in model(x).values())
+    if model.schema.target_domain.task == "click":
+        (served,) = model.score_rows(x["films"]).values()
+        assert ((served > 0) & (served < 1)).all()  # its logarithm is a number, too
 
 
 # Export ---------------------------------------------------------------------------------------------------------------
