@@ -118,16 +118,22 @@ def table(
 
 
 def with_best(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """The rows of `table`, of each metric the best model's cell in bold, if there are several; a floor is no model."""
-    made = [dict(row) for row in rows]
-    metric_of = {title: metric for metric, title in TITLES.items()}
+    """The rows of `table`, of each metric the best model's cell in bold; a floor is no model."""
+    made, metric_of = [dict(row) for row in rows], {title: metric for metric, title in TITLES.items()}
+    models = [row for row in made if row["seconds"]]
     for title in made[0]:
-        metric = metric_of.get(title.partition(",")[0])
-        found = [row for row in made if metric and row["seconds"] and row[title]]
-        if len(found) > 1:
-            best = max(found, key=lambda row: merit(str(metric), float(row[title].split()[0])))
-            best[title] = f"**{best[title]}**"
+        if metric := metric_of.get(title.partition(",")[0]):
+            for row, cell in zip(models, best_in_bold([row[title] for row in models], metric), strict=True):
+                row[title] = cell
     return made
+
+
+def best_in_bold(cells: Sequence[str], metric: str) -> list[str]:
+    """Cells of a metric, the best in bold if there are several; each begins with its number, or is empty."""
+    merits = [merit(metric, float(text.split()[0])) if text else -math.inf for text in cells]
+    several = sum(map(math.isfinite, merits)) > 1
+    best = merits.index(max(merits)) if several else None
+    return [f"**{text}**" if place == best else text for place, text in enumerate(cells)]
 
 
 def group_tables(

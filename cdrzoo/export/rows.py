@@ -216,11 +216,14 @@ def _vectors(values: Sequence[Any], feature: Feature, reading: Reading) -> np.nd
     there = [at for at, row in enumerate(rows) if row]
     flat = [number for at in there for number in rows[at]]
     found[there] = _typed(flat, feature.dtype, reading, feature.size).reshape(-1, feature.size)
-    if (wrong := np.flatnonzero(np.isnan(found).any(axis=1))).size:
-        raise ValueError(f"in row {wrong[0] + 1} NaN; leave the whole vector out where it is missing")
-    if (beyond := np.argwhere(np.abs(found) > LARGEST)).size:
-        at, column = beyond[0]
-        raise ValueError(f"in row {at + 1} {found[at, column]:g}; divide each vector by its length")
+    if (wrong := np.argwhere(~(np.abs(found) <= LARGEST))).size:  # NaN is none of these
+        at, number = wrong[0, 0], found[tuple(wrong[0])]
+        fix = (
+            "leave the whole vector out where it is missing"
+            if np.isnan(number)
+            else "divide each by its length"
+        )
+        raise ValueError(f"in row {at + 1} {'NaN' if np.isnan(number) else f'{number:g}'}; {fix}")
     return found
 
 

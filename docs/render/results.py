@@ -18,7 +18,7 @@ from cdrzoo.experiments import mechanisms as bench
 from cdrzoo.experiments.catalogue import experiments
 from cdrzoo.experiments.comparison import Comparison, mean_ranks
 from cdrzoo.experiments.search import space
-from cdrzoo.experiments.tables import SIGNS, group_tables, p_text, spread
+from cdrzoo.experiments.tables import SIGNS, best_in_bold, group_tables, p_text, spread
 from cdrzoo.metrics import best_first
 from cdrzoo.models import card
 
@@ -59,12 +59,6 @@ def mean(one: Comparison, label: str, metric: str = "auc") -> float:
 def cell(one: Comparison, label: str, metric: str = "auc") -> str:
     """Mean and standard deviation over seeds."""
     return spread(one.scores(label, metric))
-
-
-def best_apart(cells: Sequence[str]) -> list[str]:
-    """The cells, the highest number in bold; a cell begins with its number, or is empty."""
-    values = [float(text.split()[0]) if text else -math.inf for text in cells]
-    return [f"**{text}**" if text and value == max(values) else text for text, value in zip(cells, values)]
 
 
 def mark(one: Comparison, label: str) -> str:
@@ -203,7 +197,9 @@ def by_users() -> str:
         sizes = one.about["groups"]
         table = {row["model"]: row for row in group_tables(one.results, sizes)["AUC"]}
         rows.append([title, "*test rows*", *(f"{sizes[n]:,}" for n in names)])
-        found = [best_apart([table[label][n] if sizes[n] > 3 else "" for label in SHOWN]) for n in names]
+        found = [
+            best_in_bold([table[label][n] if sizes[n] > 3 else "" for label in SHOWN], "auc") for n in names
+        ]
         rows += [["", label, *cells] for label, *cells in zip(SHOWN, *found, strict=True)]
     return markdown(["", "model", *names], rows)
 
@@ -365,7 +361,7 @@ def of_model(label: str) -> str:
         one = load(name)
         best, highest = next(iter(one.ranked("auc").items()))
         shown = [cell(one, each) + mark(one, each) for each in variants(label)]
-        rows.append([title, *best_apart([*shown, cell(one, REFERENCE)]), f"{best}, {highest:.4f}"])
+        rows.append([title, *best_in_bold([*shown, cell(one, REFERENCE)], "auc"), f"{best}, {highest:.4f}"])
     places = [f"{each}: {order().index(each) + 1}" for each in variants(label)]
     table = markdown(["pair", *variants(label), REFERENCE, "best of the pair"], rows)
     of = f"Places by mean rank of {len(order())} ([all models](../results/index.md))"
@@ -402,7 +398,7 @@ def planted_of(label: str) -> str:
     for group, users in {"": "all", "@cold": "new to the target", "@warm": "known to it"}.items():
         for title, name in PLANTED.items():
             scores = (cell(load(name), each, f"auc{group}") for each in shown)
-            rows.append([users, title.removeprefix("transfer "), *best_apart([*scores])])
+            rows.append([users, title.removeprefix("transfer "), *best_in_bold([*scores], "auc")])
     return markdown(["users", "transfer", *shown], rows)
 
 

@@ -82,16 +82,13 @@ def vectors(array: Any, want: Wanted, where: str, row: int) -> np.ndarray:
         fix = "Give all, or nothing where it is missing."
         raise wrong(want, where, row + at, f"{lengths[at]} numbers", f"a vector of {want.size} numbers", fix)
     out[present] = found.values.reshape(-1, want.size)
-    if np.isnan(out).any():
-        at = int(np.argmax(np.isnan(out).any(axis=1)))
-        fix = "Leave the whole vector out where it is missing."
-        raise wrong(want, where, row + at, "NaN", "a vector of finite numbers", fix)
-    if (beyond := np.abs(out) > LARGEST).any():
-        at, column = np.argwhere(beyond)[0]
-        wanted = f"a vector of numbers within -{LARGEST:,.0f} and {LARGEST:,.0f}"
-        raise wrong(
-            want, where, row + at, f"{out[at, column]:g}", wanted, "Divide each vector by its length."
-        )
+    if not (inside := np.abs(out) <= LARGEST).all():  # NaN is not
+        at, column = np.argwhere(~inside)[0]
+        received, wanted = f"{out[at, column]:g}", f"numbers within -{LARGEST:,.0f} and {LARGEST:,.0f}"
+        fix = "Divide each vector by its length."
+        if np.isnan(out[at, column]):
+            received, wanted, fix = "NaN", "finite numbers", "Leave the whole vector out where it is missing."
+        raise wrong(want, where, row + at, received, f"a vector of {wanted}", fix)
     return out
 
 
