@@ -254,7 +254,9 @@ class Encoder:
             cuts = np.array(self.numbers[domain][feature.name])
             rows = np.searchsorted(cuts, numbers, side="right") + FIRST_KNOWN
             return np.where(missing, PADDING, rows).astype(np.int32)
-        columns = scaling.columns(numbers, feature, self.numbers[domain][feature.name])
+        moments = self.numbers[domain][feature.name]
+        missing |= scaling.beyond(numbers, feature, moments)
+        columns = scaling.columns(numbers, feature, moments)
         columns += [np.ones(len(numbers))] * feature.flag
         found = [np.where(missing, 0.0, column).astype(np.float32) for column in columns]
         return np.stack(found, 1) if feature.values else found[0]

@@ -13,6 +13,7 @@ from cdrzoo.data import scaling
 from cdrzoo.data.raw import CROSS, as_numbers
 from cdrzoo.schema import FIRST_KNOWN, PADDING, Feature, Schema
 from cdrzoo.schema.features import together, with_weights
+from cdrzoo.schema.transforms import LARGEST
 
 
 class EncoderGraph(tf.Module):
@@ -118,7 +119,9 @@ class EncoderGraph(tf.Module):
             cuts = tf.convert_to_tensor(self._numbers[feature.name], tf.float64)
             rows = tf.searchsorted(cuts, values, side="right") + FIRST_KNOWN
             return tf.where(missing, PADDING, rows)
-        columns = scaling.columns(values, feature, self._numbers[feature.name], tf.math)
+        moments = self._numbers[feature.name]
+        missing |= scaling.beyond(values, feature, moments, tf.math)
+        columns = scaling.columns(values, feature, moments, tf.math)
         columns += [tf.ones_like(values)] * feature.flag
         found = [tf.cast(tf.where(missing, tf.zeros_like(c), c), tf.float32) for c in columns]
         return tf.stack(found, 1) if feature.values else found[0]
@@ -130,9 +133,9 @@ def _missing(ids: tf.Tensor) -> tf.Tensor:
 
 
 def _vector(raw: tf.Tensor) -> tf.Tensor:
-    """Zeros for one that holds NaN or infinity: it is missing. Files and clients refuse what is cut here."""
-    missing = ~tf.reduce_all(tf.math.is_finite(raw), axis=1, keepdims=True)
-    return tf.where(missing, tf.zeros_like(raw), scaling.bounded(raw, tf.math))
+    """Zeros for one that holds NaN or a number beyond `LARGEST`, which files and clients refuse: it is missing."""
+    missing = ~tf.reduce_all(tf.abs(raw) <= LARGEST, axis=1, keepdims=True)
+    return tf.where(missing, tf.zeros_like(raw), raw)
 
 
 def _weights(raw: tf.Tensor) -> tf.Tensor:

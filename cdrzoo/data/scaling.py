@@ -42,17 +42,17 @@ def columns(values: Any, feature: Feature, moments: Any, ops: Any = np) -> list[
         values: float64 [n], after `stepped`; NaN stays NaN.
         feature: the number.
         moments: mean and deviation of the training values, a pair or a tensor.
-        ops: where `maximum`, `minimum`, `sin` and `cos` are.
+        ops: where `sin` and `cos` are.
     """
     if feature.period:
         angle = values * (2 * math.pi / feature.period)
         return [ops.sin(angle), ops.cos(angle)]
-    return [bounded((values - moments[0]) / moments[1], ops)]
+    return [(values - moments[0]) / moments[1]]
 
 
-def bounded(values: Any, ops: Any = np) -> Any:
-    """Numbers within `LARGEST` on both sides; NaN stays NaN."""
-    return ops.maximum(ops.minimum(values, LARGEST), -LARGEST)
+def beyond(values: Any, feature: Feature, moments: Any, ops: Any = np) -> Any:
+    """Where numbers lie more than `LARGEST` deviations from the mean, which makes them missing; arguments as above."""
+    return ops.abs(values - moments[0]) > (math.inf if feature.period else LARGEST * moments[1])
 
 
 def check(values: np.ndarray, feature: Feature, where: str) -> None:

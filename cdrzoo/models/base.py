@@ -17,7 +17,6 @@ from typing_extensions import Unpack
 from cdrzoo import replicas
 from cdrzoo.errors import InputError, SchemaError, shown
 from cdrzoo.losses import ScalarMean, Terms, check_by_domain, rows_of, score
-from cdrzoo.metrics import CLIP
 from cdrzoo.models import cards
 from cdrzoo.models.arguments import check_arguments, check_tables
 from cdrzoo.optimizers import LossScaleOptimizer
@@ -439,16 +438,17 @@ class CrossDomainModel(keras.Model):
         return self.schema.target_domain.negatives_kept or getattr(self, "negatives_kept", 1.0)
 
     def served(self, scores):
-        """The served score of each score of `call`: of clicks the probability on all traffic, never quite 0 or 1."""
-        found = prior_correction(scores, self.kept)
-        return ops.clip(found, CLIP, 1 - CLIP) if self.schema.target_domain.task == "click" else found
+        """The served score of each score of `call`: of clicks the probability on all traffic."""
+        return prior_correction(scores, self.kept)
 
     def served_outputs(self, scores: Mapping[str, Any]) -> dict[str, Any]:
         """`served` of every output of the target, by the name under which it is served; products change as a whole."""
-        first, found = scores[self.schema.target], {}
-        for key, label in self.schema.target_domain.outputs.items():
-            one = scores[key] if self.kept == 1 else scores[key] / (first + (1.0 - first) / self.kept)
-            found[label.name] = ops.clip(one, CLIP, 1 - CLIP) if label.task == "click" else one
+        outputs, first = self.schema.target_domain.outputs, scores[self.schema.target]
+        found = {}
+        for key, label in outputs.items():
+            found[label.name] = self.served(first) if key == self.schema.target else scores[key]
+            if key != self.schema.target and self.kept < 1:
+                found[label.name] = scores[key] / (first + (1.0 - first) / self.kept)
         return found
 
     def score_rows(self, features: Mapping[str, Any]) -> dict[str, Any]:

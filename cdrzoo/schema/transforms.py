@@ -11,10 +11,10 @@ Step = tuple[str, Any]
 """A step by its name, and its argument: of `clip` the bounds `(low, high)`, of `cyclic` the period."""
 
 LARGEST = 1e4
-"""The most that a model reads of a number, in deviations, and of each number of a vector.
+"""How far a number may lie from the mean, in deviations, and one of a vector from 0. Beyond, it is missing.
 
 In a column of n rows nothing lies farther than sqrt(n - 1) deviations from the mean: of a hundred million training
-rows none is cut. It is for requests: 1e30 multiplied by itself is no number any more, and so is the score.
+rows none is. It is for requests: 1e30 multiplied by itself is no number any more, and neither is the score.
 """
 
 FORMS = "log1p, {clip: [LOW, HIGH]} or {cyclic: PERIOD}, or a list of these, in their order"

@@ -155,16 +155,31 @@ def test_the_graph_gives_what_encode_gives(encoder):
         assert found[name].shape[1:] == static[name].shape[1:]  # the length is static
 
 
-def test_a_number_is_cut_where_products_of_it_would_be_none(encoder):
+def test_a_number_is_missing_where_products_of_it_would_be_none(encoder):
     mean, deviation = encoder.numbers["films"]["price"]
     largest = float(np.finfo(np.float32).max)
     inside = mean + deviation * np.array([LARGEST - 1, 1 - LARGEST])
     values = np.array([*inside, largest, -largest, np.inf, -np.inf, np.nan], np.float32)
     found = encoder.graph("films", ["price"])({"price": tf.constant(values)})["price"].numpy()
     np.testing.assert_allclose(found[:2], [LARGEST - 1, 1 - LARGEST], rtol=1e-6)
-    np.testing.assert_array_equal(found[2:], [LARGEST, -LARGEST, 0, 0, 0])
+    np.testing.assert_array_equal(found[2:], 0)
     frame = nasty()[0].head(4).assign(price=values[:4])
     np.testing.assert_array_equal(encoder.encode("films", frame)["price"], found[:4])
+
+
+def test_a_number_that_lies_too_far_is_missing_to_its_flag_and_one_of_a_period_never_is():
+    hour = Feature("hour", "number", "item", transform={"cyclic": 24}, flag=True)
+    domain = Domain("films", (Feature("price", "number", "item", flag=True), hour))
+    encoder = Encoder(Schema((domain,), "films", ())).adapt(
+        {"films": pd.DataFrame({"price": [1.0, 3.0], "hour": [0.0, 6.0]})}
+    )
+    rows = pd.DataFrame({"price": [2.0, 2.0 + 2 * LARGEST], "hour": [6.0, 6.0 + 24 * LARGEST**2]})
+    found = encoder.encode("films", rows)
+    np.testing.assert_array_equal(found["price"], [[0, 1], [0, 0]])
+    np.testing.assert_array_equal(found["hour"][:, 2], [1, 1])
+    graph = encoder.graph("films")({name: tf.constant(rows[name], tf.float32) for name in rows})
+    np.testing.assert_array_equal(graph["price"], found["price"])
+    np.testing.assert_array_equal(graph["hour"][:, 2], [1, 1])
 
 
 def test_the_graph_takes_no_steps_no_rows_and_a_subset(encoder):

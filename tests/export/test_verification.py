@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 
 import keras
@@ -151,7 +152,7 @@ def test_a_number_that_is_too_large_fails(encoder, frame, tmp_path, monkeypatch)
             wide = ops.square(features["age"])
             return super().serve(features) + 0.0 * (wide - wide)
 
-    monkeypatch.setattr(scaling, "LARGEST", 1e30)
+    monkeypatch.setattr(scaling, "LARGEST", math.inf)
     model = make_model(encoder, Squared)
     with pytest.raises(VerifyError) as error:
         verify(save(model, encoder, tmp_path, examples=frame))

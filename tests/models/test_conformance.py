@@ -337,7 +337,7 @@ def test_every_kind_of_feature_is_taken(case, tmp_path):
 @pytest.mark.once
 @each_case(own=None)
 def test_a_score_is_finite_whatever_the_numbers(case):
-    """The encoder cuts them at `LARGEST`; products of them stay within float32."""
+    """What is beyond `LARGEST` is missing to the encoder; products of what is not stay within float32."""
     model = oracle.built(case.build(kinds_schema(case.schema())))
     x, _ = both(model)
     drawn = np.random.default_rng(0)
@@ -347,9 +347,6 @@ def test_a_score_is_finite_whatever_the_numbers(case):
                 signs = drawn.choice([-1, 0, 1], size=value.shape)
                 rows[key] = tf.constant(LARGEST * signs, tf.float32)
     assert all(np.isfinite(scores).all() for scores in model(x).values())
-    if model.schema.target_domain.task == "click":
-        (served,) = model.score_rows(x["films"]).values()
-        assert ((served > 0) & (served < 1)).all()  # its logarithm is a number, too
 
 
 # Export ---------------------------------------------------------------------------------------------------------------
