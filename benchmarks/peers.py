@@ -1,6 +1,6 @@
 """The step of every model that a peer has, beside the peers: `python -m benchmarks`.
 
-    python -m benchmarks                                     # all; half an hour
+    python -m benchmarks                                     # all; an hour
     python -m benchmarks --rows 1000 100000 --models afm din # a part of it
 
 A cell is a model with rows of a shape and tables of so many rows. Every library that has the model holds it in a
@@ -9,7 +9,7 @@ than `--seconds`) inside the library's own training loop, with the same batches.
 as it is finished: the median window of each (milliseconds on the clock, and of processor time of all cores together),
 fastest and slowest, the peak of memory above that of the process without the model, the arithmetic of the model's
 matrix products, and what the machine's own product did then. A cell of today is not measured again; those of other
-days stay beside it. `python -m docs.render` puts the last day, and how far days differ, into docs/speed.md.
+days stay beside it. `python -m docs.render` puts the last day, and how far days differ, into the pages on speed.
 
 deepctr, torch-rechub and FuxiCTR live in an environment of their own, `.venv-bench`, which is made from
 requirements/bench.txt the first time, or given with `--peers PYTHON`.
@@ -34,12 +34,13 @@ from benchmarks.speed import environment, machine
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "speed.jsonl"
-ROWS = {1_000: None, 10_000: (), 100_000: None, 1_000_000: ("deepfm", "dcn", "dnn", "din"), 10_000_000: ()}
-"""Rows of the tables: the models that the peers train, too. None: all; the rest takes them too long."""
+ROWS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+"""Rows of the tables."""
+ALONE = (10_000, 10_000_000)
+"""Those with which cdrzoo trains alone, and `OURS` only: with ten million the peers would take too long."""
 OURS = ("deepfm", "dnn", "din")
-"""What cdrzoo trains without peers."""
 APART = 100_000
-"""Rows from which on libraries hold their models one after the other: side by side they would not fit."""
+"""Rows from which on tables are large: libraries hold their models one after the other, which would not fit at once."""
 FULL = 1_000
 """MB that a process may keep of the models that it has dropped, before it is replaced."""
 ALL = ("deepctr", "torch-rechub", "FuxiCTR")
@@ -117,7 +118,7 @@ def cell(
     libraries: list[Library], model: str, shape: str, rows: int, args: argparse.Namespace
 ) -> dict[str, Any]:
     """What the libraries needed, in turns; a library that fails is left out, and says why."""
-    plan = ["make", *["run"] * args.rounds, "drop"]
+    plan = ["make", *["run"] * rounds_of(rows, args), "drop"]
     orders = {
         "make": {"model": model, "shape": shape, "rows": rows},
         "run": {"steps": args.steps, "seconds": args.seconds},
@@ -154,18 +155,24 @@ def cell(
 
 def taking_part(model: str, shape: str, rows: int) -> tuple[str, ...]:
     """The peers that train the model with tables of so many rows."""
-    models = ROWS.get(rows)
-    return MODELS[shape][model] if models is None or model in models else ()
+    return () if rows in ALONE else MODELS[shape][model]
+
+
+def rounds_of(rows: int, args: argparse.Namespace) -> int:
+    """The turns of a library. With small tables the libraries are nearly level, and the machine is not steady."""
+    return args.rounds or (9 if rows < APART else 3)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS), help="rows of the tables")
+    parser.add_argument("--rows", type=int, nargs="+", default=ROWS, help="rows of the tables")
     parser.add_argument("--shapes", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--models", nargs="+", help="default: all")
-    parser.add_argument("--rounds", type=int, default=3, help="how often every library takes its turn")
+    parser.add_argument(
+        "--rounds", type=int, help="how often every library takes its turn; default 3, with small tables 9"
+    )
     parser.add_argument("--steps", type=int, default=10, help="steps of a window")
     parser.add_argument("--seconds", type=float, default=1.0, help="that a window may take")
     parser.add_argument("--peers", type=pathlib.Path, help="Python of an environment that has the peers")
@@ -198,7 +205,12 @@ def main() -> None:
         for shape, model, rows in wanted:
             taking = [libraries[name] for name in ("cdrzoo", *taking_part(model, shape, rows))]
             found = cell(taking, model, shape, rows, args)
-            facts = {"machine": machine(), "versions": versions, "steps": args.steps, "rounds": args.rounds}
+            facts = {
+                "machine": machine(),
+                "versions": versions,
+                "steps": args.steps,
+                "rounds": rounds_of(rows, args),
+            }
             line = {"day": day, "shape": shape, "model": model, "rows": rows, **found, **facts}
             with args.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
