@@ -204,13 +204,16 @@ class Replay:
         if not numbers:
             return
 
-        def filled(value: float) -> dict[str, np.ndarray]:
-            return self.raw | {f.name: np.full_like(self.raw[f.name], value) for f in numbers}
+        def filled(value: Any) -> dict[str, np.ndarray]:
+            """A value for all rows, or one for each."""
+            return self.raw | {f.name: np.full_like(self.raw[f.name].T, value).T for f in numbers}
 
-        missing = self.raw | missing_rows(numbers, len(self.raw[numbers[0].name]))
+        rows = len(self.raw[numbers[0].name])
+        missing = self.raw | missing_rows(numbers, rows)
         self._agree("infinite numbers", filled(math.inf), self._agree("numbers missing", missing))
-        largest = [self.served(filled(sign * float(np.finfo(np.float32).max))) for sign in (1, -1)]
-        finite = bool(np.isfinite(largest).all())
+        # Of every size, for beyond one that the encoder knows they are missing.
+        sizes = np.geomspace(np.finfo(np.float32).max, 1, rows).astype(np.float32)
+        finite = bool(np.isfinite([self.served(filled(sign * sizes)) for sign in (1, -1)]).all())
         self.report.checks.append(
             Check("the largest numbers", finite, f"{'' if finite else 'no '}finite scores")
         )
